@@ -1,0 +1,1 @@
+"""Shards in, shards with scores out: criteria, prompts, read-outs, pools."""

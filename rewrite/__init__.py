@@ -1,0 +1,1 @@
+"""Corpus in, shards with original and rewrite out: read, cut in chunks, prompt, generate, check."""

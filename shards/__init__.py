@@ -1,0 +1,1 @@
+"""The scored-shard format: schema, commits, manifest, readers. Knows no model."""
