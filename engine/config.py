@@ -1,0 +1,69 @@
+"""Engines as configuration: `engines: {name: {kind: vllm | endpoint, …}}`."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from base.config import Section
+
+
+class VllmConfig(Section):
+    """vLLM in this process."""
+
+    kind: Literal["vllm"]
+    model: str = Field(description="a Hugging Face folder or id")
+    revision: str | None = Field(None, description="commit or tag of a Hugging Face id")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="weights")
+    max_model_len: int | None = Field(None, ge=1, description="longest prompt + answer, tokens")
+    concurrency: int = Field(256, ge=1, description="sequences that run at a time (max_num_seqs)")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs one model is split over")
+    trust_remote_code: bool = Field(False, description="run Python code that the model ships")
+    template_args: dict[str, Any] = Field({}, description="variables for the chat template")
+    args: dict[str, Any] = Field({}, description="any further argument of vllm.LLM")
+
+    def identity(self) -> dict[str, Any]:
+        """What answers depend on; the rest is speed."""
+        names = {"kind", "model", "revision", "dtype", "max_model_len", "template_args"}
+        return self.model_dump(mode="json", include=names)
+
+
+class EndpointConfig(Section):
+    """Any OpenAI-compatible endpoint, at one or several base URLs."""
+
+    kind: Literal["endpoint"]
+    urls: list[str] = Field(min_length=1, description="base URLs (…/v1), used in turn")
+    model: str = Field(description="the model's name at the endpoint")
+    api: Literal["chat", "completions"] = Field(
+        "chat", description="completions sends token ids (needs `tokenizer`): the safe one for vLLM"
+    )
+    tokenizer: str | None = Field(None, description="folder or id; only for api: completions")
+    api_key_env: str | None = Field(None, description="environment variable that holds the key")
+    concurrency: int = Field(64, ge=1, description="requests open at a time, over all URLs")
+    timeout: float = Field(120, gt=0, description="seconds until a request counts as hung")
+    retries: int = Field(6, ge=0, description="tries after the first, with exponential back-off")
+    template_args: dict[str, Any] = Field({}, description="variables for the chat template")
+
+    @field_validator("urls")
+    @classmethod
+    def _no_secret(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("base URLs such as http://127.0.0.1:8000/v1")
+            if parts.username or parts.password:
+                raise ValueError("a URL without a password in it; name api_key_env instead")
+        return urls
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _strip(cls, value: str | None) -> str | None:
+        return value or None
+
+    def identity(self) -> dict[str, Any]:
+        """What answers depend on; the rest is speed."""
+        names = {"kind", "model", "api", "tokenizer", "template_args"}
+        return self.model_dump(mode="json", include=names)
+
+
+EngineConfig = Annotated[VllmConfig | EndpointConfig, Field(discriminator="kind")]

@@ -1,0 +1,103 @@
+"""Prompts to token ids, safely and once.
+
+Corpus text is hostile: a document may hold `<|im_end|>` or any other special token of any chat
+template. So the template is rendered around a placeholder, its own text is tokenised with special
+tokens, and every piece of a prompt without: there `<|im_end|>` becomes the plain characters.
+Pieces are tokenised one by one and remembered, which is what makes a context of 15 chunks cost one
+new chunk. Where a tokenizer's pieces do not join to the whole (SentencePiece puts a space before
+each), the text is tokenised as a whole instead.
+"""
+
+import uuid
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from base.errors import EngineError
+from engine.types import Prompt
+
+
+class PromptEncoder:
+    """Renders prompts with the chat template of the tokenizer at `name` (folder or id)."""
+
+    def __init__(
+        self, name: str, template_args: dict[str, Any], revision: str | None = None
+    ) -> None:
+        # A slow import (2 s) that commands without an engine must not pay.
+        from transformers import AutoTokenizer
+
+        try:
+            auto = AutoTokenizer.from_pretrained(name, revision=revision)
+        except (OSError, ValueError) as error:
+            text = str(error).splitlines()[0]
+            raise EngineError(f"{name}: no usable tokenizer there: {text}") from None
+        backend = auto.backend_tokenizer.to_str()
+        self._special, self._plain = Tokenizer.from_str(backend), Tokenizer.from_str(backend)
+        self._plain.encode_special_tokens = True
+        self._head, self._tail = self._frame(auto, template_args)
+        self._remember = lru_cache(maxsize=8192)(self._encode)
+        self._joins = self._pieces_join()
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of the whole prompt, chat template included."""
+        ids = list(self._head)
+        pieces = prompt.user if self._joins else ("".join(prompt.user),)
+        for piece in pieces:
+            ids += self._remember(piece)
+        ids += self._tail
+        if prompt.answer:
+            ids += self._encode(prompt.answer)
+        return ids
+
+    def verdict_ids(self, verdicts: Iterable[str]) -> dict[str, int]:
+        """The single token of each verdict; EngineError when one is several tokens."""
+        found = {}
+        for verdict in verdicts:
+            ids = self._remember(verdict)
+            if len(ids) != 1:
+                raise EngineError(
+                    f"verdict '{verdict}' is {len(ids)} tokens for this model; "
+                    "use single letters or digits"
+                )
+            found[verdict] = ids[0]
+        return found
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._plain.encode(text, add_special_tokens=False).ids)
+
+    def _frame(self, auto: Any, arguments: dict[str, Any]) -> tuple[list[int], list[int]]:
+        """Token ids before and after the user's text."""
+        mark = f"user-{uuid.uuid4().hex}"
+        if auto.chat_template is None:
+            rendered = f"{auto.bos_token or ''}{mark}\n"
+        else:
+            turn = [{"role": "user", "content": mark}]
+            rendered = auto.apply_chat_template(
+                turn, tokenize=False, add_generation_prompt=True, **arguments
+            )
+        head, _, tail = rendered.partition(mark)
+        ids = [self._special.encode(t, add_special_tokens=False).ids for t in (head, tail)]
+        return ids[0], ids[1]
+
+    def _pieces_join(self) -> bool:
+        ids = [*self._encode("two pie"), *self._encode("ces\n"), *self._encode(" joined")]
+        return str(self._plain.decode(ids)) == "two pieces\n joined"
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The bare tokenizer of a folder or Hugging Face id; EngineError when there is none."""
+    file = Path(name) / "tokenizer.json"
+    try:
+        if file.exists():
+            return Tokenizer.from_file(str(file))
+        if Path(name).exists():
+            raise EngineError(f"{name}: no tokenizer.json in this folder")
+        return Tokenizer.from_pretrained(name)
+    except EngineError:
+        raise
+    except Exception as error:  # the library raises bare Exception for whatever is wrong
+        text = str(error).splitlines()[0]
+        raise EngineError(f"{name}: cannot load this tokenizer: {text}") from None

@@ -1,0 +1,232 @@
+"""Any OpenAI-compatible endpoint: several base URLs in turn, keep-alive, bounded retries.
+
+A request is retried on 408, 409, 429 (honouring Retry-After) and 5xx, on dropped connections,
+time-outs and answers that are no completion (HTML, half a JSON), each time at the next URL, with
+exponential back-off. What happens then: if the endpoint answered anyone else meanwhile, this one
+request has failed; if nobody got an answer since it was first sent, the endpoint is down and the
+run stops, so that an outage never turns a corpus into failed rows. 401, 403 and 404 stop at once.
+
+`api: completions` sends token ids made here, so special tokens in corpus text stay plain text.
+`api: chat` sends text; there the server must be trusted to do that.
+"""
+
+import asyncio
+import itertools
+import math
+import os
+import time
+import weakref
+from typing import Any
+
+import httpx
+import openai
+import tenacity
+
+from base.errors import EngineError
+from engine.config import EndpointConfig
+from engine.encoding import PromptEncoder
+from engine.types import Completion, Request, Sample, Sampling
+
+_FATAL = (401, 403, 404)
+_RETRIED = (408, 409, 429)
+_TOP_LOGPROBS = 20
+
+
+class _Garbage(Exception):
+    """An answer with status 200 that is no completion."""
+
+
+class EndpointEngine:
+    """The endpoint of `config`; EngineError when a URL is unreachable at the start."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.config, self.concurrency = config, config.concurrency
+        self._encoder: PromptEncoder | None = None
+        if config.api == "completions":
+            if not config.tokenizer:
+                raise EngineError("api: completions needs `tokenizer`, a folder or Hugging Face id")
+            self._encoder = PromptEncoder(config.tokenizer, config.template_args)
+        self._key = _key(config)
+        self._turn = itertools.count()
+        self._answered = 0.0
+        # httpx ties connections to an event loop, and a run has one loop a pass.
+        self._clients: weakref.WeakKeyDictionary[Any, list[openai.AsyncOpenAI]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._open: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+        for url in config.urls:
+            self._probe(url)
+
+    async def complete(self, request: Request) -> Completion:
+        """See `engine.types.Engine.complete`."""
+        loop = asyncio.get_running_loop()
+        limit = self._open.setdefault(loop, asyncio.Semaphore(self.concurrency))
+        async with limit:
+            begun = time.monotonic()
+            try:
+                async for attempt in self._retrying():
+                    with attempt:
+                        answer = await self._ask(request)
+            except (openai.APIError, _Garbage, TimeoutError) as error:
+                return self._give_up(error, begun)
+            self._answered = time.monotonic()
+            return answer
+
+    def versions(self) -> dict[str, str]:
+        """The client; an endpoint does not say what runs behind it."""
+        return {"openai": openai.__version__}
+
+    def close(self) -> None:
+        """Connections close with their event loop; nothing is held here."""
+
+    def _probe(self, url: str) -> None:
+        headers = {"Authorization": f"Bearer {self._key}"}
+        try:
+            response = httpx.get(f"{url.rstrip('/')}/models", headers=headers, timeout=10)
+        except httpx.HTTPError as error:
+            raise EngineError(f"the endpoint {url} cannot be reached: {_words(error)}") from None
+        if response.status_code in (401, 403):
+            raise EngineError(
+                f"the endpoint {url} refuses the key (HTTP {response.status_code}); name the "
+                "environment variable that holds it in api_key_env"
+            )
+
+    def _retrying(self) -> tenacity.AsyncRetrying:
+        return tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_worth_another),
+            wait=_wait,
+            stop=tenacity.stop_after_attempt(self.config.retries + 1),
+            reraise=True,
+        )
+
+    def _give_up(self, error: Exception, begun: float) -> Completion:
+        sentence = f"the endpoint of {self.config.model}: {_words(error)}"
+        status = getattr(error, "status_code", None)
+        if status in _FATAL or (_worth_another(error) and self._answered < begun):
+            raise EngineError(sentence) from None
+        return Completion(error=sentence)
+
+    async def _ask(self, request: Request) -> Completion:
+        client = self._client()
+        async with asyncio.timeout(self.config.timeout):
+            try:
+                answer = await self._create(client, request)
+                return _read(answer, request.sampling)
+            except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+                # The client parses lazily; whatever is no completion fails here.
+                text = f"an answer that is no completion ({type(error).__name__})"
+                raise _Garbage(text) from None
+
+    async def _create(self, client: openai.AsyncOpenAI, request: Request) -> Any:
+        ask, extra = request.sampling, {}
+        common: dict[str, Any] = {
+            "model": self.config.model,
+            "max_tokens": ask.max_tokens,
+            "temperature": ask.temperature,
+            "top_p": ask.top_p,
+            "n": ask.n,
+            "seed": ask.seed if ask.seed is not None else openai.NOT_GIVEN,
+            "stop": list(ask.stop) or openai.NOT_GIVEN,
+        }
+        if self._encoder:
+            common["prompt"] = self._encoder.encode(request.prompt)
+            common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
+            return await client.completions.create(**common)
+        messages = [{"role": "user", "content": "".join(request.prompt.user)}]
+        if request.prompt.answer:
+            messages.append({"role": "assistant", "content": request.prompt.answer})
+            extra |= {"continue_final_message": True, "add_generation_prompt": False}
+        if self.config.template_args:
+            extra["chat_template_kwargs"] = self.config.template_args
+        if ask.verdicts:
+            common |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+        return await client.chat.completions.create(messages=messages, extra_body=extra, **common)
+
+    def _client(self) -> openai.AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        clients = self._clients.get(loop)
+        if clients is None:
+            clients = self._clients[loop] = [self._connect(url) for url in self.config.urls]
+        return clients[next(self._turn) % len(clients)]
+
+    def _connect(self, url: str) -> openai.AsyncOpenAI:
+        limits = httpx.Limits(
+            max_connections=self.concurrency, max_keepalive_connections=self.concurrency
+        )
+        return openai.AsyncOpenAI(
+            base_url=url,
+            api_key=self._key,
+            max_retries=0,
+            timeout=self.config.timeout,
+            http_client=httpx.AsyncClient(limits=limits, timeout=self.config.timeout),
+        )
+
+
+def _key(config: EndpointConfig) -> str:
+    if not config.api_key_env:
+        return "none"
+    key = os.environ.get(config.api_key_env)
+    if not key:
+        raise EngineError(f"the environment variable {config.api_key_env} (api_key_env) is not set")
+    return key
+
+
+def _worth_another(error: BaseException) -> bool:
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in _RETRIED or error.status_code >= 500
+    return isinstance(error, openai.APIConnectionError | openai.APIError | _Garbage | TimeoutError)
+
+
+_backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Retry-After where the server says it (at most a minute), else exponential with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, openai.APIStatusError):
+        after = error.response.headers.get("retry-after", "")
+        if after.isdigit():
+            return min(float(after), 60.0)
+    return float(_backoff(state))
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError | httpx.TimeoutException | openai.APITimeoutError):
+        return "no answer in time"
+    if isinstance(error, openai.APIStatusError):
+        return f"HTTP {error.status_code}: {' '.join(str(error.message).split())[:200]}"
+    cause = error.__cause__ or error
+    return " ".join(str(cause).split())[:200] or type(cause).__name__
+
+
+def _read(answer: Any, ask: Sampling) -> Completion:
+    """An answer of either API as a Completion; anything else raises."""
+    samples = tuple(_sample(choice, ask) for choice in answer.choices)
+    if len(samples) != ask.n:
+        raise ValueError(f"{len(samples)} choices")
+    usage = answer.usage
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None)
+    return Completion(
+        samples=samples,
+        prompt_tokens=int(usage.prompt_tokens),
+        cached_tokens=cached if cached is None else int(cached),
+        output_tokens=int(usage.completion_tokens or 0),
+    )
+
+
+def _sample(choice: Any, ask: Sampling) -> Sample:
+    message = getattr(choice, "message", None)
+    text = choice.text if message is None else message.content
+    if not isinstance(text, str):
+        raise ValueError("no text")
+    if message is not None and ask.verdicts:
+        first = choice.logprobs.content[0].top_logprobs
+        tops = {item.token: item.logprob for item in first}
+    elif ask.verdicts:
+        tops = choice.logprobs.top_logprobs[0]
+    else:
+        tops = {}
+    verdicts = {v: math.exp(tops[v]) if v in tops else 0.0 for v in ask.verdicts}
+    reason = "length" if choice.finish_reason == "length" else "stop"
+    return Sample(text, reason, verdicts=verdicts)

@@ -1,0 +1,35 @@
+"""Engines by configuration, loaded once a process and shared by its passes."""
+
+import atexit
+
+from base.fingerprint import canonical
+from engine.config import EndpointConfig, EngineConfig
+from engine.types import Engine
+
+_engines: dict[str, Engine] = {}
+
+
+def get_engine(config: EngineConfig) -> Engine:
+    """The engine of `config`, loaded at its first use; EngineError when it cannot be."""
+    key = canonical(config.model_dump(mode="json"))
+    if key not in _engines:
+        _engines[key] = _load(config)
+    return _engines[key]
+
+
+@atexit.register
+def close_engines() -> None:
+    """Close every engine of this process."""
+    while _engines:
+        _engines.popitem()[1].close()
+
+
+def _load(config: EngineConfig) -> Engine:
+    # Each implementation imports a large library that the other does not need.
+    if isinstance(config, EndpointConfig):
+        from engine.endpoint import EndpointEngine
+
+        return EndpointEngine(config)
+    from engine.vllm_engine import VllmEngine
+
+    return VllmEngine(config)

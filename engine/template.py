@@ -1,0 +1,90 @@
+"""Prompt templates: jinja files in which corpus text can neither break out nor be executed.
+
+A template is rendered with placeholders, then the placeholders are replaced by the texts, so
+corpus text never passes through jinja. Its tags cannot be closed from inside either: every tag is
+written with `{{ fence }}` in its name, which is empty unless a text holds one of the tags; then it
+is the first `-1`, `-2`, … that no text holds. The choice depends on the texts alone, so prompts
+are reproducible, and it is almost always the empty one, so they share their prefix.
+"""
+
+import hashlib
+import itertools
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, TemplateError, meta
+
+from base.errors import ConfigError
+
+Text = str | Sequence[str]
+"""A text, or the pieces of one (the chunks of a context), which stay pieces of the prompt."""
+
+
+class Template:
+    """A template and the variables it may use; ConfigError when it is wrong."""
+
+    def __init__(self, name: str, source: str, accepted: Sequence[str]) -> None:
+        self.name, self.source = name, source
+        environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)  # noqa: S701  (prompts, not HTML)
+        try:
+            used = meta.find_undeclared_variables(environment.parse(source))
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise ConfigError(f"{name}: not a jinja template: {error}") from None
+        if unknown := used - {*accepted, "fence"}:
+            raise ConfigError(
+                f"{name}: unknown variable '{min(unknown)}'; accepted: fence, {', '.join(accepted)}"
+            )
+        self.variables = used - {"fence"}
+        self._tags = sorted(set(re.findall(r"</?([\w-]+)\{\{ ?fence ?\}\}", source)))
+        self._tag = re.compile(rf"<\s*/?\s*({'|'.join(self._tags)})", re.IGNORECASE)
+
+    @classmethod
+    def read(cls, path: Path, accepted: Sequence[str]) -> "Template":
+        """The template in a file."""
+        try:
+            return cls(str(path), path.read_text(encoding="utf-8"), accepted)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot read the template: {error.strerror}") from None
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the template text."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def fence(self, texts: Sequence[str]) -> str:
+        """What makes the tags unlike anything in `texts`."""
+        if not self._tags or not any(self._tag.search(text) for text in texts):
+            return ""
+        for number in itertools.count(1):
+            mark = f"-{number}"
+            if not any(f"{tag}{mark}" in text.lower() for text in texts for tag in self._tags):
+                return mark
+        raise AssertionError("unreachable")
+
+    def leaked(self, answer: str, fence: str) -> bool:
+        """Whether an answer holds one of the prompt's tags."""
+        return any(f"<{slash}{tag}{fence}>" in answer for tag in self._tags for slash in ("", "/"))
+
+    def render(self, texts: Mapping[str, Text], fence: str = "") -> tuple[str, ...]:
+        """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""
+        empty = frozenset(name for name, text in texts.items() if not text)
+        pieces: list[str] = []
+        for number, part in enumerate(self._frame(frozenset(texts), empty, fence)):
+            if number % 2 == 0:
+                pieces.append(part)
+            else:
+                text = texts[part]
+                pieces += [text] if isinstance(text, str) else text
+        return tuple(piece for piece in pieces if piece)
+
+    @lru_cache(maxsize=64)  # noqa: B019  (a handful of templates live as long as the process)
+    def _frame(self, names: frozenset[str], empty: frozenset[str], fence: str) -> tuple[str, ...]:
+        """The template's own text and the variables between it, alternating."""
+        mark = secrets.token_hex(16)
+        values = {name: "" if name in empty else f"{mark}:{name}:{mark}" for name in names}
+        rendered = self._template.render(values, fence=fence)
+        return tuple(re.split(rf"{mark}:(\w+):{mark}", rendered))

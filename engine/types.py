@@ -1,0 +1,95 @@
+"""The one interface between the pipeline and a language model.
+
+Many coroutines call `Engine.complete`, one request each; the engine batches whatever is waiting
+and answers each as it finishes. So the stream of requests is the set of open calls: the caller
+bounds it (see `Engine.concurrency`), and no batch ever waits for its slowest member.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A user turn and the first words of the answer.
+
+    user: the pieces of the user turn; joined they are its text. Pieces that several requests
+        share (rubric, each chunk of the context) are the same strings, so that they are tokenised
+        once and stand at the same tokens for the prefix cache.
+    answer: the answer begins with this text; the completion goes on after it.
+    No piece is ever read as a chat template's special tokens.
+    """
+
+    user: tuple[str, ...]
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to generate. verdicts: single-token texts whose probability as the first token is asked
+    for; logprobs: whether those of the generated tokens are."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt and how to answer it."""
+
+    prompt: Prompt
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer. token_ids and logprobs (natural log, of each generated token) are empty where not
+    asked for or where an endpoint does not tell; verdicts: probability of each asked-for first token."""
+
+    text: str
+    finish_reason: FinishReason
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    verdicts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The answers to one request, or `error`: one sentence on why there is none.
+
+    cached_tokens: prompt tokens read from the prefix cache; None when the engine does not tell.
+    """
+
+    samples: tuple[Sample, ...] = ()
+    prompt_tokens: int = 0
+    cached_tokens: int | None = 0
+    output_tokens: int = 0
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """A model that answers requests; several coroutines and event loops may share it."""
+
+    concurrency: int
+    """Requests that run at a time; keep about twice as many open and it never starves."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request. A request that fails alone has `error`; EngineError: the engine is
+        dead or unreachable, nothing more will come."""
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """What the answers depend on beyond the configuration."""
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...

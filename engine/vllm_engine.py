@@ -1,0 +1,254 @@
+"""vLLM in this process, fed continuously.
+
+One thread owns the model. It takes whatever requests have come, does one engine step, hands back
+whatever finished, and goes on: a request never waits for another one's answer, and the batch is
+full as long as callers keep more requests open than `concurrency`. Cost over vLLM's own offline
+`generate`: see `benchmarks/throughput.py`.
+"""
+
+import asyncio
+import itertools
+import math
+import os
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from base.errors import EngineError
+from engine.config import VllmConfig
+from engine.digest import model_digest
+from engine.encoding import PromptEncoder
+from engine.types import Completion, Request, Sample
+
+
+@dataclass
+class _Ticket:
+    request: Request
+    token_ids: list[int]
+    future: asyncio.Future[Completion]
+
+
+class VllmEngine:
+    """A vLLM model; raises EngineError in one sentence when it cannot be loaded."""
+
+    def __init__(self, config: VllmConfig) -> None:
+        self.config, self.concurrency = config, config.concurrency
+        self._encoder = PromptEncoder(config.model, config.template_args, config.revision)
+        self._inbox: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._open: dict[str, _Ticket] = {}
+        self._failure: EngineError | None = None
+        self._ready = threading.Event()
+        self._llm: Any = None
+        self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure:
+            raise self._failure
+
+    async def complete(self, request: Request) -> Completion:
+        """See `engine.types.Engine.complete`."""
+        if self._failure:
+            raise self._failure
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        token_ids = self._encoder.encode(request.prompt)
+        self._inbox.put(_Ticket(request, token_ids, future))
+        return await future
+
+    def versions(self) -> dict[str, str]:
+        """vLLM, torch and the digest of the model."""
+        import torch
+        import vllm
+
+        return {
+            "vllm": vllm.__version__,
+            "torch": torch.__version__,
+            f"model {self.config.model}": model_digest(self.config.model, self.config.revision),
+        }
+
+    def close(self) -> None:
+        """Stop the thread and free the model."""
+        self._inbox.put(None)
+        self._thread.join()
+        self._llm = None
+
+    def _serve(self) -> None:
+        try:
+            self._llm = _load(self.config)
+        except Exception as error:
+            self._failure = EngineError(_load_sentence(self.config, error))
+            return
+        finally:
+            self._ready.set()
+        try:
+            self._loop()
+        except BaseException as error:
+            self._failure = EngineError(f"vLLM died on {self.config.model}: {_first_line(error)}")
+            self._fail_all(self._failure)
+
+    def _loop(self) -> None:
+        engine, numbers = self._llm.llm_engine, itertools.count()
+        while True:
+            # Wait only when there is nothing to compute.
+            if not engine.has_unfinished_requests() and not self._take(self._inbox.get(), numbers):
+                return
+            while not self._inbox.empty():
+                if not self._take(self._inbox.get(), numbers):
+                    return
+            self._hand_back(engine.step())
+
+    def _take(self, ticket: _Ticket | None, numbers: "itertools.count[int]") -> bool:
+        """Give a ticket to vLLM; False when it was the sign to stop."""
+        if ticket is None:
+            return False
+        name = str(next(numbers))
+        try:
+            parameters = self._parameters(ticket.request)
+            prompt = {"prompt_token_ids": ticket.token_ids}
+            self._llm.llm_engine.add_request(name, prompt, parameters)
+            self._open[name] = ticket
+        except (ValueError, EngineError) as error:
+            # vLLM refuses one request (a prompt longer than the model takes): that one only.
+            answer = Completion(error=_first_line(error), prompt_tokens=len(ticket.token_ids))
+            _resolve([(ticket, answer)])
+        return True
+
+    def _parameters(self, request: Request) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        ask = request.sampling
+        verdicts = self._encoder.verdict_ids(ask.verdicts)
+        return SamplingParams(
+            n=ask.n,
+            max_tokens=ask.max_tokens,
+            temperature=ask.temperature,
+            top_p=ask.top_p,
+            seed=ask.seed,
+            stop=list(ask.stop) or None,
+            logprobs=0 if ask.logprobs and not verdicts else None,
+            logprob_token_ids=sorted(set(verdicts.values())) or None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _hand_back(self, outputs: list[Any]) -> None:
+        done = []
+        for output in outputs:
+            if output.finished:
+                ticket = self._open.pop(output.request_id)
+                done.append((ticket, self._completion(ticket, output)))
+        _resolve(done)
+
+    def _completion(self, ticket: _Ticket, output: Any) -> Completion:
+        verdicts = self._encoder.verdict_ids(ticket.request.sampling.verdicts)
+        return Completion(
+            samples=tuple(_sample(item, verdicts) for item in output.outputs),
+            prompt_tokens=len(ticket.token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+            output_tokens=sum(len(item.token_ids) for item in output.outputs),
+        )
+
+    def _fail_all(self, failure: EngineError) -> None:
+        tickets = list(self._open.values())
+        while not self._inbox.empty():
+            if (ticket := self._inbox.get()) is not None:
+                tickets.append(ticket)
+        for ticket in tickets:
+            ticket.future.get_loop().call_soon_threadsafe(_raise_in, ticket.future, failure)
+
+
+def _sample(item: Any, verdicts: dict[str, int]) -> Sample:
+    steps = item.logprobs or []
+    chosen = tuple(
+        step[token].logprob for step, token in zip(steps, item.token_ids, strict=False)
+    )
+    first = steps[0] if steps else {}
+    shares = {
+        verdict: math.exp(first[token].logprob) if token in first else 0.0
+        for verdict, token in verdicts.items()
+    }
+    reason = "length" if item.finish_reason == "length" else "stop"
+    return Sample(item.text, reason, tuple(item.token_ids), chosen, shares)
+
+
+def _resolve(done: list[tuple[_Ticket, Completion]]) -> None:
+    """Set results in the loops that wait for them: one wake-up a loop and step."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[_Ticket, Completion]]] = {}
+    for ticket, answer in done:
+        loops.setdefault(ticket.future.get_loop(), []).append((ticket, answer))
+    for loop, pairs in loops.items():
+        loop.call_soon_threadsafe(_set_all, pairs)
+
+
+def _set_all(pairs: list[tuple[_Ticket, Completion]]) -> None:
+    for ticket, answer in pairs:
+        if not ticket.future.done():
+            ticket.future.set_result(answer)
+
+
+def _raise_in(future: asyncio.Future[Completion], failure: EngineError) -> None:
+    if not future.done():
+        future.set_exception(failure)
+
+
+def _load(config: VllmConfig) -> Any:
+    """Build vllm.LLM with settings that hold on this machine."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    on_cpu = _on_cpu()
+    if on_cpu:
+        _prepare_cpu()
+    from vllm import LLM
+
+    arguments: dict[str, Any] = {
+        "model": config.model,
+        "revision": config.revision,
+        "dtype": config.dtype,
+        "max_num_seqs": config.concurrency,
+        "tensor_parallel_size": config.tensor_parallel,
+        "trust_remote_code": config.trust_remote_code,
+        "enable_prefix_caching": True,
+    }
+    if config.max_model_len:
+        arguments["max_model_len"] = config.max_model_len
+    if on_cpu:
+        arguments |= _cpu_arguments(config)
+    return LLM(**(arguments | config.args))
+
+
+def _on_cpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def _prepare_cpu() -> None:
+    # One process and one thread pool: two cores are too few for an engine process of its own, and
+    # the default binding would keep one of them free.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+
+
+def _cpu_arguments(config: VllmConfig) -> dict[str, Any]:
+    # Chunked prefill splits a seeded prompt on CPU, which kills the engine (vLLM 0.32.0); without
+    # it a batch must take the longest prompt. The cache would otherwise be a share of the memory.
+    length = config.max_model_len or 4096
+    return {
+        "distributed_executor_backend": "uni",
+        "enforce_eager": True,
+        "max_model_len": length,
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(length, 4096),
+        "kv_cache_memory_bytes": 1 << 30,
+        "block_size": 32,
+    }
+
+
+def _load_sentence(config: VllmConfig, error: Exception) -> str:
+    return f"cannot load the model {config.model} with vLLM: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,78 @@
+"""The recipe of `python -m judge`, and the sections it shares with `python -m rewrite`."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from base.config import Recipe, Section, refuse
+from engine.config import EngineConfig
+from shards.executor import RunConfig
+
+
+class VoteSampling(Section):
+    """How reasoning is sampled (arXiv 2601.21343: T = 1, top_p = 0.6, five votes)."""
+
+    votes: int = Field(5, ge=1, description="answers sampled a question")
+    temperature: float = Field(1.0, ge=0, description="0 is greedy")
+    top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
+    max_tokens: int = Field(512, ge=1, description="longest reasoning with its verdict")
+    seed: int = Field(0, description="of the votes")
+
+
+class JudgeConfig(Section):
+    """How texts are scored."""
+
+    engine: str = Field(description="a name under `engines`")
+    input: str | None = Field(None, description="the set `python -m judge` scores")
+    criteria: list[str] = Field(
+        ["quality", "safety", "factuality"],
+        min_length=1,
+        description="quality, safety, factuality, or paths to criterion .yaml files",
+    )
+    weights: dict[str, float] = Field({}, description="criterion: weight in the score (default 1)")
+    readout: Literal["distribution", "reasoning"] = Field(
+        "distribution", description="probability of the verdict tokens, or sampled reasoning"
+    )
+    min_mass: float = Field(
+        0.1, ge=0, le=1, description="less probability than this on the verdicts: no verdict"
+    )
+    sampling: VoteSampling = Field(VoteSampling(), description="for `readout: reasoning`")
+    max_context_tokens: int = Field(1920, ge=1, description="longest context, in tokens")
+
+
+class JudgeSections(Recipe):
+    """The sections of judging; a recipe without `judge` rewrites only."""
+
+    engines: dict[str, EngineConfig]
+    judge: JudgeConfig | None = None
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _judge_fits(self) -> "JudgeSections":
+        if self.judge:
+            known_engine("judge.engine", self.judge.engine, self.engines)
+            for name in self.judge.weights:
+                if name not in self.judge.criteria:
+                    accepted = ", ".join(self.judge.criteria)
+                    raise refuse(f"judge.weights: found '{name}'; accepted: {accepted}")
+        return self
+
+
+class JudgeRecipe(JudgeSections):
+    """What `python -m judge` reads."""
+
+    judge: JudgeConfig
+
+    @model_validator(mode="after")
+    def _input_given(self) -> "JudgeRecipe":
+        if not self.judge.input:
+            raise refuse("judge.input: this key is required here: the set to score")
+        return self
+
+
+def known_engine(key: str, name: str, engines: Mapping[str, object]) -> None:
+    """Refuse an engine that `engines` does not have."""
+    if name not in engines:
+        accepted = ", ".join(engines) or "(none configured)"
+        raise refuse(f"{key}: found '{name}'; accepted (see engines): {accepted}")

@@ -1,0 +1,14 @@
+"""What a completion cost, in the manifest's terms."""
+
+from engine.types import Completion
+from shards.manifest import Usage
+
+
+def usage_of(completion: Completion) -> Usage:
+    """One request; a failed one counts as asked but cost nothing known."""
+    return Usage(
+        requests=1,
+        prompt_tokens=completion.prompt_tokens,
+        cached_tokens=completion.cached_tokens,
+        output_tokens=completion.output_tokens,
+    )

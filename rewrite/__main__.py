@@ -1,0 +1,58 @@
+"""`python -m rewrite --config FILE`: corpus → rewrites → scores, one scored set at `output`.
+
+The rewrites are a set of their own in `output/rewrites`, so that another judge or another weight
+costs no rewriting; a recipe without a `judge` section leaves them at `output`. Both passes run on
+one loaded engine where they name the same one.
+"""
+
+import sys
+
+from rich.console import Console
+
+from base.cli import run_recipe
+from judge.passes import JudgePass
+from rewrite.config import RewriteRecipe
+from rewrite.passes import RewritePass
+from shards.reader import ShardSet
+from shards.run import finished, run_pass
+from shards.show import print_summary
+
+
+def run(recipe: RewriteRecipe) -> None:
+    """Make the set, continue it, or say that it is complete."""
+    rewrites = rewrites_url(recipe)
+    first = RewritePass(recipe)
+    done = finished(first, rewrites)
+    second = _judge(recipe, rewrites)
+    if done and (second is None or finished(second, recipe.output)):
+        print(f"{recipe.output}: the set is complete; nothing to do")
+        return
+    run_pass(first, rewrites, recipe.run)
+    if second:
+        run_pass(second, recipe.output, recipe.run)
+    print_summary(ShardSet(recipe.output), Console(highlight=False))
+
+
+def plan(recipe: RewriteRecipe) -> str:
+    """What `run` would do."""
+    splits = RewritePass(recipe).source.splits()
+    size = sum(split.bytes for split in splits) / 1e6
+    lines = [f"rewrite {len(splits)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
+    if recipe.judge:
+        lines.append(f"judge on {', '.join(recipe.judge.criteria)} → {recipe.output}")
+    return "\n".join(lines)
+
+
+def rewrites_url(recipe: RewriteRecipe) -> str:
+    """Where the rewrite pass writes."""
+    return f"{recipe.output.rstrip('/')}/rewrites" if recipe.judge else recipe.output
+
+
+def _judge(recipe: RewriteRecipe, rewrites: str) -> JudgePass | None:
+    if recipe.judge is None:
+        return None
+    return JudgePass(rewrites, recipe.judge, recipe.engines[recipe.judge.engine])
+
+
+if __name__ == "__main__":
+    sys.exit(run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan))

@@ -1,0 +1,104 @@
+"""Cut a document in chunks of N tokens that join back to it byte for byte.
+
+Cuts stand between tokens, never inside a character (a byte-level tokenizer may split one over
+several tokens), and at white space where the last quarter of a chunk has any. Chunks are slices of
+the document, so joining them is the document, whatever the tokenizer normalises.
+
+Cost: one tokenisation a document. A document is tokenised in windows of at most 64 Ki characters,
+which bounds memory and the quadratic worst case of tokenizers on one huge word.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+_WINDOW = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A slice of a document, its number of tokens, and whether it is to be rewritten."""
+
+    text: str
+    tokens: int
+    target: bool
+
+
+@dataclass(frozen=True)
+class Chunker:
+    """Chunks of at most `tokens` tokens; `cuts`: every chunk is a target, or one (seeded)."""
+
+    tokenizer: Tokenizer
+    tokens: int
+    cuts: Literal["every", "one"] = "every"
+    seed: int = 0
+
+    def __call__(self, text: str, doc_id: str) -> list[Chunk]:
+        """The chunks of `text`; joined they are `text`; no chunk is empty."""
+        pieces = [piece for window in _windows(text) for piece in self._cut(window)]
+        if self.cuts == "every":
+            return [Chunk(piece, n, not piece.isspace()) for piece, n in pieces]
+        return self._one(pieces, doc_id)
+
+    def _one(self, pieces: list[tuple[str, int]], doc_id: str) -> list[Chunk]:
+        """A context, a suffix of one chunk, and what follows it (arXiv 2601.21343, section 3)."""
+        if not pieces:
+            return []
+        digest = hashlib.sha256(f"{self.seed}\0{doc_id}".encode("utf-8", "replace")).digest()
+        draw = random.Random(int.from_bytes(digest[:8], "big"))  # noqa: S311  (no secret)
+        cut = draw.randrange(1, len(pieces)) if len(pieces) > 1 else 0
+        parts = [(pieces[:cut], False), (pieces[cut : cut + 1], True), (pieces[cut + 1 :], False)]
+        return [
+            Chunk("".join(p for p, _ in part), sum(n for _, n in part), target)
+            for part, target in parts
+            if part
+        ]
+
+    def _cut(self, text: str) -> Iterator[tuple[str, int]]:
+        """(slice, tokens) of one window."""
+        spans = self.tokenizer.encode(text, add_special_tokens=False).offsets
+        begun, first = 0, 0
+        while len(spans) - first > self.tokens:
+            border = self._border(text, spans, first, begun)
+            if border is None:
+                break
+            at = spans[border][0]
+            yield text[begun:at], border - first
+            begun, first = at, border
+        yield text[begun:], len(spans) - first
+
+    def _border(
+        self, text: str, spans: list[tuple[int, int]], first: int, begun: int
+    ) -> int | None:
+        """The token before which to cut: N after `first` or a little less, for white space."""
+
+        def clean(token: int) -> bool:
+            return spans[token - 1][1] <= spans[token][0] > begun
+
+        limit = first + self.tokens
+        for token in range(limit, limit - self.tokens // 4 - 1, -1):
+            at = spans[token][0]
+            if clean(token) and (text[at].isspace() or text[at - 1].isspace()):
+                return token
+        for token in range(limit, first, -1):
+            if clean(token):
+                return token
+        # One character of more tokens than a whole chunk: cut behind it.
+        return next((token for token in range(limit + 1, len(spans)) if clean(token)), None)
+
+
+def _windows(text: str) -> Iterator[str]:
+    """`text` in pieces of at most _WINDOW characters, cut after a line or a word if there is one."""
+    begun = 0
+    while len(text) - begun > _WINDOW:
+        limit = begun + _WINDOW
+        at = max(text.rfind("\n", begun, limit), text.rfind(" ", begun + _WINDOW // 2, limit))
+        at = at if at > begun else limit
+        yield text[begun:at]
+        begun = at
+    if begun < len(text):
+        yield text[begun:]

@@ -1,0 +1,71 @@
+"""The recipe of `python -m rewrite`."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from base.config import Section
+from judge.config import JudgeSections, known_engine
+from rewrite.layouts import LAYOUTS
+
+
+class InputConfig(Section):
+    """Which corpus to read."""
+
+    paths: list[str] = Field(min_length=1, description="files, folders or globs, any fsspec URL")
+    layout: str = Field(
+        "auto", pattern=f"^(auto|{'|'.join(LAYOUTS)})$", description="record layout, or auto"
+    )
+    limit: int | None = Field(None, ge=1, description="read only the first records of the corpus")
+    max_bad_rows: float = Field(0.01, ge=0, le=1, description="share of bad records that stops")
+    max_record_bytes: int = Field(
+        8 << 20, ge=1024, description="longer records are skipped as too_large"
+    )
+
+
+class ChunkingConfig(Section):
+    """How documents are cut."""
+
+    tokenizer: str = Field(description="a Hugging Face folder or id")
+    tokens: int = Field(128, ge=1, description="longest chunk, in tokens")
+    cuts: Literal["every", "one"] = Field("every", description="rewrite every chunk, or one drawn")
+    max_context_tokens: int = Field(1920, ge=1, description="longest context of a chunk, in tokens")
+    seed: int = Field(0, description="of the draw in `cuts: one`")
+
+
+class RewriteSampling(Section):
+    """How rewrites are sampled (arXiv 2601.21343: T = top_p = 0.6)."""
+
+    temperature: float = Field(0.6, ge=0, description="0 is greedy")
+    top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
+    max_tokens: int | None = Field(None, ge=1, description="longest rewrite; null: chunking.tokens")
+    seed: int = Field(0, description="with the row's id, the seed of each request")
+
+
+class LengthConfig(Section):
+    """Characters of a rewrite over those of the original; outside it has failed."""
+
+    min: float = Field(0.2, ge=0, description="shortest, as a ratio")
+    max: float = Field(3.0, gt=0, description="longest, as a ratio")
+
+
+class RewriteConfig(Section):
+    """How chunks are rewritten."""
+
+    engine: str = Field(description="a name under `engines`")
+    template: str = Field("quality", description="quality, safety, cleanup, or a path to a .jinja")
+    sampling: RewriteSampling = Field(RewriteSampling(), description="how rewrites are sampled")
+    length: LengthConfig = Field(LengthConfig(), description="accepted lengths")
+
+
+class RewriteRecipe(JudgeSections):
+    """What `python -m rewrite` reads: the corpus, how to cut and rewrite it, how to judge it."""
+
+    input: InputConfig
+    chunking: ChunkingConfig
+    rewrite: RewriteConfig
+
+    @model_validator(mode="after")
+    def _engine_exists(self) -> "RewriteRecipe":
+        known_engine("rewrite.engine", self.rewrite.engine, self.engines)
+        return self

@@ -1,0 +1,64 @@
+"""The rewrite pass: a corpus in, a shard set with original and rewrite out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from base.fingerprint import fingerprint
+from engine.digest import identity
+from engine.registry import get_engine
+from rewrite.config import RewriteRecipe
+from rewrite.corpus import Corpus
+from rewrite.rewriter import Rewriter, load_template
+from shards.manifest import Input, Manifest, PassInfo
+from shards.passes import Split, Work
+
+
+@dataclass(frozen=True)
+class RewritePass:
+    """Rewrites the corpus of `recipe`."""
+
+    recipe: RewriteRecipe
+    name: str = "rewrite"
+    criteria: list[str] = field(default_factory=list)
+
+    @property
+    def max_bad_rows(self) -> float:
+        """The share of bad records that stops the run."""
+        return self.recipe.input.max_bad_rows
+
+    @cached_property
+    def source(self) -> Corpus:
+        """The corpus."""
+        return Corpus(self.recipe.input, self.recipe.chunking)
+
+    def config(self) -> dict[str, Any]:
+        """What the rows depend on: settings, model, template, and the input files by size."""
+        recipe = self.recipe
+        files = [[split.path, split.bytes, split.records] for split in self._splits]
+        return {
+            "input": recipe.input.model_dump(mode="json", exclude={"max_bad_rows"})
+            | {"files": len(files), "listing": fingerprint(files)},
+            "chunking": recipe.chunking.model_dump(mode="json"),
+            "engine": identity(recipe.engines[recipe.rewrite.engine]),
+            "rewrite": recipe.rewrite.model_dump(mode="json", exclude={"engine"}),
+            "template": load_template(recipe.rewrite.template).sha256,
+        }
+
+    def begin(self, splits: list[Split]) -> Manifest:
+        """The manifest of a set to be made."""
+        config = self.config()
+        info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
+        inputs = [Input(path=split.path, bytes=split.bytes) for split in splits]
+        return Manifest(passes=[info], inputs=inputs)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Work]:
+        """Load the rewriter in this process."""
+        yield Rewriter(get_engine(self.recipe.engines[self.recipe.rewrite.engine]), self.recipe)
+
+    @cached_property
+    def _splits(self) -> list[Split]:
+        return self.source.splits()

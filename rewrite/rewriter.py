@@ -1,0 +1,89 @@
+"""Rewrite the chunks of a document: prompt, generate, check."""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.template import Template
+from engine.types import Completion, Engine, Prompt, Request, Sampling
+from judge.context import contexts, lead
+from judge.usage import usage_of
+from rewrite.checks import Checked, check
+from rewrite.config import RewriteRecipe
+from shards.manifest import Usage
+from shards.passes import Document, Outcome
+from shards.schema import Row
+
+VARIABLES = ("context", "lead", "text")
+"""What a rewriter template may use: the text before the chunk, its last five words, the chunk."""
+
+_SHIPPED = Path(__file__).parent / "templates"
+
+
+def load_template(name: str) -> Template:
+    """A shipped template by name, or any `.jinja` file by path."""
+    shipped = {path.stem: path for path in _SHIPPED.glob("*.jinja")}
+    return Template.read(shipped.get(name, Path(name)), VARIABLES)
+
+
+class Rewriter:
+    """Work of the rewrite pass: rows of one document in, the same rows with rewrites out.
+
+    All chunks of a document are asked for at once, in order, so that the engine's prefix cache
+    serves the context that they share.
+    """
+
+    def __init__(self, engine: Engine, recipe: RewriteRecipe) -> None:
+        self.engine, self.recipe = engine, recipe
+        self.template = load_template(recipe.rewrite.template)
+        self.window = 2 * engine.concurrency
+        self.versions = engine.versions()
+
+    async def __call__(self, document: Document) -> Outcome:
+        """Fill `rewrite` and `rewrite_status` of every row."""
+        rows = document.rows
+        fence = self.template.fence([row["original"] for row in rows])
+        befores = contexts(rows, self.recipe.chunking.max_context_tokens)
+        jobs = [
+            self._rewrite(row, before, fence)
+            for row, before in zip(rows, befores, strict=True)
+            if row["rewrite_status"] is None
+        ]
+        parts = await asyncio.gather(*jobs)
+        counts = Counter(f"status:{row['rewrite_status']}" for row in rows)
+        counts.update(f"check:{reason}" for _, reason in parts if reason)
+        return Outcome(rows, usage=sum((usage for usage, _ in parts), Usage()), counts=counts)
+
+    async def _rewrite(
+        self, row: Row, context: Sequence[str], fence: str
+    ) -> tuple[Usage, str | None]:
+        """Rewrite one row in place; returns what it cost and why it is not `ok`."""
+        begin = lead(context)
+        texts = {"context": context, "lead": begin, "text": row["original"]}
+        prompt = Prompt(self.template.render(texts, fence), answer=begin.rstrip())
+        completion = await self.engine.complete(Request(prompt, self._sampling(row)))
+        checked = self._check(row["original"], begin, completion, fence)
+        row["rewrite"], row["rewrite_status"] = checked.text, checked.status
+        return usage_of(completion), checked.reason
+
+    def _check(self, original: str, begin: str, completion: Completion, fence: str) -> Checked:
+        if completion.error is not None:
+            return Checked("failed", reason="engine")
+        sample = completion.samples[0]
+        # An endpoint that ignores the primed answer says its words again.
+        answer = sample.text.lstrip().removeprefix(begin.strip() or "\0")
+        leaked = self.template.leaked(answer, fence)
+        length = self.recipe.rewrite.length
+        return check(original, answer, sample.finish_reason, leaked, length)
+
+    def _sampling(self, row: Row) -> Sampling:
+        config = self.recipe.rewrite.sampling
+        seed = hashlib.sha256(f"{config.seed}\0{row['id']}".encode()).digest()
+        return Sampling(
+            max_tokens=config.max_tokens or self.recipe.chunking.tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=int.from_bytes(seed[:4], "big") >> 1,
+        )

@@ -1,0 +1,48 @@
+"""The data-set card (`README.md`) of a finished set, which `datasets.load_dataset` understands."""
+
+from jinja2 import Environment
+
+from shards.manifest import Manifest
+from shards.schema import describe
+
+_CARD = """\
+---
+configs:
+- config_name: default
+  data_files: part-*.parquet
+- config_name: judgements
+  data_files: judgements/part-*.parquet
+tags: [prewrite]
+---
+# Scored shard set
+
+{{ m.rows }} chunks of {{ m.documents }} documents, made by Prewrite
+({{ m.passes | map(attribute="name") | join(", then ") }}).
+One row is one chunk; a document's rows stand in order, and their `original` joined give the
+document back byte for byte. `manifest.json` lists every file with its SHA-256, the configuration
+and everything the rows depend on.
+
+| column | type | meaning |
+|---|---|---|
+{% for name, kind, meaning in columns -%}
+| {{ name }} | {{ kind }} | {{ meaning | replace("|", "\\\\|") }} |
+{% endfor %}
+| rewrite_status | rows |
+|---|---|
+{% for name, count in m.statuses.items() -%}
+| {{ name }} | {{ count }} |
+{% endfor %}
+Models: {% for p in m.passes %}{{ p.name }}: {{ p.config.get("engine", {}).get("model", "none") }}
+{%- if not loop.last %}; {% endif %}{% endfor %}.
+The licence of the texts is that of the corpus they come from.
+"""
+
+
+def card(manifest: Manifest) -> str:
+    """The card of the set that `manifest` describes."""
+    text = _CARD if manifest.judgements else _CARD.replace(_JUDGEMENTS, "")
+    template = Environment(autoescape=False).from_string(text)  # noqa: S701  (Markdown, not HTML)
+    return template.render(m=manifest, columns=describe(manifest.criteria))
+
+
+_JUDGEMENTS = "- config_name: judgements\n  data_files: judgements/part-*.parquet\n"

@@ -1,0 +1,142 @@
+"""Runs a pass on datatrove's local executor: one task a slice of the splits, several at a time.
+
+Resume is ours alone (the journal): datatrove's completion markers are empty files that know no
+configuration, so they go to a throw-away folder. A worker whose parent dies ends itself, so that
+no engine outlives a killed run.
+"""
+
+import asyncio
+import os
+import signal
+import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context
+
+from datatrove.executor.local import LocalPipelineExecutor
+from datatrove.pipeline.base import PipelineStep
+from loguru import logger
+from pydantic import Field
+
+from base.cli import console
+from base.config import Section
+from base.errors import Interrupted, ShardError
+from base.files import Folder
+from base.fingerprint import fingerprint
+from shards.journal import Journal
+from shards.passes import Pass, Split, Worker
+from shards.progress import Progress
+
+# datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
+logger.disable("datatrove")
+
+
+class RunConfig(Section):
+    """How a pass is spread; nothing here changes a row."""
+
+    executor: str = Field("local", pattern="^local$", description="who runs the tasks: local")
+    tasks: int = Field(1, ge=1, description="slices of the input files")
+    workers: int = Field(1, ge=1, description="tasks that run at a time, a process each")
+    rows_per_part: int = Field(
+        8192, ge=1, description="rows a Parquet part holds at least; a kill costs at most two parts"
+    )
+
+
+class PassStep(PipelineStep):
+    """datatrove's view of a pass: task `rank` of `world_size` takes every world_size-th split."""
+
+    name = "prewrite pass"
+    type = "pass"
+
+    def __init__(self, job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
+        super().__init__()
+        self.job, self.splits, self.output, self.run_config = job, splits, output, run
+
+    def run(self, data: None, rank: int = 0, world_size: int = 1) -> None:
+        """Work through this rank's splits."""
+        mine = self.splits[rank::world_size]
+        if mine:
+            asyncio.run(self._work(mine, rank, world_size))
+
+    async def _work(self, splits: list[Split], rank: int, world_size: int) -> None:
+        job = self.job
+        journal = Journal(Folder(self.output), job.criteria, fingerprint(job.config()))
+        label = job.name if world_size == 1 else f"{job.name} {rank + 1}/{world_size}"
+        size = sum(split.bytes for split in splits)
+        async with job.open() as work:
+            with Progress(label, size, console) as progress:
+                worker = Worker(
+                    job.source,
+                    work,
+                    journal,
+                    progress,
+                    self.run_config.rows_per_part,
+                    job.max_bad_rows,
+                )
+                await worker.run(splits)
+
+
+def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
+    """Run all splits to their end; the first error (or Interrupted) of any task is raised.
+
+    One worker runs in this process, so that the next pass finds its engine loaded.
+    """
+    step = PassStep(job, splits, output, run)
+    if run.workers == 1:
+        _run_tasks(step, run.tasks, 0, run.tasks)
+    else:
+        _run_in_processes(step, run)
+
+
+def _run_tasks(step: PassStep, tasks: int, first: int, count: int) -> None:
+    """Run `count` of `tasks` tasks in this process, one after the other."""
+    with tempfile.TemporaryDirectory(prefix="prewrite-") as logs:
+        LocalPipelineExecutor(
+            pipeline=[step],
+            tasks=tasks,
+            workers=1,
+            logging_dir=logs,
+            skip_completed=False,
+            local_tasks=count,
+            local_rank_offset=first,
+        ).run()
+
+
+def _run_in_processes(step: PassStep, run: RunConfig) -> None:
+    """A process pool that notices a dead worker (datatrove's own waits for it for ever)."""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pool = ProcessPoolExecutor(
+        min(run.workers, run.tasks), mp_context=get_context("spawn"), initializer=_end_with_parent
+    )
+    try:
+        futures = [pool.submit(_run_tasks, step, run.tasks, rank, 1) for rank in range(run.tasks)]
+        for future in as_completed(futures):
+            future.result()
+    except BrokenProcessPool:
+        raise ShardError("a worker process died; run the same command to continue") from None
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted after a clean commit; the same command continues"
+        ) from None
+    finally:
+        # On the way out of an error the other workers commit what they have finished.
+        if any(not future.done() for future in futures):
+            for child in active_children():
+                child.terminate()
+        pool.shutdown(cancel_futures=True)
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _end_with_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end once the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,160 @@
+"""The manifest: the one truth about a shard set, and the commit records it is made from.
+
+A running pass writes one small `commits/…json` record a part; finishing (or interrupting) folds
+the records into `manifest.json`. A part that no manifest or record names does not exist. Both
+are plain JSON with no secret in them: configurations name environment variables, never values.
+"""
+
+import json
+from collections import Counter
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from base.errors import ShardError
+from base.files import Folder
+from shards.schema import FORMAT_VERSION
+
+NAME = "manifest.json"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class File(_Stored):
+    """A Parquet file of the set: its name in the folder, rows, bytes and SHA-256."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Usage(_Stored):
+    """What the engine was asked: requests, prompt tokens, those of them read from the prefix
+    cache (null when the engine does not say), and generated tokens."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int | None = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        unknown = self.cached_tokens is None or other.cached_tokens is None
+        return Usage(
+            requests=self.requests + other.requests,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=None if unknown else self.cached_tokens + other.cached_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+class Skip(_Stored):
+    """One input record that gives no row: where it stands (line or row from 1) and why."""
+
+    file: str
+    line: int
+    reason: str
+
+
+class Record(_Stored):
+    """The commit of one part: which input records it covers and what it holds.
+
+    start, stop: records of the split before and after this part (a part covers [start, stop)).
+    last: the split ends with this part; then `sha256` is the digest of the whole input file.
+    """
+
+    split: str
+    block: int
+    start: int
+    stop: int
+    documents: int
+    part: File | None
+    judgements: File | None = None
+    counts: dict[str, int] = Field(default_factory=dict)
+    skipped: list[Skip] = Field(default_factory=list)
+    usage: Usage = Field(default_factory=Usage)
+    versions: dict[str, str] = Field(default_factory=dict)
+    last: bool = False
+    sha256: str | None = None
+
+
+class Input(_Stored):
+    """An input file: size, digest, and how many records it holds (bad ones included)."""
+
+    path: str
+    bytes: int
+    sha256: str | None = None
+    records: int | None = None
+
+
+class PassInfo(_Stored):
+    """One pass that made this set: its configuration and everything its rows depend on."""
+
+    name: str
+    fingerprint: str
+    config: dict[str, Any]
+    versions: dict[str, str] = Field(default_factory=dict)
+    usage: Usage = Field(default_factory=Usage)
+    counts: dict[str, int] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Manifest(_Stored):
+    """A shard set. `passes` is in the order they were made; the last one made this set."""
+
+    format_version: int = FORMAT_VERSION
+    status: Literal["running", "interrupted", "complete"] = "running"
+    criteria: list[str] = Field(default_factory=list)
+    passes: list[PassInfo]
+    inputs: list[Input]
+    rows: int = 0
+    documents: int = 0
+    statuses: dict[str, int] = Field(default_factory=dict)
+    skipped: dict[str, int] = Field(default_factory=dict)
+    skipped_records: list[Skip] = Field(default_factory=list)
+    parts: list[File] = Field(default_factory=list)
+    judgements: list[File] = Field(default_factory=list)
+
+    @classmethod
+    def load(cls, folder: Folder) -> Self:
+        """Read and check the manifest of the set in `folder`; ShardError when there is none."""
+        found = cls.find(folder)
+        if found is None:
+            raise ShardError(f"{folder.url}: no shard set here (there is no {NAME})")
+        return found
+
+    @classmethod
+    def find(cls, folder: Folder) -> Self | None:
+        """The manifest of the set in `folder`, or None when there is none."""
+        data = folder.read(NAME)
+        if data is None:
+            return None
+        where = f"{folder.url}/{NAME}"
+        try:
+            raw = json.loads(data)
+            version = raw.get("format_version") if isinstance(raw, dict) else None
+            if version != FORMAT_VERSION:
+                raise ShardError(
+                    f"{where}: format version {version!r}; this Prewrite reads {FORMAT_VERSION}"
+                )
+            return cls.model_validate(raw)
+        except ValueError as error:
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                key = ".".join(map(str, first["loc"]))
+                raise ShardError(f"{where}: damaged: {key}: {first['msg']}") from None
+            raise ShardError(f"{where}: damaged: not JSON: {error}") from None
+
+    def save(self, folder: Folder) -> None:
+        """Write the manifest atomically."""
+        folder.write(NAME, (self.model_dump_json(indent=1) + "\n").encode())
+
+
+def total(counts: list[dict[str, int]]) -> dict[str, int]:
+    """The sum of several counters, keys in sorted order."""
+    result: Counter[str] = Counter()
+    for item in counts:
+        result.update(item)
+    return dict(sorted(result.items()))

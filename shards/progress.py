@@ -1,0 +1,104 @@
+"""What a person sees while a pass runs: a bar on a terminal, a log line now and then elsewhere.
+
+The end is estimated from bytes: rows so far over bytes read so far, times all bytes. That needs no
+pass over the corpus before the first row; its error is how uneven the corpus is.
+"""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from shards.manifest import Usage
+from shards.schema import Row
+
+
+class Progress:
+    """Counts of one worker. A log line comes after `every` seconds (s) where there is no bar."""
+
+    def __init__(self, label: str, total_bytes: int, console: Console, every: float = 10.0) -> None:
+        self.label, self.total_bytes, self.console, self.every = label, total_bytes, console, every
+        self.rows = self.failed = self.earlier = self.bytes = 0
+        self.usage = Usage()
+        self.started = self._logged = time.monotonic()
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+            self._bar = Bar(*columns, TextColumn("{task.fields[facts]}"), console=self.console)
+            self._bar.add_task(self.label, total=1.0, facts="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._show()
+            self._bar.stop()
+        elif kind is None:
+            self.console.print(f"{self.label}: {self.facts()}")
+
+    def resumed(self, rows: int) -> None:
+        """Rows an earlier run had committed."""
+        self.earlier += rows
+
+    def consumed(self, count: int) -> None:
+        """Bytes of input read."""
+        self.bytes += count
+
+    def finished(self, rows: list[Row], usage: Usage) -> None:
+        """A document's rows are done."""
+        self.rows += len(rows)
+        self.failed += sum(row["rewrite_status"] == "failed" for row in rows)
+        self.usage += usage
+        if self._bar:
+            self._show()
+        elif time.monotonic() - self._logged >= self.every:
+            self._logged = time.monotonic()
+            self.console.print(f"{self.label}: {self.facts()}")
+
+    def facts(self) -> str:
+        """The counts in one line."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        parts = [
+            f"{self.rows + self.earlier} rows",
+            f"{self.rows / seconds:.1f} rows/s",
+            f"{self.usage.output_tokens / seconds:.0f} output tokens/s",
+            f"{self.failed} failed",
+            f"prefix cache {cache_share(self.usage)}",
+        ]
+        share = self._share()
+        if 0 < share < 1 and self.rows:
+            parts.append(f"about {_span(seconds / share * (1 - share))} left")
+        return " · ".join(parts)
+
+    def _share(self) -> float:
+        """Share of this run's work that is done, from rows finished and bytes still unread."""
+        return min(self.bytes / self.total_bytes, 1.0) if self.total_bytes else 1.0
+
+    def _show(self) -> None:
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=self._share(), facts=self.facts())
+
+
+def cache_share(usage: Usage) -> str:
+    """Share of prompt tokens served by the prefix cache, or that nobody knows."""
+    if usage.cached_tokens is None:
+        return "unknown"
+    return f"{usage.cached_tokens / usage.prompt_tokens:.0%}" if usage.prompt_tokens else "0%"
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

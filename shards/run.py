@@ -1,0 +1,151 @@
+"""Run one pass from its start, or from wherever it stopped, to a verified, complete set.
+
+Order of writes: manifest (`running`) → parts and records → manifest (`complete`) and card → the
+records go. A kill between any two of them is resumed by the same command. Only one run may own an
+output at a time.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from base.errors import Interrupted, ShardError
+from base.files import Folder
+from base.fingerprint import differences, fingerprint
+from shards.card import card
+from shards.executor import RunConfig, execute
+from shards.journal import FOLDER, Folded, Journal, fold, skipped_lines
+from shards.manifest import Manifest, total
+from shards.passes import Pass, Split, check_bad_rows
+
+SKIPPED = "skipped.jsonl"
+_NAMED = 1000  # skipped records named in the manifest itself; SKIPPED names all
+
+
+def run_pass(job: Pass, output: str, run: RunConfig) -> Manifest:
+    """Make the set at `output`, or continue it, or find it complete; returns its manifest.
+
+    Raises ShardError when `output` holds something made under another configuration, InputError
+    for a bad corpus, EngineError for a dead engine, Interrupted after a signal.
+    """
+    folder = Folder(output)
+    complete = finished(job, output)
+    if complete:
+        folder.remove(FOLDER)  # a kill may have come just before this last step
+        return complete
+    splits = job.source.splits()
+    with _owned(folder):
+        manifest = _start(job, folder, splits)
+        journal = Journal(folder, job.criteria, manifest.passes[-1].fingerprint)
+        begun = time.monotonic()
+        try:
+            execute(job, splits, output, run)
+        except Interrupted:
+            _complete(manifest, fold(journal, (s.name for s in splits)), splits, "interrupted")
+            manifest.passes[-1].seconds += time.monotonic() - begun
+            manifest.save(folder)
+            raise
+        manifest.passes[-1].seconds += time.monotonic() - begun
+        return _finish(job, folder, journal, manifest, splits)
+
+
+def finished(job: Pass, output: str) -> Manifest | None:
+    """The manifest at `output` when this very pass has completed it; refuses another's set."""
+    folder = Folder(output)
+    found = Manifest.find(folder)
+    if found is None:
+        return None
+    _refuse_other(found, job.name, job.config(), folder.url)
+    return found if found.status == "complete" else None
+
+
+def _refuse_other(found: Manifest, name: str, config: dict[str, Any], url: str) -> None:
+    last = found.passes[-1]
+    if last.fingerprint == fingerprint(config) and last.name == name:
+        return
+    lines = differences({"pass": last.name, **last.config}, {"pass": name, **config})
+    raise ShardError(
+        f"{url} was made under another configuration; choose another output, or restore:\n"
+        + "\n".join(f"  {line}" for line in lines)
+    )
+
+
+def _start(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
+    """The manifest of this run: the stored one to continue, or a new one."""
+    manifest = Manifest.find(folder) or job.begin(splits)
+    manifest.status = "running"
+    manifest.save(folder)
+    return manifest
+
+
+def _finish(
+    job: Pass, folder: Folder, journal: Journal, manifest: Manifest, splits: list[Split]
+) -> Manifest:
+    folded = fold(journal, (split.name for split in splits))
+    if folded.unfinished:
+        raise ShardError(f"{folder.url}: not finished: {', '.join(folded.unfinished[:5])}")
+    records = sum(folded.records.values())
+    check_bad_rows(len(folded.skipped), records, job.max_bad_rows, folded.skipped)
+    _complete(manifest, folded, splits, "complete")
+    if folded.skipped:
+        folder.write(SKIPPED, skipped_lines(folded.skipped))
+    folder.write("README.md", card(manifest).encode())
+    _sweep(folder, manifest)
+    manifest.save(folder)
+    journal.clear()
+    return manifest
+
+
+def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: Any) -> None:
+    """Write into the manifest what the records say."""
+    manifest.status = status
+    manifest.rows, manifest.documents = folded.rows, folded.documents
+    manifest.parts, manifest.judgements = folded.parts, folded.judgements
+    manifest.passes[-1].usage, manifest.passes[-1].counts = folded.usage, folded.counts
+    manifest.passes[-1].versions = folded.versions
+    manifest.statuses = {
+        key.removeprefix("status:"): count
+        for key, count in folded.counts.items()
+        if key.startswith("status:")
+    } or manifest.statuses
+    if folded.skipped:
+        manifest.skipped = total([{skip.reason: 1} for skip in folded.skipped])
+        manifest.skipped_records = folded.skipped[:_NAMED]
+    known = {item.path: item for item in manifest.inputs}
+    for split in splits:
+        if split.path in known:
+            known[split.path].records = folded.records.get(split.name)
+            known[split.path].sha256 = folded.sha256.get(split.name)
+
+
+def _sweep(folder: Folder, manifest: Manifest) -> None:
+    """Remove what a killed run left: parts without a record, temporary files."""
+    listed = {file.name for file in (*manifest.parts, *manifest.judgements)}
+    for name in folder.names():
+        ours = name.removeprefix("judgements/")
+        stray = ours.startswith("part-") and name not in listed
+        if stray or (ours.startswith(".") and ".tmp-" in ours and "/" not in ours):
+            folder.remove(name)
+
+
+@contextmanager
+def _owned(folder: Folder) -> Iterator[None]:
+    """Own the output for one run; a second run on a local disk is refused."""
+    if not folder.is_local:
+        yield
+        return
+    import fcntl
+    from pathlib import Path
+
+    path = Path(folder.path(f"{FOLDER}/lock"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ShardError(f"{folder.url}: another run is writing here; wait for it") from None
+        yield
+    with suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()

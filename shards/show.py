@@ -1,0 +1,108 @@
+"""Rows and summaries of a set, for people."""
+
+from typing import Any
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from shards.manifest import Manifest
+from shards.progress import cache_share
+from shards.reader import ShardSet
+from shards.schema import TEXTS, Row
+
+
+def print_summary(shards: ShardSet, console: Console) -> None:
+    """The end of a run: counts, mean scores before and after, tokens, seconds, two examples."""
+    console.print(summary(shards.manifest, mean_scores(shards)))
+    for row in examples(shards, 2):
+        console.print(side_by_side(row))
+
+
+def mean_scores(shards: ShardSet) -> dict[str, tuple[float | None, float | None, int]]:
+    """Criterion → mean over the rows where original and rewrite were both judged, and their
+    number. Rows with one score only are left out, so that the two means compare like with like."""
+    names = [*shards.manifest.criteria, "score"] if shards.manifest.criteria else []
+    sums = {name: [0.0, 0.0, 0] for name in names}
+    for row in shards.rows([f"{text}_{name}" for name in names for text in TEXTS]) if names else ():
+        for name in names:
+            before, after = row[f"original_{name}"], row[f"rewrite_{name}"]
+            if before is not None and after is not None:
+                total = sums[name]
+                total[0], total[1], total[2] = total[0] + before, total[1] + after, total[2] + 1
+    return {
+        name: (before / n if n else None, after / n if n else None, int(n))
+        for name, (before, after, n) in sums.items()
+    }
+
+
+def summary(
+    manifest: Manifest, scores: dict[str, tuple[float | None, float | None, int]]
+) -> Group:
+    """Tables of what a set holds and what it cost."""
+    facts = Table(box=box.SIMPLE, show_header=False, title=f"{manifest.status} shard set")
+    facts.add_row("rows", f"{manifest.rows} of {manifest.documents} documents")
+    for name, count in manifest.statuses.items():
+        facts.add_row(f"  {name}", f"{count} ({count / max(manifest.rows, 1):.0%})")
+    for reason, count in manifest.skipped.items():
+        facts.add_row("input records skipped", f"{count}: {reason}")
+    for item in manifest.passes:
+        use = item.usage
+        facts.add_row(
+            item.name,
+            f"{item.seconds:.0f} s, {use.requests} requests, {use.prompt_tokens} prompt tokens "
+            f"({cache_share(use)} from the prefix cache), {use.output_tokens} output tokens",
+        )
+    means = Table("mean score", "original", "rewrite", "rows", box=box.SIMPLE)
+    for name, (before, after, count) in scores.items():
+        means.add_row(name, _number(before), _number(after), str(count))
+    return Group(facts, means) if scores else Group(facts)
+
+
+def examples(shards: ShardSet, count: int) -> list[Row]:
+    """The first rows whose rewrite says something else than the original."""
+    found: list[Row] = []
+    for row in shards.rows():
+        if row["rewrite_status"] in ("ok", "truncated"):
+            found.append(row)
+            if len(found) == count:
+                break
+    return found
+
+
+def side_by_side(row: Row) -> Panel:
+    """Original and rewrite of one row beside each other, with their scores."""
+    table = Table(box=box.SIMPLE, expand=True, pad_edge=False)
+    for text in TEXTS:
+        table.add_column(Text(f"{text}{_scores(row, text)}"), ratio=1, overflow="fold")
+    rewrite = row["rewrite"] if row["rewrite"] is not None else f"({row['rewrite_status']})"
+    table.add_row(Text(printable(row["original"])), Text(printable(rewrite)))
+    title = f"{row['doc_id']} · chunk {row['chunk'] + 1} of {row['chunks']} · {row['source']}"
+    return Panel(table, title=Text(printable(title)), subtitle=row["rewrite_status"])
+
+
+def show(shards: ShardSet, count: int) -> Columns:
+    """The first `count` rows, readable."""
+    rows = [row for row, _ in zip(shards.rows(), range(count), strict=False)]
+    return Columns([side_by_side(row) for row in rows], expand=True)
+
+
+def printable(text: str) -> str:
+    """Corpus text is hostile: control characters must not reach a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _scores(row: Row, text: str) -> str:
+    found: list[tuple[str, Any]] = [
+        (key.removeprefix(f"{text}_"), value)
+        for key, value in row.items()
+        if key.startswith(f"{text}_") and isinstance(value, float)
+    ]
+    return "".join(f"  {name} {value:.2f}" for name, value in found)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
