@@ -1,8 +1,10 @@
 """The floors of the architecture hold, and the check that says so can fail."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,11 @@ print(*({"torch", "vllm", "transformers", "openai", "megatron"} & set(sys.module
     command = [sys.executable, "-c", program]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == ""
+
+
+def test_every_direct_dependency_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = {re.split(r"[^\w-]", line)[0] for group in groups for line in group}
+    page = (ROOT / "docs/dependencies.md").read_text()
+    assert names == set(re.findall(r"^\| ([\w-]+) \|.*\|.*\|$", page, re.MULTILINE)) - {"package"}
