@@ -1,1 +1,4 @@
-"""What every floor stands on: errors, configuration files, file access, console output. Knows nothing of models or shards."""
+"""What every floor stands on: errors, configuration files, file access, console output.
+
+Knows nothing of models or shards.
+"""

@@ -1,0 +1,48 @@
+# The human's interface; `make` lists the targets. Every command below sets up what it needs first.
+#   make rewrite CONFIG=configs/mine.yaml ARGS="run.workers=4"
+# A command's own exit code (0 done, 1 failed, 2 usage or configuration, 130 interrupted) is that of
+# `.venv/bin/python -m …`; make itself exits 2 whenever that is not 0, and says "Error CODE".
+
+CONFIG ?= configs/quickstart.yaml
+PYTHON := .venv/bin/python
+MODEL := models/smollm2-135m-instruct
+
+.DEFAULT_GOAL := help
+.PHONY: rewrite judge test lint bench setup lock clean help
+MAKEFLAGS += --no-print-directory
+
+rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
+	@$(PYTHON) -m rewrite --config $(CONFIG) $(ARGS)
+
+judge: $(MODEL)  ## Score a shard set (CONFIG=…, ARGS="key=value …")
+	@$(PYTHON) -m judge --config $(CONFIG) $(ARGS)
+
+test: $(MODEL)  ## Run the tests (ARGS="-k name -x …" goes to pytest)
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: setup  ## Check style, types and the floors of the architecture
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: $(MODEL)  ## Measure, and write benchmarks/RESULTS.md
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+setup:  ## Make .venv for this machine (PREWRITE_DEVICE=cpu|gpu overrides)
+	@scripts/setup.sh
+
+lock:  ## Resolve requirements/*.lock again from pyproject.toml
+	@scripts/lock.sh
+
+clean:  ## Remove the environment, the model and caches (data/ stays)
+	rm -rf .venv models .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf *.egg-info build
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+# The quick-start model, converted once out of an installed package; it appears whole or not at all.
+$(MODEL): | setup
+	@$(PYTHON) -m engine.smollm2 $@

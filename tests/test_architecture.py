@@ -1,0 +1,81 @@
+"""The floors of the architecture hold, and the check that says so can fail."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("base", "shards", "engine", "judge", "rewrite")
+LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+
+def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", LINT, "--no-cache"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The packages and their contracts, free to be spoiled."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package)
+    return tmp_path
+
+
+def test_contracts_are_kept() -> None:
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout
+    assert "0 broken" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "imported"),
+    [
+        ("base", "shards"),
+        ("shards", "engine"),
+        ("shards", "judge"),
+        ("engine", "shards"),
+        ("judge", "rewrite"),
+        ("base", "transformers"),
+        ("shards", "torch"),
+        ("judge", "openai"),
+        ("rewrite", "vllm"),
+    ],
+)
+def test_a_planted_import_breaks_a_contract(copy: Path, package: str, imported: str) -> None:
+    planted = copy / package / "planted.py"
+    planted.write_text(f"def late() -> None:\n    import {imported}\n")
+    result = lint_imports(copy)
+    assert result.returncode == 1, result.stdout
+    assert f"{package}.planted" in result.stdout
+    assert "1 broken" in result.stdout
+
+
+def test_shards_loads_no_model_library() -> None:
+    """Every module of shards and base, imported, leaves the model libraries unloaded."""
+    program = """
+import importlib, pkgutil, sys
+for package in ("base", "shards"):
+    path = importlib.import_module(package).__path__
+    for module in pkgutil.walk_packages(path, package + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+print(*({"torch", "vllm", "transformers", "openai", "megatron"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == ""
+
+
+def test_every_direct_dependency_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = {re.split(r"[^\w-]", line)[0] for group in groups for line in group}
+    page = (ROOT / "docs/dependencies.md").read_text()
+    assert names == set(re.findall(r"^\| ([\w-]+) \|.*\|.*\|$", page, re.MULTILINE)) - {"package"}
