@@ -14,7 +14,8 @@ stamp=.venv/prewrite-stamp
 
 say() { echo "setup: $*"; }
 
-fail() { echo "setup: $*" >&2; exit 1; }
+exec 3>&2  # the terminal, also while a command's output goes to the log
+fail() { echo "setup: $*" >&3; exit 1; }
 
 choose_device() {
     local device=${PREWRITE_DEVICE:-$(cut -d ' ' -f 1 "$stamp" 2> /dev/null || true)}
@@ -43,7 +44,7 @@ install() {
         # shellcheck disable=SC2046  # one word an option
         uv pip install --python "$python" --no-deps $(find_links "$python") "$@"
     else
-        "$python" -m pip install --no-deps --no-input "$@"
+        "$python" -m pip install --quiet --no-deps --no-input "$@"
     fi
 }
 
@@ -62,6 +63,7 @@ found=$(cat "$stamp" 2> /dev/null || true)
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+trap 'fail "Interrupted; the same command starts afresh."' INT
 rm -f "$stamp"
 if [ "${found%% *}" != "$device" ] || [ ! -x "$python" ]; then
     interpreter=$(find_python)
