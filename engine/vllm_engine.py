@@ -99,6 +99,8 @@ class VllmEngine:
 
     def _take(self, ticket: _Ticket | None, numbers: "itertools.count[int]") -> bool:
         """Give a ticket to vLLM; False when it was the sign to stop."""
+        from vllm.exceptions import VLLMClientError
+
         if ticket is None:
             return False
         name = str(next(numbers))
@@ -107,7 +109,7 @@ class VllmEngine:
             prompt = {"prompt_token_ids": ticket.token_ids}
             self._llm.llm_engine.add_request(name, prompt, parameters)
             self._open[name] = ticket
-        except (ValueError, EngineError) as error:
+        except (VLLMClientError, ValueError, EngineError) as error:
             # vLLM refuses one request (a prompt longer than the model takes): that one only.
             answer = Completion(error=_first_line(error), prompt_tokens=len(ticket.token_ids))
             _resolve([(ticket, answer)])
@@ -238,6 +240,8 @@ def _cpu_arguments(config: VllmConfig) -> dict[str, Any]:
         "distributed_executor_backend": "uni",
         "enforce_eager": True,
         "max_model_len": length,
+        # `auto` would be bfloat16, whose AMX instructions some virtual machines advertise and trap.
+        "dtype": "float32" if config.dtype == "auto" else config.dtype,
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(length, 4096),
         "kv_cache_memory_bytes": 1 << 30,

@@ -90,10 +90,19 @@ def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None
         _run_in_processes(step, run)
 
 
+class _Executor(LocalPipelineExecutor):  # type: ignore[misc]
+    """datatrove's local executor without its manager process, which outlives a killed run."""
+
+    def run(self) -> None:
+        """Run this executor's tasks in this process, one after the other."""
+        for rank in range(self.local_rank_offset, self.local_rank_offset + self.local_tasks):
+            self._run_for_rank(rank)
+
+
 def _run_tasks(step: PassStep, tasks: int, first: int, count: int) -> None:
-    """Run `count` of `tasks` tasks in this process, one after the other."""
+    """Run `count` of `tasks` tasks in this process."""
     with tempfile.TemporaryDirectory(prefix="prewrite-") as logs:
-        LocalPipelineExecutor(
+        _Executor(
             pipeline=[step],
             tasks=tasks,
             workers=1,
