@@ -9,7 +9,7 @@ accepted, before anything else is loaded.
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -51,7 +51,7 @@ class Section(BaseModel):
             for key in data:
                 if key not in cls.model_fields:
                     text = _unknown(str(key), cls.model_fields).translate(_BRACES)
-                    raise PydanticCustomError("unknown_key", cast(LiteralString, text))
+                    raise PydanticCustomError("unknown_key", cast(Any, text))
         return data
 
 
@@ -73,7 +73,7 @@ def _unknown(key: str, accepted: Iterable[str]) -> str:
 
 def refuse(sentence: str) -> PydanticCustomError:
     """The error a validator raises when it can name the key itself."""
-    return PydanticCustomError("sentence", cast(LiteralString, sentence.translate(_BRACES)))
+    return PydanticCustomError("sentence", cast(Any, sentence.translate(_BRACES)))
 
 
 def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
@@ -145,18 +145,28 @@ def _explain(error: ErrorDetails, data: Any) -> str:
     return f"{key}: found {_show(found)}; accepted: {accepted}"
 
 
-def _key(location: Sequence[int | str], data: Any) -> str:
+def _key(location: Sequence[Any], data: Any) -> str:
     """The dotted key as the user wrote it: pydantic adds union tags, which no file holds."""
     parts: list[str] = []
     for step in location:
-        if isinstance(data, dict) and step in data:
-            data = data[step]
-        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+        if (
+            isinstance(data, dict)
+            and step in data
+            or isinstance(data, list)
+            and isinstance(step, int)
+            and step < len(data)
+        ):
             data = data[step]
         elif step is not location[-1]:
             continue
         parts.append(str(step))
     return ".".join(parts)
+
+
+def _holds(data: Any, step: Any) -> bool:
+    if isinstance(data, list):
+        return isinstance(step, int) and step < len(data)
+    return isinstance(data, dict) and step in data
 
 
 def _show(value: Any) -> str:

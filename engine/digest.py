@@ -35,7 +35,8 @@ def model_digest(model: str, revision: str | None = None) -> str:
 
 def identity(config: EngineConfig) -> dict[str, Any]:
     """What an engine's answers depend on: its configuration, and its model where that is a folder
-    (the content of a Hugging Face id is fixed by its revision)."""
+    (the content of a Hugging Face id is fixed by its revision).
+    """
     known = config.identity()
     if Path(config.model).is_dir():
         known["digest"] = model_digest(config.model)

@@ -18,14 +18,13 @@ import time
 import weakref
 from typing import Any
 
-import httpx
 import openai
 import tenacity
 
 from base.errors import EngineError
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
-from engine.types import Completion, Request, Sample, Sampling
+from engine.types import Completion, FinishReason, Request, Sample, Sampling
 
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)
@@ -49,7 +48,7 @@ class EndpointEngine:
         self._key = _key(config)
         self._turn = itertools.count()
         self._answered = 0.0
-        # httpx ties connections to an event loop, and a run has one loop a pass.
+        # The client ties its connections to an event loop, and a run has one loop a pass.
         self._clients: weakref.WeakKeyDictionary[Any, list[openai.AsyncOpenAI]] = (
             weakref.WeakKeyDictionary()
         )
@@ -80,16 +79,20 @@ class EndpointEngine:
         """Connections close with their event loop; nothing is held here."""
 
     def _probe(self, url: str) -> None:
-        headers = {"Authorization": f"Bearer {self._key}"}
+        client = openai.OpenAI(base_url=url, api_key=self._key, max_retries=0, timeout=10)
         try:
-            response = httpx.get(f"{url.rstrip('/')}/models", headers=headers, timeout=10)
-        except httpx.HTTPError as error:
+            client.models.list()
+        except openai.APIConnectionError as error:
             raise EngineError(f"the endpoint {url} cannot be reached: {_words(error)}") from None
-        if response.status_code in (401, 403):
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise EngineError(
-                f"the endpoint {url} refuses the key (HTTP {response.status_code}); name the "
+                f"the endpoint {url} refuses the key (HTTP {error.status_code}); name the "
                 "environment variable that holds it in api_key_env"
-            )
+            ) from None
+        except (openai.APIError, ValueError, TypeError, AttributeError):
+            pass  # reachable, and not every server lists its models
+        finally:
+            client.close()
 
     def _retrying(self) -> tenacity.AsyncRetrying:
         return tenacity.AsyncRetrying(
@@ -118,7 +121,8 @@ class EndpointEngine:
                 raise _Garbage(text) from None
 
     async def _create(self, client: openai.AsyncOpenAI, request: Request) -> Any:
-        ask, extra = request.sampling, {}
+        ask = request.sampling
+        extra: dict[str, Any] = {}
         common: dict[str, Any] = {
             "model": self.config.model,
             "max_tokens": ask.max_tokens,
@@ -132,7 +136,7 @@ class EndpointEngine:
             common["prompt"] = self._encoder.encode(request.prompt)
             common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
             return await client.completions.create(**common)
-        messages = [{"role": "user", "content": "".join(request.prompt.user)}]
+        messages: list[Any] = [{"role": "user", "content": "".join(request.prompt.user)}]
         if request.prompt.answer:
             messages.append({"role": "assistant", "content": request.prompt.answer})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -150,15 +154,8 @@ class EndpointEngine:
         return clients[next(self._turn) % len(clients)]
 
     def _connect(self, url: str) -> openai.AsyncOpenAI:
-        limits = httpx.Limits(
-            max_connections=self.concurrency, max_keepalive_connections=self.concurrency
-        )
         return openai.AsyncOpenAI(
-            base_url=url,
-            api_key=self._key,
-            max_retries=0,
-            timeout=self.config.timeout,
-            http_client=httpx.AsyncClient(limits=limits, timeout=self.config.timeout),
+            base_url=url, api_key=self._key, max_retries=0, timeout=self.config.timeout
         )
 
 
@@ -191,7 +188,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, TimeoutError | httpx.TimeoutException | openai.APITimeoutError):
+    if isinstance(error, TimeoutError | openai.APITimeoutError):
         return "no answer in time"
     if isinstance(error, openai.APIStatusError):
         return f"HTTP {error.status_code}: {' '.join(str(error.message).split())[:200]}"
@@ -228,5 +225,5 @@ def _sample(choice: Any, ask: Sampling) -> Sample:
     else:
         tops = {}
     verdicts = {v: math.exp(tops[v]) if v in tops else 0.0 for v in ask.verdicts}
-    reason = "length" if choice.finish_reason == "length" else "stop"
+    reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
     return Sample(text, reason, verdicts=verdicts)

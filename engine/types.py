@@ -29,7 +29,8 @@ class Prompt:
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to generate. verdicts: single-token texts whose probability as the first token is asked
-    for; logprobs: whether those of the generated tokens are."""
+    for; logprobs: whether those of the generated tokens are.
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -52,7 +53,8 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One answer. token_ids and logprobs (natural log, of each generated token) are empty where not
-    asked for or where an endpoint does not tell; verdicts: probability of each asked-for first token."""
+    asked for or not told by an endpoint; verdicts: probability of each asked-for first token.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -83,7 +85,8 @@ class Engine(Protocol):
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request. A request that fails alone has `error`; EngineError: the engine is
-        dead or unreachable, nothing more will come."""
+        dead or unreachable, nothing more will come.
+        """
         ...
 
     def versions(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ from base.errors import EngineError
 from engine.config import VllmConfig
 from engine.digest import model_digest
 from engine.encoding import PromptEncoder
-from engine.types import Completion, Request, Sample
+from engine.types import Completion, FinishReason, Request, Sample
 
 
 @dataclass
@@ -161,15 +161,13 @@ class VllmEngine:
 
 def _sample(item: Any, verdicts: dict[str, int]) -> Sample:
     steps = item.logprobs or []
-    chosen = tuple(
-        step[token].logprob for step, token in zip(steps, item.token_ids, strict=False)
-    )
+    chosen = tuple(step[token].logprob for step, token in zip(steps, item.token_ids, strict=False))
     first = steps[0] if steps else {}
     shares = {
         verdict: math.exp(first[token].logprob) if token in first else 0.0
         for verdict, token in verdicts.items()
     }
-    reason = "length" if item.finish_reason == "length" else "stop"
+    reason: FinishReason = "length" if item.finish_reason == "length" else "stop"
     return Sample(item.text, reason, tuple(item.token_ids), chosen, shares)
 
 

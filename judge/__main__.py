@@ -31,7 +31,8 @@ def plan(recipe: JudgeRecipe) -> str:
     """What `run` would do."""
     job = judge_pass(recipe)
     parts = len(job.source.splits())
-    return f"judge {recipe.judge.input} ({parts} parts) on {', '.join(job.criteria)} → {recipe.output}"
+    names = ", ".join(job.criteria)
+    return f"judge {recipe.judge.input} ({parts} parts) on {names} → {recipe.output}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from shards.schema import Row
 def contexts(rows: Sequence[Row], max_tokens: int) -> list[tuple[str, ...]]:
     """The context of each row of a document, at most `max_tokens` tokens of the chunking
     tokenizer. A single row longer than that (the context row of `cuts: one`) is cut at white
-    space by its mean token length, which keeps a tenth in reserve."""
+    space by its mean token length, which keeps a tenth in reserve.
+    """
     found: list[tuple[str, ...]] = []
     start = total = 0
     texts = [row["original"] for row in rows]

@@ -17,7 +17,7 @@ from shards.schema import Row
 
 @dataclass(frozen=True)
 class Pool:
-    """The candidates of one row by name, what stands before them, and what they are held against."""
+    """The candidates of one row by name, what stands before them, their reference."""
 
     row_id: str
     context: tuple[str, ...]

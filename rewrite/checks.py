@@ -9,15 +9,18 @@ from shards.schema import Status
 
 _REFUSAL = re.compile(
     r"""^\W*(?:
-      (?:i['’]?m|i\ am)\ (?:sorry|unable|afraid|not\ able|not\ comfortable|just\ an?\ (?:ai|language))
+      (?:i['’]?m|i\ am)\ (?:sorry|unable|afraid|not\ able|not\ comfortable
+      |just\ an?\ (?:ai|language))
     | (?:sorry|apologies),?\ (?:but\ )?(?:i|as\ an)\b
     | i\ apologi[sz]e\b
     | (?:unfortunately|regrettably),?\ i\ (?:can|am|will|must)
-    | i\ (?:cannot|can['’]?t|can\ not|won['’]?t|will\ not|must\ decline|decline|do\ not|don['’]?t)\ (?:\w+\ ){0,2}
+    | i\ (?:cannot|can['’]?t|can\ not|won['’]?t|will\ not|must\ decline|decline|do\ not|don['’]?t)
+      \ (?:\w+\ ){0,2}
       (?:assist|help|fulfil+|comply|provide|create|generate|write|rewrite|engage|continue|produce|
       support|participate|discuss|offer|answer|complete|condone|feel\ comfortable)\b
     | as\ an?\ (?:ai|artificial|large\ language|language\ model|assistant)\b
-    | (?:this|your|the)\ (?:request|content|text|prompt)\ (?:is|appears|seems|violates|contains|goes)
+    | (?:this|your|the)\ (?:request|content|text|prompt)\ 
+      (?:is|appears|seems|violates|contains|goes)
       .{0,60}(?:inappropriate|harmful|against|offensive|unsafe|guidelines|polic)
     )""",
     re.IGNORECASE | re.VERBOSE,

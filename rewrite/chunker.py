@@ -92,7 +92,7 @@ class Chunker:
 
 
 def _windows(text: str) -> Iterator[str]:
-    """`text` in pieces of at most _WINDOW characters, cut after a line or a word if there is one."""
+    """`text` in pieces of at most _WINDOW characters, cut after a line or a word."""
     begun = 0
     while len(text) - begun > _WINDOW:
         limit = begun + _WINDOW

@@ -27,7 +27,8 @@ SUFFIXES = (*LINE_SUFFIXES, ".parquet")
 @dataclass(frozen=True, slots=True)
 class Raw:
     """A record as it stands: a JSON line (bytes) or a Parquet row (dict). `line` counts from 1;
-    `offset`: bytes of the file read so far."""
+    `offset`: bytes of the file read so far.
+    """
 
     data: bytes | dict[str, Any]
     line: int
@@ -126,7 +127,8 @@ def _decompressed(meter: _Meter, path: str) -> io.BufferedReader:
 
 class _Zstd(io.RawIOBase):
     """Frames of zstd, one after the other; EOFError when the last one is cut, which the
-    library's own reader takes for the end."""
+    library's own reader takes for the end.
+    """
 
     def __init__(self, meter: _Meter) -> None:
         self.meter, self.frame, self.left, self.begun = meter, self._new(), b"", False

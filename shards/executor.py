@@ -44,7 +44,7 @@ class RunConfig(Section):
     )
 
 
-class PassStep(PipelineStep):
+class PassStep(PipelineStep):  # type: ignore[misc]  (datatrove has no types)
     """datatrove's view of a pass: task `rank` of `world_size` takes every world_size-th split."""
 
     name = "prewrite pass"
@@ -126,9 +126,7 @@ def _run_in_processes(step: PassStep, run: RunConfig) -> None:
     except BrokenProcessPool:
         raise ShardError("a worker process died; run the same command to continue") from None
     except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted after a clean commit; the same command continues"
-        ) from None
+        raise Interrupted("interrupted after a clean commit; the same command continues") from None
     finally:
         # On the way out of an error the other workers commit what they have finished.
         if any(not future.done() for future in futures):

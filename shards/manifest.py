@@ -33,7 +33,8 @@ class File(_Stored):
 
 class Usage(_Stored):
     """What the engine was asked: requests, prompt tokens, those of them read from the prefix
-    cache (null when the engine does not say), and generated tokens."""
+    cache (null when the engine does not say), and generated tokens.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -41,11 +42,13 @@ class Usage(_Stored):
     output_tokens: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        unknown = self.cached_tokens is None or other.cached_tokens is None
+        cached = None
+        if self.cached_tokens is not None and other.cached_tokens is not None:
+            cached = self.cached_tokens + other.cached_tokens
         return Usage(
             requests=self.requests + other.requests,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            cached_tokens=None if unknown else self.cached_tokens + other.cached_tokens,
+            cached_tokens=cached,
             output_tokens=self.output_tokens + other.output_tokens,
         )
 

@@ -28,7 +28,8 @@ from shards.schema import Row
 @dataclass(frozen=True)
 class Split:
     """The unit one worker reads: `name` is part of file names, `bytes` measures progress;
-    `records`: read no more than that many."""
+    `records`: read no more than that many.
+    """
 
     name: str
     path: str
@@ -78,7 +79,9 @@ class Work(Protocol):
     window: int
     versions: dict[str, str]
 
-    def __call__(self, document: Document) -> Awaitable[Outcome]: ...
+    def __call__(self, document: Document) -> Awaitable[Outcome]:
+        """Finish one document; EngineError stops the run."""
+        ...
 
 
 class Source(Protocol):
@@ -96,12 +99,25 @@ class Source(Protocol):
 class Pass(Protocol):
     """A pass, small and picklable: workers are processes. `config` is all its rows depend on."""
 
-    name: str
-    criteria: list[str]
-    max_bad_rows: float
+    @property
+    def name(self) -> str:
+        """What people and manifests call it."""
+        ...
 
     @property
-    def source(self) -> Source: ...
+    def criteria(self) -> list[str]:
+        """Names of the score columns of the set it makes."""
+        ...
+
+    @property
+    def max_bad_rows(self) -> float:
+        """Share of bad input records that stops it."""
+        ...
+
+    @property
+    def source(self) -> Source:
+        """Where its documents come from."""
+        ...
 
     def config(self) -> dict[str, Any]:
         """Everything the rows depend on, fingerprinted; a resume under another is refused."""

@@ -1,6 +1,6 @@
 """Reading a shard set by its manifest: batches, documents, rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Self
 
 import pyarrow as pa
@@ -27,7 +27,7 @@ class ShardSet:
         return self
 
     def batches(
-        self, part: File, columns: Sequence[str] | None = None, size: int = 1024
+        self, part: File, columns: list[str] | None = None, size: int = 1024
     ) -> Iterator[pa.RecordBatch]:
         """Record batches of one part, in order, page checksums verified."""
         try:
@@ -40,7 +40,7 @@ class ShardSet:
             text = str(error).splitlines()[0]
             raise ShardError(f"{self.folder.url}/{part.name}: damaged: {text}") from None
 
-    def rows(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    def rows(self, columns: list[str] | None = None) -> Iterator[Row]:
         """Every row of the set, in order."""
         for part in self.manifest.parts:
             for batch in self.batches(part, columns):

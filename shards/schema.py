@@ -52,7 +52,8 @@ JUDGEMENT_SCHEMA = pa.schema(
 )
 """One raw verdict a row: which text was asked about (and against which), in which order (0: the
 candidate stood first), the answer, its value 0..1 for the candidate, the probability mass on the
-verdicts, and whether it could be read: `ok`, `outside` (too little mass), `unparsable`, `failed`."""
+verdicts, and whether it could be read: `ok`, `outside` (too little mass), `unparsable`,
+`failed`."""
 
 
 def schema(criteria: Sequence[str]) -> pa.Schema:
@@ -68,7 +69,9 @@ def describe(criteria: Sequence[str]) -> list[tuple[str, str, str]]:
     """(column, type, meaning) of every column, for the data-set card."""
     rows = [(name, str(kind), meaning) for name, kind, meaning in _COLUMNS]
     for name in criteria:
-        rows += [(f"{t}_{name}", "float", f"{name} of the {t}, 0..1, null: no verdict") for t in TEXTS]
+        rows += [
+            (f"{t}_{name}", "float", f"{name} of the {t}, 0..1, null: no verdict") for t in TEXTS
+        ]
     if criteria:
         rows += [(f"{t}_score", "float", f"weighted sum over criteria, {t}") for t in TEXTS]
     return [*rows, ("meta", "string", "the source record's other fields as JSON")]
@@ -92,7 +95,7 @@ def to_parquet(
         compression="zstd",
         compression_level=3,
         row_group_size=8192,
-        use_dictionary=categories,
+        use_dictionary=categories,  # type: ignore[arg-type]  (the stubs know only bool)
         write_page_index=True,
         write_page_checksum=True,
     )

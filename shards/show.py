@@ -24,7 +24,8 @@ def print_summary(shards: ShardSet, console: Console) -> None:
 
 def mean_scores(shards: ShardSet) -> dict[str, tuple[float | None, float | None, int]]:
     """Criterion → mean over the rows where original and rewrite were both judged, and their
-    number. Rows with one score only are left out, so that the two means compare like with like."""
+    number. Rows with one score only are left out, so that the two means compare like with like.
+    """
     names = [*shards.manifest.criteria, "score"] if shards.manifest.criteria else []
     sums = {name: [0.0, 0.0, 0] for name in names}
     for row in shards.rows([f"{text}_{name}" for name in names for text in TEXTS]) if names else ():
@@ -39,9 +40,7 @@ def mean_scores(shards: ShardSet) -> dict[str, tuple[float | None, float | None,
     }
 
 
-def summary(
-    manifest: Manifest, scores: dict[str, tuple[float | None, float | None, int]]
-) -> Group:
+def summary(manifest: Manifest, scores: dict[str, tuple[float | None, float | None, int]]) -> Group:
     """Tables of what a set holds and what it cost."""
     facts = Table(box=box.SIMPLE, show_header=False, title=f"{manifest.status} shard set")
     facts.add_row("rows", f"{manifest.rows} of {manifest.documents} documents")
@@ -92,7 +91,9 @@ def show(shards: ShardSet, count: int) -> Columns:
 
 def printable(text: str) -> str:
     """Corpus text is hostile: control characters must not reach a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def _scores(row: Row, text: str) -> str:
