@@ -44,7 +44,7 @@ class RunConfig(Section):
     )
 
 
-class PassStep(PipelineStep):  # type: ignore[misc]  (datatrove has no types)
+class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     """datatrove's view of a pass: task `rank` of `world_size` takes every world_size-th split."""
 
     name = "prewrite pass"
