@@ -39,7 +39,7 @@ class VllmEngine:
         self._open: dict[str, _Ticket] = {}
         self._failure: EngineError | None = None
         self._ready = threading.Event()
-        self._llm: Any = None
+        self.llm: Any = None
         self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -51,9 +51,12 @@ class VllmEngine:
         if self._failure:
             raise self._failure
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        token_ids = self._encoder.encode(request.prompt)
-        self._inbox.put(_Ticket(request, token_ids, future))
+        self._inbox.put(_Ticket(request, self.token_ids(request), future))
         return await future
+
+    def token_ids(self, request: Request) -> list[int]:
+        """The prompt as the model gets it."""
+        return self._encoder.encode(request.prompt)
 
     def versions(self) -> dict[str, str]:
         """vLLM, torch and the digest of the model."""
@@ -70,11 +73,11 @@ class VllmEngine:
         """Stop the thread and free the model."""
         self._inbox.put(None)
         self._thread.join()
-        self._llm = None
+        self.llm = None
 
     def _serve(self) -> None:
         try:
-            self._llm = _load(self.config)
+            self.llm = _load(self.config)
         except Exception as error:
             self._failure = EngineError(_load_sentence(self.config, error))
             return
@@ -87,7 +90,7 @@ class VllmEngine:
             self._fail_all(self._failure)
 
     def _loop(self) -> None:
-        engine, numbers = self._llm.llm_engine, itertools.count()
+        engine, numbers = self.llm.llm_engine, itertools.count()
         while True:
             # Wait only when there is nothing to compute.
             if not engine.has_unfinished_requests() and not self._take(self._inbox.get(), numbers):
@@ -105,9 +108,9 @@ class VllmEngine:
             return False
         name = str(next(numbers))
         try:
-            parameters = self._parameters(ticket.request)
+            parameters = self.parameters(ticket.request)
             prompt = {"prompt_token_ids": ticket.token_ids}
-            self._llm.llm_engine.add_request(name, prompt, parameters)
+            self.llm.llm_engine.add_request(name, prompt, parameters)
             self._open[name] = ticket
         except (VLLMClientError, ValueError, EngineError) as error:
             # vLLM refuses one request (a prompt longer than the model takes): that one only.
@@ -115,7 +118,8 @@ class VllmEngine:
             _resolve([(ticket, answer)])
         return True
 
-    def _parameters(self, request: Request) -> Any:
+    def parameters(self, request: Request) -> Any:
+        """VLLM's SamplingParams for a request."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
