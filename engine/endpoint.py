@@ -16,6 +16,7 @@ import math
 import os
 import time
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import openai
@@ -70,6 +71,11 @@ class EndpointEngine:
                 return self._give_up(error, begun)
             self._answered = time.monotonic()
             return answer
+
+    def check_verdicts(self, verdicts: Iterable[str]) -> None:
+        """Only `api: completions` knows the tokens; a chat endpoint's verdicts fail one by one."""
+        if self._encoder:
+            self._encoder.verdict_ids(verdicts)
 
     def versions(self) -> dict[str, str]:
         """The client; an endpoint does not say what runs behind it."""

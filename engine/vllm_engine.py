@@ -12,6 +12,7 @@ import math
 import os
 import queue
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,10 @@ class VllmEngine:
     def token_ids(self, request: Request) -> list[int]:
         """The prompt as the model gets it."""
         return self._encoder.encode(request.prompt)
+
+    def check_verdicts(self, verdicts: Iterable[str]) -> None:
+        """See `engine.types.Engine.check_verdicts`."""
+        self._encoder.verdict_ids(verdicts)
 
     def versions(self) -> dict[str, str]:
         """vLLM, torch and the digest of the model."""
@@ -112,7 +117,7 @@ class VllmEngine:
             prompt = {"prompt_token_ids": ticket.token_ids}
             self.llm.llm_engine.add_request(name, prompt, parameters)
             self._open[name] = ticket
-        except (VLLMClientError, ValueError, EngineError) as error:
+        except (VLLMClientError, ValueError) as error:
             # vLLM refuses one request (a prompt longer than the model takes): that one only.
             answer = Completion(error=_first_line(error), prompt_tokens=len(ticket.token_ids))
             _resolve([(ticket, answer)])

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from base.config import Recipe, Section, refuse
 from engine.config import EngineConfig
+from judge.criteria import load_criterion
 from shards.executor import RunConfig
 
 
@@ -52,6 +53,8 @@ class JudgeSections(Recipe):
     def _judge_fits(self) -> "JudgeSections":
         if self.judge:
             known_engine("judge.engine", self.judge.engine, self.engines)
+            for name in self.judge.criteria:
+                load_criterion(name)  # a wrong one is found before anything is loaded
             for name in self.judge.weights:
                 if name not in self.judge.criteria:
                     accepted = ", ".join(self.judge.criteria)

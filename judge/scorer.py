@@ -26,6 +26,8 @@ class Scorer:
     def __init__(self, engine: Engine, config: JudgeConfig) -> None:
         self.engine, self.config = engine, config
         self.criteria = [load_criterion(name) for name in config.criteria]
+        if config.readout == "distribution":
+            engine.check_verdicts(v for c in self.criteria for v in c.verdicts)
         self.window = 2 * engine.concurrency
         self.versions = engine.versions()
 
