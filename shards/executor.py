@@ -26,8 +26,9 @@ from base.errors import Interrupted, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.journal import Journal
-from shards.passes import Pass, Split, Worker
+from shards.passes import Pass, Split
 from shards.progress import Progress
+from shards.worker import Worker
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
 logger.disable("datatrove")

@@ -17,7 +17,8 @@ from shards.card import card
 from shards.executor import RunConfig, execute
 from shards.journal import FOLDER, Folded, Journal, fold, skipped_lines
 from shards.manifest import Manifest, total
-from shards.passes import Pass, Split, check_bad_rows
+from shards.passes import Pass, Split
+from shards.worker import check_bad_rows
 
 SKIPPED = "skipped.jsonl"
 _NAMED = 1000  # skipped records named in the manifest itself; SKIPPED names all
