@@ -67,6 +67,7 @@ class Worker:
         self.stop = asyncio.Event()
         self.records = self.bad = 0
         self.failure: BaseException | None = None
+        self._documents: set[asyncio.Task[Outcome]] = set()
         # One block may wait for its last rows while the next one is filled, and no more.
         self._ready: asyncio.Queue[_OpenBlock | None] = asyncio.Queue(maxsize=1)
 
@@ -78,9 +79,10 @@ class Worker:
             try:
                 await _first_failure(committer, feeder)
             finally:
-                for task in (feeder, committer):
+                left = [feeder, committer, *self._documents]
+                for task in left:
                     task.cancel()
-                await asyncio.gather(feeder, committer, return_exceptions=True)
+                await asyncio.gather(*left, return_exceptions=True)
         if self.stop.is_set():
             raise Interrupted("interrupted after a clean commit; the same command continues")
 
@@ -126,13 +128,24 @@ class Worker:
             self.bad += 1
         else:
             await self.window.acquire(len(item.rows))
-            current.tasks.append(asyncio.create_task(self._finish(item)))
+            current.tasks.append(self._start(item))
             current.block.documents += 1
             current.rows += len(item.rows)
             await asyncio.sleep(0)  # let the new task reach the engine before reading on
         current.block.stop += 1
         self.records += 1
         check_bad_rows(self.bad, max(self.records, 1000), self.max_bad_rows, current.block.skipped)
+
+    def _start(self, document: Document) -> asyncio.Task[Outcome]:
+        task = asyncio.create_task(self._finish(document))
+        self._documents.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Outcome]) -> None:
+        self._documents.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen here, so that asyncio does not report it as never seen
 
     async def _finish(self, document: Document) -> Outcome:
         try:
@@ -148,7 +161,7 @@ class Worker:
     async def _commit_all(self) -> None:
         while (ready := await self._ready.get()) is not None:
             counts: Counter[str] = Counter()
-            for outcome in await _gather(ready.tasks):
+            for outcome in await asyncio.gather(*ready.tasks):
                 ready.block.rows += outcome.rows
                 ready.block.judgements += outcome.judgements
                 ready.block.usage += outcome.usage
@@ -167,17 +180,6 @@ def check_bad_rows(bad: int, records: int, limit: float, latest: list[Skip]) -> 
             f"{bad} of {records} input records are bad, more than input.max_bad_rows = "
             f"{limit:g} allows{where}"
         )
-
-
-async def _gather(tasks: list[asyncio.Task[Outcome]]) -> list[Outcome]:
-    """The outcomes in order; when one fails, the others are cancelled first."""
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 async def _first_failure(*tasks: asyncio.Task[None]) -> None:
