@@ -12,6 +12,8 @@ import math
 import os
 import queue
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +55,8 @@ class VllmEngine:
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         token_ids = self._encoder.encode(request.prompt)
         self._inbox.put(_Ticket(request, token_ids, future))
+        if self._failure:  # the thread may have ended before it could see this ticket
+            raise self._failure
         return await future
 
     def versions(self) -> dict[str, str]:
@@ -67,7 +71,7 @@ class VllmEngine:
         }
 
     def close(self) -> None:
-        """Stop the thread and free the model."""
+        """Stop the thread and free the model; whoever still waits gets an EngineError."""
         self._inbox.put(None)
         self._thread.join()
         self._llm = None
@@ -82,9 +86,10 @@ class VllmEngine:
             self._ready.set()
         try:
             self._loop()
+            self._failure = EngineError(f"the engine of {self.config.model} is closed")
         except BaseException as error:
             self._failure = EngineError(f"vLLM died on {self.config.model}: {_first_line(error)}")
-            self._fail_all(self._failure)
+        self._fail_all(self._failure)
 
     def _loop(self) -> None:
         engine, numbers = self._llm.llm_engine, itertools.count()
@@ -156,7 +161,7 @@ class VllmEngine:
             if (ticket := self._inbox.get()) is not None:
                 tickets.append(ticket)
         for ticket in tickets:
-            ticket.future.get_loop().call_soon_threadsafe(_raise_in, ticket.future, failure)
+            _call(ticket.future.get_loop(), _raise_in, ticket.future, failure)
 
 
 def _sample(item: Any, verdicts: dict[str, int]) -> Sample:
@@ -177,7 +182,13 @@ def _resolve(done: list[tuple[_Ticket, Completion]]) -> None:
     for ticket, answer in done:
         loops.setdefault(ticket.future.get_loop(), []).append((ticket, answer))
     for loop, pairs in loops.items():
-        loop.call_soon_threadsafe(_set_all, pairs)
+        _call(loop, _set_all, pairs)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
+    """Call in `loop`; one that has closed meanwhile has nobody waiting."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)
 
 
 def _set_all(pairs: list[tuple[_Ticket, Completion]]) -> None:
