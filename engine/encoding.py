@@ -29,6 +29,7 @@ class PromptEncoder:
         # A slow import (2 s) that commands without an engine must not pay.
         from transformers import AutoTokenizer
 
+        _refuse_missing(name)
         try:
             auto = AutoTokenizer.from_pretrained(name, revision=revision)
         except (OSError, ValueError) as error:
@@ -89,6 +90,7 @@ class PromptEncoder:
 
 def load_tokenizer(name: str) -> Tokenizer:
     """The bare tokenizer of a folder or Hugging Face id; EngineError when there is none."""
+    _refuse_missing(name)
     file = Path(name) / "tokenizer.json"
     try:
         if file.exists():
@@ -101,3 +103,11 @@ def load_tokenizer(name: str) -> Tokenizer:
     except Exception as error:  # the library raises bare Exception for whatever is wrong
         text = str(error).splitlines()[0]
         raise EngineError(f"{name}: cannot load this tokenizer: {text}") from None
+
+
+def _refuse_missing(name: str) -> None:
+    """Refuse a path of nothing here and now: as an id the hub takes a minute of retries for it."""
+    path = Path(name)
+    beside = path.parent != Path() and path.parent.is_dir()
+    if not path.exists() and (beside or name.startswith((".", "/", "~"))):
+        raise EngineError(f"{name}: no such folder")

@@ -13,46 +13,8 @@ import os
 import queue
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
-from base.errors import EngineError
-from engine.config import VllmConfig
-from engine.digest import model_digest
-from engine.encoding import PromptEncoder
-from engine.types import Completion, FinishReason, Request, Sample
-
-
-@dataclass
-class _Ticket:
-    request: Request
-    token_ids: list[int]
-    future: asyncio.Future[Completion]
-
-
-class VllmEngine:
-    """A vLLM model; raises EngineError in one sentence when it cannot be loaded."""
-
-    def __init__(self, config: VllmConfig) -> None:
-        self.config, self.concurrency = config, config.concurrency
-        self._encoder = PromptEncoder(config.model, config.template_args, config.revision)
-        self._inbox: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
-        self._open: dict[str, _Ticket] = {}
-        self._failure: EngineError | None = None
-        self._ready = threading.Event()
-        self.llm: Any = None
-        self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
-        self._thread.start()
-        self._ready.wait()
-        if self._failure:
+        if self._failure:  # the thread may have ended before it could see this ticket
             raise self._failure
-
-    async def complete(self, request: Request) -> Completion:
-        """See `engine.types.Engine.complete`."""
-        if self._failure:
-            raise self._failure
-        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._inbox.put(_Ticket(request, self.token_ids(request), future))
         return await future
 
     def token_ids(self, request: Request) -> list[int]:
@@ -75,7 +37,7 @@ class VllmEngine:
         }
 
     def close(self) -> None:
-        """Stop the thread and free the model."""
+        """Stop the thread and free the model; whoever still waits gets an EngineError."""
         self._inbox.put(None)
         self._thread.join()
         self.llm = None
@@ -90,9 +52,10 @@ class VllmEngine:
             self._ready.set()
         try:
             self._loop()
+            self._failure = EngineError(f"the engine of {self.config.model} is closed")
         except BaseException as error:
             self._failure = EngineError(f"vLLM died on {self.config.model}: {_first_line(error)}")
-            self._fail_all(self._failure)
+        self._fail_all(self._failure)
 
     def _loop(self) -> None:
         engine, numbers = self.llm.llm_engine, itertools.count()
@@ -124,7 +87,7 @@ class VllmEngine:
         return True
 
     def parameters(self, request: Request) -> Any:
-        """VLLM's SamplingParams for a request."""
+        """The SamplingParams that vLLM gets for a request."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -165,7 +128,7 @@ class VllmEngine:
             if (ticket := self._inbox.get()) is not None:
                 tickets.append(ticket)
         for ticket in tickets:
-            ticket.future.get_loop().call_soon_threadsafe(_raise_in, ticket.future, failure)
+            _call(ticket.future.get_loop(), _raise_in, ticket.future, failure)
 
 
 def _sample(item: Any, verdicts: dict[str, int]) -> Sample:
@@ -186,7 +149,13 @@ def _resolve(done: list[tuple[_Ticket, Completion]]) -> None:
     for ticket, answer in done:
         loops.setdefault(ticket.future.get_loop(), []).append((ticket, answer))
     for loop, pairs in loops.items():
-        loop.call_soon_threadsafe(_set_all, pairs)
+        _call(loop, _set_all, pairs)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
+    """Call in `loop`; one that has closed meanwhile has nobody waiting."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)
 
 
 def _set_all(pairs: list[tuple[_Ticket, Completion]]) -> None:
