@@ -18,6 +18,9 @@ from base.errors import PrewriteError
 console = Console(stderr=True, highlight=False)
 """Where people are told things; results that pipe go to standard output."""
 
+_STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp")
+"""Libraries of object stores; they raise their own exceptions for missing keys and the like."""
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -59,6 +62,11 @@ def ending(main: Callable[[], None]) -> int:
         for line in str(error).splitlines():
             print(f"error: {line}" if error.exit_code != 130 else line, file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in _STORAGE:
+            raise
+        print(f"error: the storage cannot be used: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130

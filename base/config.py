@@ -149,13 +149,7 @@ def _key(location: Sequence[Any], data: Any) -> str:
     """The dotted key as the user wrote it: pydantic adds union tags, which no file holds."""
     parts: list[str] = []
     for step in location:
-        if (
-            isinstance(data, dict)
-            and step in data
-            or isinstance(data, list)
-            and isinstance(step, int)
-            and step < len(data)
-        ):
+        if _holds(data, step):
             data = data[step]
         elif step is not location[-1]:
             continue

@@ -24,14 +24,20 @@ class PromptEncoder:
     """Renders prompts with the chat template of the tokenizer at `name` (folder or id)."""
 
     def __init__(
-        self, name: str, template_args: dict[str, Any], revision: str | None = None
+        self,
+        name: str,
+        template_args: dict[str, Any],
+        revision: str | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         # A slow import (2 s) that commands without an engine must not pay.
         from transformers import AutoTokenizer
 
         _refuse_missing(name)
         try:
-            auto = AutoTokenizer.from_pretrained(name, revision=revision)
+            auto = AutoTokenizer.from_pretrained(
+                name, revision=revision, trust_remote_code=trust_remote_code
+            )
         except (OSError, ValueError) as error:
             text = str(error).splitlines()[0]
             raise EngineError(f"{name}: no usable tokenizer there: {text}") from None

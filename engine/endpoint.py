@@ -15,7 +15,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ from engine.types import Completion, FinishReason, Request, Sample, Sampling
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)
 _TOP_LOGPROBS = 20
+_PATIENCE = 16  # requests refused in a row before anything was answered: it is no row's fault
+_UNPRIMED_TOKENS = 16  # where an answer cannot be begun for the model, its verdict comes later
 
 
 class _Garbage(Exception):
@@ -52,12 +54,11 @@ class EndpointEngine:
         self.config, self.concurrency = config, config.concurrency
         self._encoder: PromptEncoder | None = None
         if config.api == "completions":
-            if not config.tokenizer:
-                raise EngineError("api: completions needs `tokenizer`, a folder or Hugging Face id")
-            self._encoder = PromptEncoder(config.tokenizer, config.template_args)
+            self._encoder = PromptEncoder(str(config.tokenizer), config.template_args)
         self._key = _key(config)
         self._turn = itertools.count()
         self._answered = 0.0
+        self._refused = 0
         # The client ties its connections to an event loop, and a run has one loop a task.
         self._loops: dict[asyncio.AbstractEventLoop, _Connections] = {}
         for url in config.urls:
@@ -123,6 +124,9 @@ class EndpointEngine:
         status = getattr(error, "status_code", None)
         if status in _FATAL or (_worth_another(error) and self._answered < since):
             raise EngineError(sentence) from None
+        self._refused += 1
+        if not self._answered and self._refused >= _PATIENCE:
+            raise EngineError(f"{sentence} (so it answered all of the first {_PATIENCE} requests)")
         return Completion(error=sentence)
 
     async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> Completion:
@@ -155,7 +159,7 @@ class EndpointEngine:
                 common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
             return await client.completions.create(extra_body=extra, **common)
         messages: list[Any] = [{"role": "user", "content": "".join(request.prompt.user)}]
-        if request.prompt.answer:
+        if request.prompt.answer and self.config.primed:
             messages.append({"role": "assistant", "content": request.prompt.answer})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
         if self.config.template_args:
@@ -164,6 +168,8 @@ class EndpointEngine:
             common["logprobs"] = True
         if ask.verdicts:
             common["top_logprobs"] = _TOP_LOGPROBS
+            if not self.config.primed:
+                common["max_tokens"] = max(ask.max_tokens, _UNPRIMED_TOKENS)
         return await client.chat.completions.create(messages=messages, extra_body=extra, **common)
 
     async def _here(self) -> _Connections:
@@ -255,7 +261,7 @@ def _sample(choice: Any, ask: Sampling) -> Sample:
     told = choice.logprobs
     if told is None and ask.verdicts:
         raise _Garbage("an answer without logprobs, which verdicts are read from")
-    tops = _tops(told) if ask.verdicts else {}
+    tops = _tops(told, ask.verdicts) if ask.verdicts else {}
     reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
     return Sample(
         text,
@@ -266,11 +272,14 @@ def _sample(choice: Any, ask: Sampling) -> Sample:
     )
 
 
-def _tops(told: Any) -> dict[str, float]:
-    """Log-probabilities of the likeliest first tokens, in either API's shape."""
+def _tops(told: Any, verdicts: Sequence[str]) -> dict[str, float]:
+    """Log-probabilities of the likeliest tokens where the verdict stands, in either API's shape:
+    at the first token, or (an answer that could not be primed) at the first one that is a verdict.
+    """
     if hasattr(told, "top_logprobs"):
         return dict(told.top_logprobs[0])
-    return {item.token: item.logprob for item in told.content[0].top_logprobs}
+    place = next((item for item in told.content if item.token in verdicts), told.content[0])
+    return {item.token: item.logprob for item in place.top_logprobs}
 
 
 def _logprobs(told: Any) -> tuple[float, ...]:

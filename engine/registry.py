@@ -26,7 +26,7 @@ def probe(config: EngineConfig) -> None:
     else:
         from engine.encoding import PromptEncoder
 
-        PromptEncoder(config.model, config.template_args, config.revision)
+        PromptEncoder(config.model, config.template_args, config.revision, config.trust_remote_code)
 
 
 @atexit.register

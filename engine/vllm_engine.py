@@ -8,11 +8,56 @@ full as long as callers keep more requests open than `concurrency`. Cost over vL
 
 import asyncio
 import itertools
+import logging
 import math
 import os
 import queue
 import threading
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from base.errors import EngineError
+from engine.config import VllmConfig
+from engine.digest import model_digest
+from engine.encoding import PromptEncoder
+from engine.types import Completion, FinishReason, Request, Sample
+
+
+@dataclass
+class _Ticket:
+    request: Request
+    token_ids: list[int]
+    future: asyncio.Future[Completion]
+
+
+class VllmEngine:
+    """A vLLM model; raises EngineError in one sentence when it cannot be loaded."""
+
+    def __init__(self, config: VllmConfig) -> None:
+        self.config, self.concurrency = config, config.concurrency
+        self._encoder = PromptEncoder(
+            config.model, config.template_args, config.revision, config.trust_remote_code
+        )
+        self._inbox: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._open: dict[str, _Ticket] = {}
+        self._failure: EngineError | None = None
+        self._ready = threading.Event()
+        self.llm: Any = None
+        self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure:
+            raise self._failure
+
+    async def complete(self, request: Request) -> Completion:
+        """See `engine.types.Engine.complete`."""
+        if self._failure:
+            raise self._failure
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._inbox.put(_Ticket(request, self.token_ids(request), future))
         if self._failure:  # the thread may have ended before it could see this ticket
             raise self._failure
         return await future
@@ -172,6 +217,9 @@ def _raise_in(future: asyncio.Future[Completion], failure: EngineError) -> None:
 def _load(config: VllmConfig) -> Any:
     """Build vllm.LLM with settings that hold on this machine."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
+    warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     on_cpu = _on_cpu()
     if on_cpu:
@@ -186,6 +234,7 @@ def _load(config: VllmConfig) -> Any:
         "tensor_parallel_size": config.tensor_parallel,
         "trust_remote_code": config.trust_remote_code,
         "enable_prefix_caching": True,
+        "use_tqdm_on_load": False,
     }
     if config.max_model_len:
         arguments["max_model_len"] = config.max_model_len

@@ -53,11 +53,11 @@ class JudgeSections(Recipe):
     def _judge_fits(self) -> "JudgeSections":
         if self.judge:
             known_engine("judge.engine", self.judge.engine, self.engines)
-            for name in self.judge.criteria:
-                load_criterion(name)  # a wrong one is found before anything is loaded
+            # A wrong criterion is found here, before anything is loaded.
+            names = [load_criterion(name).name for name in self.judge.criteria]
             for name in self.judge.weights:
-                if name not in self.judge.criteria:
-                    accepted = ", ".join(self.judge.criteria)
+                if name not in names:
+                    accepted = ", ".join(names)
                     raise refuse(f"judge.weights: found '{name}'; accepted: {accepted}")
         return self
 

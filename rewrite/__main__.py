@@ -38,7 +38,9 @@ def run(recipe: RewriteRecipe) -> None:
 
 def plan(recipe: RewriteRecipe) -> str:
     """What `run` would do."""
-    splits = RewritePass(recipe).source.splits()
+    source = RewritePass(recipe).source
+    source.chunker  # noqa: B018  (a wrong tokenizer is found here)
+    splits = source.splits()
     size = sum(split.bytes for split in splits) / 1e6
     lines = [f"rewrite {len(splits)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
     if recipe.judge:

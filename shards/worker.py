@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from base.errors import InputError, Interrupted
+from base.errors import InputError, Interrupted, ShardError
 from shards.journal import Block, Journal
 from shards.manifest import Skip
 from shards.passes import Document, End, Outcome, Skipped, Source, Split, Work
@@ -148,8 +148,11 @@ class Worker:
             task.exception()  # seen here, so that asyncio does not report it as never seen
 
     async def _finish(self, document: Document) -> Outcome:
+        names = [row["id"] for row in document.rows]
         try:
             outcome = await self.work(document)
+            if [row["id"] for row in outcome.rows] != names:
+                raise ShardError(f"a pass changed the rows of the document of row {names[0]}")
         except Exception as error:
             self.failure = self.failure or error
             raise

@@ -30,7 +30,7 @@ from rewrite.checks import Checked
 from rewrite.config import RewriteRecipe
 from rewrite.files import SUFFIXES
 from rewrite.layouts import LAYOUTS
-from rewrite.rewriter import VARIABLES
+from rewrite.prompts import VARIABLES
 from shards import manifest
 from shards.schema import JUDGEMENT_SCHEMA, STATUSES, describe
 
