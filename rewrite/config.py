@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from base.config import Section
 from judge.config import JudgeSections, known_engine
 from rewrite.layouts import LAYOUTS
+from rewrite.prompt import load_template
 
 
 class InputConfig(Section):
@@ -48,6 +49,12 @@ class LengthConfig(Section):
     min: float = Field(0.2, ge=0, description="shortest, as a ratio")
     max: float = Field(3.0, gt=0, description="longest, as a ratio")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "LengthConfig":
+        if self.min > self.max:
+            raise ValueError(f"a min not above the max of {self.max:g}")
+        return self
+
 
 class RewriteConfig(Section):
     """How chunks are rewritten."""
@@ -66,6 +73,7 @@ class RewriteRecipe(JudgeSections):
     rewrite: RewriteConfig
 
     @model_validator(mode="after")
-    def _engine_exists(self) -> "RewriteRecipe":
+    def _rewrite_fits(self) -> "RewriteRecipe":
         known_engine("rewrite.engine", self.rewrite.engine, self.engines)
+        load_template(self.rewrite.template)
         return self

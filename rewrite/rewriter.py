@@ -4,28 +4,16 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-from engine.template import Template
 from engine.types import Completion, Engine, Prompt, Request, Sampling
 from judge.context import contexts, lead
 from judge.usage import usage_of
 from rewrite.checks import Checked, check
 from rewrite.config import RewriteRecipe
+from rewrite.prompt import load_template
 from shards.manifest import Usage
 from shards.passes import Document, Outcome
 from shards.schema import Row
-
-VARIABLES = ("context", "lead", "text")
-"""What a rewriter template may use: the text before the chunk, its last five words, the chunk."""
-
-_SHIPPED = Path(__file__).parent / "templates"
-
-
-def load_template(name: str) -> Template:
-    """A shipped template by name, or any `.jinja` file by path."""
-    shipped = {path.stem: path for path in _SHIPPED.glob("*.jinja")}
-    return Template.read(shipped.get(name, Path(name)), VARIABLES)
 
 
 class Rewriter:

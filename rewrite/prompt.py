@@ -1,0 +1,23 @@
+"""The rewriter's prompt: a jinja template, one of those shipped or a user's own."""
+
+from pathlib import Path
+
+from base.errors import ConfigError
+from engine.template import Template
+
+VARIABLES = ("context", "lead", "text")
+"""What a rewriter template may use: the text before the chunk, its last five words, the chunk."""
+
+_SHIPPED = Path(__file__).parent / "templates"
+
+
+def load_template(name: str) -> Template:
+    """A shipped template by name, or any `.jinja` file by path; ConfigError in one sentence."""
+    shipped = {path.stem: path for path in _SHIPPED.glob("*.jinja")}
+    path = shipped.get(name, Path(name))
+    if not path.is_file():
+        known = ", ".join(sorted(shipped))
+        raise ConfigError(
+            f"rewrite.template: found '{name}'; accepted: {known}, or the path of a .jinja file"
+        )
+    return Template.read(path, VARIABLES)
