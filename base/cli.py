@@ -74,4 +74,10 @@ def ending(main: Callable[[], None]) -> int:
         # The reader of a pipe (`| head`) has enough; that is no failure.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno is None:
+            raise  # a library's own, not the system's
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}", file=sys.stderr)
+        return 1
     return 0

@@ -7,9 +7,10 @@ accepted, before anything else is loaded.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -36,13 +37,10 @@ _CONVERTED = {
 }
 
 
-_BRACES = str.maketrans("{}", "()")  # pydantic reads braces in a message as fields
-
-
 class Section(BaseModel):
     """A part of a configuration: immutable, and an unknown key names its nearest known one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -50,8 +48,8 @@ class Section(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    text = _unknown(str(key), cls.model_fields).translate(_BRACES)
-                    raise PydanticCustomError("unknown_key", cast(Any, text))
+                    text = _unknown(str(key), cls.model_fields)
+                    raise PydanticCustomError("unknown_key", "{text}", {"text": text})
         return data
 
 
@@ -66,14 +64,18 @@ R = TypeVar("R", bound=Recipe)
 
 def _unknown(key: str, accepted: Iterable[str]) -> str:
     names = list(accepted)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    hint = f" did you mean '{near[0]}'?" if near else ""
-    return f"unknown key '{key}';{hint} accepted: {', '.join(names)}"
+    return f"unknown key '{key}';{near(key, names)} accepted: {', '.join(names)}"
+
+
+def near(name: str, accepted: Iterable[str]) -> str:
+    """` did you mean '…'?` where one of `accepted` is like `name`, else nothing."""
+    found = difflib.get_close_matches(name, list(accepted), n=1, cutoff=0.5)
+    return f" did you mean '{found[0]}'?" if found else ""
 
 
 def refuse(sentence: str) -> PydanticCustomError:
     """The error a validator raises when it can name the key itself."""
-    return PydanticCustomError("sentence", cast(Any, sentence.translate(_BRACES)))
+    return PydanticCustomError("sentence", "{text}", {"text": sentence})
 
 
 def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
@@ -90,17 +92,52 @@ def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
     except ValidationError as error:
         lines = [f"{path}: {_explain(item, known)}" for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: a key stands once, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of `node`."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1 and key != "<<":
+                raise ValueError(f"the key '{key}' stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; ValueError with one sentence when it is none."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ValueError(hide_secrets(" ".join(str(error).split()))) from None
+
+
+def hide_secrets(text: str) -> str:
+    """`text` without what stands before the `@` of a URL."""
+    return re.sub(r"//.*@", "//…@", text)
 
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"{path}: cannot read the configuration file: {reason}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {text}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: found {_show(data)} at the top; a recipe is a mapping of keys")
     return data
@@ -108,26 +145,27 @@ def _read(path: str) -> dict[str, Any]:
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    shown = hide_secrets(override)
     if not equals or not key:
-        raise ConfigError(f"'{override}' is no override; give key.sub=value")
+        raise ConfigError(f"'{shown}' is no override; give key.sub=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override '{override}': the value is not valid YAML") from None
+        value = parse_yaml(text)
+    except ValueError:
+        raise ConfigError(f"override '{shown}': the value is not valid YAML") from None
     *parents, last = key.split(".")
     for parent in parents:
         inner = data.setdefault(parent, {})
         if inner is None:
             inner = data[parent] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"override '{override}': '{parent}' holds {_show(inner)}, no keys")
+            raise ConfigError(f"override '{shown}': '{parent}' holds {_show(inner)}, no keys")
         data = inner
     data[last] = value
 
 
 def _explain(error: ErrorDetails, data: Any) -> str:
-    key = _key(error["loc"], data) or "the recipe"
-    kind, found = error["type"], error["input"]
+    kind, found, context = error["type"], error["input"], error.get("ctx", {})
+    key = _key(error["loc"], data, kind == "missing") or "the recipe"
     if kind == "sentence":
         return error["msg"]
     if kind == "missing":
@@ -135,23 +173,31 @@ def _explain(error: ErrorDetails, data: Any) -> str:
     if kind == "unknown_key":
         return f"{key}: {error['msg']}"
     if kind == "union_tag_not_found":
-        return f"{key}.kind: this key is required; accepted: {error['ctx']['expected_tags']}"
+        return f"{key}.kind: this key is required"
     if kind == "union_tag_invalid":
-        context = error["ctx"]
         return f"{key}.kind: found '{context['tag']}'; accepted: {context['expected_tags']}"
-    accepted = _CONVERTED.get(kind)
-    if accepted is None:
-        accepted = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{key}: found {_show(found)}; accepted: {accepted}"
+    return f"{key}: found {_show(found)}; accepted: {_accepted(error, context)}"
 
 
-def _key(location: Sequence[Any], data: Any) -> str:
-    """The dotted key as the user wrote it: pydantic adds union tags, which no file holds."""
+def _accepted(error: ErrorDetails, context: dict[str, Any]) -> str:
+    kind = error["type"]
+    if kind == "too_short":
+        return f"at least {context['min_length']} item{'s' * (context['min_length'] > 1)}"
+    if kind == "string_pattern_mismatch":
+        return str(context["pattern"]).strip("^$()").replace("|", ", ")
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return _CONVERTED.get(kind, message)
+
+
+def _key(location: Sequence[Any], data: Any, absent: bool) -> str:
+    """The dotted key as the user wrote it: pydantic adds union tags, which no file holds. The last
+    step of an `absent` key is none of those.
+    """
     parts: list[str] = []
-    for step in location:
+    for number, step in enumerate(location, start=1):
         if _holds(data, step):
             data = data[step]
-        elif step is not location[-1]:
+        elif not absent or number < len(location):
             continue
         parts.append(str(step))
     return ".".join(parts)
@@ -164,5 +210,5 @@ def _holds(data: Any, step: Any) -> bool:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    text = hide_secrets(repr(value))
     return f"{text[:60]}… ({type(value).__name__})" if len(text) > 60 else text

@@ -62,8 +62,12 @@ class EndpointConfig(Section):
     @classmethod
     def _no_secret(cls, urls: list[str]) -> list[str]:
         for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            try:
+                parts = urlsplit(url)
+                usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            except ValueError:  # brackets that do not close, a port that is no number
+                usable = False
+            if not usable:
                 raise ValueError("base URLs such as http://127.0.0.1:8000/v1")
             if parts.username or parts.password:
                 raise ValueError("a URL without a password in it; name api_key_env instead")

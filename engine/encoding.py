@@ -95,20 +95,26 @@ class PromptEncoder:
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """The bare tokenizer of a folder or Hugging Face id; EngineError when there is none."""
+    """The bare tokenizer of a folder or Hugging Face id; EngineError when there is none.
+
+    Special tokens in a text are plain characters to it, as they are in a prompt.
+    """
     _refuse_missing(name)
     file = Path(name) / "tokenizer.json"
     try:
         if file.exists():
-            return Tokenizer.from_file(str(file))
-        if Path(name).exists():
+            tokenizer = Tokenizer.from_file(str(file))
+        elif Path(name).exists():
             raise EngineError(f"{name}: no tokenizer.json in this folder")
-        return Tokenizer.from_pretrained(name)
+        else:
+            tokenizer = Tokenizer.from_pretrained(name)
     except EngineError:
         raise
     except Exception as error:  # the library raises bare Exception for whatever is wrong
         text = str(error).splitlines()[0]
         raise EngineError(f"{name}: cannot load this tokenizer: {text}") from None
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def _refuse_missing(name: str) -> None:

@@ -49,6 +49,8 @@ class Template:
             return cls(str(path), path.read_text(encoding="utf-8"), accepted)
         except OSError as error:
             raise ConfigError(f"{path}: cannot read the template: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: cannot read the template: {error}") from None
 
     @property
     def sha256(self) -> str:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from base.config import Recipe, Section, refuse
+from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.criteria import load_criterion
 from shards.executor import RunConfig
@@ -53,12 +53,7 @@ class JudgeSections(Recipe):
     def _judge_fits(self) -> "JudgeSections":
         if self.judge:
             known_engine("judge.engine", self.judge.engine, self.engines)
-            # A wrong criterion is found here, before anything is loaded.
-            names = [load_criterion(name).name for name in self.judge.criteria]
-            for name in self.judge.weights:
-                if name not in names:
-                    accepted = ", ".join(names)
-                    raise refuse(f"judge.weights: found '{name}'; accepted: {accepted}")
+            known_criteria(self.judge)
         return self
 
 
@@ -74,8 +69,21 @@ class JudgeRecipe(JudgeSections):
         return self
 
 
+def known_criteria(judge: JudgeConfig) -> None:
+    """Refuse criteria that cannot be read or share a column, and weights of others."""
+    names = [load_criterion(name).name for name in judge.criteria]
+    for name in names:
+        if names.count(name) > 1:
+            raise refuse(f"judge.criteria: found '{name}' twice")
+    for name in judge.weights:
+        if name not in names:
+            hint, accepted = near(name, names), ", ".join(names)
+            raise refuse(f"judge.weights: found '{name}';{hint} accepted: {accepted}")
+
+
 def known_engine(key: str, name: str, engines: Mapping[str, object]) -> None:
     """Refuse an engine that `engines` does not have."""
     if name not in engines:
         accepted = ", ".join(engines) or "(none configured)"
-        raise refuse(f"{key}: found '{name}'; accepted (see engines): {accepted}")
+        hint = near(name, engines)
+        raise refuse(f"{key}: found '{name}';{hint} accepted (see engines): {accepted}")

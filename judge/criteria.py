@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from base.config import Section
+from base.config import Section, parse_yaml
 from base.errors import ConfigError
 from engine.template import Template
 
@@ -37,6 +36,13 @@ class Criterion(Section):
     answer: str
     template: str
 
+    @field_validator("name")
+    @classmethod
+    def _own_column(cls, name: str) -> str:
+        if name in ("score", "status", "tokens"):
+            raise ValueError(f"a name other than '{name}', which is a column of every set")
+        return name
+
     @field_validator("verdicts")
     @classmethod
     def _within_scale(cls, verdicts: dict[str, float]) -> dict[str, float]:
@@ -60,18 +66,17 @@ def load_criterion(name: str) -> Criterion:
     shipped = {path.stem: path for path in _SHIPPED.glob("*.yaml")}
     path = shipped.get(name, Path(name))
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        criterion = Criterion.model_validate(data)
+        criterion = Criterion.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
         criterion.prompt  # noqa: B018  (a wrong template is a wrong criterion)
     except OSError:
         known = ", ".join(sorted(shipped))
         raise ConfigError(
             f"judge.criteria: found '{name}'; accepted: {known}, or the path of a criterion file"
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the criterion"
         raise ConfigError(f"{path}: {key}: {first['msg']}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     return criterion

@@ -17,6 +17,7 @@ from typing import Literal
 from tokenizers import Tokenizer
 
 _WINDOW = 1 << 16
+_CLUMP = 8  # more tokens than two characters ever are
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,12 @@ class Chunker:
 
     def _one(self, pieces: list[tuple[str, int]], doc_id: str) -> list[Chunk]:
         """A context, a suffix of one chunk, and what follows it (arXiv 2601.21343, section 3)."""
-        if not pieces:
-            return []
+        if len(pieces) < 2:
+            return [Chunk(piece, n, not piece.isspace()) for piece, n in pieces]
+        suffixes = [i for i, (piece, _) in enumerate(pieces) if i and not piece.isspace()]
         digest = hashlib.sha256(f"{self.seed}\0{doc_id}".encode("utf-8", "replace")).digest()
         draw = random.Random(int.from_bytes(digest[:8], "big"))  # noqa: S311  (no secret)
-        cut = draw.randrange(1, len(pieces)) if len(pieces) > 1 else 0
+        cut = draw.choice(suffixes) if suffixes else len(pieces)
         parts = [(pieces[:cut], False), (pieces[cut : cut + 1], True), (pieces[cut + 1 :], False)]
         return [
             Chunk("".join(p for p, _ in part), sum(n for _, n in part), target)
@@ -87,8 +89,11 @@ class Chunker:
         for token in range(limit, first, -1):
             if clean(token):
                 return token
-        # One character of more tokens than a whole chunk: cut behind it.
-        return next((token for token in range(limit + 1, len(spans)) if clean(token)), None)
+        # One character of more tokens than a whole chunk: cut behind it. Where that is far, the
+        # tokenizer lacks some bytes and its offsets overlap: cut between any two characters.
+        rest = range(limit + 1, len(spans))
+        far = limit + _CLUMP
+        return next((t for t in rest if clean(t) or (t > far and spans[t][0] > begun)), None)
 
 
 def _windows(text: str) -> Iterator[str]:

@@ -49,6 +49,12 @@ class LengthConfig(Section):
     min: float = Field(0.2, ge=0, description="shortest, as a ratio")
     max: float = Field(3.0, gt=0, description="longest, as a ratio")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "LengthConfig":
+        if self.min > self.max:
+            raise ValueError(f"a min not above the max of {self.max:g}")
+        return self
+
 
 class RewriteConfig(Section):
     """How chunks are rewritten."""
