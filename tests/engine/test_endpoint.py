@@ -297,11 +297,6 @@ def test_completions_sends_token_ids(server: FaultServer) -> None:
     assert sent == PromptEncoder(str(MODEL), {}).encode(asked.prompt)
 
 
-def test_completions_needs_a_tokenizer(server: FaultServer) -> None:
-    with pytest.raises(EngineError, match="tokenizer"):
-        EndpointEngine(EndpointConfig(kind="endpoint", urls=[server.url], model="m", api=APIS[1]))
-
-
 def test_chat_continues_the_primed_answer(server: FaultServer) -> None:
     engine = EndpointEngine(config(server, template_args={"enable_thinking": False}))
     ask(engine, Request(Prompt(("a ", "b"), answer="Sure"), Sampling(max_tokens=8)))

@@ -39,7 +39,7 @@ class Run:
         for number in range(FILES):
             (corpus / f"{number}.jsonl").write_bytes(corpus_lines(number, DOCUMENTS))
         self.config = folder / "recipe.yaml"
-        shape = {"workers": workers, "tasks": TASKS, "rows_per_part": 10}
+        shape: dict[str, Any] = {"workers": workers, "tasks": TASKS, "rows_per_part": 10}
         self.config.write_text(recipe(str(corpus / "*.jsonl"), self.output, server.url, **shape))
 
     def start(self, *overrides: str) -> "subprocess.Popen[str]":
