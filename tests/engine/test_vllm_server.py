@@ -101,15 +101,6 @@ def request(text: str, answer: str = "", **sampling: Any) -> Request:
     return Request(Prompt((text,), answer), Sampling(**{"max_tokens": 8} | sampling))
 
 
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    """The same model in transformers."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
-
-
 def test_the_greedy_answer_is_the_models(engine: EndpointEngine, reference: Any) -> None:
     """The primed answer is continued, in token ids that transformers finds as well."""
     import torch
