@@ -18,6 +18,9 @@ from base.errors import PrewriteError
 console = Console(stderr=True, highlight=False)
 """Where people are told things; results that pipe go to standard output."""
 
+_STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp")
+"""Libraries of object stores; they raise their own exceptions for missing keys and the like."""
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -71,5 +74,10 @@ def ending(main: Callable[[], None]) -> int:
             raise  # a library's own, not the system's
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in _STORAGE:
+            raise
+        print(f"error: the storage cannot be used: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0

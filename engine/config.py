@@ -3,9 +3,19 @@
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from base.config import Section
+from base.config import Section, refuse
+
+_SPEED = {
+    "block_size",
+    "enable_chunked_prefill",
+    "enforce_eager",
+    "gpu_memory_utilization",
+    "kv_cache_memory_bytes",
+    "max_num_batched_tokens",
+}
+"""Arguments of vllm.LLM that change how fast it answers and not what; a resume may change them."""
 
 
 class VllmConfig(Section):
@@ -25,7 +35,8 @@ class VllmConfig(Section):
     def identity(self) -> dict[str, Any]:
         """What answers depend on; the rest is speed."""
         names = {"kind", "model", "revision", "dtype", "max_model_len", "template_args"}
-        return self.model_dump(mode="json", include=names)
+        args = {key: value for key, value in self.args.items() if key not in _SPEED}
+        return self.model_dump(mode="json", include=names) | {"args": args}
 
 
 class EndpointConfig(Section):
@@ -42,6 +53,9 @@ class EndpointConfig(Section):
     concurrency: int = Field(64, ge=1, description="requests open at a time, over all URLs")
     timeout: float = Field(120, gt=0, description="seconds until a request counts as hung")
     retries: int = Field(6, ge=0, description="tries after the first, with exponential back-off")
+    primed: bool = Field(
+        True, description="the server continues a begun answer (vLLM, SGLang); hosted APIs do not"
+    )
     template_args: dict[str, Any] = Field({}, description="variables for the chat template")
 
     @field_validator("urls")
@@ -59,14 +73,15 @@ class EndpointConfig(Section):
                 raise ValueError("a URL without a password in it; name api_key_env instead")
         return urls
 
-    @field_validator("tokenizer")
-    @classmethod
-    def _strip(cls, value: str | None) -> str | None:
-        return value or None
+    @model_validator(mode="after")
+    def _tokens_need_a_tokenizer(self) -> "EndpointConfig":
+        if self.api == "completions" and not self.tokenizer:
+            raise refuse("tokenizer: required by api: completions; a Hugging Face folder or id")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What answers depend on; the rest is speed."""
-        names = {"kind", "model", "api", "tokenizer", "template_args"}
+        names = {"kind", "model", "api", "tokenizer", "primed", "template_args"}
         return self.model_dump(mode="json", include=names)
 
 

@@ -24,13 +24,20 @@ class PromptEncoder:
     """Renders prompts with the chat template of the tokenizer at `name` (folder or id)."""
 
     def __init__(
-        self, name: str, template_args: dict[str, Any], revision: str | None = None
+        self,
+        name: str,
+        template_args: dict[str, Any],
+        revision: str | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         # A slow import (2 s) that commands without an engine must not pay.
         from transformers import AutoTokenizer
 
+        _refuse_missing(name)
         try:
-            auto = AutoTokenizer.from_pretrained(name, revision=revision)
+            auto = AutoTokenizer.from_pretrained(
+                name, revision=revision, trust_remote_code=trust_remote_code
+            )
         except (OSError, ValueError) as error:
             text = str(error).splitlines()[0]
             raise EngineError(f"{name}: no usable tokenizer there: {text}") from None
@@ -92,6 +99,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
     Special tokens in a text are plain characters to it, as they are in a prompt.
     """
+    _refuse_missing(name)
     file = Path(name) / "tokenizer.json"
     try:
         if file.exists():
@@ -107,3 +115,11 @@ def load_tokenizer(name: str) -> Tokenizer:
         raise EngineError(f"{name}: cannot load this tokenizer: {text}") from None
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def _refuse_missing(name: str) -> None:
+    """Refuse a path of nothing here and now: as an id the hub takes a minute of retries for it."""
+    path = Path(name)
+    beside = path.parent != Path() and path.parent.is_dir()
+    if not path.exists() and (beside or name.startswith((".", "/", "~"))):
+        raise EngineError(f"{name}: no such folder")

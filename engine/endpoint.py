@@ -2,9 +2,9 @@
 
 A request is retried on 408, 409, 429 (honouring Retry-After) and 5xx, on dropped connections,
 time-outs and answers that are no completion (HTML, half a JSON), each time at the next URL, with
-exponential back-off. What happens then: if the endpoint answered anyone else meanwhile, this one
-request has failed; if nobody got an answer since it was first sent, the endpoint is down and the
-run stops, so that an outage never turns a corpus into failed rows. 401, 403 and 404 stop at once.
+exponential back-off. What happens then: if the endpoint answered anyone since the first retry, this
+one request has failed; if nobody got an answer, the endpoint is down and the run stops, so that an
+outage never turns a corpus into failed rows. 401, 403 and 404 stop at once.
 
 `api: completions` sends token ids made here, so special tokens in corpus text stay plain text.
 `api: chat` sends text; there the server must be trusted to do that.
@@ -15,7 +15,8 @@ import itertools
 import math
 import os
 import time
-import weakref
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import openai
@@ -29,10 +30,21 @@ from engine.types import Completion, FinishReason, Request, Sample, Sampling
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)
 _TOP_LOGPROBS = 20
+_PATIENCE = 16  # requests refused in a row before anything was answered: it is no row's fault
+_UNPRIMED_TOKENS = 16  # where an answer cannot be begun for the model, its verdict comes later
 
 
 class _Garbage(Exception):
     """An answer with status 200 that is no completion."""
+
+
+@dataclass
+class _Connections:
+    """What belongs to one event loop: a client a URL, and the limit of open requests."""
+
+    clients: list[openai.AsyncOpenAI]
+    limit: asyncio.Semaphore
+    closing: AsyncGenerator[None, None]
 
 
 class EndpointEngine:
@@ -42,48 +54,53 @@ class EndpointEngine:
         self.config, self.concurrency = config, config.concurrency
         self._encoder: PromptEncoder | None = None
         if config.api == "completions":
-            if not config.tokenizer:
-                raise EngineError("api: completions needs `tokenizer`, a folder or Hugging Face id")
-            self._encoder = PromptEncoder(config.tokenizer, config.template_args)
+            self._encoder = PromptEncoder(str(config.tokenizer), config.template_args)
         self._key = _key(config)
         self._turn = itertools.count()
         self._answered = 0.0
-        # The client ties its connections to an event loop, and a run has one loop a pass.
-        self._clients: weakref.WeakKeyDictionary[Any, list[openai.AsyncOpenAI]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._open: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+        self._refused = 0
+        # The client ties its connections to an event loop, and a run has one loop a task.
+        self._loops: dict[asyncio.AbstractEventLoop, _Connections] = {}
         for url in config.urls:
             self._probe(url)
 
     async def complete(self, request: Request) -> Completion:
         """See `engine.types.Engine.complete`."""
-        loop = asyncio.get_running_loop()
-        limit = self._open.setdefault(loop, asyncio.Semaphore(self.concurrency))
-        async with limit:
-            begun = time.monotonic()
+        here = await self._here()
+        async with here.limit:
+            turn, since = next(self._turn), 0.0
             try:
                 async for attempt in self._retrying():
+                    number = attempt.retry_state.attempt_number
+                    if number <= 2:
+                        since = time.monotonic()
                     with attempt:
-                        answer = await self._ask(request)
+                        client = here.clients[(turn + number) % len(here.clients)]
+                        answer = await self._ask(client, request)
             except (openai.APIError, _Garbage, TimeoutError) as error:
-                return self._give_up(error, begun)
+                return self._give_up(error, since)
             self._answered = time.monotonic()
             return answer
+
+    def check_verdicts(self, verdicts: Iterable[str]) -> None:
+        """Only `api: completions` knows the tokens; a chat endpoint's verdicts fail one by one."""
+        if self._encoder:
+            self._encoder.verdict_ids(verdicts)
 
     def versions(self) -> dict[str, str]:
         """The client; an endpoint does not say what runs behind it."""
         return {"openai": openai.__version__}
 
     def close(self) -> None:
-        """Connections close with their event loop; nothing is held here."""
+        """Connections end with their event loop; nothing is held here."""
 
     def _probe(self, url: str) -> None:
         client = openai.OpenAI(base_url=url, api_key=self._key, max_retries=0, timeout=10)
         try:
             client.models.list()
         except openai.APIConnectionError as error:
-            raise EngineError(f"the endpoint {url} cannot be reached: {_words(error)}") from None
+            text = f"the endpoint {url} cannot be reached: {self._words(error)}"
+            raise EngineError(text) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise EngineError(
                 f"the endpoint {url} refuses the key (HTTP {error.status_code}); name the "
@@ -102,15 +119,17 @@ class EndpointEngine:
             reraise=True,
         )
 
-    def _give_up(self, error: Exception, begun: float) -> Completion:
-        sentence = f"the endpoint of {self.config.model}: {_words(error)}"
+    def _give_up(self, error: Exception, since: float) -> Completion:
+        sentence = f"the endpoint of {self.config.model}: {self._words(error)}"
         status = getattr(error, "status_code", None)
-        if status in _FATAL or (_worth_another(error) and self._answered < begun):
+        if status in _FATAL or (_worth_another(error) and self._answered < since):
             raise EngineError(sentence) from None
+        self._refused += 1
+        if not self._answered and self._refused >= _PATIENCE:
+            raise EngineError(f"{sentence} (so it answered all of the first {_PATIENCE} requests)")
         return Completion(error=sentence)
 
-    async def _ask(self, request: Request) -> Completion:
-        client = self._client()
+    async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> Completion:
         async with asyncio.timeout(self.config.timeout):
             try:
                 answer = await self._create(client, request)
@@ -132,31 +151,62 @@ class EndpointEngine:
             "seed": ask.seed if ask.seed is not None else openai.NOT_GIVEN,
             "stop": list(ask.stop) or openai.NOT_GIVEN,
         }
+        if ask.logprobs:
+            extra["return_token_ids"] = True
         if self._encoder:
             common["prompt"] = self._encoder.encode(request.prompt)
-            common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
-            return await client.completions.create(**common)
+            if ask.verdicts or ask.logprobs:
+                common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
+            return await client.completions.create(extra_body=extra, **common)
         messages: list[Any] = [{"role": "user", "content": "".join(request.prompt.user)}]
-        if request.prompt.answer:
+        if request.prompt.answer and self.config.primed:
             messages.append({"role": "assistant", "content": request.prompt.answer})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
         if self.config.template_args:
             extra["chat_template_kwargs"] = self.config.template_args
+        if ask.verdicts or ask.logprobs:
+            common["logprobs"] = True
         if ask.verdicts:
-            common |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+            common["top_logprobs"] = _TOP_LOGPROBS
+            if not self.config.primed:
+                common["max_tokens"] = max(ask.max_tokens, _UNPRIMED_TOKENS)
         return await client.chat.completions.create(messages=messages, extra_body=extra, **common)
 
-    def _client(self) -> openai.AsyncOpenAI:
+    async def _here(self) -> _Connections:
+        """The connections of the running event loop."""
         loop = asyncio.get_running_loop()
-        clients = self._clients.get(loop)
-        if clients is None:
-            clients = self._clients[loop] = [self._connect(url) for url in self.config.urls]
-        return clients[next(self._turn) % len(clients)]
+        if loop not in self._loops:
+            clients = [self._connect(url) for url in self.config.urls]
+            closing = self._close_with(loop)
+            limit = asyncio.Semaphore(self.concurrency)
+            self._loops[loop] = _Connections(clients, limit, closing)
+            await anext(closing)
+        return self._loops[loop]
+
+    async def _close_with(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+        """Ends when `asyncio.run` does, which closes every async generator of its loop."""
+        try:
+            yield
+        finally:
+            for client in self._loops.pop(loop).clients:
+                await client.close()
 
     def _connect(self, url: str) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
             base_url=url, api_key=self._key, max_retries=0, timeout=self.config.timeout
         )
+
+    def _words(self, error: Exception) -> str:
+        """What went wrong, in one line; a server may echo the key, so it is struck out."""
+        if isinstance(error, TimeoutError | openai.APITimeoutError):
+            return "no answer in time"
+        head, cause = "", error.__cause__ or error
+        if isinstance(error, openai.APIStatusError):
+            head, cause = f"HTTP {error.status_code}: ", error
+        text = " ".join(str(cause).split())
+        if self.config.api_key_env:
+            text = text.replace(self._key, "…")
+        return head + text[:200] or type(cause).__name__
 
 
 def _key(config: EndpointConfig) -> str:
@@ -187,15 +237,6 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return float(_backoff(state))
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return "no answer in time"
-    if isinstance(error, openai.APIStatusError):
-        return f"HTTP {error.status_code}: {' '.join(str(error.message).split())[:200]}"
-    cause = error.__cause__ or error
-    return " ".join(str(cause).split())[:200] or type(cause).__name__
-
-
 def _read(answer: Any, ask: Sampling) -> Completion:
     """An answer of either API as a Completion; anything else raises."""
     samples = tuple(_sample(choice, ask) for choice in answer.choices)
@@ -217,13 +258,32 @@ def _sample(choice: Any, ask: Sampling) -> Sample:
     text = choice.text if message is None else message.content
     if not isinstance(text, str):
         raise ValueError("no text")
-    if message is not None and ask.verdicts:
-        first = choice.logprobs.content[0].top_logprobs
-        tops = {item.token: item.logprob for item in first}
-    elif ask.verdicts:
-        tops = choice.logprobs.top_logprobs[0]
-    else:
-        tops = {}
-    verdicts = {v: math.exp(tops[v]) if v in tops else 0.0 for v in ask.verdicts}
+    told = choice.logprobs
+    if told is None and ask.verdicts:
+        raise _Garbage("an answer without logprobs, which verdicts are read from")
+    tops = _tops(told, ask.verdicts) if ask.verdicts else {}
     reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-    return Sample(text, reason, verdicts=verdicts)
+    return Sample(
+        text,
+        reason,
+        tuple(getattr(choice, "token_ids", None) or ()) if ask.logprobs else (),
+        _logprobs(told) if told and ask.logprobs else (),
+        {verdict: math.exp(tops[verdict]) if verdict in tops else 0.0 for verdict in ask.verdicts},
+    )
+
+
+def _tops(told: Any, verdicts: Sequence[str]) -> dict[str, float]:
+    """Log-probabilities of the likeliest tokens where the verdict stands, in either API's shape:
+    at the first token, or (an answer that could not be primed) at the first one that is a verdict.
+    """
+    if hasattr(told, "top_logprobs"):
+        return dict(told.top_logprobs[0])
+    place = next((item for item in told.content if item.token in verdicts), told.content[0])
+    return {item.token: item.logprob for item in place.top_logprobs}
+
+
+def _logprobs(told: Any) -> tuple[float, ...]:
+    """Those of the generated tokens, in either API's shape."""
+    if hasattr(told, "token_logprobs"):
+        return tuple(told.token_logprobs)
+    return tuple(item.logprob for item in told.content)

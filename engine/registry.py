@@ -17,6 +17,18 @@ def get_engine(config: EngineConfig) -> Engine:
     return _engines[key]
 
 
+def probe(config: EngineConfig) -> None:
+    """EngineError when `config` names an endpoint or a model that is not there; loads no weights.
+    So a mistake in the judge shows before the rewrites are paid for.
+    """
+    if isinstance(config, EndpointConfig):
+        get_engine(config)
+    else:
+        from engine.encoding import PromptEncoder
+
+        PromptEncoder(config.model, config.template_args, config.revision, config.trust_remote_code)
+
+
 @atexit.register
 def close_engines() -> None:
     """Close every engine of this process."""

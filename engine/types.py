@@ -5,6 +5,7 @@ and answers each as it finishes. So the stream of requests is the set of open ca
 bounds it (see `Engine.concurrency`), and no batch ever waits for its slowest member.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -87,6 +88,10 @@ class Engine(Protocol):
         """Answer one request. A request that fails alone has `error`; EngineError: the engine is
         dead or unreachable, nothing more will come.
         """
+        ...
+
+    def check_verdicts(self, verdicts: Iterable[str]) -> None:
+        """EngineError when a verdict is not one token of this model."""
         ...
 
     def versions(self) -> dict[str, str]:

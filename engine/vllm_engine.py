@@ -8,10 +8,14 @@ full as long as callers keep more requests open than `concurrency`. Cost over vL
 
 import asyncio
 import itertools
+import logging
 import math
 import os
 import queue
 import threading
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +38,14 @@ class VllmEngine:
 
     def __init__(self, config: VllmConfig) -> None:
         self.config, self.concurrency = config, config.concurrency
-        self._encoder = PromptEncoder(config.model, config.template_args, config.revision)
+        self._encoder = PromptEncoder(
+            config.model, config.template_args, config.revision, config.trust_remote_code
+        )
         self._inbox: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._open: dict[str, _Ticket] = {}
         self._failure: EngineError | None = None
         self._ready = threading.Event()
-        self._llm: Any = None
+        self.llm: Any = None
         self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -51,9 +57,18 @@ class VllmEngine:
         if self._failure:
             raise self._failure
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        token_ids = self._encoder.encode(request.prompt)
-        self._inbox.put(_Ticket(request, token_ids, future))
+        self._inbox.put(_Ticket(request, self.token_ids(request), future))
+        if self._failure:  # the thread may have ended before it could see this ticket
+            raise self._failure
         return await future
+
+    def token_ids(self, request: Request) -> list[int]:
+        """The prompt as the model gets it."""
+        return self._encoder.encode(request.prompt)
+
+    def check_verdicts(self, verdicts: Iterable[str]) -> None:
+        """See `engine.types.Engine.check_verdicts`."""
+        self._encoder.verdict_ids(verdicts)
 
     def versions(self) -> dict[str, str]:
         """vLLM, torch and the digest of the model."""
@@ -67,14 +82,14 @@ class VllmEngine:
         }
 
     def close(self) -> None:
-        """Stop the thread and free the model."""
+        """Stop the thread and free the model; whoever still waits gets an EngineError."""
         self._inbox.put(None)
         self._thread.join()
-        self._llm = None
+        self.llm = None
 
     def _serve(self) -> None:
         try:
-            self._llm = _load(self.config)
+            self.llm = _load(self.config)
         except Exception as error:
             self._failure = EngineError(_load_sentence(self.config, error))
             return
@@ -82,12 +97,13 @@ class VllmEngine:
             self._ready.set()
         try:
             self._loop()
+            self._failure = EngineError(f"the engine of {self.config.model} is closed")
         except BaseException as error:
             self._failure = EngineError(f"vLLM died on {self.config.model}: {_first_line(error)}")
-            self._fail_all(self._failure)
+        self._fail_all(self._failure)
 
     def _loop(self) -> None:
-        engine, numbers = self._llm.llm_engine, itertools.count()
+        engine, numbers = self.llm.llm_engine, itertools.count()
         while True:
             # Wait only when there is nothing to compute.
             if not engine.has_unfinished_requests() and not self._take(self._inbox.get(), numbers):
@@ -105,17 +121,18 @@ class VllmEngine:
             return False
         name = str(next(numbers))
         try:
-            parameters = self._parameters(ticket.request)
+            parameters = self.parameters(ticket.request)
             prompt = {"prompt_token_ids": ticket.token_ids}
-            self._llm.llm_engine.add_request(name, prompt, parameters)
+            self.llm.llm_engine.add_request(name, prompt, parameters)
             self._open[name] = ticket
-        except (VLLMClientError, ValueError, EngineError) as error:
+        except (VLLMClientError, ValueError) as error:
             # vLLM refuses one request (a prompt longer than the model takes): that one only.
             answer = Completion(error=_first_line(error), prompt_tokens=len(ticket.token_ids))
             _resolve([(ticket, answer)])
         return True
 
-    def _parameters(self, request: Request) -> Any:
+    def parameters(self, request: Request) -> Any:
+        """The SamplingParams that vLLM gets for a request."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -156,7 +173,7 @@ class VllmEngine:
             if (ticket := self._inbox.get()) is not None:
                 tickets.append(ticket)
         for ticket in tickets:
-            ticket.future.get_loop().call_soon_threadsafe(_raise_in, ticket.future, failure)
+            _call(ticket.future.get_loop(), _raise_in, ticket.future, failure)
 
 
 def _sample(item: Any, verdicts: dict[str, int]) -> Sample:
@@ -177,7 +194,13 @@ def _resolve(done: list[tuple[_Ticket, Completion]]) -> None:
     for ticket, answer in done:
         loops.setdefault(ticket.future.get_loop(), []).append((ticket, answer))
     for loop, pairs in loops.items():
-        loop.call_soon_threadsafe(_set_all, pairs)
+        _call(loop, _set_all, pairs)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
+    """Call in `loop`; one that has closed meanwhile has nobody waiting."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)
 
 
 def _set_all(pairs: list[tuple[_Ticket, Completion]]) -> None:
@@ -194,6 +217,9 @@ def _raise_in(future: asyncio.Future[Completion], failure: EngineError) -> None:
 def _load(config: VllmConfig) -> Any:
     """Build vllm.LLM with settings that hold on this machine."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
+    warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     on_cpu = _on_cpu()
     if on_cpu:
@@ -208,6 +234,7 @@ def _load(config: VllmConfig) -> Any:
         "tensor_parallel_size": config.tensor_parallel,
         "trust_remote_code": config.trust_remote_code,
         "enable_prefix_caching": True,
+        "use_tqdm_on_load": False,
     }
     if config.max_model_len:
         arguments["max_model_len"] = config.max_model_len

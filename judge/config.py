@@ -76,8 +76,8 @@ def known_criteria(judge: JudgeConfig) -> None:
         if names.count(name) > 1:
             raise refuse(f"judge.criteria: found '{name}' twice")
     for name in judge.weights:
-        if name not in judge.criteria:
-            hint, accepted = near(name, judge.criteria), ", ".join(judge.criteria)
+        if name not in names:
+            hint, accepted = near(name, names), ", ".join(names)
             raise refuse(f"judge.weights: found '{name}';{hint} accepted: {accepted}")
 
 

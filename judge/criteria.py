@@ -57,7 +57,8 @@ class Criterion(Section):
 
     def identity(self) -> dict[str, Any]:
         """What verdicts depend on."""
-        return {"name": self.name, "version": self.version, "template": self.prompt.sha256}
+        known = self.model_dump(mode="json", exclude={"template"})
+        return known | {"template": self.prompt.sha256}
 
 
 def load_criterion(name: str) -> Criterion:

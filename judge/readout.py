@@ -59,7 +59,7 @@ def distribution(criterion: Criterion, sample: Sample, min_mass: float) -> Verdi
 
 
 def parse(criterion: Criterion, text: str) -> Verdict:
-    """The verdict a reasoned answer ends with; two different ones at its end are none."""
+    """The verdict a reasoned answer names; one that names two different ones has none."""
     choices = "|".join(re.escape(verdict) for verdict in criterion.verdicts)
     head = re.escape(criterion.answer.rstrip("( "))
     found = re.findall(rf"{head}\W{{0,6}}({choices})\b", text, re.IGNORECASE)

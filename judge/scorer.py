@@ -26,6 +26,8 @@ class Scorer:
     def __init__(self, engine: Engine, config: JudgeConfig) -> None:
         self.engine, self.config = engine, config
         self.criteria = [load_criterion(name) for name in config.criteria]
+        if config.readout == "distribution":
+            engine.check_verdicts(v for c in self.criteria for v in c.verdicts)
         self.window = 2 * engine.concurrency
         self.versions = engine.versions()
 
@@ -55,7 +57,7 @@ class Scorer:
         """The weighted sum over the criteria; null where one of them is."""
         for text in TEXTS:
             values = [row[f"{text}_{c.name}"] for c in self.criteria]
-            weights = [self.config.weights.get(name, 1.0) for name in self.config.criteria]
+            weights = [self.config.weights.get(c.name, 1.0) for c in self.criteria]
             known = None not in values
             total = sum(w * v for w, v in zip(weights, values, strict=True)) if known else None
             row[f"{text}_score"] = total

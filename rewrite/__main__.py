@@ -10,6 +10,7 @@ import sys
 from rich.console import Console
 
 from base.cli import run_recipe
+from engine.registry import probe
 from judge.passes import JudgePass
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
@@ -27,6 +28,8 @@ def run(recipe: RewriteRecipe) -> None:
     if done and (second is None or finished(second, recipe.output)):
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
+    if second:
+        probe(second.engine)
     run_pass(first, rewrites, recipe.run)
     if second:
         run_pass(second, recipe.output, recipe.run)
@@ -35,7 +38,9 @@ def run(recipe: RewriteRecipe) -> None:
 
 def plan(recipe: RewriteRecipe) -> str:
     """What `run` would do."""
-    splits = RewritePass(recipe).source.splits()
+    source = RewritePass(recipe).source
+    source.chunker  # noqa: B018  (a wrong tokenizer is found here)
+    splits = source.splits()
     size = sum(split.bytes for split in splits) / 1e6
     lines = [f"rewrite {len(splits)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
     if recipe.judge:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from base.config import Section
 from judge.config import JudgeSections, known_engine
 from rewrite.layouts import LAYOUTS
-from rewrite.prompt import load_template
+from rewrite.prompts import load_template
 
 
 class InputConfig(Section):
@@ -75,5 +75,5 @@ class RewriteRecipe(JudgeSections):
     @model_validator(mode="after")
     def _rewrite_fits(self) -> "RewriteRecipe":
         known_engine("rewrite.engine", self.rewrite.engine, self.engines)
-        load_template(self.rewrite.template)
+        load_template(self.rewrite.template)  # a wrong one is found before anything is loaded
         return self

@@ -11,7 +11,7 @@ from engine.digest import identity
 from engine.registry import get_engine
 from rewrite.config import RewriteRecipe
 from rewrite.corpus import Corpus
-from rewrite.prompt import load_template
+from rewrite.prompts import load_template
 from rewrite.rewriter import Rewriter
 from shards.manifest import Input, Manifest, PassInfo
 from shards.passes import Split, Work

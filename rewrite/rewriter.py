@@ -10,7 +10,7 @@ from judge.context import contexts, lead
 from judge.usage import usage_of
 from rewrite.checks import Checked, check
 from rewrite.config import RewriteRecipe
-from rewrite.prompt import load_template
+from rewrite.prompts import load_template
 from shards.manifest import Usage
 from shards.passes import Document, Outcome
 from shards.schema import Row

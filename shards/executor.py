@@ -26,8 +26,9 @@ from base.errors import Interrupted, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.journal import Journal
-from shards.passes import Pass, Split, Worker
+from shards.passes import Pass, Split
 from shards.progress import Progress
+from shards.worker import Worker
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
 logger.disable("datatrove")
@@ -44,7 +45,7 @@ class RunConfig(Section):
     )
 
 
-class PassStep(PipelineStep):  # type: ignore[misc]  (datatrove has no types)
+class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     """datatrove's view of a pass: task `rank` of `world_size` takes every world_size-th split."""
 
     name = "prewrite pass"

@@ -91,6 +91,10 @@ class Journal:
                 raise ShardError(f"{self.folder.url}/{name}: damaged commit record") from None
         return found
 
+    def is_empty(self, splits: Iterable[str]) -> bool:
+        """Whether nothing of `splits` is committed."""
+        return all(self.folder.read(_name(split, 0)) is None for split in splits)
+
     def clear(self) -> None:
         """Remove the records; the manifest holds all they said."""
         self.folder.remove(FOLDER)

@@ -1,27 +1,19 @@
-"""What a pass is: documents in, documents with more columns out, one worker's loop over them.
+"""What a pass is: documents in, documents with more columns out.
 
 A pass maps a corpus or a shard set to a shard set and is the only way data moves. It gives a
 `Source` (documents in order, resumable at any record) and `Work` (one document in, its finished
-rows out); everything else (blocks, commits, resume, progress, audit) is done here, once.
-
-Guarantees of `run_splits`: rows keep their input order; the engine is kept full across block and
-split borders, because the next documents are started while a block's last rows are still being
-answered; memory holds at most `window` open rows, the block being written and the one before it;
-a kill costs at most those two. Cost measured by `benchmarks/mechanism.py`.
+rows out); everything else is done once, for all passes: blocks and commits (`shards.journal`), the
+loop that keeps the engine full (`shards.worker`), processes (`shards.executor`), resume, refusal
+and audit (`shards.run`).
 """
 
-import asyncio
-import signal
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import Awaitable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from base.errors import InputError, Interrupted
-from shards.journal import Block, Journal
 from shards.manifest import Manifest, Skip, Usage
-from shards.progress import Progress
 from shards.schema import Row
 
 
@@ -130,196 +122,3 @@ class Pass(Protocol):
     def open(self) -> AbstractAsyncContextManager[Work]:
         """Load the engines in this process; one EngineError sentence when that fails."""
         ...
-
-
-class _Window:
-    """Bounds the rows under way; a document larger than the window goes alone."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.open = limit, 0
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def acquire(self, rows: int) -> None:
-        while self.open and self.open + rows > self.limit:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append((rows, waiter))
-            await waiter
-        self.open += rows
-
-    def release(self, rows: int) -> None:
-        self.open -= rows
-        while self._waiters:
-            _, waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-
-
-@dataclass
-class _OpenBlock:
-    block: Block
-    tasks: list[asyncio.Task[Outcome]] = field(default_factory=list)
-    rows: int = 0
-
-
-class Worker:
-    """Runs one pass over some splits in this process; see the module for the guarantees."""
-
-    def __init__(
-        self,
-        source: Source,
-        work: Work,
-        journal: Journal,
-        progress: Progress,
-        rows_per_part: int,
-        max_bad_rows: float = 1.0,
-    ) -> None:
-        self.source, self.work, self.journal = source, work, journal
-        self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
-        self.window = _Window(work.window)
-        self.stop = asyncio.Event()
-        self.records = self.bad = 0
-        self.failure: BaseException | None = None
-        # One block may wait for its last rows while the next one is filled, and no more.
-        self._ready: asyncio.Queue[_OpenBlock | None] = asyncio.Queue(maxsize=1)
-
-    async def run(self, splits: list[Split]) -> None:
-        """Work through `splits`; Interrupted when a signal asked for a stop, after a commit."""
-        async with _stop_on_signal(self.stop):
-            committer = asyncio.create_task(self._commit_all())
-            feeder = asyncio.create_task(self._feed_all(splits))
-            try:
-                await _first_failure(committer, feeder)
-            finally:
-                for task in (feeder, committer):
-                    task.cancel()
-                await asyncio.gather(feeder, committer, return_exceptions=True)
-        if self.stop.is_set():
-            raise Interrupted("interrupted after a clean commit; the same command continues")
-
-    async def _feed_all(self, splits: list[Split]) -> None:
-        for split in splits:
-            if self.stop.is_set():
-                break
-            await self._feed(split)
-        await self._ready.put(None)
-
-    async def _feed(self, split: Split) -> None:
-        """Start the documents of one split, from where its last commit ended."""
-        done = await asyncio.to_thread(self.journal.records, split.name)
-        start = done[-1].stop if done else 0
-        self.progress.resumed(sum(r.part.rows for r in done if r.part))
-        if done and done[-1].last:
-            self.progress.consumed(split.bytes)
-            return
-        current = _OpenBlock(Block(split.name, len(done), start, start))
-        offset = 0
-        for item in self.source.read(split, start):
-            if isinstance(item, End):
-                current.block.last, current.block.sha256 = True, item.sha256
-                self.progress.consumed(split.bytes - offset)
-                break
-            self.progress.consumed(item.offset - offset)
-            offset = item.offset
-            await self._add(current, item)
-            if self.failure is not None:
-                raise self.failure
-            if self.stop.is_set():
-                break
-            if current.rows >= self.rows_per_part:
-                await self._ready.put(current)
-                block = current.block
-                current = _OpenBlock(Block(split.name, block.number + 1, block.stop, block.stop))
-        if current.block.last or current.block.stop > current.block.start:
-            await self._ready.put(current)
-
-    async def _add(self, current: _OpenBlock, item: Document | Skipped) -> None:
-        if isinstance(item, Skipped):
-            current.block.skipped.append(item.skip)
-            self.bad += 1
-        else:
-            await self.window.acquire(len(item.rows))
-            current.tasks.append(asyncio.create_task(self._finish(item)))
-            current.block.documents += 1
-            current.rows += len(item.rows)
-            await asyncio.sleep(0)  # let the new task reach the engine before reading on
-        current.block.stop += 1
-        self.records += 1
-        check_bad_rows(self.bad, max(self.records, 1000), self.max_bad_rows, current.block.skipped)
-
-    async def _finish(self, document: Document) -> Outcome:
-        try:
-            outcome = await self.work(document)
-        except Exception as error:
-            self.failure = self.failure or error
-            raise
-        finally:
-            self.window.release(len(document.rows))
-        self.progress.finished(outcome.rows, outcome.usage)
-        return outcome
-
-    async def _commit_all(self) -> None:
-        while (ready := await self._ready.get()) is not None:
-            counts: Counter[str] = Counter()
-            for outcome in await _gather(ready.tasks):
-                ready.block.rows += outcome.rows
-                ready.block.judgements += outcome.judgements
-                ready.block.usage += outcome.usage
-                counts.update(outcome.counts)
-            ready.block.counts = dict(counts)
-            ready.block.versions = self.work.versions
-            await asyncio.to_thread(self.journal.commit, ready.block)
-
-
-def check_bad_rows(bad: int, records: int, limit: float, latest: list[Skip]) -> None:
-    """InputError when more than the share `limit` of `records` is bad."""
-    if bad > limit * records:
-        last = latest[-1] if latest else None
-        where = f"; the last: {last.file} line {last.line}: {last.reason}" if last else ""
-        raise InputError(
-            f"{bad} of {records} input records are bad, more than input.max_bad_rows = "
-            f"{limit:g} allows{where}"
-        )
-
-
-async def _gather(tasks: list[asyncio.Task[Outcome]]) -> list[Outcome]:
-    """The outcomes in order; when one fails, the others are cancelled first."""
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
-
-
-async def _first_failure(*tasks: asyncio.Task[None]) -> None:
-    """Wait for all tasks; the first exception ends the wait."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    for task in done:
-        await task
-
-
-@asynccontextmanager
-async def _stop_on_signal(stop: asyncio.Event) -> AsyncIterator[None]:
-    """SIGINT and SIGTERM set `stop` once; a second SIGINT interrupts at once."""
-    loop = asyncio.get_running_loop()
-
-    def on_interrupt() -> None:
-        if stop.is_set():
-            loop.remove_signal_handler(signal.SIGINT)
-        stop.set()
-
-    handlers: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGINT: on_interrupt,
-        signal.SIGTERM: stop.set,
-    }
-    # Signals reach the main thread only; elsewhere (a test's thread) there is nothing to catch.
-    with suppress(ValueError, RuntimeError):
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        with suppress(ValueError, RuntimeError):
-            for number in handlers:
-                loop.remove_signal_handler(number)

@@ -5,19 +5,22 @@ records go. A kill between any two of them is resumed by the same command. Only 
 output at a time.
 """
 
+import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from base.errors import Interrupted, ShardError
+from base.errors import Interrupted, PrewriteError, ShardError
 from base.files import Folder
 from base.fingerprint import differences, fingerprint
 from shards.card import card
 from shards.executor import RunConfig, execute
 from shards.journal import FOLDER, Folded, Journal, fold, skipped_lines
-from shards.manifest import Manifest, total
-from shards.passes import Pass, Split, check_bad_rows
+from shards.manifest import NAME, Manifest, total
+from shards.passes import Pass, Split
+from shards.worker import check_bad_rows
 
 SKIPPED = "skipped.jsonl"
 _NAMED = 1000  # skipped records named in the manifest itself; SKIPPED names all
@@ -46,6 +49,10 @@ def run_pass(job: Pass, output: str, run: RunConfig) -> Manifest:
             manifest.passes[-1].seconds += time.monotonic() - begun
             manifest.save(folder)
             raise
+        except PrewriteError:
+            if journal.is_empty(split.name for split in splits):
+                folder.remove(NAME)  # nothing was made: another configuration may start here
+            raise
         manifest.passes[-1].seconds += time.monotonic() - begun
         return _finish(job, folder, journal, manifest, splits)
 
@@ -56,24 +63,31 @@ def finished(job: Pass, output: str) -> Manifest | None:
     found = Manifest.find(folder)
     if found is None:
         return None
-    _refuse_other(found, job.name, job.config(), folder.url)
-    return found if found.status == "complete" else None
+    last, config = found.passes[-1], job.config()
+    if last.fingerprint == fingerprint(config) and last.name == job.name:
+        return found if found.status == "complete" else None
+    if _holds_rows(found, job, folder):
+        lines = differences({"pass": last.name, **last.config}, {"pass": job.name, **config})
+        raise ShardError(
+            f"{folder.url} was made under another configuration; choose another output, or "
+            "restore:\n" + "\n".join(f"  {line}" for line in lines)
+        )
+    return None
 
 
-def _refuse_other(found: Manifest, name: str, config: dict[str, Any], url: str) -> None:
-    last = found.passes[-1]
-    if last.fingerprint == fingerprint(config) and last.name == name:
-        return
-    lines = differences({"pass": last.name, **last.config}, {"pass": name, **config})
-    raise ShardError(
-        f"{url} was made under another configuration; choose another output, or restore:\n"
-        + "\n".join(f"  {line}" for line in lines)
-    )
+def _holds_rows(found: Manifest, job: Pass, folder: Folder) -> bool:
+    """Whether a set is more than the manifest of a run that was killed before its first commit."""
+    splits = [split.name for split in job.source.splits()]
+    journal = Journal(folder, found.criteria, found.passes[-1].fingerprint)
+    return found.status != "running" or not journal.is_empty(splits)
 
 
 def _start(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
     """The manifest of this run: the stored one to continue, or a new one."""
-    manifest = Manifest.find(folder) or job.begin(splits)
+    new = job.begin(splits)
+    found = Manifest.find(folder)
+    same = found and found.passes[-1].fingerprint == new.passes[-1].fingerprint
+    manifest = found if found and same else new
     manifest.status = "running"
     manifest.save(folder)
     return manifest
@@ -135,9 +149,6 @@ def _owned(folder: Folder) -> Iterator[None]:
     if not folder.is_local:
         yield
         return
-    import fcntl
-    from pathlib import Path
-
     path = Path(folder.path(f"{FOLDER}/lock"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
@@ -145,7 +156,10 @@ def _owned(folder: Folder) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ShardError(f"{folder.url}: another run is writing here; wait for it") from None
-        yield
-    with suppress(OSError):
-        path.unlink()
-        path.parent.rmdir()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()
+                Path(folder.root).rmdir()  # goes only where nothing was made

@@ -95,7 +95,7 @@ def to_parquet(
         compression="zstd",
         compression_level=3,
         row_group_size=8192,
-        use_dictionary=categories,  # type: ignore[arg-type]  (the stubs know only bool)
+        use_dictionary=categories,  # type: ignore[arg-type]  # stubs: bool
         write_page_index=True,
         write_page_checksum=True,
     )

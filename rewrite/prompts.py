@@ -1,4 +1,4 @@
-"""The rewriter's prompt: a jinja template, one of those shipped or a user's own."""
+"""The rewriter's prompt templates: shipped ones by name, a user's own by path."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _SHIPPED = Path(__file__).parent / "templates"
 
 
 def load_template(name: str) -> Template:
-    """A shipped template by name, or any `.jinja` file by path; ConfigError in one sentence."""
+    """The template called `name`; ConfigError when there is none or it is wrong."""
     shipped = {path.stem: path for path in _SHIPPED.glob("*.jinja")}
     path = shipped.get(name, Path(name))
     if not path.is_file():

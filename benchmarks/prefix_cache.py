@@ -1,0 +1,93 @@
+"""Share of prompt tokens that the prefix cache serves: document order against random order.
+
+The prompts are those of a rewrite pass with `cuts: every` and of the judge pass after it. The
+cache is small (4,096 tokens), as it is against a real corpus. One token is generated a request;
+the share depends on the prompts alone.
+"""
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Iterable
+
+from base.config import load
+from engine.registry import get_engine
+from engine.types import Completion, Engine, Request, Sample, Sampling
+from engine.vllm_engine import VllmEngine
+from judge.scorer import Scorer
+from rewrite.config import RewriteRecipe
+from rewrite.passes import RewritePass
+from rewrite.rewriter import Rewriter
+from shards.passes import Document
+
+CACHE = ["engines.main.max_model_len=2048", "engines.main.args={kv_cache_memory_bytes: 188743680}"]
+
+
+class _Notebook:
+    """An engine that notes requests and copies the passage, so that rewrites can be judged."""
+
+    concurrency = 32
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    async def complete(self, request: Request) -> Completion:
+        """Note the request; answer with a text of its own."""
+        self.requests.append(request)
+        return Completion((Sample(f" {request.prompt.user[-2][::-1]}", "stop"),))
+
+    def check_verdicts(self, verdicts: Iterable[str]) -> None:
+        """Any verdict will do."""
+
+    def versions(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+async def _note(recipe: RewriteRecipe) -> dict[str, list[Request]]:
+    """The requests of both passes over the sample, in the order they are sent."""
+    source = RewritePass(recipe).source
+    rewriting, judging = _Notebook(), _Notebook()
+    assert recipe.judge
+    rewriter, scorer = Rewriter(rewriting, recipe), Scorer(judging, recipe.judge)
+    for split in source.splits():
+        for item in source.read(split, 0):
+            if isinstance(item, Document):
+                outcome = await rewriter(item)
+                await scorer(Document(outcome.rows, 0))
+    return {"rewrite": rewriting.requests, "judge": judging.requests}
+
+
+async def _share(engine: Engine, requests: list[Request]) -> float:
+    """Cached over all prompt tokens, with the requests open all at once, in this order."""
+    assert isinstance(engine, VllmEngine)
+    engine.llm.reset_prefix_cache()
+    short = [Request(request.prompt, Sampling(1, temperature=0.0)) for request in requests]
+    answers = await asyncio.gather(*(engine.complete(request) for request in short))
+    assert not any(answer.error for answer in answers)
+    return sum(a.cached_tokens or 0 for a in answers) / sum(a.prompt_tokens for a in answers)
+
+
+def main(output: str) -> None:
+    """Measure, and write the figures as JSON."""
+    recipe = load(RewriteRecipe, "configs/quickstart.yaml", CACHE)
+    result: dict[str, object] = {}
+    requests = asyncio.run(_note(recipe))
+    engine = get_engine(recipe.engines["main"])
+    for name, ordered in requests.items():
+        shuffled = random.Random(0).sample(ordered, len(ordered))
+        result[name] = {
+            "requests": len(ordered),
+            "document_order": round(asyncio.run(_share(engine, ordered)), 3),
+            "random_order": round(asyncio.run(_share(engine, shuffled)), 3),
+        }
+    with open(output, "w", encoding="utf-8") as stream:
+        json.dump(result, stream)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,373 @@
+"""The docs say what the code does: examples run, links resolve, nothing that has a name is missing.
+
+Each check reads the names out of the code, so a new key, status or error fails here until a page
+tells what it is.
+"""
+
+import ast
+import json
+import re
+import runpy
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import datasets
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from base import errors
+from base.config import SECTIONS
+from engine.config import EndpointConfig, VllmConfig
+from engine.template import Template
+from judge.config import JudgeRecipe
+from judge.criteria import Criterion
+from judge.readout import ReadStatus
+from rewrite.checks import Checked
+from rewrite.config import RewriteRecipe
+from rewrite.files import SUFFIXES
+from rewrite.layouts import LAYOUTS
+from rewrite.prompts import VARIABLES
+from shards import manifest
+from shards.schema import JUDGEMENT_SCHEMA, STATUSES, describe
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite")
+        for path in sorted((ROOT / floor).rglob("*.py"))]  # fmt: skip
+MADE_LATER = {"benchmarks/RESULTS.md"}
+"""What `make bench` writes; a link to it resolves once somebody has measured."""
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[Any]:
+    """Every fenced block of one language, as test parameters."""
+    found = []
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(pytest.param(match[1], id=f"{path.name}:{line}"))
+    return found
+
+
+# Examples run.
+
+
+@pytest.fixture
+def at_work(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which data/quickstart is a set."""
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(workplace / "cache"))
+    return workplace
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_run(code: str, at_work: Path) -> None:
+    exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def test_the_lines_of_the_readme_read_every_row(at_work: Path) -> None:
+    code = next(block for block in blocks("python") if "README" in str(block.id)).values[0]
+    names: dict[str, Any] = {}
+    lengths = []
+    for statement in ast.parse(str(code)).body:
+        source = ast.unparse(statement)
+        if isinstance(statement, ast.Expr):
+            lengths.append(len(eval(source, names)))
+        else:
+            exec(source, names)
+    expected = json.loads((at_work / "data/quickstart/manifest.json").read_text())["rows"]
+    assert expected and lengths == [expected] * 4
+
+
+def test_the_example_pass_writes_a_set(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = next(block for block in blocks("python") if "passes" in str(block.id)).values[0]
+    exec(compile(str(code), "example", "exec"), {"__name__": "example"})
+    assert shards_command(["verify", "data/shouted"]) == 0
+    assert "good: 6 rows of 6 documents" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_examples_are_accepted(text: str) -> None:
+    data = yaml.safe_load(text)
+    if "verdicts" in data:
+        criterion = Criterion.model_validate(data)
+        assert criterion.prompt.render({"candidate": "x", "reasoning": ""})
+        return
+    recipe = yaml.safe_load(page("configs/quickstart.yaml"))
+    if "engines" in data:
+        # An example with its own engines names them, or is read with the first of them.
+        name = next(iter(data["engines"]))
+        recipe["rewrite"]["engine"] = recipe["judge"]["engine"] = name
+    RewriteRecipe.model_validate(recipe | data)
+
+
+@pytest.mark.parametrize("text", blocks("jinja"))
+def test_template_examples_are_accepted(text: str) -> None:
+    template = Template("example", text, VARIABLES)
+    assert template.variables == set(VARIABLES)
+    assert "</passage-7>" in template.render({name: name for name in VARIABLES}, "-7")[-1]
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_overrides_in_shell_examples_are_keys(text: str) -> None:
+    known = {key.replace("engines.NAME", "engines.main") for key, *_ in expected_keys()}
+    for key in re.findall(r"\b([a-z_]+(?:\.[a-z_]+)*)=\S", text.replace("PREWRITE_DEVICE=", "")):
+        assert any(key == k or key.startswith("judge.weights.") for k in known), key
+
+
+# Links resolve.
+
+
+def links(path: Path) -> Iterator[tuple[str, str]]:
+    """(file, anchor) of each relative link of a page, outside of code."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            file, _, anchor = target.partition("#")
+            yield file, anchor
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors GitHub gives to the headings of a page."""
+    found = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_relative_links_resolve(path: Path) -> None:
+    for file, anchor in links(path):
+        target = (path.parent / file).resolve() if file else path
+        if str(target.relative_to(ROOT)) not in MADE_LATER:
+            assert target.exists(), f"{file} in {path.name}"
+            assert not anchor or anchor in anchors(target), f"{file}#{anchor} in {path.name}"
+
+
+def test_the_index_names_every_page() -> None:
+    linked = {file for file, _ in links(ROOT / "docs/index.md")}
+    assert {path.name for path in PAGES} - {"README.md", "index.md"} <= linked
+
+
+def test_pages_stay_short() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in PAGES}
+    assert not {name: length for name, length in lengths.items() if length > 130}
+
+
+def test_pages_name_no_place_of_one_machine() -> None:
+    for path in PAGES:
+        assert not re.search(r"/(work|tmp|root|home|opt)/", path.read_text()), path.name
+
+
+# Configuration: every key, with its type and default.
+
+
+def kind(annotation: Any) -> str:
+    """A type in the words of configuration.md."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if one is type(None) else kind(one) for one in inner)
+    if origin is Literal:
+        return ", ".join(f"`{one}`" for one in inner)
+    if origin is list:
+        return f"list of {kind(inner[0])}s"
+    if origin is dict:
+        return "mapping"
+    words = {str: "text", int: "integer", float: "number", bool: "true or false"}
+    return words[annotation]
+
+
+def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+    """(key, type, default) of each leaf of a section."""
+    for name, field in model.model_fields.items():
+        inner = section_of(field)
+        if inner is None:
+            default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+            yield f"{prefix}.{name}", kind(field.annotation), default
+        else:
+            yield from keys(inner, f"{prefix}.{name}")
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section a field holds, also where it may be null."""
+    for one in (field.annotation, *get_args(field.annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
+
+
+def expected_keys() -> list[tuple[str, str, str]]:
+    found = [*keys(VllmConfig, "engines.NAME"), *keys(EndpointConfig, "engines.NAME")]
+    found += [("output", "text", "required")]
+    for name, field in RewriteRecipe.model_fields.items():
+        if inner := section_of(field):
+            found += keys(inner, name)
+    return found
+
+
+def test_configuration_has_every_key_with_type_and_default() -> None:
+    row = re.compile(r"^\| `([\w.]+\.\w+)` \| (.+?) \| (required|`.+?`) \| .+ \|$", re.MULTILINE)
+    documented = row.findall(page("docs/configuration.md"))
+    expected = [found for found in expected_keys() if found[0] != "output"]
+    assert sorted(documented) == sorted(expected)
+
+
+def test_configuration_has_every_section() -> None:
+    text = page("docs/configuration.md")
+    tables = set(re.findall(r"`(\w+)`", text.partition("## input")[0].partition("| section")[2]))
+    assert set(SECTIONS) <= tables
+    assert set(RewriteRecipe.model_fields) | set(JudgeRecipe.model_fields) <= set(SECTIONS)
+
+
+# Commands: the real help.
+
+
+def shards_command(arguments: list[str]) -> int:
+    from shards.__main__ import main
+
+    return main(arguments)
+
+
+def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, *rest = command.split()
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.argv", [module, *rest, "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(module, run_name="__main__")
+    assert end.value.code == 0
+
+
+@pytest.mark.parametrize("command", ["rewrite", "judge", "shards", "shards show", "shards verify"])
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_commands_shows_the_real_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real_help(command, monkeypatch)
+    assert f"```text\n{capsys.readouterr().out}```" in page("docs/commands.md")
+
+
+def test_commands_names_every_target_of_make() -> None:
+    targets = re.findall(r"^(\w+):.*## ", page("Makefile"), re.MULTILINE)
+    assert {f"make {t}" for t in targets} - {"make help"} <= set(
+        re.findall(r"make \w+", page("docs/commands.md"))
+    )
+
+
+# Errors, statuses, reasons: every name the code knows.
+
+
+def exceptions() -> list[type[errors.PrewriteError]]:
+    return [
+        one
+        for one in vars(errors).values()
+        if isinstance(one, type) and issubclass(one, errors.PrewriteError)
+    ]
+
+
+def test_errors_has_every_exception_with_its_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page("docs/errors.md"), re.MULTILINE)
+    assert sorted(rows) == sorted((str(one.exit_code), one.__name__) for one in exceptions())
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/errors.md"])
+def test_every_exit_code_is_told(name: str) -> None:
+    for code in {0, *(one.exit_code for one in exceptions())}:
+        assert re.search(rf"\b{code}\b", page(name)), code
+
+
+def texts_in_code() -> list[str]:
+    """Every string constant of the code; the parts of an f-string each by itself."""
+    nodes = [node for path in CODE for node in ast.walk(ast.parse(path.read_text()))]
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+def test_every_documented_sentence_is_one_of_the_code() -> None:
+    cells = re.findall(r"^\| (`.*?) \| [^|]* \|$", page("docs/errors.md"), re.MULTILINE)
+    sentences = [one for cell in cells for one in re.findall(r"`([^`]+)`", cell)]
+    known = texts_in_code()
+    assert len(sentences) > 30
+    for sentence in sentences:
+        for part in sentence.split("…"):
+            assert any(part in text for text in known), part
+
+
+def called_with(name: str, argument: str | int) -> set[str]:
+    """Every constant that any code passes to `name` as that argument."""
+    found: set[str] = set()
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == name:
+                given = [k.value for k in node.keywords if k.arg == argument]
+                if isinstance(argument, int):
+                    given = node.args[argument : argument + 1]
+                # A conditional passes one of its branches; its test is no argument.
+                nodes = [
+                    n
+                    for g in given
+                    for n in ([g.body, g.orelse] if isinstance(g, ast.IfExp) else [g])
+                ]
+                found |= {str(n.value) for n in nodes if isinstance(n, ast.Constant)}
+    return found
+
+
+def first_cells(name: str) -> set[str]:
+    """What stands as code in the first column of the tables of a page."""
+    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page(name), re.MULTILINE)
+    return {one for cell in cells for one in re.findall(r"`(\w+)`", cell)}
+
+
+def test_corpus_has_every_reason_of_a_skip() -> None:
+    reasons = called_with("BadRecord", 0) | called_with("Fault", 0)
+    assert len(reasons) >= 10
+    assert first_cells("docs/corpus.md") == reasons
+
+
+def test_corpus_has_every_suffix_and_layout() -> None:
+    text = page("docs/corpus.md")
+    assert not [one for one in (*SUFFIXES, *LAYOUTS) if f"`{one}`" not in text]
+
+
+def test_rewriting_has_every_status_and_reason() -> None:
+    reasons = called_with("Checked", "reason")
+    assert len(reasons) >= 5 and "reason" in Checked.__dataclass_fields__
+    assert first_cells("docs/rewriting.md") >= {*STATUSES, *reasons}
+    assert first_cells("README.md") >= {"rewrite_status"}
+    assert not [one for one in STATUSES if f"`{one}`" not in page("README.md")]
+
+
+def test_rewriting_and_judging_have_every_shipped_name_and_variable() -> None:
+    templates = {path.stem for path in (ROOT / "rewrite/templates").glob("*.jinja")}
+    criteria = {path.stem for path in (ROOT / "judge/criteria").glob("*.yaml")}
+    assert first_cells("docs/rewriting.md") >= templates | set(VARIABLES) | {"fence"}
+    assert first_cells("docs/judging.md") >= criteria
+
+
+def test_judging_has_every_column_and_status_of_a_judgement() -> None:
+    assert first_cells("docs/judging.md") >= set(JUDGEMENT_SCHEMA.names)
+    assert not [s for s in get_args(ReadStatus) if f"`{s}`" not in page("docs/judging.md")]
+
+
+def test_the_readme_has_every_column() -> None:
+    columns = {name for name, _, _ in describe(["quality"])}
+    assert first_cells("README.md") | {"original_quality", "rewrite_quality"} >= columns
+
+
+@pytest.mark.parametrize(
+    "model", [manifest.Manifest, manifest.PassInfo, manifest.Input, manifest.File, manifest.Usage,
+              manifest.Skip, manifest.Record], ids=lambda model: model.__name__
+)  # fmt: skip
+def test_shard_format_has_every_field_of_the_manifest(model: type[BaseModel]) -> None:
+    text = page("docs/shard-format.md")
+    assert not [name for name in model.model_fields if f"`{name}`" not in text]
+
+
+def test_shard_format_has_every_status_of_a_set() -> None:
+    states = get_args(manifest.Manifest.model_fields["status"].annotation)
+    assert not [state for state in states if f"`{state}`" not in page("docs/shard-format.md")]

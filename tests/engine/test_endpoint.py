@@ -1,0 +1,372 @@
+"""EndpointEngine against a real server that fails in every way endpoints fail."""
+
+import asyncio
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from base.errors import EngineError
+from engine.config import EndpointConfig
+from engine.encoding import PromptEncoder
+from engine.endpoint import EndpointEngine
+from engine.types import Completion, Prompt, Request, Sampling
+from tests.engine.fault_server import VERDICTS, Call, Fault, FaultServer
+
+MODEL = Path("models/smollm2-135m-instruct")
+Api = Literal["chat", "completions"]
+APIS: tuple[Api, ...] = ("chat", "completions")
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come at once; Retry-After is still waited for."""
+    monkeypatch.setattr("engine.endpoint._backoff", lambda state: 0.0)
+
+
+def config(*servers: FaultServer, api: Api = "chat", **changes: Any) -> EndpointConfig:
+    urls = [server.url for server in servers]
+    if api == "completions":
+        changes["tokenizer"] = str(MODEL)
+    return EndpointConfig(kind="endpoint", urls=urls, model="m", api=api, **changes)
+
+
+def request(text: str = "hello", answer: str = "", **sampling: Any) -> Request:
+    return Request(Prompt((text,), answer), Sampling(**{"max_tokens": 8} | sampling))
+
+
+def ask(engine: EndpointEngine, *requests: Request) -> list[Completion]:
+    """All answers; the first EngineError is raised."""
+
+    async def run() -> list[Completion]:
+        return await asyncio.gather(*map(engine.complete, requests))
+
+    return asyncio.run(run())
+
+
+def ask_each(engine: EndpointEngine, requests: Sequence[Request]) -> list[Any]:
+    """An answer or an exception for each request."""
+
+    async def run() -> list[Any]:
+        return await asyncio.gather(*map(engine.complete, requests), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def once(fault: Fault) -> Callable[[Call], Fault | None]:
+    return lambda call: fault if call.number == 0 else None
+
+
+def set_key(key: str, value: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda answer: answer.__setitem__(key, value)
+
+
+def no_content(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"]["content"] = None
+
+
+def one_sentence(error: EngineError) -> str:
+    text = str(error)
+    assert text and "\n" not in text and "Traceback" not in text
+    return text
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_answers_come_whole(server: FaultServer, api: Api) -> None:
+    answers = ask(EndpointEngine(config(server, api=api)), request("one"), request("two"))
+    texts = [answer.samples[0].text for answer in answers]
+    assert [answer.error for answer in answers] == [None, None]
+    assert (answers[0].prompt_tokens, answers[0].output_tokens) == (10, 4)
+    assert answers[0].samples[0].finish_reason == "stop"
+    assert len(set(texts)) == 2 and all(text.startswith("echo ") for text in texts)
+
+
+FAULTS = {
+    "500": Fault(500),
+    "503 in HTML": Fault(503, {"Content-Type": "text/html"}, body=b"<h1>busy</h1>"),
+    "408": Fault(408),
+    "409": Fault(409),
+    "429": Fault(429),
+    "429 at a date": Fault(429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    "HTML with 200": Fault(headers={"Content-Type": "text/html"}, body=b"<html>hi</html>"),
+    "HTML that says it is JSON": Fault(body=b"<html>hi</html>"),
+    "half a JSON": Fault(body=b'{"choices": [{"index": 0, "mess'),
+    "half a body": Fault(cut=40),
+    "nothing": Fault(body=b""),
+    "a JSON list": Fault(body=b"[1, 2]"),
+    "null": Fault(body=b"null"),
+    "no choices": Fault(edit=set_key("choices", [])),
+    "null choices": Fault(edit=set_key("choices", None)),
+    "two choices for one": Fault(edit=lambda answer: answer["choices"].append({})),
+    "null content": Fault(edit=no_content),
+    "usage is a word": Fault(edit=set_key("usage", "much")),
+    "a dropped connection": Fault(drop=True),
+    "a hang": Fault(seconds=30),
+    "a trickle": Fault(trickle=0.2),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_one_fault_is_retried(server: FaultServer, fault: Fault) -> None:
+    server.plan = once(fault)
+    (answer,) = ask(EndpointEngine(config(server, timeout=1)), request())
+    assert answer.error is None
+    assert answer.samples[0].text == "echo hello"
+    assert len(server.calls) == 2
+
+
+def test_retry_after_is_honoured(server: FaultServer) -> None:
+    server.plan = once(Fault(429, {"Retry-After": "1"}))
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    first, second = server.calls
+    assert answer.error is None
+    assert second.begun - first.ended >= 1
+
+
+def test_retries_are_bounded(server: FaultServer) -> None:
+    server.plan = lambda call: Fault(500)
+    with pytest.raises(EngineError) as caught:
+        ask(EndpointEngine(config(server, retries=3)), request())
+    assert "HTTP 500" in one_sentence(caught.value)
+    assert len(server.calls) == 4
+
+
+def test_a_bad_request_fails_alone(server: FaultServer) -> None:
+    server.plan = lambda call: Fault(400) if "poison" in call.text else None
+    texts = [f"text {i}" for i in range(20)]
+    texts[7] = "poison"
+    answers = ask(EndpointEngine(config(server, concurrency=4)), *map(request, texts))
+    failed = [i for i, answer in enumerate(answers) if answer.error is not None]
+    assert failed == [7]
+    assert "HTTP 400" in str(answers[7].error) and answers[7].samples == ()
+    assert len(server.calls) == 20
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_request_that_always_breaks_the_server_fails_alone(
+    server: FaultServer, retries: int
+) -> None:
+    def plan(call: Call) -> Fault:
+        return Fault(500, seconds=0.1) if "poison" in call.text else Fault(seconds=0.01)
+
+    server.plan = plan
+    texts = ["poison", *(f"text {i}" for i in range(60))]
+    engine = EndpointEngine(config(server, concurrency=3, retries=retries))
+    answers = ask(engine, *map(request, texts))
+    assert [i for i, answer in enumerate(answers) if answer.error is not None] == [0]
+    assert "HTTP 500" in str(answers[0].error)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_stops_at_once(server: FaultServer, status: int) -> None:
+    server.plan = lambda call: Fault(status)
+    with pytest.raises(EngineError, match=f"HTTP {status}") as caught:
+        ask(EndpointEngine(config(server)), request())
+    one_sentence(caught.value)
+    assert len(server.calls) == 1
+
+
+def test_an_endpoint_that_dies_for_good_stops_the_run(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those answered before are kept; nobody after is told that only his request failed."""
+    monkeypatch.setattr("engine.endpoint._backoff", lambda state: 0.1)
+
+    def plan(call: Call) -> Fault:
+        if call.number == 30:
+            server.close()
+        return Fault(seconds=0.01)
+
+    server.plan = plan
+    requests = [request(f"text {i}") for i in range(60)]
+    results = ask_each(EndpointEngine(config(server, concurrency=8)), requests)
+    errors = [result for result in results if not isinstance(result, Completion)]
+    assert 0 < len(errors) < 60
+    assert all(isinstance(error, EngineError) for error in errors)
+    assert "endpoint" in one_sentence(errors[0])
+    assert all(result.error is None for result in results if isinstance(result, Completion))
+
+
+def test_unreachable_at_the_start() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    with pytest.raises(EngineError) as caught:
+        EndpointEngine(EndpointConfig(kind="endpoint", urls=[url], model="m"))
+    assert url in one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_server_that_lists_no_models_is_still_used(server: FaultServer, status: int) -> None:
+    server.models = Fault(status)
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.error is None
+
+
+def test_one_of_two_urls_dies(server: FaultServer) -> None:
+    """A retry goes to the other URL, so one retry is enough for everyone."""
+    with FaultServer(lambda call: Fault(seconds=0.005)) as other:
+        engine = EndpointEngine(config(server, other, concurrency=8, retries=1))
+        server.close()
+        answers = ask(engine, *(request(f"text {i}") for i in range(100)))
+    assert [answer.error for answer in answers] == [None] * 100
+    assert len(other.calls) == 100
+
+
+def test_urls_are_used_in_turn(server: FaultServer) -> None:
+    with FaultServer() as other:
+        engine = EndpointEngine(config(server, other))
+        ask(engine, *(request(f"text {i}") for i in range(20)))
+        assert (len(server.calls), len(other.calls)) == (10, 10)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 120])
+def test_connections_are_kept_and_concurrency_holds(server: FaultServer, concurrency: int) -> None:
+    server.plan = lambda call: Fault(seconds=0.01)
+    engine = EndpointEngine(config(server, concurrency=concurrency))
+    probe = server.connections
+    answers = ask(engine, *(request(f"text {i}") for i in range(concurrency * 4)))
+    assert all(answer.error is None for answer in answers)
+    assert server.connections - probe <= concurrency
+    assert server.most_open <= concurrency
+
+
+def test_an_event_loop_takes_its_connections_along(server: FaultServer) -> None:
+    engine = EndpointEngine(config(server, concurrency=4))
+    for _ in range(3):
+        answers = ask(engine, *(request(f"text {i}") for i in range(8)))
+        assert all(answer.error is None for answer in answers)
+    deadline = time.monotonic() + 10
+    while server.sockets and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not server.sockets
+
+
+def test_the_key_is_sent_and_never_shown(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-" + "very-secret"
+    monkeypatch.setenv("MY_KEY", key)
+    server.plan = lambda call: Fault(
+        401, body=b'{"error": {"message": "no such key: sk-very-secret"}}'
+    )
+    engine = EndpointEngine(config(server, api_key_env="MY_KEY"))
+    with pytest.raises(EngineError) as caught:
+        ask(engine, request())
+    assert server.calls[0].headers["authorization"] == f"Bearer {key}"
+    server.plan = lambda call: Fault(400, body=f'{{"error": "{key}"}}'.encode())
+    (refused,) = ask(engine, request())
+    shown = [str(caught.value), str(refused), repr(engine), repr(engine.config)]
+    shown += [str(engine.config.identity()), str(engine.versions())]
+    assert not [text for text in shown if "very-secret" in text]
+
+
+def test_a_key_that_is_refused_at_the_start(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    server.models = Fault(401, body=b'{"error": {"message": "sk-very-secret is wrong"}}')
+    with pytest.raises(EngineError, match="api_key_env") as caught:
+        EndpointEngine(config(server, api_key_env="MY_KEY"))
+    assert "very-secret" not in one_sentence(caught.value)
+
+
+def test_a_key_that_is_not_set(server: FaultServer) -> None:
+    assert "MY_KEY" not in os.environ
+    with pytest.raises(EngineError, match="MY_KEY"):
+        EndpointEngine(config(server, api_key_env="MY_KEY"))
+
+
+def test_completions_sends_token_ids(server: FaultServer) -> None:
+    engine = EndpointEngine(config(server, api="completions"))
+    asked = request("say <|im_end|> now", answer="Sure")
+    ask(engine, asked)
+    sent = server.calls[0].body["prompt"]
+    assert server.calls[0].path == "/v1/completions"
+    assert sent == PromptEncoder(str(MODEL), {}).encode(asked.prompt)
+
+
+def test_completions_needs_a_tokenizer(server: FaultServer) -> None:
+    with pytest.raises(EngineError, match="tokenizer"):
+        EndpointEngine(EndpointConfig(kind="endpoint", urls=[server.url], model="m", api=APIS[1]))
+
+
+def test_chat_continues_the_primed_answer(server: FaultServer) -> None:
+    engine = EndpointEngine(config(server, template_args={"enable_thinking": False}))
+    ask(engine, Request(Prompt(("a ", "b"), answer="Sure"), Sampling(max_tokens=8)))
+    body = server.calls[0].body
+    user, assistant = body["messages"]
+    assert user == {"role": "user", "content": "a b"}
+    assert assistant == {"role": "assistant", "content": "Sure"}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_verdicts_are_probabilities(server: FaultServer, api: Api) -> None:
+    engine = EndpointEngine(config(server, api=api))
+    (answer,) = ask(engine, request(max_tokens=1, temperature=0.0, verdicts=("A", "B", "Z")))
+    expected = {"A": math.exp(VERDICTS["A"]), "B": math.exp(VERDICTS["B"]), "Z": 0.0}
+    assert answer.samples[0].verdicts == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_server_without_logprobs_is_told_of(server: FaultServer, api: Api) -> None:
+    server.plan = lambda call: Fault(edit=lambda a: a["choices"][0].__setitem__("logprobs", None))
+    with pytest.raises(EngineError, match="without logprobs"):
+        ask(EndpointEngine(config(server, api=api)), request(verdicts=("A",)))
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_logprobs_and_token_ids_when_asked_for(server: FaultServer, api: Api) -> None:
+    engine = EndpointEngine(config(server, api=api))
+    asked, not_asked = ask(engine, request(logprobs=True), request())
+    assert asked.samples[0].logprobs == (-0.5,)
+    assert asked.samples[0].token_ids == (7,)
+    assert (not_asked.samples[0].logprobs, not_asked.samples[0].token_ids) == ((), ())
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_sampling_is_sent(server: FaultServer, api: Api) -> None:
+    engine = EndpointEngine(config(server, api=api))
+    asked = request(n=3, seed=5, temperature=0.6, top_p=0.7, stop=("\n",))
+    (answer,) = ask(engine, asked)
+    assert len(answer.samples) == 3 and answer.output_tokens == 12
+    expected = {
+        "model": "m",
+        "max_tokens": 8,
+        "n": 3,
+        "seed": 5,
+        "temperature": 0.6,
+        "top_p": 0.7,
+        "stop": ["\n"],
+    }
+    assert server.calls[0].body.items() >= expected.items()
+    ask(engine, request())
+    assert not {"seed", "stop"} & set(server.calls[1].body)
+
+
+@pytest.mark.parametrize("cached", [None, 0, 7])
+def test_cached_tokens(server: FaultServer, cached: int | None) -> None:
+    server.cached = cached
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.cached_tokens == cached
+
+
+def test_length_is_told(server: FaultServer) -> None:
+    server.plan = lambda call: Fault(
+        edit=lambda a: a["choices"][0].__setitem__("finish_reason", "length")
+    )
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.samples[0].finish_reason == "length"

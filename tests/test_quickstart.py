@@ -1,0 +1,267 @@
+"""The quick-start as a user runs it: the command, the real engine, real text, the set on disk."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from judge.criteria import load_criterion
+from shards.reader import ShardSet
+from shards.schema import STATUSES, Row
+from shards.verify import verify
+
+CRITERIA = ("quality", "safety", "factuality")
+
+
+def command(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """`python -m NAME --config configs/quickstart.yaml …` in a process of its own."""
+    arguments = [sys.executable, "-m", name, "--config", "configs/quickstart.yaml", *overrides]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A scored set of two documents, and what the run printed."""
+    out = tmp_path_factory.mktemp("quickstart") / "set"
+    done = command("rewrite", f"output={out}", "input.limit=2", "rewrite.sampling.max_tokens=48")
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def rows(run: tuple[Path, str]) -> list[Row]:
+    return list(ShardSet(str(run[0])).rows())
+
+
+def verdicts_of(url: Path) -> list[Row]:
+    """Every row of `judgements/`."""
+    files = sorted((url / "judgements").iterdir())
+    return [verdict for file in files for verdict in pq.read_table(file).to_pylist()]
+
+
+def test_the_set_is_whole(run: tuple[Path, str], rows: list[Row]) -> None:
+    lines = Path("configs/sample/c4.jsonl").read_text().splitlines()[:2]
+    documents = "".join(json.loads(line)["text"] for line in lines)
+    assert "".join(row["original"] for row in rows) == documents
+    assert verify(str(run[0]))["problems"] == []
+    assert {row["rewrite_status"] for row in rows} <= set(STATUSES)
+    assert any(row["rewrite"] for row in rows), "no usable rewrite at all"
+
+
+def test_what_a_person_sees(run: tuple[Path, str]) -> None:
+    text = run[1]
+    for expected in (
+        "rows/s",
+        "output tokens/s",
+        "prefix cache",
+        "complete shard set",
+        "mean score",
+    ):
+        assert expected in text
+    assert "Traceback" not in text
+
+
+def test_scores_follow_from_the_verdicts(run: tuple[Path, str], rows: list[Row]) -> None:
+    """Every score is recomputed here from `judgements/`, without the code that made it."""
+    verdicts = verdicts_of(run[0])
+    judged = 0
+    for row in rows:
+        for text in ("original", "rewrite"):
+            for name in CRITERIA:
+                mine = [v for v in verdicts if v["id"] == row["id"] and v["criterion"] == name]
+                assert row[f"{text}_{name}"] == pytest.approx(_score(mine, text), abs=1e-5)
+                judged += row[f"{text}_{name}"] is not None
+            parts = [row[f"{text}_{name}"] for name in CRITERIA]
+            total = None if None in parts else pytest.approx(sum(parts), abs=1e-5)
+            assert row[f"{text}_score"] == total
+    assert judged
+
+
+def _score(verdicts: list[Row], text: str) -> float | None:
+    values = [v["value"] for v in verdicts if v["candidate"] == text]
+    values += [1 - v["value"] for v in verdicts if v["opponent"] == text and v["value"] is not None]
+    if not values or None in values:
+        return None
+    return statistics.fmean(values)
+
+
+def test_a_row_without_a_rewrite_has_no_made_up_scores(rows: list[Row]) -> None:
+    for row in rows:
+        if row["rewrite"] is None:
+            assert row["rewrite_safety"] is None
+            assert row["original_quality"] is None
+            assert row["original_safety"] is not None
+
+
+def test_both_orders_were_asked(run: tuple[Path, str]) -> None:
+    verdicts = verdicts_of(run[0])
+    pairs = [v for v in verdicts if v["criterion"] == "quality"]
+    assert sorted({v["order"] for v in pairs}) == [0, 1]
+    assert {(v["candidate"], v["opponent"]) for v in pairs} == {("original", "rewrite")}
+
+
+def test_the_manifest_says_where_it_comes_from(run: tuple[Path, str]) -> None:
+    manifest = ShardSet(str(run[0])).manifest
+    assert [item.name for item in manifest.passes] == ["rewrite", "judge"]
+    assert manifest.criteria == list(CRITERIA)
+    for item in manifest.passes:
+        assert item.usage.prompt_tokens > (item.usage.cached_tokens or 0) > 0
+        assert item.versions["vllm"]
+        assert len(item.config["engine"]["digest"]) == 64
+    names = [load_criterion(name).identity() for name in CRITERIA]
+    assert manifest.passes[1].config["criteria"] == names
+
+
+def test_a_second_run_says_complete(run: tuple[Path, str]) -> None:
+    overrides = (f"output={run[0]}", "input.limit=2", "rewrite.sampling.max_tokens=48")
+    done = command("rewrite", *overrides)
+    assert done.returncode == 0
+    assert "the set is complete" in done.stdout
+    changed = command("rewrite", *overrides, "rewrite.sampling.seed=1")
+    assert changed.returncode == 1
+    assert "rewrite.sampling.seed: 0 → 1" in changed.stderr
+
+
+def test_judged_again_with_reasoning(run: tuple[Path, str], tmp_path: Path) -> None:
+    """The other read-out, through `python -m judge`; rewrites are not touched."""
+    done = command(
+        "judge",
+        f"output={tmp_path}/set",
+        f"judge.input={run[0]}",
+        "judge.criteria=[safety]",
+        "judge.readout=reasoning",
+        "judge.sampling={votes: 2, max_tokens: 40}",
+    )
+    assert done.returncode == 0, done.stderr
+    shards = ShardSet(f"{tmp_path}/set")
+    again, before = list(shards.rows()), list(ShardSet(str(run[0])).rows())
+    assert [r["rewrite"] for r in again] == [r["rewrite"] for r in before]
+    assert verify(f"{tmp_path}/set")["problems"] == []
+    verdicts = [
+        v
+        for f in shards.manifest.judgements
+        for v in pq.read_table(tmp_path / "set" / f.name).to_pylist()
+    ]
+    assert {v["vote"] for v in verdicts} == {0, 1}
+    for verdict in verdicts:
+        assert (verdict["value"] is None) == (verdict["status"] != "ok")
+
+
+def test_others_open_it_without_this_project(run: tuple[Path, str], rows: list[Row]) -> None:
+    import datasets
+    import duckdb
+    import pandas
+    import polars
+
+    url, ids = str(run[0]), [row["id"] for row in rows]
+    loaded = datasets.load_dataset(url, split="train", cache_dir=f"{url}/../cache")
+    assert list(loaded["id"]) == ids
+    found = duckdb.connect().execute(f"select id from '{url}/part-*.parquet'").fetchall()
+    assert [r[0] for r in found] == ids
+    assert list(pandas.concat(map(pandas.read_parquet, sorted(run[0].glob("part-*"))))["id"]) == ids
+    assert polars.read_parquet(f"{url}/part-*.parquet")["id"].to_list() == ids
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Iterator[Path]:
+    """A run that got SIGINT once it had begun to answer."""
+    out = tmp_path / "set"
+    arguments = ["--config", "configs/quickstart.yaml", f"output={out}", "run.rows_per_part=4"]
+    arguments += ["rewrite.sampling.max_tokens=16", "engines.main.concurrency=2", "input.limit=3"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rewrite", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((out / "rewrites" / "commits").glob("*.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the same command continues" in errors
+    yield out
+
+
+def test_interrupted_and_continued(interrupted: Path) -> None:
+    manifest = ShardSet(f"{interrupted}/rewrites").manifest
+    assert manifest.status == "interrupted"
+    assert manifest.rows > 0
+    done = command(
+        "rewrite",
+        f"output={interrupted}",
+        "run.rows_per_part=4",
+        "rewrite.sampling.max_tokens=16",
+        "engines.main.concurrency=2",
+        "input.limit=3",
+        "judge=null",
+        f"output={interrupted}/rewrites",
+    )
+    assert done.returncode == 0, done.stderr
+    rows = list(ShardSet(f"{interrupted}/rewrites").rows())
+    lines = Path("configs/sample/c4.jsonl").read_text().splitlines()[:3]
+    assert "".join(r["original"] for r in rows) == "".join(json.loads(x)["text"] for x in lines)
+    assert verify(f"{interrupted}/rewrites")["problems"] == []
+
+
+MISTAKES: list[tuple[list[str], int, str]] = [
+    (["chunking.tokns=64"], 2, "chunking: unknown key 'tokns'; did you mean 'tokens'?"),
+    (["rewrite.engine=big"], 2, "rewrite.engine: found 'big'; accepted (see engines): main"),
+    (["judge.criteria=[qualty]"], 2, "judge.criteria: found 'qualty'; accepted: factuality"),
+    (["rewrite.template=nothing"], 2, "nothing"),
+    (["input.paths=[nowhere/*.jsonl]"], 1, "no input files match nowhere/*.jsonl"),
+    (["engines.main.model=models/none"], 1, "models/none"),
+    (
+        ["engines.main={kind: endpoint, urls: ['http://127.0.0.1:9/v1'], model: m}"],
+        1,
+        "the endpoint http://127.0.0.1:9/v1 cannot be reached",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "code", "sentence"), MISTAKES, ids=[m[2] for m in MISTAKES])
+def test_a_mistake_is_one_sentence(
+    overrides: list[str], code: int, sentence: str, tmp_path: Path
+) -> None:
+    done = command("rewrite", f"output={tmp_path}/set", *overrides)
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.parquet")), "something half-written"
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
+    done = command("rewrite", "--dry-run", f"output={tmp_path}/set")
+    assert done.returncode == 0
+    assert "tokens: 128" in done.stdout
+    assert "rewrite 3 files" in done.stdout
+    assert not (tmp_path / "set").exists()
+
+
+def test_no_secret_reaches_the_set(tmp_path: Path) -> None:
+    """A key lives in the environment; the configuration knows its name only."""
+    environment: dict[str, Any] = {**os.environ, "SOME_KEY": "sk-very-secret"}
+    engine = "engines.main={kind: endpoint, urls: ['http://127.0.0.1:9/v1'], model: m, "
+    arguments = [engine + "api_key_env: SOME_KEY}", f"output={tmp_path}/set"]
+    base = [sys.executable, "-m", "rewrite", "--config", "configs/quickstart.yaml"]
+    for extra in ([], ["--dry-run"]):
+        done = subprocess.run(
+            [*base, *extra, *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert "sk-very-secret" not in done.stdout + done.stderr
+    assert "sk-very-secret" not in "".join(
+        p.read_text() for p in tmp_path.rglob("*") if p.is_file()
+    )
