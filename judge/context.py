@@ -45,7 +45,7 @@ def lead(context: Sequence[str], words: int = 5) -> str:
 
 
 def _tail(text: str, tokens: int, limit: int) -> str:
-    """About the last `limit` of `tokens` tokens of `text`."""
+    """About the last `limit` of `tokens` tokens of `text`, from the next space if one is near."""
     at = len(text) - int(len(text) * limit * 0.9 / tokens)
-    space = text.find(" ", at)
+    space = text.find(" ", at, at + 40)
     return text[space if space != -1 else at :]
