@@ -132,6 +132,7 @@ class Worker:
             self.bad += 1
         else:
             await self.window.acquire(len(item.rows))
+            self.progress.begun(len(item.rows))
             current.tasks.append(self._start(item))
             current.block.documents += 1
             current.rows += len(item.rows)
