@@ -48,6 +48,8 @@ class Criterion(Section):
     def _within_scale(cls, verdicts: dict[str, float]) -> dict[str, float]:
         if any(not 0 <= value <= 1 for value in verdicts.values()):
             raise ValueError("values from 0 to 1")
+        if "" in verdicts or len({verdict.casefold() for verdict in verdicts}) < len(verdicts):
+            raise ValueError("verdicts that differ by more than their case, none of them empty")
         return verdicts
 
     @cached_property

@@ -44,26 +44,39 @@ async def ask(
         return [Verdict(completion.error, None, None, "failed")], completion
     if config.readout == "distribution":
         return [distribution(criterion, completion.samples[0], config.min_mass)], completion
-    return [parse(criterion, sample.text) for sample in completion.samples], completion
+    return [_reasoned(criterion, sample) for sample in completion.samples], completion
 
 
 def distribution(criterion: Criterion, sample: Sample, min_mass: float) -> Verdict:
     """The expected value over the verdict tokens of one answer."""
     shares = sample.verdicts
     mass = sum(shares.values())
-    if mass < max(min_mass, 1e-9):
+    if not mass >= max(min_mass, 1e-9):  # nor is NaN
         return Verdict(sample.text, None, mass, "outside")
     value = sum(share * criterion.verdicts[verdict] for verdict, share in shares.items()) / mass
     best = max(shares, key=lambda verdict: shares[verdict])
     return Verdict(best, min(max(value, 0.0), 1.0), min(mass, 1.0), "ok")
 
 
+def _reasoned(criterion: Criterion, sample: Sample) -> Verdict:
+    """A reasoning that was cut has not come to its verdict, whatever it quotes."""
+    if sample.finish_reason == "length":
+        return Verdict(sample.text, None, None, "unparsable")
+    return parse(criterion, sample.text)
+
+
 def parse(criterion: Criterion, text: str) -> Verdict:
-    """The verdict a reasoned answer names; one that names two different ones has none."""
+    """The verdict a reasoned answer names, in brackets or at the end of its line; one that names
+    two different ones has none.
+    """
     choices = "|".join(re.escape(verdict) for verdict in criterion.verdicts)
     head = re.escape(criterion.answer.rstrip("( "))
-    found = re.findall(rf"{head}\W{{0,6}}({choices})\b", text, re.IGNORECASE)
-    known = {verdict.casefold(): value for verdict, value in criterion.verdicts.items()}
-    if not found or len({item.casefold() for item in found}) > 1:
+    bracketed, alone = rf"\(\W*({choices})\W*\)", rf"^\W*({choices})\W*$"
+    found: set[str] = set()
+    for line in re.findall(rf"{head}\s*(.*)", re.sub("[*_`]", "", text), re.IGNORECASE):
+        for pattern in (bracketed, alone):
+            found |= {verdict.casefold() for verdict in re.findall(pattern, line, re.IGNORECASE)}
+    if len(found) != 1:
         return Verdict(text, None, None, "unparsable")
-    return Verdict(text, known[found[-1].casefold()], None, "ok")
+    known = {verdict.casefold(): value for verdict, value in criterion.verdicts.items()}
+    return Verdict(text, known[found.pop()], None, "ok")

@@ -65,7 +65,7 @@ def test_a_row_longer_than_the_limit_is_cut_to_its_end(name: str) -> None:
     """The context row of `cuts: one`."""
     tokenizer, text = load_tokenizer(MODEL), TEXTS[name]
     size = len(tokenizer.encode(text).ids)
-    document = [{"original": text, "original_tokens": size}, *rows(10)]
+    document: list[dict[str, Any]] = [{"original": text, "original_tokens": size}, *rows(10)]
     (tail,) = contexts(document, 1000)[1]
     assert text.endswith(tail)
     assert 700 <= len(tokenizer.encode(tail).ids) <= 1000
