@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from engine.encoding import load_tokenizer
 from judge.context import contexts, lead
 from rewrite.chunker import Chunker
+from shards.schema import Row
 
 MODEL = "models/smollm2-135m-instruct"
 
@@ -81,7 +82,7 @@ def test_a_cut_row_starts_at_white_space() -> None:
 def test_one_cut_documents_have_one_context() -> None:
     chunker = Chunker(load_tokenizer(MODEL), 32, "one")
     chunks = chunker(TEXTS["english"], "d")
-    document = [{"original": c.text, "original_tokens": c.tokens} for c in chunks]
+    document: list[Row] = [{"original": c.text, "original_tokens": c.tokens} for c in chunks]
     (context,) = contexts(document, 200)[1]
     assert document[0]["original"].endswith(context)
 
