@@ -62,11 +62,6 @@ def ending(main: Callable[[], None]) -> int:
         for line in str(error).splitlines():
             print(f"error: {line}" if error.exit_code != 130 else line, file=sys.stderr)
         return error.exit_code
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in _STORAGE:
-            raise
-        print(f"error: the storage cannot be used: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
@@ -79,5 +74,10 @@ def ending(main: Callable[[], None]) -> int:
             raise  # a library's own, not the system's
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in _STORAGE:
+            raise
+        print(f"error: the storage cannot be used: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0

@@ -167,7 +167,7 @@ def _explain(error: ErrorDetails, data: Any) -> str:
     kind, found, context = error["type"], error["input"], error.get("ctx", {})
     key = _key(error["loc"], data, kind == "missing") or "the recipe"
     if kind == "sentence":
-        return error["msg"]
+        return f"{key}.{error['msg']}" if error["loc"] else error["msg"]
     if kind == "missing":
         return f"{key}: this key is required"
     if kind == "unknown_key":

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, TemplateError, meta
+from jinja2 import Environment, StrictUndefined, TemplateError, meta, nodes
 
 from base.errors import ConfigError
 
@@ -30,7 +30,8 @@ class Template:
         self.name, self.source = name, source
         environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)  # noqa: S701  (prompts, not HTML)
         try:
-            used = meta.find_undeclared_variables(environment.parse(source))
+            tree = environment.parse(source)
+            used = meta.find_undeclared_variables(tree)
             self._template = environment.from_string(source)
         except TemplateError as error:
             raise ConfigError(f"{name}: not a jinja template: {error}") from None
@@ -38,9 +39,18 @@ class Template:
             raise ConfigError(
                 f"{name}: unknown variable '{min(unknown)}'; accepted: fence, {', '.join(accepted)}"
             )
+        if changed := _changed(tree, accepted):
+            raise ConfigError(
+                f"{name}: '{changed}' can only be inserted and tested by if: "
+                "texts are put in after the template has been rendered"
+            )
         self.variables = used - {"fence"}
         self._tags = sorted(set(re.findall(r"</?([\w-]+)\{\{ ?fence ?\}\}", source)))
         self._tag = re.compile(rf"<\s*/?\s*({'|'.join(self._tags)})", re.IGNORECASE)
+        try:
+            self._frame(frozenset(accepted), frozenset(), "")
+        except Exception as error:  # a template is a program, which can do anything wrong
+            raise ConfigError(f"{name}: not a jinja template: {error}") from None
 
     @classmethod
     def read(cls, path: Path, accepted: Sequence[str]) -> "Template":
@@ -90,3 +100,36 @@ class Template:
         values = {name: "" if name in empty else f"{mark}:{name}:{mark}" for name in names}
         rendered = self._template.render(values, fence=fence)
         return tuple(re.split(rf"{mark}:(\w+):{mark}", rendered))
+
+
+_CHANGING = (
+    nodes.Assign,
+    nodes.AssignBlock,
+    nodes.BinExpr,
+    nodes.Call,
+    nodes.CallBlock,
+    nodes.Compare,
+    nodes.Concat,
+    nodes.Filter,
+    nodes.FilterBlock,
+    nodes.Getattr,
+    nodes.Getitem,
+    nodes.Macro,
+    nodes.Test,
+)
+
+
+def _changed(tree: nodes.Template, names: Sequence[str]) -> str | None:
+    """A variable of `names` that the template does more with than insert or test it, which would be
+    done to its placeholder and not to its text.
+    """
+    for node in tree.find_all(nodes.Node):
+        found: list[nodes.Node] = []
+        if isinstance(node, nodes.For):
+            found = [node.iter, *node.iter.find_all(nodes.Name)]
+        elif isinstance(node, _CHANGING) and not isinstance(node, nodes.And | nodes.Or):
+            found = [*node.find_all(nodes.Name)]
+        for name in found:
+            if isinstance(name, nodes.Name) and name.name in names:
+                return name.name
+    return None

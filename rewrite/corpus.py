@@ -2,9 +2,13 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
 
 from base.errors import InputError
 from base.files import resolve
@@ -27,34 +31,39 @@ class Corpus:
 
     def splits(self) -> list[Split]:
         """One a file, in the order of their relative paths."""
-        files = sorted({f for pattern in self.input.paths for f in _expand(pattern)})
-        if not files:
-            raise InputError(f"no input files match {', '.join(self.input.paths)}")
-        if not sum(size for _, _, size in files):
-            raise InputError(f"the corpus is empty: {len(files)} files of no bytes")
-        splits = [Split(f"{i:05d}", path, size) for i, (_, path, size) in enumerate(files)]
+        sizes = {path: size for pattern in self.input.paths for _, path, size in _expand(pattern)}
+        if not sum(sizes.values()):
+            raise InputError(f"the corpus is empty: {len(sizes)} files of no bytes")
+        paths = sorted(sizes, key=lambda path: self._relative[path])
+        splits = [Split(f"{i:05d}", path, sizes[path]) for i, path in enumerate(paths)]
         return splits if self.input.limit is None else list(self._limited(splits))
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """See `shards.passes.Source.read`."""
-        relative = self._relative[split.path]
-        file = CorpusFile(split.path, split.bytes, self.input.max_record_bytes)
+        relative = self.relative(split)
+        file = CorpusFile(split.path, self.input.max_record_bytes)
         layout: Layout | None = None
         for number, found in enumerate(file.records()):
             if number == split.records:
                 break
-            if number < start:
+            if number < start and layout:
                 continue
             try:
                 record = self._record(found)
-                layout = layout or choose(self.input.layout, record, relative)
+                layout = layout or choose(self.input.layout, record)
                 parsed = layout.parse(record, relative)
             except BadRecord as bad:
-                skip = Skip(file=split.path, line=found.line, reason=str(bad))
-                yield Skipped(skip, found.offset)
+                if number >= start:
+                    skip = Skip(file=split.path, line=found.line, reason=str(bad))
+                    yield Skipped(skip, found.offset)
                 continue
-            yield Document(self._rows(parsed, relative, number), found.offset)
+            if number >= start:
+                yield Document(self._rows(parsed, relative, number), found.offset)
         yield End(file.sha256)
+
+    def relative(self, split: Split) -> str:
+        """A split's path within the corpus, which stays when the corpus moves."""
+        return self._relative[split.path]
 
     @cached_property
     def chunker(self) -> Chunker:
@@ -65,7 +74,11 @@ class Corpus:
 
     @cached_property
     def _relative(self) -> dict[str, str]:
-        return {path: rel for pattern in self.input.paths for rel, path, _ in _expand(pattern)}
+        found: dict[str, str] = {}
+        for pattern in self.input.paths:
+            for relative, path, _ in _expand(pattern):
+                found.setdefault(path, relative)
+        return _distinct(found)
 
     @staticmethod
     def _record(found: Raw | Fault) -> dict[str, object]:
@@ -87,7 +100,7 @@ class Corpus:
         for split in splits:
             if not left:
                 return
-            file = CorpusFile(split.path, split.bytes, self.input.max_record_bytes)
+            file = CorpusFile(split.path, self.input.max_record_bytes)
             count, size = 0, split.bytes
             for found in file.records():
                 count += 1
@@ -118,6 +131,25 @@ def _row(parsed: Parsed, doc_id: str, name: str, index: int, count: int, chunk: 
     }
 
 
+def _distinct(relative: dict[str, str]) -> dict[str, str]:
+    """Path → relative path, where equal ones have as many folders more as tell them apart. Other
+    files keep theirs, and ids stay the same when the folders move together.
+    """
+    while True:
+        counts = Counter(relative.values())
+        if len(counts) == len(relative):
+            return relative
+        relative = {
+            path: _longer(path, name) if counts[name] > 1 else name
+            for path, name in relative.items()
+        }
+
+
+def _longer(path: str, relative: str) -> str:
+    """`relative` with one folder more of `path`."""
+    return "/".join(path.split("/")[-relative.count("/") - 2 :])
+
+
 def _expand(pattern: str) -> list[tuple[str, str, int]]:
     """(path relative to the pattern's fixed part, path, bytes) of each file of a pattern."""
     fs, path = resolve(pattern)
@@ -130,18 +162,19 @@ def _expand(pattern: str) -> list[tuple[str, str, int]]:
         else:
             fixed, names = os.path.dirname(path), [path]
         names = [n for n in names if fs.isfile(n) and not n.rsplit("/", 1)[-1].startswith(".")]
-        if not names and "*" not in path:
-            raise FileNotFoundError(path)
-        return [_file(fs, pattern, fixed, name) for name in names]
     except FileNotFoundError:
-        raise InputError(f"{pattern}: no such file or folder") from None
+        names = []
     except (OSError, PermissionError) as error:
         raise InputError(f"{pattern}: cannot list: {error}") from None
+    if not names:
+        raise InputError(f"{pattern}: no such file, or a folder or pattern without files")
+    return [_file(fs, pattern, fixed, name) for name in names]
 
 
-def _file(fs: object, pattern: str, fixed: str, name: str) -> tuple[str, str, int]:
+def _file(fs: Any, pattern: str, fixed: str, name: str) -> tuple[str, str, int]:
     if not name.endswith(SUFFIXES):
         raise InputError(f"{name}: not a corpus file; accepted: {', '.join(SUFFIXES)}")
-    protocol = pattern.split("://")[0] + "://" if "://" in pattern else ""
+    local = isinstance(fs, LocalFileSystem)  # one file has one name, with or without file://
+    protocol = "" if local or "://" not in pattern else pattern.split("://")[0] + "://"
     relative = name[len(fixed) :].lstrip("/")
-    return relative, protocol + name, int(fs.size(name))  # type: ignore[attr-defined]
+    return relative, protocol + name, int(fs.size(name))

@@ -47,8 +47,8 @@ class Fault:
 class CorpusFile:
     """One file of a corpus. `sha256` is set once `records` has been read to its end."""
 
-    def __init__(self, path: str, size: int, max_record_bytes: int) -> None:
-        self.path, self.size, self.max_record_bytes = path, size, max_record_bytes
+    def __init__(self, path: str, max_record_bytes: int) -> None:
+        self.path, self.max_record_bytes = path, max_record_bytes
         self.sha256: str | None = None
 
     def records(self) -> Iterator[Raw | Fault]:
@@ -78,20 +78,38 @@ class CorpusFile:
         self.sha256 = meter.sha256.hexdigest()
 
     def _parquet(self, stream: IO[bytes]) -> Iterator[Raw | Fault]:
-        number = 0
+        number, size = 0, stream.seek(0, io.SEEK_END)
         try:
             file = pq.ParquetFile(stream)
             total = max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(256):
-                for row in batch.to_pylist():
+                for row in _rows(batch):
                     number += 1
-                    yield Raw(row, number, self.size * number // total)
-        except pa.ArrowException:
-            yield Fault("unreadable_parquet", number + 1, self.size)
+                    offset = size * number // total
+                    if row is None:
+                        yield Fault("bad_value", number, offset)
+                    else:
+                        yield Raw(row, number, offset)
+        except (pa.ArrowException, OSError) as error:
+            if getattr(error, "errno", None):
+                raise  # the storage's; Arrow's own OSError for damage has no number
+            yield Fault("unreadable_parquet", number + 1, size)
         stream.seek(0)
         meter = _Meter(stream)
         meter.drain()
         self.sha256 = meter.sha256.hexdigest()
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
+    """The rows of a batch; None for one that holds a value Python cannot (a text that is not UTF-8,
+    a date out of range).
+    """
+    try:
+        return [*batch.to_pylist()]
+    except (ValueError, OverflowError):
+        if batch.num_rows == 1:
+            return [None]
+        return [row for i in range(batch.num_rows) for row in _rows(batch.slice(i, 1))]
 
 
 class _Meter(io.RawIOBase):
@@ -119,10 +137,25 @@ class _Meter(io.RawIOBase):
 def _decompressed(meter: _Meter, path: str) -> io.BufferedReader:
     raw: Any = meter
     if path.endswith(".gz"):
-        raw = gzip.GzipFile(fileobj=cast(IO[bytes], io.BufferedReader(meter, 1 << 18)))
+        raw = _Gzip(meter)
     elif path.endswith(".zst"):
         raw = _Zstd(meter)
     return io.BufferedReader(raw, 1 << 18)
+
+
+class _Gzip(io.RawIOBase):
+    """Members of gzip, a piece at a time: a full read would lose what stands before damage."""
+
+    def __init__(self, meter: _Meter) -> None:
+        self.file = gzip.GzipFile(fileobj=cast(IO[bytes], io.BufferedReader(meter, 1 << 18)))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.file.read1(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Zstd(io.RawIOBase):
@@ -131,7 +164,7 @@ class _Zstd(io.RawIOBase):
     """
 
     def __init__(self, meter: _Meter) -> None:
-        self.meter, self.frame, self.left, self.begun = meter, self._new(), b"", False
+        self.meter, self.frame, self.left, self.begun = meter, self._new(), memoryview(b""), False
 
     @staticmethod
     def _new() -> Any:
@@ -145,13 +178,14 @@ class _Zstd(io.RawIOBase):
             data = self.frame.unused_data if self.frame.eof else b""
             if self.frame.eof:
                 self.frame, self.begun = self._new(), False
-            data = data or self.meter.read(1 << 17)
+            # Little at a time: a few bytes of zstd may hold megabytes.
+            data = data or self.meter.read(1 << 14)
             if not data:
                 if self.begun:
                     raise EOFError("the last zstd frame is cut")
                 return 0
             self.begun = True
-            self.left = self.frame.decompress(data)
+            self.left = memoryview(self.frame.decompress(data))
         count = min(len(buffer), len(self.left))
         buffer[:count], self.left = self.left[:count], self.left[count:]
         return count

@@ -8,11 +8,11 @@ LAYOUTS.
 
 import ast
 import json
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-from base.errors import InputError
 
 Record = dict[str, Any]
 
@@ -49,8 +49,8 @@ class Layout:
         left = {k: v for k, v in record.items() if k not in (key, name, *self.drop)}
         if isinstance(left.get("meta"), str):
             left["meta"] = _parse_meta(left["meta"])
-        meta = json.dumps(left, default=str)
-        return Parsed(text, None if name is None else clean(str(record[name])), clean(source), meta)
+        doc_id = None if name is None else clean(str(record[name]))
+        return Parsed(text, doc_id, clean(source), _to_json(left))
 
 
 def _red_pajama_source(record: Record, path: str) -> str | None:
@@ -70,24 +70,22 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def choose(name: str, first: Record, path: str) -> Layout:
-    """The layout called `name`, or (`auto`) the one whose records look like `first`."""
+def choose(name: str, record: Record) -> Layout:
+    """The layout called `name`, or (`auto`) the one whose records look like `record`; BadRecord
+    when none does, for one row without a text says nothing about the rows after it.
+    """
     if name != "auto":
         return LAYOUTS[name]
     for layout in LAYOUTS.values():
-        if layout.detect(first):
+        if layout.detect(record):
             return layout
-    raise InputError(
-        f"{path}: the first record has the fields {', '.join(map(str, first)) or '(none)'}; "
-        f"no known layout fits (known: {', '.join(LAYOUTS)}); name one in input.layout"
-    )
+    raise BadRecord("no_text")
 
 
 def parse_line(line: bytes) -> Record:
     """A JSON line as a record; BadRecord when it is none."""
     try:
-        # NaN and Infinity are no JSON; as texts they survive into `meta`.
-        record = json.loads(line, parse_constant=str)
+        record = json.loads(line)
     except UnicodeDecodeError:
         raise BadRecord("not_utf8") from None
     except (ValueError, RecursionError):
@@ -118,9 +116,37 @@ def _text(value: Any, there: bool) -> str:
 
 def _parse_meta(text: str) -> Any:
     """RedPajama v1 has `meta` as JSON or as a Python dict's repr, by subset."""
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (json.loads, _parse_repr):
         try:
             return parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
+
+
+def _parse_repr(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in the text, which is data and no program
+        return ast.literal_eval(text)
+
+
+def _to_json(fields: Record) -> str:
+    """Other fields as JSON that every reader takes, whatever they hold."""
+    try:
+        try:
+            return json.dumps(fields, default=str, allow_nan=False)
+        except (ValueError, TypeError):
+            # NaN and Infinity are no JSON, nor are tuples as keys: texts say the same.
+            return json.dumps(_plain(fields))
+    except RecursionError:
+        raise BadRecord("nested_too_deeply") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)

@@ -176,7 +176,7 @@ def interrupted(tmp_path: Path) -> Iterator[Path]:
     """A run that got SIGINT once it had begun to answer."""
     out = tmp_path / "set"
     arguments = ["--config", "configs/quickstart.yaml", f"output={out}", "run.rows_per_part=4"]
-    arguments += ["rewrite.sampling.max_tokens=16", "engines.main.concurrency=2", "input.limit=5"]
+    arguments += ["rewrite.sampling.max_tokens=16", "engines.main.concurrency=2", "input.limit=3"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rewrite", *arguments], stderr=subprocess.PIPE, text=True
     )
@@ -202,13 +202,13 @@ def test_interrupted_and_continued(interrupted: Path) -> None:
         "run.rows_per_part=4",
         "rewrite.sampling.max_tokens=16",
         "engines.main.concurrency=2",
-        "input.limit=5",
+        "input.limit=3",
         "judge=null",
         f"output={interrupted}/rewrites",
     )
     assert done.returncode == 0, done.stderr
     rows = list(ShardSet(f"{interrupted}/rewrites").rows())
-    lines = Path("configs/sample/c4.jsonl").read_text().splitlines()[:5]
+    lines = Path("configs/sample/c4.jsonl").read_text().splitlines()[:3]
     assert "".join(r["original"] for r in rows) == "".join(json.loads(x)["text"] for x in lines)
     assert verify(f"{interrupted}/rewrites")["problems"] == []
 

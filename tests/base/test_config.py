@@ -99,6 +99,7 @@ def command(recipe: str, *arguments: str) -> tuple[int, list[RewriteRecipe]]:
         ("engines.far.urls=[nohost]", "engines.far.urls: found ['nohost']; accepted: base URLs"),
         ("engines.far.urls=['http://[::1']", "engines.far.urls: found ['http://[::1']; accepted:"),
         ("engines.far.urls=['http://h:x/v1']", "accepted: base URLs such as http://127.0.0.1:8000"),
+        ("engines.far.api=completions", "engines.far.tokenizer: required by api: completions"),
         # The judge.
         ("judge.weights={qualty: 1}", "judge.weights: found 'qualty'; did you mean 'quality'? "),
         (
@@ -113,6 +114,7 @@ def command(recipe: str, *arguments: str) -> tuple[int, list[RewriteRecipe]]:
         ),
         # Overrides that are none.
         ("tokens", "'tokens' is no override; give key.sub=value"),
+        ("http://u:pw@h", "'http://…@h' is no override; give key.sub=value"),
         ("=5", "'=5' is no override; give key.sub=value"),
         ("input.limit={", "override 'input.limit={': the value is not valid YAML"),
         (

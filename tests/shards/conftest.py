@@ -17,7 +17,7 @@ def corpus(tmp_path: Path) -> Path:
         texts = [
             json.loads(line)["text"] for line in (SAMPLE / f"{name}.jsonl").read_text().splitlines()
         ]
-        pieces = [text[i : i + 300] for text in texts for i in range(0, 1200, 300)]
+        pieces = [text[i : i + 300] for text in texts for i in range(0, 2100, 300)]
         lines = [json.dumps({"text": piece}) for piece in pieces if piece.strip()]
         if name != "wikipedia":
             lines.insert(7, '{"text": "broken')

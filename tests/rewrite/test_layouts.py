@@ -1,0 +1,181 @@
+"""Published record layouts: what each says, and what no reader of `meta` may choke on."""
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+
+from rewrite.layouts import LAYOUTS, BadRecord, Parsed, choose, clean, parse_line
+
+HUB = {"text": "Hi.", "red_pajama_subset": "arxiv"}
+META = {"url": "http://a.b/c", "language": "en", "n": 1.5, "none": None, "yes": True}
+
+
+def parse(record: dict[str, Any], path: str = "a.jsonl") -> Parsed:
+    return LAYOUTS["redpajama-v1"].parse(record, path)
+
+
+@pytest.mark.parametrize("meta", [META, json.dumps(META), repr(META)], ids=["dict", "json", "repr"])
+def test_redpajama_v1_hub_form(meta: object) -> None:
+    found = parse(HUB | {"meta": meta}, "part/000.jsonl")
+    assert (found.text, found.doc_id, found.source) == ("Hi.", None, "arxiv")
+    assert json.loads(found.meta) == {"meta": META}
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("arxiv/arxiv_000.jsonl", "arxiv"),
+        ("v1/common_crawl/2023-06/en_head_0000.json.gz", "2023-06"),
+        ("wikipedia.jsonl.zst", "wikipedia"),
+        (".hidden/x.jsonl", ".hidden"),
+    ],
+)
+def test_redpajama_v1_raw_form_has_its_subset_in_the_path(path: str, source: str) -> None:
+    found = parse({"text": "Hi.", "meta": META}, path)
+    assert found.source == source
+    assert json.loads(found.meta) == {"meta": META}
+
+
+@pytest.mark.parametrize(
+    ("record", "doc_id"),
+    [
+        ({"id": "x", "doc_id": "y"}, "x"),
+        ({"id": None, "doc_id": "y"}, "y"),
+        ({"id": 0}, "0"),
+        ({"id": 12345678901234567890}, "12345678901234567890"),
+        ({"id": "a\ud800"}, "a?"),
+        ({}, None),
+    ],
+)
+def test_the_first_of_id_and_doc_id_names_the_document(
+    record: dict[str, Any], doc_id: str | None
+) -> None:
+    found = parse({"text": "Hi."} | record)
+    assert found.doc_id == doc_id
+    assert "text" not in json.loads(found.meta)
+
+
+def test_fields_that_are_used_are_not_told_twice() -> None:
+    found = parse(HUB | {"id": "1", "doc_id": "2", "other": [1]})
+    assert json.loads(found.meta) == {"doc_id": "2", "other": [1]}
+
+
+def test_text_wins_over_raw_content() -> None:
+    assert parse({"text": "a", "raw_content": "b"}).text == "a"
+    assert parse({"raw_content": "b"}).text == "b"
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({}, "no_text"),
+        ({"text": None}, "no_text"),
+        ({"raw_content": None}, "no_text"),
+        ({"text": 5}, "text_is_no_string"),
+        ({"text": ["a"]}, "text_is_no_string"),
+        ({"text": {"a": 1}}, "text_is_no_string"),
+        ({"text": b"bytes"}, "text_is_no_string"),
+        ({"text": float("nan")}, "text_is_no_string"),
+        ({"text": True}, "text_is_no_string"),
+        ({"text": ""}, "blank_text"),
+        ({"text": " \n\t\u00a0\u3000\x85\u2028"}, "blank_text"),
+        ({"text": "a\ud800b"}, "lone_surrogate"),
+    ],
+)
+def test_a_record_without_a_usable_text_has_its_reason(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadRecord, match=f"^{reason}$"):
+        parse(record)
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "\u200b", "\ufeff", "\ufffd", "a\u0301", "👩\u200d👩", "\U0010ffff"]
+)
+def test_odd_characters_are_text(text: str) -> None:
+    assert parse({"text": text}).text == text
+
+
+@pytest.mark.parametrize(
+    ("meta", "found"),
+    [
+        ("{(1, 2): 3}", {"(1, 2)": 3}),
+        ("{b'a': b'c'}", {"b'a'": "b'c'"}),
+        ("{[]: 1}", "{[]: 1}"),
+        ("{1: None, 'a': (1, 2)}", {"1": None, "a": [1, 2]}),
+        ("{'inf': 1e999, 'a': ...}", {"inf": "inf", "a": "Ellipsis"}),
+        ("{1, 2}", "{1, 2}"),
+        ('{"a": NaN}', {"a": "nan"}),
+        ("[-Infinity]", ["-inf"]),
+        (r"{'path': 'C:\dir\_x'}", {"path": r"C:\dir\_x"}),
+        ("no structure", "no structure"),
+        ("__import__('os').getcwd()", "__import__('os').getcwd()"),
+        ("", ""),
+        ("9" * 5000, "9" * 5000),
+        ("a\x00b", "a\x00b"),
+        ("(" * 10_000, "(" * 10_000),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_meta_is_always_json(meta: str, found: object) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = parse(HUB | {"meta": meta}).meta
+    assert json.loads(text, parse_constant=pytest.fail) == {"meta": found}
+
+
+def test_numbers_that_are_no_json_become_texts() -> None:
+    record = parse_line(b'{"text": "a", "x": NaN, "y": [1e999, -Infinity, 2.5], "z": {"k": null}}')
+    text = parse(record).meta
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert found == {"x": "nan", "y": ["inf", "-inf", 2.5], "z": {"k": None}}
+
+
+def test_meta_that_is_nested_too_deeply_is_no_crash() -> None:
+    """Whatever depth the interpreter can parse, the record is skipped or kept, never fatal."""
+    for depth in (100, 900, 990, 1000, 5_000, 100_000):
+        for inner in (b"", b"NaN"):
+            line = b'{"text": "a", "x": ' + b"[" * depth + inner + b"]" * depth + b"}"
+            try:
+                json.loads(parse(parse_line(line)).meta)
+            except BadRecord as bad:
+                assert str(bad) in ("broken_json", "nested_too_deeply")
+            except RecursionError:
+                assert depth > 900  # the test's own json.loads
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "a"', "broken_json"),
+        (b"{'text': 'a'}", "broken_json"),
+        (b'{"text": "a"} {"text": "b"}', "broken_json"),
+        (b"\x00\x00\x00\x00", "broken_json"),
+        (b'{"text": "\x01"}', "broken_json"),
+        (b'{"n": ' + b"9" * 5000 + b"}", "broken_json"),
+        (b"[" * 100_000, "broken_json"),
+        (b'{"text": "caf\xe9"}', "not_utf8"),
+        (b'["text", "a"]', "not_an_object"),
+        (b'"text"', "not_an_object"),
+        (b"null", "not_an_object"),
+        (b"NaN", "not_an_object"),
+    ],
+)
+def test_a_line_that_is_no_record_has_its_reason(line: bytes, reason: str) -> None:
+    with pytest.raises(BadRecord, match=f"^{reason}$"):
+        parse_line(line)
+
+
+def test_a_line_may_begin_with_a_byte_order_mark_and_end_in_crlf() -> None:
+    assert parse_line(b'\xef\xbb\xbf{"text": "a"}\r\n') == {"text": "a"}
+
+
+def test_auto_finds_the_layout_of_a_record() -> None:
+    assert choose("auto", {"text": 1}) is LAYOUTS["redpajama-v1"]
+    assert choose("redpajama-v1", {"body": 1}) is LAYOUTS["redpajama-v1"]
+    with pytest.raises(BadRecord, match="^no_text$"):
+        choose("auto", {"body": "a"})
+
+
+def test_clean_takes_what_no_writer_takes() -> None:
+    assert clean("a\udcffé\ud800") == "a?é?"
