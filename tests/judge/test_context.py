@@ -74,7 +74,7 @@ def test_a_row_longer_than_the_limit_is_cut_to_its_end(name: str) -> None:
 
 def test_a_cut_row_starts_at_white_space() -> None:
     text = "one two three four five six seven eight nine ten " * 100
-    document = [{"original": text, "original_tokens": 1000}, *rows(10)]
+    document: list[dict[str, Any]] = [{"original": text, "original_tokens": 1000}, *rows(10)]
     assert contexts(document, 100)[1][0][0] == " "
 
 
