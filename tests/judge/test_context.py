@@ -81,6 +81,7 @@ def test_a_cut_row_starts_at_white_space() -> None:
 def test_one_cut_documents_have_one_context() -> None:
     chunker = Chunker(load_tokenizer(MODEL), 32, "one")
     chunks = chunker(TEXTS["english"], "d")
+    document: list[dict[str, Any]]
     document = [{"original": c.text, "original_tokens": c.tokens} for c in chunks]
     (context,) = contexts(document, 200)[1]
     assert document[0]["original"].endswith(context)
