@@ -98,7 +98,9 @@ def _pool(row: Row, context: tuple[str, ...]) -> Pool:
 
 
 def _fence_texts(rows: list[Row]) -> list[str]:
-    return [row[text] for row in rows for text in TEXTS if row[text]]
+    """The document (joined: two chunks may spell a tag between them) and every rewrite of it."""
+    document = "".join(row["original"] for row in rows)
+    return [document, *(row["rewrite"] for row in rows if row["rewrite"])]
 
 
 def _store(row: Row, criterion: Criterion, found: dict[str, float]) -> None:

@@ -7,21 +7,47 @@ from engine.types import FinishReason
 from rewrite.config import LengthConfig
 from shards.schema import Status
 
+_CANNOT = r"""
+    i(?:
+      \ (?:can['’]?t|cannot(?:\ and\ will\ not)?|can\ not|could(?:n['’]t|\ not)|won['’]?t|will\ not)
+    | (?:['’]?m|\ am)\ (?:unable|not\ (?:able|comfortable|allowed|permitted))
+    | \ do(?:n['’]?t|\ not)\ (?:feel\ comfortable|think\ i\ (?:can|should))
+    | (?:['’]d|\ would)\ (?:rather\ not|prefer\ not)
+    )\b"""
+"""How a model says that it will not: alone it says nothing (`I can't believe how good this is`)."""
+
+_APOLOGY = r"""
+    (?:(?:i['’]?m|i\ am)\ (?:\w+\ )?(?:sorry|afraid)|sorry|(?:my\ )?(?:\w+\ )?apologies
+      |i\ (?:\w+\ )?apologi[sz]e)
+    (?:\ for\ [\w\ ]{1,40})?(?:[,.;]\ (?:but\ )?|\ but\ )"""
+
+_TASK = r"""
+    (?:\ be\ able)?(?:\ to)?(?:\ \w+ly)?\ 
+    (?: (?:assist|comply|condon|fulfil+)(?:e|ing)?\b
+      | (?:help|provid|creat|generat|(?:re)?writ|produc|continu|engag|participat|discuss|support
+          |offer|answer|complet|edit|revis|do)(?:e|ing)?\ 
+        (?: (?:you\ )?(?:with\ |in\ )?(?:this|that)[.!]
+          | [^.]{0,60}?\b(?:request|passage|text|content|prompt|rewrite|version|story|stories
+              |material|topic|task|conversation|instruction|advice)s?\b
+        )
+    )"""
+"""What a model declines to do, and with what."""
+
+_MODEL = r"""
+    (?:\w+\ ){0,3}(?:ai|artificial\ intelligence|language\ model|assistant)
+    (?:\ (?:language\ )?(?:model|assistant))?"""
+
 _REFUSAL = re.compile(
-    r"""^\W*(?:
-      (?:i['’]?m|i\ am)\ (?:sorry|unable|afraid|not\ able|not\ comfortable
-      |just\ an?\ (?:ai|language))
-    | (?:sorry|apologies),?\ (?:but\ )?(?:i|as\ an)\b
-    | i\ apologi[sz]e\b
-    | (?:unfortunately|regrettably),?\ i\ (?:can|am|will|must)
-    | i\ (?:cannot|can['’]?t|can\ not|won['’]?t|will\ not|must\ decline|decline|do\ not|don['’]?t)
-      \ (?:\w+\ ){0,2}
-      (?:assist|help|fulfil+|comply|provide|create|generate|write|rewrite|engage|continue|produce|
-      support|participate|discuss|offer|answer|complete|condone|feel\ comfortable)\b
-    | as\ an?\ (?:ai|artificial|large\ language|language\ model|assistant)\b
-    | (?:this|your|the)\ (?:request|content|text|prompt)\ 
-      (?:is|appears|seems|violates|contains|goes)
-      .{0,60}(?:inappropriate|harmful|against|offensive|unsafe|guidelines|polic)
+    rf"""^\W*(?:
+      {_APOLOGY}(?:as\ an?\ [\w\ ]{{1,40}},\ )?(?:{_CANNOT}|i\ (?:must|have\ to)\ decline)
+    | (?:(?:unfortunately|regrettably|i['’]?m\ afraid|i\ am\ afraid),?\ )?{_CANNOT}{_TASK}
+    | i\ (?:(?:must|have\ to|respectfully)\ )?decline\ (?:to\b|th(?:is|at)\b|your\b)
+    | as\ an?\ {_MODEL},\ (?:i\b|my\b)
+    | (?:i['’]?m|i\ am)\ (?:just|only)\ an?\ {_MODEL}\b
+    | (?:this|your|the)\ (?:request|prompt|passage|content|text)\b[^.]{{0,80}}
+      (?:\b(?:my|our|safety|content)\ (?:guidelines|polic)|\b{_CANNOT})
+    | (?:this|your|the)\ (?:request|prompt)\ (?:is|seems|appears)\ 
+      [^.]{{0,40}}\b(?:inappropriate|harmful)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )

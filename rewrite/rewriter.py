@@ -32,7 +32,8 @@ class Rewriter:
     async def __call__(self, document: Document) -> Outcome:
         """Fill `rewrite` and `rewrite_status` of every row."""
         rows = document.rows
-        fence = self.template.fence([row["original"] for row in rows])
+        # Joined: two chunks may spell a tag between them.
+        fence = self.template.fence(["".join(row["original"] for row in rows)])
         befores = contexts(rows, self.recipe.chunking.max_context_tokens)
         jobs = [
             self._rewrite(row, before, fence)

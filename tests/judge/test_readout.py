@@ -9,6 +9,7 @@ from engine.types import Completion, FinishReason, Request, Sample
 from judge.config import JudgeConfig, VoteSampling
 from judge.criteria import load_criterion
 from judge.readout import Verdict, ask, distribution, parse
+from tests.scripted import Scripted
 
 QUALITY, SAFETY, FACTS = (load_criterion(name) for name in ("quality", "safety", "factuality"))
 
@@ -127,28 +128,8 @@ def test_too_little_mass_is_no_verdict_and_never_zero(
     assert (found.value, found.status, found.answer) == (None, "outside", "said")
 
 
-class Scripted:
-    """An engine that answers as told and keeps what it was asked; only for faults."""
-
-    concurrency = 4
-
-    def __init__(self, completion: Completion) -> None:
-        self.completion, self.asked = completion, list[Request]()
-
-    async def complete(self, request: Request) -> Completion:
-        self.asked.append(request)
-        return self.completion
-
-    def check_verdicts(self, verdicts: object) -> None: ...
-
-    def versions(self) -> dict[str, str]:
-        return {}
-
-    def close(self) -> None: ...
-
-
 def answer(completion: Completion, config: JudgeConfig) -> tuple[list[Verdict], Request]:
-    engine = Scripted(completion)
+    engine = Scripted(lambda _: completion)
     verdicts, _ = asyncio.run(ask(engine, SAFETY, ("prompt",), config))
     (request,) = engine.asked
     return verdicts, request

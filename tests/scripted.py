@@ -1,0 +1,35 @@
+"""An engine that answers as told: for faults that no real one makes on demand."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from engine.types import Completion, FinishReason, Request, Sample
+
+
+def said(text: str, finish: FinishReason = "stop", **verdicts: float) -> Completion:
+    """A completion of one sample that cost 10 prompt tokens, 4 of them cached, and 3 of output."""
+    return Completion((Sample(text, finish, verdicts=verdicts),), 10, 4, 3)
+
+
+@dataclass
+class Scripted:
+    """`answer` gives the completion of a request; `asked` keeps every request."""
+
+    answer: Callable[[Request], Completion]
+    asked: list[Request] = field(default_factory=list)
+    concurrency: int = 4
+
+    async def complete(self, request: Request) -> Completion:
+        self.asked.append(request)
+        return self.answer(request)
+
+    def check_verdicts(self, verdicts: Iterable[str]) -> None: ...
+
+    def versions(self) -> dict[str, str]:
+        return {"scripted": "1"}
+
+    def close(self) -> None: ...
+
+    @property
+    def prompts(self) -> list[str]:
+        return ["".join(request.prompt.user) for request in self.asked]
