@@ -12,7 +12,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from base.errors import InputError
+from base.errors import InputError, ShardError
 
 
 class Folder:
@@ -43,8 +43,11 @@ class Folder:
         """Write `name` whole or not at all; see the module for the cost."""
         if self.is_local:
             _write_local(Path(self.path(name)), data)
-        else:
+            return
+        try:
             self.fs.pipe_file(self.path(name), data)
+        except OSError as error:  # an object store's has neither number nor name
+            raise ShardError(f"{self.url}/{name}: cannot write: {error}") from None
 
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""

@@ -21,11 +21,13 @@ from rewrite.passes import RewritePass
 from shards.run import run_pass
 
 PAIRS = 5
+RECIPE = ["run.rows_per_part=8192", "chunking.tokens=64", "rewrite.sampling.max_tokens=96"]
+"""The quick-start with smaller chunks: enough requests to keep 32 of them running."""
 
 
 def main(output: str) -> None:
     """Measure, and write the figures as JSON."""
-    recipe = load(RewriteRecipe, "configs/quickstart.yaml", ["run.rows_per_part=8192"])
+    recipe = load(RewriteRecipe, "configs/quickstart.yaml", RECIPE)
     engine = get_engine(recipe.engines["main"])
     assert isinstance(engine, VllmEngine)
     requests = _requests(recipe, engine)

@@ -30,6 +30,7 @@ from engine.types import Completion, FinishReason, Request, Sample, Sampling
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)
 _TOP_LOGPROBS = 20
+_Limits = type(openai.DEFAULT_CONNECTION_LIMITS)  # of whichever httpx the client is built on
 _PATIENCE = 16  # requests refused in a row before anything was answered: it is no row's fault
 _UNPRIMED_TOKENS = 16  # where an answer cannot be begun for the model, its verdict comes later
 
@@ -192,8 +193,16 @@ class EndpointEngine:
                 await client.close()
 
     def _connect(self, url: str) -> openai.AsyncOpenAI:
+        # By default the client keeps 100 connections; each one more would be made anew every time.
+        limits = _Limits(
+            max_connections=self.concurrency, max_keepalive_connections=self.concurrency
+        )
         return openai.AsyncOpenAI(
-            base_url=url, api_key=self._key, max_retries=0, timeout=self.config.timeout
+            base_url=url,
+            api_key=self._key,
+            max_retries=0,
+            timeout=self.config.timeout,
+            http_client=openai.DefaultAsyncHttpxClient(limits=limits),
         )
 
     def _words(self, error: Exception) -> str:

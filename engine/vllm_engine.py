@@ -125,7 +125,7 @@ class VllmEngine:
             prompt = {"prompt_token_ids": ticket.token_ids}
             self.llm.llm_engine.add_request(name, prompt, parameters)
             self._open[name] = ticket
-        except (VLLMClientError, ValueError) as error:
+        except (VLLMClientError, ValueError, EngineError) as error:
             # vLLM refuses one request (a prompt longer than the model takes): that one only.
             answer = Completion(error=_first_line(error), prompt_tokens=len(ticket.token_ids))
             _resolve([(ticket, answer)])

@@ -40,7 +40,7 @@ class Corpus:
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """See `shards.passes.Source.read`."""
-        relative = self._relative[split.path]
+        relative = self.relative(split)
         file = CorpusFile(split.path, self.input.max_record_bytes)
         layout: Layout | None = None
         for number, found in enumerate(file.records()):
@@ -60,6 +60,10 @@ class Corpus:
             if number >= start:
                 yield Document(self._rows(parsed, relative, number), found.offset)
         yield End(file.sha256)
+
+    def relative(self, split: Split) -> str:
+        """A split's path within the corpus, which stays when the corpus moves."""
+        return self._relative[split.path]
 
     @cached_property
     def chunker(self) -> Chunker:

@@ -38,9 +38,9 @@ class RewritePass:
     def config(self) -> dict[str, Any]:
         """What the rows depend on: settings, model, template, and the input files by size."""
         recipe = self.recipe
-        files = [[split.path, split.bytes, split.records] for split in self._splits]
+        files = [[self.source.relative(s), s.bytes, s.records] for s in self._splits]
         return {
-            "input": recipe.input.model_dump(mode="json", exclude={"max_bad_rows"})
+            "input": recipe.input.model_dump(mode="json", exclude={"max_bad_rows", "paths"})
             | {"files": len(files), "listing": fingerprint(files)},
             "chunking": recipe.chunking.model_dump(mode="json"),
             "engine": identity(recipe.engines[recipe.rewrite.engine]),

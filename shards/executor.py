@@ -1,19 +1,22 @@
 """Runs a pass on datatrove's local executor: one task a slice of the splits, several at a time.
 
 Resume is ours alone (the journal): datatrove's completion markers are empty files that know no
-configuration, so they go to a throw-away folder. A worker whose parent dies ends itself, so that
+configuration, so they and its logs go nowhere. A worker whose parent dies ends itself, so that
 no engine outlives a killed run.
 """
 
 import asyncio
 import os
 import signal
-import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import cast
 
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
@@ -22,7 +25,7 @@ from pydantic import Field
 
 from base.cli import console
 from base.config import Section
-from base.errors import Interrupted, ShardError
+from base.errors import Interrupted, PrewriteError, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.journal import Journal
@@ -102,45 +105,87 @@ class _Executor(LocalPipelineExecutor):  # type: ignore[misc]
 
 def _run_tasks(step: PassStep, tasks: int, first: int, count: int) -> None:
     """Run `count` of `tasks` tasks in this process."""
-    with tempfile.TemporaryDirectory(prefix="prewrite-") as logs:
-        _Executor(
-            pipeline=[step],
-            tasks=tasks,
-            workers=1,
-            logging_dir=logs,
-            skip_completed=False,
-            local_tasks=count,
-            local_rank_offset=first,
-        ).run()
+    _Executor(
+        pipeline=[step],
+        tasks=tasks,
+        workers=1,
+        logging_dir="memory://prewrite",
+        skip_completed=False,
+        local_tasks=count,
+        local_rank_offset=first,
+    ).run()
 
 
 def _run_in_processes(step: PassStep, run: RunConfig) -> None:
-    """A process pool that notices a dead worker (datatrove's own waits for it for ever)."""
+    """Worker processes, each handed one task after the other over a pipe of its own.
+
+    A pool with a shared queue will not do: it has the next task ready for a worker that was just
+    stopped, a killed worker may hold the queue's lock, and datatrove's own waits for it for ever.
+    """
+    ranks = iter(range(run.tasks))
     earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    pool = ProcessPoolExecutor(
-        min(run.workers, run.tasks), mp_context=get_context("spawn"), initializer=_end_with_parent
-    )
+    crew: dict[Connection, BaseProcess] = {}
+    done = False
     try:
-        futures = [pool.submit(_run_tasks, step, run.tasks, rank, 1) for rank in range(run.tasks)]
-        for future in as_completed(futures):
-            future.result()
-    except BrokenProcessPool:
+        for rank in islice(ranks, run.workers):
+            _hire(crew, step, run.tasks).send(rank)
+        _hand_out(ranks, list(crew))
+        done = True
+    except (EOFError, ConnectionError):
         raise ShardError("a worker process died; run the same command to continue") from None
     except KeyboardInterrupt:
         raise Interrupted("interrupted after a clean commit; the same command continues") from None
     finally:
-        # On the way out of an error the other workers commit what they have finished.
-        if any(not future.done() for future in futures):
-            for child in active_children():
-                child.terminate()
-        pool.shutdown(cancel_futures=True)
+        # A worker without a pipe goes; one with a task commits first what it has finished.
+        for line, process in crew.items():
+            line.close()
+            if not done:
+                process.terminate()
+        for process in crew.values():
+            process.join()
         signal.signal(signal.SIGTERM, earlier)
 
 
-def _end_with_parent() -> None:
+def _hire(crew: dict[Connection, BaseProcess], step: PassStep, tasks: int) -> Connection:
+    """Start one more worker; returns our end of its pipe."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    crew[ours] = context.Process(target=_serve, args=(theirs, os.getpid(), step, tasks))
+    crew[ours].start()
+    theirs.close()
+    return ours
+
+
+def _hand_out(ranks: Iterator[int], lines: list[Connection]) -> None:
+    """Give each worker that is done the next rank; raise what one of them has met."""
+    while lines:
+        for line in cast(list[Connection], wait(lines)):
+            failure = line.recv()
+            if failure is not None:
+                raise failure
+            rank = next(ranks, None)
+            if rank is None:
+                lines.remove(line)
+            else:
+                line.send(rank)
+
+
+def _serve(line: Connection, parent: int, step: PassStep, tasks: int) -> None:
+    """A worker's life: run each rank that comes, say how it went; the pipe's end is its end."""
+    _end_with(parent)
+    with suppress(EOFError, ConnectionError):
+        while True:
+            rank, failure = line.recv(), None
+            try:
+                _run_tasks(step, tasks, rank, 1)
+            except PrewriteError as error:
+                failure = error
+            line.send(failure)
+
+
+def _end_with(parent: int) -> None:
     """In a worker: leave Ctrl-C to the parent, and end once the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

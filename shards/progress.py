@@ -1,7 +1,7 @@
 """What a person sees while a pass runs: a bar on a terminal, a log line now and then elsewhere.
 
-The end is estimated from bytes: rows so far over bytes read so far, times all bytes. That needs no
-pass over the corpus before the first row; its error is how uneven the corpus is.
+The end is estimated from the share of bytes read, times the share of the rows read that are done.
+That needs no pass over the corpus before the first row; its error is how uneven the corpus is.
 """
 
 import time
@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, label: str, total_bytes: int, console: Console, every: float = 10.0) -> None:
         self.label, self.total_bytes, self.console, self.every = label, total_bytes, console, every
-        self.rows = self.failed = self.earlier = self.bytes = 0
+        self.rows = self.read = self.failed = self.earlier = self.bytes = 0
         self.usage = Usage()
         self.started = self._logged = time.monotonic()
         self._bar: Bar | None = None
@@ -54,6 +54,10 @@ class Progress:
         """Bytes of input read."""
         self.bytes += count
 
+    def begun(self, rows: int) -> None:
+        """Rows the engine is asked about from now on."""
+        self.read += rows
+
     def finished(self, rows: list[Row], usage: Usage) -> None:
         """A document's rows are done."""
         self.rows += len(rows)
@@ -81,8 +85,10 @@ class Progress:
         return " · ".join(parts)
 
     def _share(self) -> float:
-        """Share of this run's work that is done, from rows finished and bytes still unread."""
-        return min(self.bytes / self.total_bytes, 1.0) if self.total_bytes else 1.0
+        """Share of this run's work that is done."""
+        of_bytes = self.bytes / self.total_bytes if self.total_bytes else 1.0
+        of_rows = self.rows / self.read if self.read else 1.0
+        return min(of_bytes * of_rows, 1.0)
 
     def _show(self) -> None:
         if self._bar:

@@ -88,7 +88,7 @@ def _start(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
     found = Manifest.find(folder)
     same = found and found.passes[-1].fingerprint == new.passes[-1].fingerprint
     manifest = found if found and same else new
-    manifest.status = "running"
+    manifest.status, manifest.inputs = "running", new.inputs  # the corpus may have moved
     manifest.save(folder)
     return manifest
 

@@ -68,8 +68,7 @@ class Worker:
         self.records = self.bad = 0
         self.failure: BaseException | None = None
         self._documents: set[asyncio.Task[Outcome]] = set()
-        # One block may wait for its last rows while the next one is filled, and no more.
-        self._ready: asyncio.Queue[_OpenBlock | None] = asyncio.Queue(maxsize=1)
+        self._ready: asyncio.Queue[_OpenBlock | None] = asyncio.Queue()
 
     async def run(self, splits: list[Split]) -> None:
         """Work through `splits`; Interrupted when a signal asked for a stop, after a commit."""
@@ -116,11 +115,16 @@ class Worker:
             if self.stop.is_set():
                 break
             if current.rows >= self.rows_per_part:
-                await self._ready.put(current)
+                await self._close(current)
                 block = current.block
                 current = _OpenBlock(Block(split.name, block.number + 1, block.stop, block.stop))
         if current.block.last or current.block.stop > current.block.start:
-            await self._ready.put(current)
+            await self._close(current)
+
+    async def _close(self, block: _OpenBlock) -> None:
+        """Hand a filled block over, once the one before it is committed: two are open at most."""
+        await self._ready.join()
+        await self._ready.put(block)
 
     async def _add(self, current: _OpenBlock, item: Document | Skipped) -> None:
         if isinstance(item, Skipped):
@@ -128,6 +132,7 @@ class Worker:
             self.bad += 1
         else:
             await self.window.acquire(len(item.rows))
+            self.progress.begun(len(item.rows))
             current.tasks.append(self._start(item))
             current.block.documents += 1
             current.rows += len(item.rows)
@@ -172,6 +177,7 @@ class Worker:
             ready.block.counts = dict(counts)
             ready.block.versions = self.work.versions
             await asyncio.to_thread(self.journal.commit, ready.block)
+            self._ready.task_done()
 
 
 def check_bad_rows(bad: int, records: int, limit: float, latest: list[Skip]) -> None:

@@ -1,6 +1,7 @@
 """One real vLLM for every test of a session that wants it: loading takes 10 s."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -31,3 +32,12 @@ def vllm() -> Iterator[VllmEngine]:
     engine = VllmEngine(config)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def reference() -> Any:
+    """The same weights in transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from pydantic import ValidationError
 
 from base.errors import EngineError
 from engine.config import EndpointConfig
@@ -297,9 +298,9 @@ def test_completions_sends_token_ids(server: FaultServer) -> None:
     assert sent == PromptEncoder(str(MODEL), {}).encode(asked.prompt)
 
 
-def test_completions_needs_a_tokenizer(server: FaultServer) -> None:
-    with pytest.raises(EngineError, match="tokenizer"):
-        EndpointEngine(EndpointConfig(kind="endpoint", urls=[server.url], model="m", api=APIS[1]))
+def test_completions_needs_a_tokenizer() -> None:
+    with pytest.raises(ValidationError, match="required by api: completions"):
+        EndpointConfig(kind="endpoint", urls=["http://127.0.0.1:9"], model="m", api="completions")
 
 
 def test_chat_continues_the_primed_answer(server: FaultServer) -> None:
@@ -370,3 +371,30 @@ def test_length_is_told(server: FaultServer) -> None:
     )
     (answer,) = ask(EndpointEngine(config(server)), request())
     assert answer.samples[0].finish_reason == "length"
+
+
+def test_an_endpoint_that_refuses_everything_stops_the_run(server: FaultServer) -> None:
+    """Such as one that does not know `continue_final_message`: no row is to blame."""
+    server.plan = lambda call: Fault(400)
+    texts = [request(f"text {i}") for i in range(40)]
+    with pytest.raises(EngineError, match="HTTP 400.*first 16 requests"):
+        ask(EndpointEngine(config(server, concurrency=4)), *texts)
+
+
+def _talks_first(answer: dict[str, Any]) -> None:
+    """The verdict is the third token, as where an answer cannot be begun for the model."""
+    content = answer["choices"][0]["logprobs"]["content"]
+    verdict = content[0] | {"token": "B"}
+    noise = [{"token": "C", "logprob": -0.1}]
+    before = [content[0] | {"token": word, "top_logprobs": noise} for word in ("Verdict", ": (")]
+    content[:] = [*before, verdict]
+
+
+def test_an_unprimed_answer_is_read_where_its_verdict_stands(server: FaultServer) -> None:
+    server.plan = lambda call: Fault(edit=_talks_first)
+    engine = EndpointEngine(config(server, primed=False))
+    (answer,) = ask(engine, request("which?", "Verdict: (", max_tokens=1, verdicts=("A", "B")))
+    assert answer.samples[0].verdicts == pytest.approx({v: math.exp(VERDICTS[v]) for v in "AB"})
+    sent = server.calls[0].body
+    assert [message["role"] for message in sent["messages"]] == ["user"]
+    assert sent["max_tokens"] > 1 and "continue_final_message" not in sent

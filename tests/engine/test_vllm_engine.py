@@ -43,14 +43,6 @@ def encoder() -> PromptEncoder:
     return PromptEncoder(str(MODEL), {})
 
 
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    """The same weights in transformers."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
-
-
 def log_softmax(reference: Any, token_ids: Sequence[int]) -> torch.Tensor:
     """log p(next token | tokens so far) at every position, [tokens, vocabulary]."""
     with torch.no_grad():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from engine.encoding import load_tokenizer
 from judge.context import contexts, lead
 from rewrite.chunker import Chunker
+from shards.schema import Row
 
 MODEL = "models/smollm2-135m-instruct"
 
@@ -74,15 +75,14 @@ def test_a_row_longer_than_the_limit_is_cut_to_its_end(name: str) -> None:
 
 def test_a_cut_row_starts_at_white_space() -> None:
     text = "one two three four five six seven eight nine ten " * 100
-    document: list[dict[str, Any]] = [{"original": text, "original_tokens": 1000}, *rows(10)]
+    document = [{"original": text, "original_tokens": 1000}, *rows(10)]
     assert contexts(document, 100)[1][0][0] == " "
 
 
 def test_one_cut_documents_have_one_context() -> None:
     chunker = Chunker(load_tokenizer(MODEL), 32, "one")
     chunks = chunker(TEXTS["english"], "d")
-    document: list[dict[str, Any]]
-    document = [{"original": c.text, "original_tokens": c.tokens} for c in chunks]
+    document: list[Row] = [{"original": c.text, "original_tokens": c.tokens} for c in chunks]
     (context,) = contexts(document, 200)[1]
     assert document[0]["original"].endswith(context)
 

@@ -220,3 +220,46 @@ def test_killed_at_random_moments_every_row_is_there_once(corpus: Path, tmp_path
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path.cwd()), "TOKENIZERS_PARALLELISM": "false"}
+
+
+def test_a_run_that_made_nothing_leaves_nothing(corpus: Path, tmp_path: Path) -> None:
+    """So that the corrected recipe is not refused as another configuration."""
+    with pytest.raises(EngineError):
+        run(job_of(corpus, before=failing_at(1), window=8), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    assert run(job_of(corpus, seed=1), tmp_path / "set").status == "complete"
+
+
+def test_killed_before_the_first_commit_another_configuration_may_start(
+    corpus: Path, tmp_path: Path
+) -> None:
+    first = job_of(corpus)
+    first.begin(first.source.splits()).save(Folder(str(tmp_path / "set")))
+    assert run(job_of(corpus, seed=1), tmp_path / "set").passes[0].config["seed"] == 1
+
+
+def test_a_pass_that_loses_a_row_is_stopped(corpus: Path, tmp_path: Path) -> None:
+    async def lose(document: Document) -> None:
+        if len(document.rows) > 2:
+            document.rows.pop()
+
+    with pytest.raises(ShardError, match="changed the rows"):
+        run(job_of(corpus, before=lose), tmp_path / "set")
+
+
+def test_the_next_part_starts_while_the_last_rows_of_one_are_open(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """One slow document must not empty the engine, and no more than two parts may be open."""
+    started, while_open = 0, 0
+
+    async def slow_first(document: Document) -> None:
+        nonlocal started, while_open
+        started += len(document.rows)
+        if document.rows[0]["doc_id"] == "c4.jsonl/0":
+            await asyncio.sleep(0.5)
+            while_open = started
+
+    run(job_of(corpus, before=slow_first, window=500), tmp_path / "set", rows=40)
+    longest = max(row["chunks"] for row in rows_of(tmp_path / "set"))
+    assert 2 * 40 <= while_open < 2 * (40 + longest)

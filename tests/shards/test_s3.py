@@ -1,0 +1,152 @@
+"""A run whose corpus and output are on an object store: one PUT a part, and nothing left over."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+
+from base.cli import run_recipe
+from base.config import load
+from base.errors import EngineError
+from base.files import Folder
+from rewrite.__main__ import plan, run
+from rewrite.config import RewriteRecipe
+from shards.reader import ShardSet
+from shards.verify import verify
+from tests.engine.fault_server import Call, Fault, FaultServer
+from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows, start
+
+FILES, DOCUMENTS = 2, 12
+CORPUS, OUTPUT = "s3://corpus/in/*.jsonl", "s3://sets/out"
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=True)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def store(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The file system of an object store with a corpus in one bucket and an empty other one."""
+    settings = {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs = s3fs.S3FileSystem()
+    fs.mkdir("corpus")
+    fs.mkdir("sets")
+    for number in range(FILES):
+        fs.pipe(f"corpus/in/{number}.jsonl", corpus_lines(number, DOCUMENTS))
+    yield fs
+    for bucket in ("corpus", "sets"):
+        fs.rm(bucket, recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
+def config(folder: Path, server: FaultServer, **changes: Any) -> Path:
+    path = folder / "recipe.yaml"
+    changes = {"corpus": CORPUS, "output": OUTPUT} | changes
+    path.write_text(recipe(endpoint=server.url, rows_per_part=8, **changes))
+    return path
+
+
+def run_once(path: Path) -> None:
+    run(load(RewriteRecipe, str(path)))
+
+
+def puts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Keys of all PUT requests in the store's own log; an upload in pieces is a fault."""
+    lines = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
+    assert not [line for line in lines if "uploadId" in line or "?uploads" in line]
+    found = [re.search(r'"PUT /sets/out/([^ ?]*)', line) for line in lines]
+    return [match[1] for match in found if match]
+
+
+def test_from_bucket_to_bucket(
+    tmp_path: Path,
+    store: Any,
+    server: FaultServer,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = config(tmp_path, server, judge=True)
+    with caplog.at_level("INFO", "werkzeug"):
+        run_once(path)
+        written = puts(caplog)
+    assert_whole(OUTPUT)
+    assert_whole(f"{OUTPUT}/rewrites")
+    manifest = ShardSet(OUTPUT).manifest
+    assert manifest.documents == FILES * DOCUMENTS
+    assert [item.path for item in manifest.inputs] == [
+        "s3://corpus/in/0.jsonl",
+        "s3://corpus/in/1.jsonl",
+    ]
+    assert all(row["original_quality"] is not None for row in rows(OUTPUT, ["original_quality"]))
+    parts = [name for name in written if "part-" in name]
+    assert len(parts) == len(set(parts)) > 4, "more than one PUT a part"
+    assert "good" not in capsys.readouterr().err
+    assert verify(OUTPUT)["problems"] == []
+
+    asked = len(server.calls)
+    run_once(path)
+    assert "the set is complete; nothing to do" in capsys.readouterr().out
+    assert len(server.calls) == asked
+
+
+def test_a_broken_run_goes_on_where_it_was(tmp_path: Path, store: Any, server: FaultServer) -> None:
+    def plan(call: Call) -> Fault | None:
+        return Fault(401) if call.number == 40 else None
+
+    server.plan = plan
+    path = config(tmp_path, server)
+    with pytest.raises(EngineError, match="HTTP 401"):
+        run_once(path)
+    kept = [name for name in Folder(OUTPUT).names() if name.startswith("commits/")]
+    assert kept
+    asked = len(server.calls)
+    run_once(path)
+    assert_whole(OUTPUT)
+    again = len(server.calls) - asked
+    assert again < ShardSet(OUTPUT).manifest.rows, "it began anew"
+
+
+def test_workers_on_an_object_store(tmp_path: Path, store: Any, server: FaultServer) -> None:
+    path = config(tmp_path, server)
+    code, _, err = ended(start(path, "run.workers=2", "run.tasks=2", scratch=tmp_path / "tmp"))
+    assert code == 0, err
+    store.invalidate_cache()
+    assert_whole(OUTPUT)
+
+
+@pytest.mark.parametrize("place", ["corpus", "output"])
+def test_a_bucket_that_is_not_there(
+    tmp_path: Path,
+    store: Any,
+    server: FaultServer,
+    place: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = config(tmp_path, server, **{place: "s3://nowhere/here.jsonl"})
+    code = run_recipe("rewrite", "", RewriteRecipe, run, plan, ["--config", str(path)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert line.startswith("error: ") and "nowhere" in line
