@@ -218,7 +218,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["rewrite.engine=big"], 2, "rewrite.engine: found 'big'; accepted (see engines): main"),
     (["judge.criteria=[qualty]"], 2, "judge.criteria: found 'qualty'; accepted: factuality"),
     (["rewrite.template=nothing"], 2, "nothing"),
-    (["input.paths=[nowhere/*.jsonl]"], 1, "nowhere/*.jsonl: no such file, or a folder or pattern without files"),
+    (
+        ["input.paths=[nowhere/*.jsonl]"],
+        1,
+        "nowhere/*.jsonl: no such file, or a folder or pattern without files",
+    ),
     (["engines.main.model=models/none"], 1, "models/none"),
     (
         ["engines.main={kind: endpoint, urls: ['http://127.0.0.1:9/v1'], model: m}"],
