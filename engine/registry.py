@@ -1,10 +1,15 @@
 """Engines by configuration, loaded once a process and shared by its passes."""
 
 import atexit
+import os
 
 from base.fingerprint import canonical
 from engine.config import EndpointConfig, EngineConfig
 from engine.types import Engine
+
+# torch reads it when it is first imported, by whichever library; its warnings about memory binding
+# and missing kernels tell a user nothing.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 _engines: dict[str, Engine] = {}
 

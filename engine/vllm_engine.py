@@ -217,7 +217,6 @@ def _raise_in(future: asyncio.Future[Completion], failure: EngineError) -> None:
 def _load(config: VllmConfig) -> Any:
     """Build vllm.LLM with settings that hold on this machine."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
     warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
