@@ -44,7 +44,7 @@ class Progress:
             self._show()
             self._bar.stop()
         elif kind is None:
-            self.console.print(f"{self.label}: {self.facts()}")
+            self.console.print(f"{self.label}: {self.facts()}", soft_wrap=True)
 
     def resumed(self, rows: int) -> None:
         """Rows an earlier run had committed."""
@@ -67,7 +67,7 @@ class Progress:
             self._show()
         elif time.monotonic() - self._logged >= self.every:
             self._logged = time.monotonic()
-            self.console.print(f"{self.label}: {self.facts()}")
+            self.console.print(f"{self.label}: {self.facts()}", soft_wrap=True)
 
     def facts(self) -> str:
         """The counts in one line."""
