@@ -1,6 +1,7 @@
 """Share of prompt tokens that the prefix cache serves: document order against random order.
 
-The prompts are those of a rewrite pass with `cuts: every` and of the judge pass after it. The
+The prompts are those of a rewrite pass with `cuts: every` over three encyclopaedia articles, and of
+the judge pass after it. The
 cache is small (4,096 tokens), as it is against a real corpus. One token is generated a request;
 the share depends on the prompts alone.
 """
@@ -21,7 +22,11 @@ from rewrite.passes import RewritePass
 from rewrite.rewriter import Rewriter
 from shards.passes import Document
 
-CACHE = ["engines.main.max_model_len=2048", "engines.main.args={kv_cache_memory_bytes: 188743680}"]
+RECIPE = [
+    "input.paths=[configs/sample/wikipedia.jsonl]",
+    "engines.main.max_model_len=2048",
+    "engines.main.args={kv_cache_memory_bytes: 188743680}",
+]
 
 
 class _Notebook:
@@ -74,7 +79,7 @@ async def _share(engine: Engine, requests: list[Request]) -> float:
 
 def main(output: str) -> None:
     """Measure, and write the figures as JSON."""
-    recipe = load(RewriteRecipe, "configs/quickstart.yaml", CACHE)
+    recipe = load(RewriteRecipe, "configs/quickstart.yaml", RECIPE)
     result: dict[str, object] = {}
     requests = asyncio.run(_note(recipe))
     engine = get_engine(recipe.engines["main"])
