@@ -1,9 +1,8 @@
 """Share of prompt tokens that the prefix cache serves: document order against random order.
 
 The prompts are those of a rewrite pass with `cuts: every` over three encyclopaedia articles, and of
-the judge pass after it. The
-cache is small (4,096 tokens), as it is against a real corpus. One token is generated a request;
-the share depends on the prompts alone.
+the judge pass after it. The cache is small (4,096 tokens), as it is against a real corpus. One token
+is generated a request; the share depends on the prompts alone.
 """
 
 import asyncio
