@@ -1,8 +1,8 @@
 """Share of prompt tokens that the prefix cache serves: document order against random order.
 
 The prompts are those of a rewrite pass with `cuts: every` over three encyclopaedia articles, and of
-the judge pass after it. The cache is small (4,096 tokens), as it is against a real corpus. One token
-is generated a request; the share depends on the prompts alone.
+the judge pass after it (quality, both orders). The cache is small (4,096 tokens), as it is against
+a real corpus. One token is generated a request; the share depends on the prompts alone.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from shards.passes import Document
 
 RECIPE = [
     "input.paths=[configs/sample/wikipedia.jsonl]",
+    "judge.criteria=[quality]",
     "engines.main.max_model_len=2048",
     "engines.main.args={kv_cache_memory_bytes: 188743680}",
 ]

@@ -38,6 +38,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite")
         for path in sorted((ROOT / floor).rglob("*.py"))]  # fmt: skip
+
+
 def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
