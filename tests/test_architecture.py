@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("base", "shards", "engine", "judge", "rewrite")
+PACKAGES = ("base", "shards", "engine", "judge", "rewrite", "train")
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
@@ -46,6 +46,9 @@ def test_contracts_are_kept() -> None:
         ("shards", "torch"),
         ("judge", "openai"),
         ("rewrite", "vllm"),
+        ("train", "vllm"),
+        ("train", "rewrite"),
+        ("engine", "megatron"),
     ],
 )
 def test_a_planted_import_breaks_a_contract(copy: Path, package: str, imported: str) -> None:

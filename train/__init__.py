@@ -1,0 +1,1 @@
+"""Scored shards to a trained model: Megatron-Core, one trunk a document, exact to the sample."""

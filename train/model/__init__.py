@@ -1,0 +1,1 @@
+"""Hugging Face models as Megatron-Core models: built, loaded, run on trees, exported."""
