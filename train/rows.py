@@ -15,8 +15,8 @@ class Candidates:
 
     candidate_T (int64): which candidate a trained token belongs to. cut_C (int64): candidates with
     the same number compete. kind_C (int64): trees.ORIGINAL, REWRITE, ROLLOUT. score_C (float32):
-    the judge's, NaN when not scored. reference_C (float32): summed log-probability under the reference
-    model, NaN when not known. ids: shard row of each candidate.
+    the judge's, NaN when not scored. reference_C (float32): summed log-probability under the
+    reference model, NaN when not known. ids: shard row of each candidate.
     """
 
     candidate_T: Tensor
