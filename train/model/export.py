@@ -1,0 +1,100 @@
+"""A trained model as a Hugging Face folder, which transformers and vLLM load.
+
+Guarantee: the folder appears whole or not at all; one that was there before is replaced. Costs: one
+file of weights (5 GB at most) in the memory of the main process.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import Tensor
+
+from train.model.shape import ARCHITECTURES, Shape
+from train.model.weights import INDEX, SINGLE, tensors
+from train.parallel import is_main
+
+FILE_BYTES = 5_000_000_000
+# What a model folder holds besides weights and config.json.
+_COPIED = ("tokenizer*", "vocab*", "merges*", "*_tokens*.json", "chat_template*", "generation*")
+
+
+def export(model: torch.nn.Module, shape: Shape, target: Path) -> None:
+    """Write `model` to the folder `target`; tokenizer and the rest come from `shape.folder`.
+
+    All processes must call it, and it returns on all when the folder is there.
+    """
+    pairs = tensors(model, shape)
+    if is_main():
+        _write(pairs, next(model.parameters()).dtype, shape, target)
+    else:
+        list(pairs)
+    dist.barrier()
+
+
+def _write(
+    pairs: Iterator[tuple[str, Tensor]], dtype: torch.dtype, shape: Shape, target: Path
+) -> None:
+    part, old = (
+        target.with_name(f".{target.name}.{word}-{os.getpid()}") for word in ("new", "old")
+    )
+    part.mkdir(parents=True)
+    try:
+        _copy(shape, dtype, part)
+        _save(pairs, part)
+        for file in part.iterdir():
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
+        if target.exists():
+            target.rename(old)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _copy(shape: Shape, dtype: torch.dtype, part: Path) -> None:
+    for pattern in _COPIED:
+        for file in shape.folder.glob(pattern):
+            shutil.copyfile(file, part / file.name)
+    config = json.loads((shape.folder / "config.json").read_text())
+    config.pop("torch_dtype", None)  # the old name of `dtype`
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    config["architectures"] = [ARCHITECTURES[shape.family]]
+    (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _save(pairs: Iterator[tuple[str, Tensor]], part: Path) -> None:
+    """One file of weights, or numbered ones and an index."""
+    files: list[list[str]] = []
+    total = 0
+    for pack in _packs(pairs):
+        save_file(pack, part / str(len(files)), metadata={"format": "pt"})
+        files.append(list(pack))
+        total += sum(tensor.nbytes for tensor in pack.values())
+    if len(files) == 1:
+        (part / "0").rename(part / SINGLE)
+        return
+    where = {}
+    for number, names in enumerate(files):
+        file = f"model-{number + 1:05}-of-{len(files):05}.safetensors"
+        (part / str(number)).rename(part / file)
+        where.update(dict.fromkeys(names, file))
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    (part / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _packs(pairs: Iterator[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """What goes into each file."""
+    pack: dict[str, Tensor] = {}
+    for name, tensor in pairs:
+        if pack and sum(t.nbytes for t in pack.values()) + tensor.nbytes > FILE_BYTES:
+            yield pack
+            pack = {}
+        pack[name] = tensor.cpu().contiguous()
+    yield pack

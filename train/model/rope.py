@@ -1,0 +1,34 @@
+"""Rotary position embedding at explicit positions, as Hugging Face computes it.
+
+Pair i of a head's D dimensions turns by position * theta ** (-2i / D). With Llama 3.1's scaling,
+pairs whose wave is longer than original / low turn `factor` times slower, those shorter than
+original / high as before, and between the two the speed is interpolated.
+
+Shape suffixes: B rows, S tokens of a row, D dimensions of a head.
+"""
+
+from math import pi
+
+import torch
+from torch import Tensor
+
+from train.model.shape import Scaling, Shape
+
+
+def speeds(shape: Shape) -> Tensor:
+    """Radians a position of each pair of dimensions, float32 [D / 2]."""
+    exponent = torch.arange(0, shape.head, 2, dtype=torch.float32) / shape.head
+    speed = 1.0 / shape.theta**exponent
+    return speed if shape.scaling is None else _scaled(speed, shape.scaling)
+
+
+def angles(positions_BS: Tensor, speed: Tensor) -> Tensor:
+    """Angle of every dimension, float32 [S, B, 1, D]: what Megatron takes as `rotary_pos_emb`."""
+    angle = positions_BS.T[..., None].float() * speed
+    return torch.cat((angle, angle), -1)[:, :, None]
+
+
+def _scaled(speed: Tensor, scaling: Scaling) -> Tensor:
+    waves = scaling.original * speed / (2 * pi)  # in the original context
+    kept = ((waves - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
+    return speed * (kept + (1 - kept) / scaling.factor)

@@ -1,0 +1,166 @@
+"""The shape of a Llama-like model, read from the `config.json` of Hugging Face.
+
+Llama 2 and 3 and what shares their type (SmolLM2), Qwen2 and Qwen3. Guarantee: a model that would
+not compute the same here is refused with one sentence, before a weight is read.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from base.errors import ConfigError, EngineError
+
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
+# What the model built here does, whatever a config says; absent keys are the default.
+_FIXED = {
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "attention_dropout": 0.0,
+}
+_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """RoPE of Llama 3.1: waves longer than the `original` context are slowed by `factor`."""
+
+    factor: float
+    low: float
+    high: float
+    original: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything about a model but its weights.
+
+    folder: where it was read. family: its `model_type`. heads and kv_heads: of queries, and of keys
+    and values. positions: longest sequence it was made for. tied: the output layer is the
+    embedding. std: standard deviation of random weights. bos: what a document starts with, EOS
+    where the model has no BOS. eos: all that end a text, the usual one first.
+    """
+
+    folder: Path
+    family: str
+    vocabulary: int
+    hidden: int
+    feed_forward: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head: int
+    positions: int
+    epsilon: float
+    theta: float
+    scaling: Scaling | None
+    tied: bool
+    std: float
+    bos: int
+    eos: tuple[int, ...]
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether queries, keys and values have a bias."""
+        return self.family == "qwen2"
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether each head's query and key are normalised."""
+        return self.family == "qwen3"
+
+
+def load_shape(name: str, revision: str | None = None) -> Shape:
+    """The shape of the model in the folder or with the Hugging Face id `name`.
+
+    An id is downloaded, weights included. EngineError where nothing is found, ConfigError where
+    what is found cannot be built.
+    """
+    # A slow import (2 s).
+    from transformers import AutoConfig
+
+    folder = _folder(name, revision)
+    try:
+        family = json.loads((folder / "config.json").read_text()).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        raise EngineError(f"{name}: no config.json of a model in it") from None
+    if family not in ARCHITECTURES:
+        raise _refused(name, "model_type", family, ", ".join(ARCHITECTURES))
+    config = AutoConfig.from_pretrained(folder)
+    for key, accepted in _FIXED.items():
+        if getattr(config, key, accepted) != accepted:
+            raise _refused(name, key, getattr(config, key), accepted)
+    if set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
+        raise _refused(name, "layer_types", config.layer_types, "full_attention in every layer")
+    theta, scaling = _rope(name, config)
+    bos, eos = _ends(name, config)
+    return Shape(
+        folder=folder,
+        family=family,
+        vocabulary=config.vocab_size,
+        hidden=config.hidden_size,
+        feed_forward=config.intermediate_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        positions=config.max_position_embeddings,
+        epsilon=config.rms_norm_eps,
+        theta=theta,
+        scaling=scaling,
+        tied=config.tie_word_embeddings,
+        std=config.initializer_range,
+        bos=bos,
+        eos=eos,
+    )
+
+
+def _folder(name: str, revision: str | None) -> Path:
+    path = Path(name)
+    if path.is_dir():
+        return path
+    # What looks like a path is none of the hub's ids: asking there takes a minute.
+    if name.startswith((".", "/", "~")) or (path.parent != Path() and path.parent.is_dir()):
+        raise EngineError(f"{name}: no such folder")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
+    except (LocalEntryNotFoundError, HfHubHTTPError, ValueError) as error:
+        text = str(error).splitlines()[0]
+        raise EngineError(f"{name}: no folder, and no model to download: {text}") from None
+
+
+def _rope(name: str, config: Any) -> tuple[float, Scaling | None]:
+    """Base and scaling; transformers 5 turns the old `rope_theta`, `rope_scaling` into these."""
+    rope = config.rope_parameters
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise _refused(name, "partial_rotary_factor", rope["partial_rotary_factor"], 1.0)
+    if rope["rope_type"] == "default":
+        return float(rope["rope_theta"]), None
+    if rope["rope_type"] != "llama3":
+        raise _refused(name, "rope_type", rope["rope_type"], "default, llama3")
+    return float(rope["rope_theta"]), Scaling(
+        rope["factor"],
+        rope["low_freq_factor"],
+        rope["high_freq_factor"],
+        rope["original_max_position_embeddings"],
+    )
+
+
+def _ends(name: str, config: Any) -> tuple[int, tuple[int, ...]]:
+    found = config.eos_token_id
+    eos = tuple(found) if isinstance(found, list) else (found,)
+    if not eos or None in eos:
+        raise _refused(name, "eos_token_id", found, "a token id, or a list of them")
+    return eos[0] if config.bos_token_id is None else config.bos_token_id, eos
+
+
+def _refused(name: str, key: str, found: object, accepted: object) -> ConfigError:
+    return ConfigError(f"{name}: config.json: {key}: found {found!r}; accepted: {accepted}")

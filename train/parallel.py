@@ -1,0 +1,101 @@
+"""The processes of a run: who they are, and the groups in which Megatron-Core uses them.
+
+Tensor parallel ranks are neighbours, pipeline stages lie furthest apart, data parallel is what is
+left over (Megatron's order). NCCL where CUDA is present, gloo elsewhere. All of it is state of the
+process: `start` once, `stop` at the end.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state as mpu
+from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
+from torch._C._distributed_c10d import HashStore
+
+from base.errors import ConfigError, EngineError
+from train import cpu
+from train.config import ParallelConfig
+
+
+def start(config: ParallelConfig, seed: int) -> None:
+    """Join the processes that torchrun started, or be the only one; make Megatron's groups.
+
+    Raises ConfigError where `config` does not fit the number of processes, EngineError where
+    something else in this process, as vLLM, has set up torch.distributed before.
+    """
+    _check(config)
+    if dist.is_initialized():
+        raise EngineError(
+            "torch.distributed is already set up in this process, by vLLM perhaps; "
+            "train in a process of its own"
+        )
+    cpu.enable()
+    cpu.mend_optimizer()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    mpu.initialize_model_parallel(config.tp, config.pp)
+    torch.manual_seed(seed)
+    model_parallel_cuda_manual_seed(seed)
+
+
+def stop() -> None:
+    """Leave the groups; nothing happens when there are none."""
+    if dist.is_initialized():
+        mpu.destroy_model_parallel()
+        dist.destroy_process_group()
+
+
+def device() -> torch.device:
+    """Where this process computes."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def rank() -> int:
+    """This process's number among all."""
+    return dist.get_rank()
+
+
+def is_main() -> bool:
+    """Whether this is the one process that talks and writes."""
+    return dist.get_rank() == 0
+
+
+def data_rank() -> int:
+    """This process's number among the data parallel copies of the model."""
+    return int(mpu.get_data_parallel_rank())
+
+
+def data_size() -> int:
+    """How many data parallel copies of the model there are."""
+    return int(mpu.get_data_parallel_world_size())
+
+
+def is_first_stage() -> bool:
+    """Whether this process holds the embedding."""
+    return bool(mpu.is_pipeline_first_stage())
+
+
+def is_last_stage() -> bool:
+    """Whether this process holds the output layer, and so sees the losses."""
+    return bool(mpu.is_pipeline_last_stage())
+
+
+def _check(config: ParallelConfig) -> None:
+    size, needed = int(os.environ.get("WORLD_SIZE", "1")), config.tp * config.pp
+    if size % needed:
+        raise ConfigError(
+            f"train.parallel: tp {config.tp} and pp {config.pp} need {needed} processes or a "
+            f"multiple, found {size} (torchrun --nproc-per-node sets it)"
+        )
+    if config.sequence and config.tp == 1:
+        raise ConfigError(
+            "train.parallel.sequence: found true with tp 1; accepted with tp 2 or more"
+        )
