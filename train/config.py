@@ -88,22 +88,36 @@ class OptimizerConfig(Section):
     )
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
     decay_steps: int = Field(0, ge=0, description="`wsd`: steps of the decay at the end")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's betas")
+    betas: list[float] = Field([0.9, 0.95], description="AdamW's two betas")
     eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's decay, not on norms and biases")
     clip_grad: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.min_lr > self.lr:
+        if self.min_lr > self.lr and self.schedule != "constant":
             raise refuse(f"min_lr: found {self.min_lr:g}; accepted: at most lr, {self.lr:g}")
         if self.schedule == "wsd" and not self.decay_steps:
             raise refuse("decay_steps: found 0; accepted with schedule wsd: at least 1")
+        if self.schedule != "wsd" and self.decay_steps:
+            raise refuse(
+                f"decay_steps: found {self.decay_steps}; accepted with schedule {self.schedule}: 0"
+            )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise refuse(
+                f"betas: found {self.betas}; accepted: two numbers, each at least 0 and below 1"
+            )
         return self
 
 
 class _Component(Section):
+    kind: str
     weight: float = Field(1.0, gt=0, description="of this component in the loss")
+
+    @property
+    def name(self) -> str:
+        """What metrics call it."""
+        return self.kind
 
 
 class Nll(_Component):
@@ -111,6 +125,11 @@ class Nll(_Component):
 
     kind: Literal["nll"]
     on: Kind = Field("original", description="which candidate is learnt")
+
+    @property
+    def name(self) -> str:
+        """What metrics call it: one phase may learn several kinds."""
+        return f"nll_{self.on}"
 
 
 class RfNll(_Component):
@@ -134,6 +153,9 @@ class Grpo(_Component):
     """All candidates of a cut, each by its advantage."""
 
     kind: Literal["grpo"]
+    tokens: int = Field(
+        128, ge=1, description="what sums over a candidate's tokens are divided by, at any length"
+    )
 
 
 Objective = Annotated[Nll | RfNll | Dpo | Grpo, Field(discriminator="kind")]
