@@ -1,12 +1,28 @@
 """Rows: what one forward pass of the model sees, several trees packed into one sequence.
 
+A tree lies in its row as its trunk, then its branches, those of one cut side by side. A branch of
+n tokens has n inputs: a copy of the trunk's token before its cut, and all its tokens but the last,
+at the positions from cut - 1 on; its labels are its n tokens. So every label stands where plain
+next-token training has it, and the first token of a branch is learnt as well. What is no label of
+a candidate has label 0 and is never trained on.
+
+Rows are as long as `row_tokens`, or shorter by some eighths of it: that bounds padding and keeps
+the number of different lengths, each of which a GPU compiles for, at eight.
+
 Shape suffixes: S tokens of the row, T trained tokens (labels of all candidates, one after the
 other), C candidates.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from train.trees import Candidate, Tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +61,115 @@ class Row:
     candidates: Candidates
     used: int
     samples: tuple[int, ...]
+
+
+def pack(trees: Sequence[Tree], row_tokens: int) -> list[Row]:
+    """Rows of at most `row_tokens` tokens that hold `trees`, each of which fits in one.
+
+    First-fit decreasing, which is deterministic; without trees one row of padding.
+    """
+    bins: list[tuple[int, list[Tree]]] = []
+    for tree in sorted(trees, key=lambda tree: -tree.cost):
+        for number, (free, members) in enumerate(bins):
+            if tree.cost <= free:
+                bins[number] = (free - tree.cost, [*members, tree])
+                break
+        else:
+            bins.append((row_tokens - tree.cost, [tree]))
+    bins = bins or [(row_tokens, [])]
+    return [build_row(members, _length(row_tokens - free, row_tokens)) for free, members in bins]
+
+
+def _length(used: int, row_tokens: int) -> int:
+    """The next multiple of an eighth of `row_tokens`, itself a multiple of 128 tokens."""
+    step = -(-row_tokens // 1024) * 128
+    return min(row_tokens, max(1, -(-used // step)) * step)
+
+
+def build_row(trees: Sequence[Tree], length: int) -> Row:
+    """`trees` in one row of `length` tokens, the end of it padding (tree and branch -1)."""
+    tokens_S, labels_S = np.zeros((2, length), np.int64)
+    layout_S4 = np.zeros((length, 4), np.int32)
+    at, places = 0, list[NDArray[np.int64]]()
+    for number, tree in enumerate(trees):
+        starts = _lay(tree, number, at, tokens_S, layout_S4)
+        for candidate, start in zip(tree.candidates, starts, strict=True):
+            places.append(np.arange(start, start + len(candidate.tokens)))
+            labels_S[places[-1]] = candidate.tokens
+        at += tree.cost
+    layout_S4[at:] = _layout(-1, -1, np.arange(length - at), 0)
+    every = [candidate for tree in trees for candidate in tree.candidates]
+    return Row(
+        tokens_S=torch.from_numpy(tokens_S),
+        labels_S=torch.from_numpy(labels_S),
+        positions_S=torch.from_numpy(layout_S4[:, 2].astype(np.int64)),
+        layout_S4=torch.from_numpy(layout_S4),
+        at_T=torch.from_numpy(np.concatenate([np.array([], np.int64), *places])),
+        candidates=_candidates(every, _numbers(trees)),
+        used=at,
+        samples=tuple(sorted({tree.sample for tree in trees})),
+    )
+
+
+def _lay(
+    tree: Tree, number: int, at: int, tokens_S: NDArray[np.int64], layout_S4: NDArray[np.int32]
+) -> list[int]:
+    """Write a tree's inputs from `at` on; where the first label of each candidate stands."""
+    size = tree.trunk_inputs
+    tokens_S[at : at + size] = tree.trunk[:size]
+    positions = np.arange(size)
+    layout_S4[at : at + size] = _layout(number, 0, positions, positions + 1)
+    starts = [at + candidate.cut - 1 for candidate in tree.candidates]
+    at += size
+    branches = [i for i, candidate in enumerate(tree.candidates) if not candidate.on_trunk]
+    by_cut = sorted(branches, key=lambda i: tree.candidates[i].cut)
+    for branch, index in enumerate(by_cut, 1):
+        cut, own = tree.candidates[index].cut, tree.candidates[index].tokens
+        starts[index] = at
+        tokens_S[at] = tree.trunk[cut - 1]
+        tokens_S[at + 1 : at + len(own)] = own[:-1]
+        positions = np.arange(cut - 1, cut - 1 + len(own))
+        layout_S4[at : at + len(own)] = _layout(number, branch, positions, cut - 1)
+        at += len(own)
+    return starts
+
+
+def _layout(tree: int, branch: int, position: NDArray[np.int64], root: Any) -> NDArray[np.int32]:
+    columns = np.broadcast_arrays(tree, branch, position, root)
+    return np.stack(columns, axis=1).astype(np.int32)
+
+
+def _numbers(trees: Sequence[Tree]) -> list[int]:
+    """For each candidate the number of its cut."""
+    cuts = [(number, c.cut) for number, tree in enumerate(trees) for c in tree.candidates]
+    known = {cut: number for number, cut in enumerate(dict.fromkeys(cuts))}
+    return [known[cut] for cut in cuts]
+
+
+def _candidates(every: Sequence[Candidate], cuts: Sequence[int]) -> Candidates:
+    lengths = torch.tensor([len(c.tokens) for c in every], dtype=torch.int64)
+    return Candidates(
+        candidate_T=torch.arange(len(every)).repeat_interleave(lengths),
+        cut_C=torch.tensor(cuts, dtype=torch.int64),
+        kind_C=torch.tensor([c.kind for c in every], dtype=torch.int64),
+        score_C=torch.tensor([c.score for c in every], dtype=torch.float32),
+        reference_C=torch.tensor([c.reference for c in every], dtype=torch.float32),
+        ids=tuple(c.id for c in every),
+    )
+
+
+def unshared(trees: Sequence[Tree]) -> list[Row]:
+    """The same candidates, each with a copy of its prefix in a plain causal row of its own.
+
+    In the order of `build_row(trees, …)`, and with its numbers of cuts. Rows are padded to a
+    multiple of 8 tokens, for tensor parallel.
+    """
+    every = [(tree, candidate) for tree in trees for candidate in tree.candidates]
+    rows = []
+    for (tree, candidate), number in zip(every, _numbers(trees), strict=True):
+        trunk = np.concatenate([tree.trunk[: candidate.cut], candidate.tokens[:-1]])
+        alone = Tree(tree.sample, trunk, (replace(candidate, on_trunk=True),))
+        row = build_row([alone], -(-alone.cost // 8) * 8)
+        numbered = replace(row.candidates, cut_C=torch.tensor([number]))
+        rows.append(replace(row, candidates=numbered))
+    return rows

@@ -1,0 +1,152 @@
+"""Which chunks to take: `rewrite_score > original_score and source == 'c4'`.
+
+A filter is a condition on the columns of a set, in Python's spelling. It is parsed into an Arrow
+expression and never evaluated as Python. A comparison with a null is false (`!=` and `not in`
+too), so every condition is true or false, and `not (rewrite_score > 1)` holds where there is no
+score. A number is compared with a score at the score's own precision, float32.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from base.config import near
+from base.errors import ConfigError
+
+Mask = NDArray[np.bool_]
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A parsed condition, and the columns it reads."""
+
+    text: str
+    expression: pc.Expression
+    columns: frozenset[str]
+
+    def mask(self, table: pa.Table) -> Mask:
+        """For each row of `table` whether the condition holds."""
+        # The stubs know neither the constructor's argument nor projections.
+        memory: Any = ds.InMemoryDataset(table)  # type: ignore[call-arg]
+        keep = memory.scanner(columns={"keep": self.expression}).to_table()["keep"]
+        return np.asarray(keep.to_numpy(), dtype=np.bool_)
+
+
+def parse_filter(text: str, schema: pa.Schema, key: str) -> Filter:
+    """The filter `text` on the columns of `schema`.
+
+    ConfigError for anything but comparisons (chained too), `and`, `or`, `not`, `in (…)`,
+    `is None`, names of columns, numbers and texts; `key` is the configuration key it names.
+    """
+    parser = _Parser(text, schema, key)
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        return Filter(text, parser.condition(tree), frozenset(parser.columns))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        parser.refuse("no condition")
+
+
+class _Parser:
+    def __init__(self, text: str, schema: pa.Schema, key: str) -> None:
+        self.text, self.key, self.columns = text, key, set[str]()
+        self.types = {field.name: field.type for field in schema}
+
+    def refuse(self, found: str, hint: str = "") -> NoReturn:
+        raise ConfigError(
+            f"{self.key}: found {found} in `{self.text}`;{hint} accepted: comparisons, and, or, "
+            f"not, in (…), is None; numbers, texts, and the columns {', '.join(self.types)}"
+        )
+
+    def condition(self, node: ast.expr) -> pc.Expression:
+        match node:
+            case ast.BoolOp(op=ast.And()):
+                return reduce(operator.and_, map(self.condition, node.values))
+            case ast.BoolOp():
+                return reduce(operator.or_, map(self.condition, node.values))
+            case ast.UnaryOp(op=ast.Not()):
+                return ~self.condition(node.operand)
+            case ast.Compare():
+                sides = [node.left, *node.comparators]
+                links = zip(sides, node.ops, sides[1:], strict=False)
+                return reduce(operator.and_, [self.comparison(*link) for link in links])
+        self.refuse(f"'{ast.unparse(node)}'")
+
+    def comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pc.Expression:
+        if isinstance(op, ast.Is | ast.IsNot):
+            if not (isinstance(right, ast.Constant) and right.value is None):
+                self.refuse(f"'{ast.unparse(right)}' after is")
+            missing = self.column(left).is_null()
+            return missing if isinstance(op, ast.Is) else ~missing
+        if isinstance(op, ast.In | ast.NotIn):
+            if not isinstance(right, ast.Tuple | ast.List | ast.Set):
+                self.refuse(f"'{ast.unparse(right)}' after in")
+            options = [self.compared(left, operator.eq, item) for item in right.elts]
+            found: pc.Expression = reduce(operator.or_, options, pc.scalar(False))
+            if isinstance(op, ast.In):
+                return found
+            return ~found & self.column(left).is_valid()
+        return self.compared(left, _COMPARISONS[type(op)], right)
+
+    def compared(
+        self, left: ast.expr, op: Callable[[Any, Any], Any], right: ast.expr
+    ) -> pc.Expression:
+        kinds = [self.kind(side) for side in (left, right)]
+        if pa.types.is_string(kinds[0]) != pa.types.is_string(kinds[1]):
+            self.refuse(f"'{ast.unparse(left)}' beside '{ast.unparse(right)}'")
+        sides = (self.operand(left, kinds), self.operand(right, kinds))
+        return pc.coalesce(op(*sides), pc.scalar(False))
+
+    def kind(self, node: ast.expr) -> pa.DataType:
+        """The type of a column or literal; a dictionary's is that of its values."""
+        if isinstance(node, ast.Name):
+            self.column(node)
+            return _values(self.types[node.id])
+        return pa.scalar(self.literal(node)).type
+
+    def operand(self, node: ast.expr, kinds: Sequence[pa.DataType]) -> pc.Expression:
+        if isinstance(node, ast.Name):
+            return self.column(node)
+        value = pa.scalar(self.literal(node))
+        if pa.float32() in kinds:
+            value = value.cast(pa.float32())
+        return pc.scalar(value)  # type: ignore[arg-type]  # stubs: no Arrow scalars
+
+    def column(self, node: ast.expr) -> pc.Expression:
+        if not isinstance(node, ast.Name):
+            self.refuse(f"'{ast.unparse(node)}'")
+        if node.id not in self.types:
+            self.refuse(f"the name '{node.id}'", near(node.id, self.types))
+        self.columns.add(node.id)
+        return pc.field(node.id).cast(_values(self.types[node.id]))
+
+    def literal(self, node: ast.expr) -> str | int | float:
+        match node:
+            case ast.Constant(value=str() | int() | float() as value) if not isinstance(
+                value, bool
+            ):
+                return value
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return -value
+        self.refuse(f"'{ast.unparse(node)}'")
+
+
+def _values(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if isinstance(kind, pa.DictionaryType) else kind

@@ -1,0 +1,91 @@
+"""How many samples each part of a set holds, and which rows they are.
+
+A stretch is up to `size` consecutive chunks of a document, from chunk 0, size, 2·size …; it is a
+sample when at least one of its chunks passes the filters. Counting them reads a few narrow columns
+of the whole set once, in threads; the counts are kept in a small file and used again as long as
+parts, size and filters are the same. A damaged file is made anew.
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from base.errors import ShardError
+from base.files import Folder
+from base.fingerprint import fingerprint
+from shards.filters import Filter, Mask
+from shards.manifest import File
+from shards.reader import ShardSet
+
+Ints = NDArray[np.int64]
+
+_THREADS = 8  # reading waits for disks and networks more than for a core
+
+
+def stretch_counts(
+    shards: ShardSet, size: int, filters: Sequence[Filter], cache: Folder
+) -> list[int]:
+    """The number of samples of each part of `shards`, from a file in `cache` where it is known."""
+    about = {
+        "parts": [part.sha256 for part in shards.manifest.parts],
+        "size": size,
+        "filters": [item.text for item in filters],
+    }
+    name = f"index-{fingerprint(about)[:32]}.json"
+    counts = _remembered(cache, name, len(shards.manifest.parts))
+    if counts is None:
+
+        def count(part: File) -> int:
+            columns = frozenset({"chunk"}).union(*(item.columns for item in filters))
+            table = read_part(shards, part, sorted(columns))
+            return len(spans(table, size, mask_of(table, filters)))
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            counts = list(pool.map(count, shards.manifest.parts))
+        stored = {"stretches": counts, "check": fingerprint(counts)}
+        cache.write(name, json.dumps(stored).encode())
+    return counts
+
+
+def _remembered(cache: Folder, name: str, parts: int) -> list[int] | None:
+    try:
+        found = json.loads(cache.read(name) or b"")
+        counts, check = list(found["stretches"]), found["check"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return counts if check == fingerprint(counts) and len(counts) == parts else None
+
+
+def read_part(shards: ShardSet, part: File, columns: list[str]) -> pa.Table:
+    """Some columns of a part; ShardError when it is not the part that the manifest lists."""
+    batches = list(shards.batches(part, columns, size=1 << 16))
+    table = pa.Table.from_batches(batches) if batches else pa.table({"chunk": pa.array([0][:0])})
+    if table.num_rows != part.rows or (part.rows and table["chunk"][0].as_py() != 0):
+        raise ShardError(
+            f"{shards.folder.url}/{part.name}: {table.num_rows} rows from chunk "
+            f"{table['chunk'][0]}; the manifest says {part.rows}, and documents are never split"
+        )
+    return table
+
+
+def mask_of(table: pa.Table, filters: Sequence[Filter]) -> Mask:
+    """For each row whether it passes all of `filters`."""
+    result = np.ones(table.num_rows, np.bool_)
+    for item in filters:
+        result &= item.mask(table)
+    return result
+
+
+def spans(table: pa.Table, size: int, mask: Mask) -> Ints:
+    """[first row, row after the last] of each stretch with a row for which `mask` holds."""
+    chunk = table["chunk"].to_numpy()
+    first = np.flatnonzero(chunk % size == 0)
+    if not len(first):
+        return np.zeros((0, 2), np.int64)
+    pairs = np.stack([first, np.append(first[1:], len(chunk))], axis=1)
+    kept: Ints = pairs[np.add.reduceat(mask, first, dtype=np.int64) > 0]
+    return kept

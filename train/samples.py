@@ -1,0 +1,220 @@
+"""A stretch of a document to trees: what is laid out, and with which prefix.
+
+The trunk starts with the last `context_tokens` (at least one) tokens of BOS and the text before
+the stretch: so BOS is the root at a document's start, and in mid-document the context's first
+token is. Each chunk and each rewrite is tokenised on its own. What follows a document's last chunk
+is EOS, as a label.
+
+Guarantees: every text that is to be learnt is in exactly one tree (a long original in pieces); no
+prefix with its text has more than `max_seq_len` inputs, no tree more than `row_tokens`. A stretch
+that is longer under the model's tokenizer is split before the first chunk that does not fit, and
+each further tree gets a context of its own. Splits depend on all texts of the rows, never on which
+of them a phase learns: so the prefix of a text, and with it a stored reference, is the same in
+every phase. Nothing is dropped in silence: what is left out is counted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from typing import NoReturn
+
+import numpy as np
+
+from base.errors import InputError
+from train.config import BatchConfig
+from train.texts import Text, Texts
+from train.trees import KINDS, Candidate, Tokens, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A shard row. By kind, original and rewrite: texts (None: not usable), the judge's scores,
+    stored references (NaN: not known). learn: the kinds to lay out.
+    """
+
+    id: str
+    texts: tuple[str, str | None]
+    scores: tuple[float, float] = (nan, nan)
+    references: tuple[float, float] = (nan, nan)
+    learn: frozenset[int] = frozenset()
+
+    @property
+    def original(self) -> str:
+        """The text on the trunk."""
+        return self.texts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive chunks of a document, the first of them its chunk number `first`.
+
+    sample: the number in the run's order. url: the set, for people. original: the text of any
+    earlier chunk, by its number. ends: the document's last chunk is the last of these.
+    """
+
+    sample: int
+    url: str
+    first: int
+    chunks: Sequence[Chunk]
+    original: Callable[[int], str]
+    ends: bool
+
+    def texts(self, context: int) -> Iterator[Text]:
+        """Every text of it, and the `context` chunks before it."""
+        for number in range(max(0, self.first - context), self.first):
+            yield self.original(number), number == 0
+        for number, chunk in enumerate(self.chunks, self.first):
+            yield from ((text, number == 0) for text in chunk.texts if text is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A chunk in the tokens of its stretch, from `start`, with a candidate for each of its texts.
+
+    trunk, end: inputs of the stretch up to its last on the trunk, and to the last of its longest
+    candidate. branches: inputs of its branches.
+    """
+
+    chunk: Chunk
+    start: int
+    candidates: tuple[Candidate, ...]
+    trunk: int
+    end: int
+    branches: int
+
+
+class Grower:
+    """Makes trees of stretches; `counts` says what became of them."""
+
+    def __init__(self, texts: Texts, bos: int, eos: int, batch: BatchConfig) -> None:
+        self.texts, self._bos, self._batch = texts, np.array([bos], np.int32), batch
+        self._eos, self._none = np.array([eos], np.int32), np.array([], np.int32)
+        self._context = max(1, batch.context_tokens)
+        self.counts: Counter[str] = Counter()
+
+    def trees(self, stretch: Stretch) -> list[Tree]:
+        """The trees of a stretch; none where nothing is to be learnt.
+
+        InputError for a rewrite that does not fit, even alone with its chunk.
+        """
+        tokens, places = self._places(stretch)
+        trees: list[Tree] = []
+        while places:
+            count = self._fitting(places)
+            if count:
+                base = self._base(places[0])
+                chosen = [c for place in places[:count] for c in _learnt(place)]
+                trees += _tree(stretch, tokens[base : places[count - 1].trunk + 1], chosen, base)
+            else:
+                trees += self._pieces(stretch, tokens, places[0])
+            places = places[max(1, count) :]
+        self._count(stretch, trees)
+        return trees
+
+    def _places(self, stretch: Stretch) -> tuple[Tokens, list[_Place]]:
+        """The tokens of context and originals, joined, and where in them each chunk lies."""
+        parts, places = [self._before(stretch)], []
+        start, last = len(parts[0]), len(stretch.chunks) - 1
+        for number, chunk in enumerate(stretch.chunks):
+            first = stretch.first + number == 0
+            end = self._eos if stretch.ends and number == last else self._none
+            parts.append(self.texts((chunk.original, first)))
+            found = tuple(self._candidates(chunk, first, end, start))
+            lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in found]
+            trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)
+            longest = max((length for length, _ in lengths), default=trunk)
+            branches = sum(len(c.tokens) for c in found if not c.on_trunk)
+            places.append(_Place(chunk, start, found, trunk, longest, branches))
+            start += len(parts[-1])
+        return np.concatenate(parts), places
+
+    def _before(self, stretch: Stretch) -> Tokens:
+        """The last tokens of BOS and all text before the stretch."""
+        parts, number, missing = list[Tokens](), stretch.first, self._context
+        while number and missing > 0:
+            number -= 1
+            parts.append(self.texts((stretch.original(number), number == 0)))
+            missing -= len(parts[-1])
+        # Where the text is long enough, BOS is cut off again.
+        joined: Tokens = np.concatenate([self._bos, *parts[::-1]])
+        return joined[-self._context :]
+
+    def _candidates(self, chunk: Chunk, first: bool, end: Tokens, cut: int) -> Iterator[Candidate]:
+        """A candidate for every usable text of a chunk that has tokens."""
+        original = self.texts((chunk.original, first))
+        for kind, text in enumerate(chunk.texts):
+            if text is None:
+                self.counts["no_rewrite"] += kind in chunk.learn
+                continue
+            own = self.texts((text, first))
+            tokens = np.concatenate([own, end])
+            if len(tokens):
+                same = np.array_equal(own, original)
+                score, reference = chunk.scores[kind], chunk.references[kind]
+                yield Candidate(chunk.id, kind, cut, tokens, same, score, reference)
+            else:
+                self.counts["no_tokens"] += kind in chunk.learn
+
+    def _base(self, place: _Place) -> int:
+        """Where the trunk of a tree begins whose first chunk is `place`."""
+        return max(0, place.start - self._context)
+
+    def _fitting(self, places: Sequence[_Place]) -> int:
+        """How many of the first chunks make one tree; 0 when the first does not fit alone."""
+        base, branches = self._base(places[0]), 0
+        for count, place in enumerate(places):
+            branches += place.branches
+            if (
+                place.end - base > self._batch.max_seq_len
+                or place.trunk - base + branches > self._batch.row_tokens
+            ):
+                return count
+        return len(places)
+
+    def _pieces(self, stretch: Stretch, tokens: Tokens, place: _Place) -> Iterator[Tree]:
+        """The trees of a chunk too long for one: its original in pieces, each with context."""
+        learnt = _learnt(place)
+        if any(not c.on_trunk for c in learnt):
+            self._refuse(stretch, place)
+        at = 0
+        while learnt and at < len(learnt[0].tokens):
+            cut = place.start + at
+            base = max(0, cut - self._context)
+            size = self._batch.max_seq_len + 1 - (cut - base)
+            # A stored reference is that of the whole text.
+            pieces = [
+                replace(c, cut=cut, tokens=c.tokens[at : at + size], reference=nan) for c in learnt
+            ]
+            yield from _tree(stretch, tokens[base : cut + size], pieces, base)
+            at += size
+
+    def _refuse(self, stretch: Stretch, place: _Place) -> NoReturn:
+        base, batch = self._base(place), self._batch
+        raise InputError(
+            f"{stretch.url}: row {place.chunk.id}: found {place.end - base} tokens of prefix and "
+            f"text, {place.trunk - base + place.branches} with every text; accepted: "
+            f"{batch.max_seq_len} (train.batch.max_seq_len) and {batch.row_tokens} "
+            "(train.batch.row_tokens)"
+        )
+
+    def _count(self, stretch: Stretch, trees: Sequence[Tree]) -> None:
+        kinds = Counter(KINDS[c.kind] for tree in trees for c in tree.candidates)
+        self.counts.update(kinds)
+        self.counts["samples"] += 1
+        self.counts["trees"] += len(trees)
+        self.counts["split"] += len(trees) > 1
+        self.counts["no_candidate"] += not trees
+        self.counts["context_only"] += sum(not chunk.learn for chunk in stretch.chunks)
+
+
+def _learnt(place: _Place) -> list[Candidate]:
+    return [c for c in place.candidates if c.kind in place.chunk.learn]
+
+
+def _tree(
+    stretch: Stretch, trunk: Tokens, candidates: Sequence[Candidate], base: int
+) -> list[Tree]:
+    """The tree whose trunk begins at `base` of the stretch's tokens; none without candidates."""
+    moved = tuple(replace(c, cut=c.cut - base) for c in candidates)
+    return [Tree(stretch.sample, trunk, moved)] if moved else []
