@@ -88,6 +88,44 @@ def is_last_stage() -> bool:
     return bool(mpu.is_pipeline_last_stage())
 
 
+def data_group() -> dist.ProcessGroup:
+    """The data parallel copies of this process."""
+    group: dist.ProcessGroup = mpu.get_data_parallel_group()
+    return group
+
+
+def from_last_stage(values: dict[str, float] | None) -> dict[str, float]:
+    """What the last pipeline stage holds, on every stage."""
+    box = [values]
+    if mpu.get_pipeline_model_parallel_world_size() > 1:
+        last = mpu.get_pipeline_model_parallel_last_rank()
+        group = mpu.get_pipeline_model_parallel_group()
+        dist.broadcast_object_list(box, last, group, device=device())
+    assert box[0] is not None
+    return box[0]
+
+
+def add_up(values: dict[str, float]) -> dict[str, float]:
+    """Sums over the data parallel copies; all give the same names in the same order."""
+    sums_M = torch.tensor(list(values.values()), dtype=torch.float64, device=device())
+    dist.all_reduce(sums_M, group=data_group())
+    return dict(zip(values, sums_M.tolist(), strict=True))
+
+
+def gather(values: list[int]) -> list[int]:
+    """The numbers of all processes, each once, in order."""
+    boxes: list[list[int]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(boxes, values)
+    return sorted({value for box in boxes for value in box})
+
+
+def any_of(mine: bool) -> bool:
+    """Whether it holds for any process."""
+    found = torch.tensor(int(mine), device=device())
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return bool(found)
+
+
 def _check(config: ParallelConfig) -> None:
     size, needed = int(os.environ.get("WORLD_SIZE", "1")), config.tp * config.pp
     if size % needed:

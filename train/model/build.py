@@ -6,6 +6,8 @@ of its model classes changes one file.
 
 from typing import Any
 
+from math import lcm
+
 import torch
 from megatron.core import parallel_state as mpu
 from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
@@ -62,8 +64,16 @@ def build(shape: Shape, model: ModelConfig, parallel: ParallelConfig, seed: int)
 
 
 def padded(vocabulary: int, tp: int) -> int:
-    """Rows of the embedding: the vocabulary, rounded up to 128 for each tensor parallel rank."""
-    return -(-vocabulary // (128 * tp)) * 128 * tp
+    """Rows of the embedding: the vocabulary, rounded up to a multiple of 128 and of `tp`.
+
+    As long as `tp` divides 128 that is the same for every `tp`, and checkpoints fit all of them.
+    """
+    multiple = lcm(128, tp)
+    return -(-vocabulary // multiple) * multiple
+
+
+def _leave(weight: torch.Tensor) -> torch.Tensor:
+    return weight
 
 
 class Norm(torch.nn.RMSNorm):
@@ -92,7 +102,11 @@ def _config(shape: Shape, model: ModelConfig, parallel: ParallelConfig) -> Trans
         qk_layernorm=shape.qk_norm,
         hidden_dropout=0.0,
         attention_dropout=0.0,
-        perform_initialization=False,
+        # Initialising is what marks a weight as split, which the gradient norm goes by; the numbers
+        # come later.
+        init_method=_leave,
+        output_layer_init_method=_leave,
+        embedding_init_method=_leave,
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,

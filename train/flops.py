@@ -1,0 +1,30 @@
+"""Arithmetic of a step, for model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B).
+
+Each token costs 6 operations a parameter (forward and backward), and 12 a layer, head dimension
+and token it attends to. With trees a token at position p attends to p + 1 tokens, on the trunk and
+on a branch alike, so recomputed or shared work is not counted twice.
+"""
+
+from collections.abc import Sequence
+
+from train.model.shape import Shape
+from train.model.weights import parameters
+from train.rows import Row
+
+PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12}
+"""Dense bfloat16 operations a second, by NVIDIA's data sheets."""
+
+
+def model_flops(shape: Shape, rows: Sequence[Row]) -> float:
+    """Operations of one forward and backward pass over `rows`, padding left out."""
+    width = shape.heads * shape.head
+    numbers, total = parameters(shape), 0.0
+    for row in rows:
+        attended = int((row.positions_S[row.layout_S4[:, 0] >= 0] + 1).sum())
+        total += 6.0 * numbers * row.used + 12.0 * shape.layers * width * attended
+    return total
+
+
+def peak_flops(device: str) -> float | None:
+    """The peak of the GPU named `device`, None for one that is not in `PEAK`."""
+    return next((peak for name, peak in PEAK.items() if name in device), None)

@@ -1,0 +1,207 @@
+"""The model that learns: forward and backward over the rows of a batch, then one AdamW step.
+
+The loss of a step is Σ_k weight_k · (Σ_rows sum_k) / max(1, Σ_rows count_k) over the rows of all
+ranks. The counts follow from the data alone, so they are summed over the ranks before the first
+forward pass, and gradients are plain sums: it makes no difference which rank has which row, nor
+how many rows a rank has.
+
+Shapes: a micro-batch is 1 row of S tokens with T trained tokens and C candidates; N components of
+the loss, M reported sums.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isfinite
+from typing import Any
+
+import torch
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
+from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
+from megatron.core.optimizer import get_megatron_optimizer, get_standard_config_overrides
+from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from torch import Tensor
+
+from train import parallel
+from train.config import Phase, TrainConfig
+from train.model.build import build
+from train.model.shape import Shape
+from train.objectives import Loss, Sums, report, sum_tokens
+from train.rows import Row
+
+OfRow = Callable[[Row, Tensor], tuple[Tensor, Sums]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One step: its values over all ranks, the gradient norm, and, where the loss or the gradient
+    was not finite and the model did not move, what was found.
+    """
+
+    values: dict[str, float]
+    grad_norm: float
+    fault: str | None
+
+
+class Learner:
+    """This rank's stage of the model with its optimizer and, where asked for, frozen reference."""
+
+    def __init__(self, config: TrainConfig, shape: Shape) -> None:
+        self.config = config
+        self.model = build(shape, config.model, config.parallel, config.seed)
+        frozen = any(phase.reference == "frozen" for phase in config.curriculum)
+        self.reference = frozen_model(config, shape) if frozen else None
+        self._ddp = DistributedDataParallel(
+            self.model.config,
+            DistributedDataParallelConfig(
+                grad_reduce_in_fp32=True,
+                use_distributed_optimizer=config.parallel.distributed_optimizer,
+            ),
+            self.model,
+        )
+        self.optimizer = _optimizer(config, self._ddp)
+        self.model.config.finalize_model_grads_func = _add_up_gradients
+
+    def step(self, rows: Sequence[Row], phase: Phase, rate: float) -> Outcome:
+        """Learn from this rank's rows of a batch at learning rate `rate`; every rank calls."""
+        loss = Loss(phase.objective)
+        rows = [row.to(parallel.device()) for row in rows]
+        if phase.reference == "frozen":
+            rows = with_reference(self.reference, rows)
+        for row in rows:
+            loss.check(row.candidates)
+        counts_N = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)
+        torch.distributed.all_reduce(counts_N, group=parallel.data_group())
+        self._ddp.zero_grad_buffer()
+        self.optimizer.zero_grad()
+        sums = forward_backward(self._ddp, rows, partial(_loss_of_row, loss, counts_N))
+        values = _over_ranks(sums)
+        self.optimizer.prepare_grads()
+        norm = float(self.optimizer.get_grad_norm())
+        fault = _fault(values, norm, sums, rows)
+        if fault is None:
+            self._move(rate, norm)
+        return Outcome(report(values), norm, fault)
+
+    def _move(self, rate: float, norm: float) -> None:
+        settings = self.config.optimizer
+        if settings.clip_grad:
+            parameters = self.optimizer.get_parameters()
+            clip_grad_by_total_norm_fp32(parameters, settings.clip_grad, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+            group["weight_decay"] = settings.weight_decay * group["wd_mult"]
+        self.optimizer.step_with_ready_grads()
+
+
+def frozen_model(config: TrainConfig, shape: Shape) -> Any:
+    """The configured model as it is before any step: the reference."""
+    model = build(shape, config.model, config.parallel, config.seed)
+    return model.requires_grad_(False).eval()
+
+
+def forward_backward(
+    model: Any, rows: Sequence[Row], of_row: OfRow, forward_only: bool = False
+) -> list[Sums]:
+    """Run `model` over rows, one a micro-batch; what `of_row` says of each, on the last stage.
+
+    of_row: (row, its log-probabilities logp_T) → (loss to differentiate, detached sums).
+    """
+
+    def forward(rows: Iterator[Row], stage: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        row = next(rows)
+        nll_1S = stage(
+            row.tokens_S[None], row.positions_S[None], row.layout_S4[None], labels=row.labels_S[None]
+        )
+
+        def finish(nll_1S: Tensor) -> tuple[Tensor, Tensor, Sums]:
+            loss, sums = of_row(row, -nll_1S[0].float()[row.at_T])
+            return loss, torch.ones((), dtype=torch.int, device=loss.device), sums
+
+        return nll_1S, finish
+
+    # Lengths are those of the rows themselves: the model has variable_seq_lengths.
+    reports: list[Sums] = get_forward_backward_func()(
+        forward_step_func=forward,
+        data_iterator=iter(rows),
+        model=model,
+        num_microbatches=len(rows),
+        seq_length=max(len(row.tokens_S) for row in rows),
+        micro_batch_size=1,
+        forward_only=forward_only,
+    )
+    return reports
+
+
+def with_reference(model: Any, rows: Sequence[Row]) -> list[Row]:
+    """The rows with the log-probabilities that `model` gives their candidates."""
+    reports = forward_backward(model, rows, _candidates_of_row, forward_only=True)
+    if not reports:
+        return list(rows)  # only the last stage has log-probabilities, and only it needs them
+    return [
+        replace(row, candidates=replace(row.candidates, reference_C=found["logp_C"]))
+        for row, found in zip(rows, reports, strict=True)
+    ]
+
+
+def _loss_of_row(loss: Loss, counts_N: Tensor, row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+    return loss(logp_T, row.candidates, counts_N)
+
+
+def _candidates_of_row(row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+    return logp_T.sum(), {"logp_C": sum_tokens(logp_T, row.candidates)}
+
+
+def _add_up_gradients(model: Any, _tokens: Tensor | None, **groups: Any) -> None:
+    # Losses are divided already, see the module: nothing is left to divide gradients by.
+    finalize_model_grads(model, None, **groups)
+
+
+def _over_ranks(reports: list[Sums]) -> dict[str, float]:
+    """The sums over the rows of all ranks, known to every stage."""
+    if not reports:
+        return parallel.from_last_stage(None)
+    sums = {name: sum(float(found[name]) for found in reports) for name in reports[0]}
+    return parallel.from_last_stage(parallel.add_up(sums))
+
+
+def _fault(
+    values: dict[str, float], norm: float, reports: list[Sums], rows: Sequence[Row]
+) -> str | None:
+    """What is not finite, and the samples it came from; None when all is well."""
+    if isfinite(values["loss"]) and isfinite(norm):
+        return None
+    bad = [
+        sample
+        for found, row in zip(reports, rows, strict=False)  # only the last stage has reports
+        if not isfinite(found["loss"])
+        for sample in row.samples
+    ]
+    samples = parallel.gather(bad)
+    what = "gradient norm" if isfinite(values["loss"]) else "loss"
+    where = f"in the rows of samples {', '.join(map(str, samples))}" if samples else "in no one row"
+    return f"the {what} is not finite, {where}"
+
+
+def _optimizer(config: TrainConfig, model: DistributedDataParallel) -> Any:
+    dtype = getattr(torch, config.model.dtype)
+    settings = MegatronOptimizerConfig(
+        optimizer="adam",
+        lr=config.optimizer.lr,
+        min_lr=config.optimizer.min_lr,
+        weight_decay=config.optimizer.weight_decay,
+        adam_beta1=config.optimizer.betas[0],
+        adam_beta2=config.optimizer.betas[1],
+        adam_eps=config.optimizer.eps,
+        bf16=dtype is torch.bfloat16,
+        params_dtype=dtype,
+        use_distributed_optimizer=config.parallel.distributed_optimizer,
+        clip_grad=0.0,  # clipped here, once the norm is known to be finite
+    )
+    overrides = get_standard_config_overrides(settings)
+    return get_megatron_optimizer(settings, [model], config_overrides=overrides)

@@ -1,0 +1,60 @@
+"""What a run needs, beside its tensors, to go on exactly: small, explicit, plain JSON.
+
+The order of samples is a function of the data and the seed, so `samples` is all the state that
+reading has. `settings` and `data` are kept to refuse another run's checkpoint with the difference.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from base.errors import ConfigError
+from base.fingerprint import differences
+from train.config import TrainConfig
+
+FREE = ("output", "parallel", "checkpoint", "non_finite", "curriculum")
+"""Keys of the configuration that may change between two starts of one run; of the curriculum, the
+phases that are not over."""
+
+
+class State(BaseModel):
+    """The point a run has reached.
+
+    step, samples: done so far. skipped: steps in which the model did not move because the loss or
+    the gradient was not finite. curriculum: `Curriculum.state_dict`. data: `Loader.description`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int
+    samples: int
+    skipped: int
+    curriculum: dict[str, Any]
+    settings: dict[str, Any]
+    data: dict[str, Any]
+
+    def refuse_others(self, where: str, config: TrainConfig, data: dict[str, Any]) -> None:
+        """ConfigError when this is the state of another run, naming what differs."""
+        lines = differences(self.data, data, "data")
+        old, new = self.settings, settings(config)
+        lines += differences(_fixed(old), _fixed(new), "train")
+        for number in range(len(self.curriculum["starts"]) - 1):
+            before, now = old["curriculum"], new["curriculum"]
+            later = now[number] if number < len(now) else None
+            lines += differences(before[number], later, f"train.curriculum.{number}")
+        if lines:
+            raise ConfigError(
+                f"{where} was made under another configuration; choose another train.output, or "
+                "restore:\n" + "\n".join(f"  {line}" for line in lines)
+            )
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    return config.model_dump(mode="json")
+
+
+def _fixed(values: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if key not in FREE}
+    kept["batch"] = {k: v for k, v in kept["batch"].items() if k != "row_tokens"}
+    return kept

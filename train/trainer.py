@@ -1,0 +1,144 @@
+"""The training loop: samples in their order, phase after phase, from a checkpoint if there is one.
+
+Guarantees: the same configuration gives the same losses on any number of processes, up to rounding;
+a run that was killed goes on from its newest checkpoint as if nothing had happened; SIGTERM and
+SIGINT end it after the step in hand, with a checkpoint.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+
+from base.cli import console
+from base.errors import Interrupted, PrewriteError
+from train import parallel
+from train.checkpoint import Checkpoints
+from train.config import TrainConfig
+from train.curriculum import Curriculum
+from train.flops import model_flops, peak_flops
+from train.learner import Learner, Outcome
+from train.loader import Batch, Loader
+from train.log import RunLog
+from train.model.shape import Shape
+from train.schedule import learning_rate
+from train.state import State, settings
+
+
+class Trainer:
+    """One run, up to its end; every process makes one and calls the same methods."""
+
+    def __init__(self, config: TrainConfig, shape: Shape, loader: Loader) -> None:
+        self.config, self.shape, self.loader = config, shape, loader
+        self.checkpoints = Checkpoints(config.output, config.checkpoint)
+        self.curriculum = Curriculum(config.curriculum)
+        self.skipped = 0
+        self._found = self.checkpoints.find()
+        if self._found:
+            where = str(self.checkpoints.root)
+            self._found.refuse_others(where, config, loader.description())
+            self.curriculum.load_state_dict(self._found.curriculum)
+            self.skipped = self._found.skipped
+
+    def train(self) -> Learner:
+        """Make the steps that are left, and a checkpoint of the last; returns what has learnt.
+
+        Raises Interrupted after a signal, PrewriteError at a loss or gradient that is not finite
+        where the configuration says `stop`.
+        """
+        learner = Learner(self.config, self.shape)
+        if self._found:
+            self.checkpoints.load(learner, self._found)
+        saved = self.curriculum.step
+        with self._log() as log, _signals() as caught:
+            while not self.curriculum.over:
+                self._step(learner, log)
+                self.checkpoints.poll()
+                stop = parallel.any_of(bool(caught))
+                due = self.curriculum.step % self.config.checkpoint.every == 0
+                if due or stop or self.curriculum.over:
+                    self.checkpoints.save(learner, self._state())
+                    saved = self.curriculum.step
+                if stop and not self.curriculum.over:
+                    break
+            self.checkpoints.finish()
+        if not self.curriculum.over:
+            raise Interrupted(f"stopped after step {saved}; the same command continues")
+        return learner
+
+    def _step(self, learner: Learner, log: RunLog | None) -> None:
+        begun = time.monotonic()
+        curriculum, phase = self.curriculum, self.curriculum.current
+        step = curriculum.step
+        rate = learning_rate(self.config, step, curriculum.starts)
+        batch = self.loader.batch(curriculum.samples, phase)
+        outcome = learner.step(batch.rows, phase, rate)
+        if outcome.fault:
+            self._fault(step + 1, batch, outcome.fault)
+        curriculum.after_step(step + 1, batch.stop, outcome.values["loss"])
+        values = {**outcome.values, "learning_rate": rate, "grad_norm": outcome.grad_norm}
+        values |= self._measured(batch, time.monotonic() - begun)
+        if log:
+            log.record(step + 1, phase.name, values)
+
+    def _fault(self, step: int, batch: Batch, fault: str) -> None:
+        sentence = f"step {step} (samples {batch.first} to {batch.stop - 1}): {fault}"
+        if self.config.non_finite == "stop":
+            raise PrewriteError(f"{sentence}; train.non_finite: skip would leave such steps out")
+        self.skipped += 1
+        if parallel.is_main():
+            console.print(f"{sentence}; the step is skipped", soft_wrap=True)
+
+    def _measured(self, batch: Batch, seconds: float) -> dict[str, float]:
+        """Throughput and what was left out, over all ranks."""
+        sums = {
+            "tokens": float(batch.used),
+            "padding": float(batch.padded),
+            "flops": model_flops(self.shape, batch.rows),
+        }
+        sums = parallel.add_up({**sums, **{f"data/{k}": float(v) for k, v in batch.counts.items()}})
+        flops, padding = sums.pop("flops"), sums.pop("padding")
+        peak = peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        if peak:
+            sums["mfu"] = flops / seconds / peak / torch.distributed.get_world_size()
+        return {
+            **sums,
+            "padding": padding / (sums["tokens"] + padding),
+            "tokens_per_second": sums["tokens"] / seconds,
+            "seconds": seconds,
+            "data_wait": self.loader.wait_seconds / seconds,
+            "skipped_steps": float(self.skipped),
+            "samples": float(self.curriculum.samples),
+        }
+
+    def _state(self) -> State:
+        return State(
+            step=self.curriculum.step,
+            samples=self.curriculum.samples,
+            skipped=self.skipped,
+            curriculum=self.curriculum.state_dict(),
+            settings=settings(self.config),
+            data=self.loader.description(),
+        )
+
+    def _log(self) -> "RunLog | nullcontext[None]":
+        if not parallel.is_main():
+            return nullcontext()
+        return RunLog(self.config.output, self.curriculum.step, self.config.steps)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Signals that asked for a stop, as they come in."""
+    caught: list[int] = []
+    earlier = {
+        number: signal.signal(number, lambda found, _frame: caught.append(found))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield caught
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
