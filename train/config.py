@@ -3,12 +3,14 @@
 Impossible combinations are refused here, before anything is loaded.
 """
 
-from typing import Annotated, Any, Literal, Self
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from base.config import Recipe, Section, refuse
-from train.trees import KINDS
 
 Kind = Literal["original", "rewrite"]
 """The candidates that shards hold; rollouts come with the late phase."""
@@ -49,6 +51,13 @@ class ParallelConfig(Section):
     recompute: Literal["none", "selective", "full"] = Field(
         "none", description="activations computed again in the backward pass: attention, or all"
     )
+
+    @model_validator(mode="after")
+    def _splits(self) -> Self:
+        # Rows have a multiple of 16 tokens (an eighth of `row_tokens`), each rank an equal share.
+        if self.sequence and (self.tp == 1 or 16 % self.tp):
+            raise refuse(f"tp: found {self.tp}; accepted with sequence: 2, 4, 8, 16")
+        return self
 
 
 class BatchConfig(Section):
@@ -124,12 +133,12 @@ class Nll(_Component):
     """Next-token loss on one kind of candidate."""
 
     kind: Literal["nll"]
-    on: Kind = Field("original", description="which candidate is learnt")
+    text: Kind = Field("original", description="which candidate is learnt")
 
     @property
     def name(self) -> str:
         """What metrics call it: one phase may learn several kinds."""
-        return f"nll_{self.on}"
+        return f"nll_{self.text}"
 
 
 class RfNll(_Component):
@@ -179,12 +188,15 @@ class Until(Section):
 
     step: int | None = Field(None, ge=1, description="optimizer steps of the run so far")
     samples: int | None = Field(None, ge=1, description="samples of the run so far")
-    plateau: Plateau | None = Field(None, description="the loss no longer falls; needs a step too")
+    plateau: Plateau | None = Field(
+        None, description="sooner, when the loss no longer falls; beside step or samples"
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if (self.step is None) == (self.samples is None):
-            raise refuse("step: found both or neither of step and samples; accepted: one of them")
+            found = "neither step nor" if self.step is None else "both step and"
+            raise refuse(f"step: found {found} samples; accepted: one of them")
         return self
 
 
@@ -196,7 +208,9 @@ class Phase(Section):
         min_length=1, description="nll, rf_nll, dpo, grpo, or a list of components with weights"
     )
     candidates: list[Kind] = Field(
-        ["original", "rewrite"], min_length=1, description="the texts that are laid out"
+        [],
+        validate_default=True,
+        description="the texts that are laid out; empty: those that the objective learns from",
     )
     filter: str | None = Field(None, description="in this phase, only chunks for which this holds")
     until: Until
@@ -204,27 +218,38 @@ class Phase(Section):
         "continue", description="go on with the schedule, or start it anew with a warm-up"
     )
 
+    @field_validator("candidates")
+    @classmethod
+    def _needed(cls, candidates: list[Kind], info: ValidationInfo) -> list[Kind]:
+        parts = info.data.get("objective", [])
+        learnt = {part.text for part in parts if isinstance(part, Nll)}
+        if candidates or not parts:
+            return candidates
+        return [kind for kind in get_args(Kind) if kind in learnt or not learnt_only(parts)]
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if len(set(self.candidates)) < len(self.candidates):
-            raise refuse("candidates: found one twice")
-        for number, part in enumerate(self.objective):
-            if isinstance(part, Nll) and part.on not in self.candidates:
+        for name in twice(part.name for part in self.objective):
+            raise refuse(f"objective: found {name} twice; accepted: once, with a weight")
+        for kind in twice(self.candidates):
+            raise refuse(f"candidates: found '{kind}' twice")
+        shown = ", ".join(self.candidates)
+        for part in self.objective:
+            if isinstance(part, Nll) and part.text not in self.candidates:
                 raise refuse(
-                    f"objective.{number}.on: found '{part.on}'; accepted (see candidates): "
-                    f"{', '.join(self.candidates)}"
+                    f"candidates: found {shown}; accepted: with {part.text}, which nll learns"
                 )
             if not isinstance(part, Nll) and len(self.candidates) < 2:
                 raise refuse(
-                    f"candidates: found {', '.join(self.candidates)}; {part.kind} compares at "
-                    f"least two of {', '.join(KINDS[:2])}"
+                    f"candidates: found {shown}; accepted: {' and '.join(get_args(Kind))}, which "
+                    f"{part.kind} compares"
                 )
         return self
 
     @property
     def needs_scores(self) -> bool:
         """Whether an objective reads scores."""
-        return any(not isinstance(part, Nll) for part in self.objective)
+        return not learnt_only(self.objective)
 
     @property
     def reference(self) -> Literal["frozen", "stored"] | None:
@@ -257,18 +282,54 @@ class TrainConfig(Section):
     )
 
     @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if "://" in self.output:
+            raise refuse(f"output: found '{self.output}'; accepted: a folder, no URL")
+        sets = [part.set.rstrip("/") for part in self.data]
+        for name in twice(sets):
+            raise refuse(f"data: found the set '{name}' twice; accepted: once, with a weight")
+        if self.output.rstrip("/") in sets:
+            raise refuse(f"output: found '{self.output}', a set under data; accepted: another one")
+        return self
+
+    @model_validator(mode="after")
     def _phases_follow(self) -> Self:
-        names = [phase.name for phase in self.curriculum]
+        for name in twice(phase.name for phase in self.curriculum):
+            raise refuse(f"curriculum: found the name '{name}' twice")
+        planned = earliest = 0
         for number, phase in enumerate(self.curriculum):
-            if phase.name in names[:number]:
-                raise refuse(f"curriculum.{number}.name: found '{phase.name}' twice")
-        ends = [end_step(phase, self.batch.samples) for phase in self.curriculum]
-        for number in range(1, len(ends)):
-            if ends[number] <= ends[number - 1]:
+            key, end = f"curriculum.{number}.until", end_step(phase, self.batch.samples)
+            if end <= planned:
                 raise refuse(
-                    f"curriculum.{number}.until: ends at step {ends[number]}, the phase before it "
-                    f"at step {ends[number - 1]}; steps and samples are those of the whole run"
+                    f"{key}: ends at step {end}, the phase before it at step {planned}; accepted: "
+                    "a later end (steps and samples are those of the whole run)"
                 )
+            planned, plateau = end, phase.until.plateau
+            if plateau and earliest + 2 * plateau.steps >= end:
+                raise refuse(
+                    f"{key}.plateau.steps: found {plateau.steps}; accepted: less than half of the "
+                    f"phase's {end - earliest} steps"
+                )
+            earliest = earliest + 2 * plateau.steps if plateau else end
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        ends = [end_step(phase, self.batch.samples) for phase in self.curriculum]
+        restarts = [
+            ends[number - 1]
+            for number, phase in enumerate(self.curriculum)
+            if number and phase.learning_rate == "restart"
+        ]
+        borders = [0, *restarts, ends[-1]]
+        room = min(end - begin for begin, end in pairwise(borders))
+        warmup, decay = self.optimizer.warmup_steps, self.optimizer.decay_steps
+        if warmup + decay > room:
+            key = "warmup_steps" if warmup > room else "decay_steps"
+            raise refuse(
+                f"optimizer.{key}: warm-up and decay take {warmup + decay} steps; accepted: at "
+                f"most {room}, the shortest time from a start of the learning rate to its end"
+            )
         return self
 
     @property
@@ -281,6 +342,25 @@ class TrainRecipe(Recipe):
     """What `python -m train` reads."""
 
     train: TrainConfig
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.train.output.rstrip("/") == self.output.rstrip("/"):
+            raise refuse(
+                f"train.output: found '{self.train.output}', where `output` puts the shard set; "
+                "accepted: another folder"
+            )
+        return self
+
+
+def learnt_only(parts: Sequence[Objective]) -> bool:
+    """Whether no component compares candidates."""
+    return all(isinstance(part, Nll) for part in parts)
+
+
+def twice(names: Iterable[str]) -> list[str]:
+    """The names that stand more than once."""
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def end_step(phase: Phase, samples: int) -> int:

@@ -34,12 +34,12 @@ TOTALS = ("cuts", "skipped", "equal")
 """Sums that `report` gives as they are; every other one becomes a mean over `cuts`."""
 
 
-def nll(logp_T: Tensor, candidates: Candidates, on: str) -> tuple[Tensor, Sums]:
-    """-sum of log p(token) over the candidates of the kind `on`: next-token loss, in nats.
+def nll(logp_T: Tensor, candidates: Candidates, text: str) -> tuple[Tensor, Sums]:
+    """-sum of log p(token) over the candidates of the kind `text`: next-token loss, in nats.
 
     Its count is their tokens. A cut without such a candidate contributes nothing.
     """
-    learnt_C = candidates.kind_C == KINDS.index(on)
+    learnt_C = candidates.kind_C == KINDS.index(text)
     return -logp_T[learnt_C[candidates.candidate_T]].sum(), {}
 
 
@@ -240,7 +240,7 @@ def report(sums: Mapping[str, float]) -> dict[str, float]:
 def _sum(part: Objective, logp_T: Tensor, candidates: Candidates) -> tuple[Tensor, Sums]:
     match part:
         case Nll():
-            return nll(logp_T, candidates, part.on)
+            return nll(logp_T, candidates, part.text)
         case RfNll():
             return rf_nll(logp_T, candidates)
         case Dpo():
@@ -252,7 +252,7 @@ def _sum(part: Objective, logp_T: Tensor, candidates: Candidates) -> tuple[Tenso
 def _count(part: Objective, candidates: Candidates) -> Tensor:
     match part:
         case Nll():
-            return count_tokens(candidates)[candidates.kind_C == KINDS.index(part.on)].sum()
+            return count_tokens(candidates)[candidates.kind_C == KINDS.index(part.text)].sum()
         case RfNll():
             return count_tokens(candidates)[rank(candidates, least=1).best_K].sum()
         case Dpo():

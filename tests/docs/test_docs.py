@@ -17,7 +17,6 @@ import datasets
 import pytest
 import yaml
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from base import errors
 from base.config import SECTIONS
@@ -33,10 +32,11 @@ from rewrite.layouts import LAYOUTS
 from rewrite.prompts import VARIABLES
 from shards import manifest
 from shards.schema import JUDGEMENT_SCHEMA, STATUSES, describe
+from train.config import TrainRecipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite")
+CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite", "train")
         for path in sorted((ROOT / floor).rglob("*.py"))]  # fmt: skip
 
 
@@ -98,6 +98,9 @@ def test_yaml_examples_are_accepted(text: str) -> None:
     if "verdicts" in data:
         criterion = Criterion.model_validate(data)
         assert criterion.prompt.render({"candidate": "x", "reasoning": ""})
+        return
+    if "train" in data:
+        TrainRecipe.model_validate(data)
         return
     recipe = yaml.safe_load(page("configs/quickstart.yaml"))
     if "engines" in data:
@@ -173,7 +176,7 @@ def kind(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{one}`" for one in inner)
     if origin is list:
-        return f"list of {kind(inner[0])}s"
+        return f"list of {kind(inner[0])}" + "s" * (get_origin(inner[0]) is not Literal)
     if origin is dict:
         return "mapping"
     words = {str: "text", int: "integer", float: "number", bool: "true or false"}
@@ -183,34 +186,36 @@ def kind(annotation: Any) -> str:
 def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     """(key, type, default) of each leaf of a section."""
     for name, field in model.model_fields.items():
-        inner = section_of(field)
-        if inner is None:
+        inner = sections_of(field.annotation)
+        if not inner:
             default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
             yield f"{prefix}.{name}", kind(field.annotation), default
-        else:
-            yield from keys(inner, f"{prefix}.{name}")
+        for section in inner:
+            yield from keys(section, f"{prefix}.{name}")
 
 
-def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The section a field holds, also where it may be null."""
-    for one in (field.annotation, *get_args(field.annotation)):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
-    return None
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """The sections a field holds, also where it may be null, or is a list of several kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for one in get_args(annotation) for found in sections_of(one)]
 
 
 def expected_keys() -> list[tuple[str, str, str]]:
     found = [*keys(VllmConfig, "engines.NAME"), *keys(EndpointConfig, "engines.NAME")]
     found += [("output", "text", "required")]
-    for name, field in RewriteRecipe.model_fields.items():
-        if inner := section_of(field):
-            found += keys(inner, name)
+    for name, field in (RewriteRecipe.model_fields | TrainRecipe.model_fields).items():
+        if name != "engines":
+            found += [
+                key for section in sections_of(field.annotation) for key in keys(section, name)
+            ]
     return found
 
 
 def test_configuration_has_every_key_with_type_and_default() -> None:
     row = re.compile(r"^\| `([\w.]+\.\w+)` \| (.+?) \| (required|`.+?`) \| .+ \|$", re.MULTILINE)
-    documented = row.findall(page("docs/configuration.md"))
+    pages = page("docs/configuration.md") + page("docs/training-configuration.md")
+    documented = row.findall(pages)
     expected = [found for found in expected_keys() if found[0] != "output"]
     assert sorted(documented) == sorted(expected)
 
@@ -219,7 +224,8 @@ def test_configuration_has_every_section() -> None:
     text = page("docs/configuration.md")
     tables = set(re.findall(r"`(\w+)`", text.partition("## input")[0].partition("| section")[2]))
     assert set(SECTIONS) <= tables
-    assert set(RewriteRecipe.model_fields) | set(JudgeRecipe.model_fields) <= set(SECTIONS)
+    for recipe in (RewriteRecipe, JudgeRecipe, TrainRecipe):
+        assert set(recipe.model_fields) <= set(SECTIONS)
 
 
 # Commands: the real help.

@@ -20,7 +20,7 @@ from train.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
 
 ALL: list[Objective] = [
     Nll(kind="nll"),
-    Nll(kind="nll", on="rewrite", weight=0.5),
+    Nll(kind="nll", text="rewrite", weight=0.5),
     RfNll(kind="rf_nll", weight=2.0),
     Dpo(kind="dpo", beta=0.3),
     Grpo(kind="grpo", tokens=7, weight=0.1),
@@ -89,10 +89,10 @@ def close(found: float, expected: float) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(texts, st.sampled_from(["original", "rewrite"]))
-def test_nll(pool: list[Text], on: str) -> None:
-    part = Nll.model_validate({"kind": "nll", "on": on})
+def test_nll(pool: list[Text], kind: str) -> None:
+    part = Nll.model_validate({"kind": "nll", "text": kind})
     total, count, _, _ = alone(part, pool)
-    learnt = [logp for text in pool if KINDS[text[1]] == on for logp in text[4]]
+    learnt = [logp for text in pool if KINDS[text[1]] == kind for logp in text[4]]
     assert count == len(learnt)
     assert close(total, -sum(learnt))
 

@@ -1,0 +1,154 @@
+"""The curriculum: phases follow each other as configured, whatever a run is killed at."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from base.errors import ConfigError
+from train.config import Phase, Plateau, TrainConfig, end_step
+from train.curriculum import Curriculum, Start, stands_still
+from train.schedule import learning_rate
+
+
+def config(phases: list[dict[str, Any]], samples: int = 4, **optimizer: Any) -> TrainConfig:
+    return TrainConfig.model_validate(
+        {
+            "data": [{"set": "data/set"}],
+            "output": "data/run",
+            "model": {"path": "models/any"},
+            "batch": {"samples": samples},
+            "optimizer": {"warmup_steps": 0} | optimizer,
+            "curriculum": [
+                {"name": f"phase-{number}", "objective": "nll"} | phase
+                for number, phase in enumerate(phases)
+            ],
+        }
+    )
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> TrainConfig:
+    """Up to four phases of 7 to 20 steps that end by steps, samples or a plateau."""
+    samples, end, phases = draw(st.integers(1, 5)), 0, []
+    for _ in range(draw(st.integers(1, 4))):
+        end += draw(st.integers(7, 20))
+        until: dict[str, Any] = {"step": end}
+        if draw(st.booleans()):
+            until = {"samples": end * samples - draw(st.integers(0, samples - 1))}
+        if draw(st.booleans()):
+            until["plateau"] = {"steps": draw(st.integers(1, 3)), "improvement": 0.05}
+        rate = draw(st.sampled_from(["continue", "restart"]))
+        phases.append({"until": until, "learning_rate": rate})
+    schedule = draw(st.sampled_from(["cosine", "wsd", "constant"]))
+    optimizer = {"schedule": schedule, "warmup_steps": draw(st.integers(0, 4))}
+    optimizer["decay_steps"] = draw(st.integers(1, 3)) if schedule == "wsd" else 0
+    return config(phases, samples, **optimizer)
+
+
+def run(
+    settings: TrainConfig, losses: list[float], kills: set[int]
+) -> tuple[list[tuple[str, float]], Curriculum]:
+    """Phase and rate of every step of a run that is killed after the steps `kills`."""
+    curriculum = Curriculum(settings.curriculum)
+    trace: list[tuple[str, float]] = []
+    while not curriculum.over:
+        step = len(trace)
+        trace.append((curriculum.current.name, learning_rate(settings, step, curriculum.starts)))
+        curriculum.after_step(
+            step + 1, (step + 1) * settings.batch.samples, losses[step % len(losses)]
+        )
+        if step + 1 in kills:
+            state = json.loads(json.dumps(curriculum.state_dict(), allow_nan=False))
+            curriculum = Curriculum(settings.curriculum)
+            curriculum.load_state_dict(state)
+    return trace, curriculum
+
+
+losses = st.lists(st.sampled_from([4.0, 3.0, 2.9, 2.0, 0.0, math.nan]), min_size=1, max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(configs(), losses, st.sets(st.integers(1, 80)))
+def test_a_run_killed_anywhere_has_the_same_phases_and_rates(
+    config: TrainConfig, losses: list[float], kills: set[int]
+) -> None:
+    trace, curriculum = run(config, losses, set())
+    again, resumed = run(config, losses, kills)
+    assert again == trace
+    assert resumed.state_dict() == curriculum.state_dict()
+
+
+@settings(max_examples=60, deadline=None)
+@given(configs(), losses)
+def test_a_run_killed_at_every_step_has_the_same_phases_and_rates(
+    config: TrainConfig, losses: list[float]
+) -> None:
+    assert run(config, losses, set(range(100)))[0] == run(config, losses, set())[0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(configs(), losses)
+def test_phases_follow_in_order_and_end_in_time(config: TrainConfig, losses: list[float]) -> None:
+    trace, curriculum = run(config, losses, set())
+    begun = [start.step for start in curriculum.starts]
+    for number, (phase, begin) in enumerate(zip(config.curriculum, begun, strict=True)):
+        end = [*begun, len(trace)][number + 1]
+        planned = end_step(phase, config.batch.samples)
+        assert {name for name, _ in trace[begin:end]} == {phase.name}
+        assert end == planned or (phase.until.plateau and end < planned)
+        assert curriculum.starts[number].sample == begin * config.batch.samples
+
+
+def test_the_phase_that_begins_is_told_once() -> None:
+    settings = config([{"until": {"step": 2}}, {"until": {"samples": 13}}])
+    curriculum = Curriculum(settings.curriculum)
+    told = [curriculum.after_step(step, 4 * step, 1.0) for step in range(1, 5)]
+    assert [phase and phase.name for phase in told] == [None, "phase-1", None, None]
+    assert curriculum.starts == [Start(0, 0), Start(2, 8)]
+    assert curriculum.over
+
+
+def test_a_plateau_compares_two_windows() -> None:
+    plateau = Plateau(steps=2, improvement=0.1)
+    assert not stands_still([9.0, 9.0, 9.0], plateau)
+    assert stands_still([10.0, 10.0, 9.0, 9.5], plateau)
+    assert not stands_still([10.0, 10.0, 9.0, 8.5], plateau)
+    assert stands_still([1.0, 1.0, 2.0, 2.0], plateau)
+    assert not stands_still([-1.0, -1.0, -1.5, -1.5], plateau)
+    assert stands_still([-1.0, -1.0, -1.01, -1.01], plateau)
+
+
+def test_a_plateau_looks_at_its_own_phase_only() -> None:
+    until = {"step": 9, "plateau": {"steps": 2}}
+    settings = config([{"until": until}, {"until": until | {"step": 18}}])
+    assert run(settings, [1.0], set())[1].starts == [Start(0, 0), Start(4, 16)]
+    trace, _ = run(settings, [1.0], set())
+    assert len(trace) == 8
+
+
+def test_more_phases_or_steps_continue_a_finished_run() -> None:
+    short = config([{"until": {"step": 3}}])
+    _, ended = run(short, [1.0], set())
+    for longer in (
+        config([{"until": {"step": 5}}]),
+        config([{"until": {"step": 3}}, {"until": {"step": 5}}]),
+    ):
+        curriculum = Curriculum(longer.curriculum)
+        curriculum.load_state_dict(ended.state_dict())
+        assert ended.over and not curriculum.over
+
+
+@pytest.mark.parametrize("names", [["b", "a"], ["a"], ["a", "c"]])
+def test_other_phases_than_those_of_the_run_are_refused(names: list[str]) -> None:
+    def phases(names: list[str]) -> list[Phase]:
+        made = [{"name": name, "until": {"step": 2 + 2 * i}} for i, name in enumerate(names)]
+        return config(made).curriculum
+
+    curriculum = Curriculum(phases(["a", "b"]))
+    curriculum.after_step(2, 8, 1.0)
+    with pytest.raises(ConfigError, match=r"^train\.curriculum: found .*went through a, b; "):
+        Curriculum(phases(names)).load_state_dict(curriculum.state_dict())

@@ -1,0 +1,102 @@
+"""The curriculum: which phase of a run is on, and when the next one begins.
+
+The state is what it was at the last step and the losses that a plateau still compares: plain
+numbers that go through JSON unchanged, so they live in the checkpoint. What comes next is a
+function of that state and of the configuration alone; a run that stops at any step, the edge of a
+phase included, goes on through the same phases. Cost: a mean over two windows of losses a step,
+and only in a phase that has a plateau.
+"""
+
+from collections.abc import Sequence
+from math import fsum, isfinite
+from typing import Any, NamedTuple
+
+from base.errors import ConfigError
+from train.config import Phase, Plateau
+
+
+class Start(NamedTuple):
+    """Where a phase began: optimizer steps made and samples consumed before it."""
+
+    step: int
+    sample: int
+
+
+class Curriculum:
+    """Phases one after the other. `starts` holds where each phase so far began, the current last.
+
+    Every rank keeps its own; they agree because they are told the same losses.
+    """
+
+    def __init__(self, phases: Sequence[Phase]) -> None:
+        self.phases = phases
+        self.starts = [Start(0, 0)]
+        self.step = self.samples = 0
+        self._losses: list[float] = []
+
+    @property
+    def current(self) -> Phase:
+        """The phase of the next step; of the last one when the run is over."""
+        return self.phases[len(self.starts) - 1]
+
+    @property
+    def over(self) -> bool:
+        """Whether no step is left: the last phase has ended."""
+        return len(self.starts) == len(self.phases) and self._ended()
+
+    def after_step(self, step: int, samples: int, loss: float) -> Phase | None:
+        """The phase that begins now, if one does.
+
+        step, samples: made and consumed in the run so far. loss: of the step just made, over all
+        ranks; where it is not finite, the step does not count towards a plateau.
+        """
+        self.step, self.samples = step, samples
+        plateau = self.current.until.plateau
+        if plateau and isfinite(loss):
+            self._losses = [*self._losses, loss][-2 * plateau.steps :]
+        if len(self.starts) == len(self.phases) or not self._ended():
+            return None
+        self.starts.append(Start(step, samples))
+        self._losses = []
+        return self.current
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of the state, as JSON has it."""
+        return {
+            "phases": [phase.name for phase in self.phases[: len(self.starts)]],
+            "starts": [list(start) for start in self.starts],
+            "step": self.step,
+            "samples": self.samples,
+            "losses": self._losses,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; ConfigError when the phases so far have other names."""
+        names = [phase.name for phase in self.phases[: len(state["phases"])]]
+        if names != state["phases"]:
+            raise ConfigError(
+                f"train.curriculum: found {', '.join(names)}; the run that is continued went "
+                f"through {', '.join(state['phases'])}; accepted: those, and new ones after them"
+            )
+        self.starts = [Start(*start) for start in state["starts"]]
+        self.step, self.samples = state["step"], state["samples"]
+        self._losses = list(state["losses"])
+
+    def _ended(self) -> bool:
+        until = self.current.until
+        return (
+            (until.step is not None and self.step >= until.step)
+            or (until.samples is not None and self.samples >= until.samples)
+            or (until.plateau is not None and stands_still(self._losses, until.plateau))
+        )
+
+
+def stands_still(losses: Sequence[float], plateau: Plateau) -> bool:
+    """Whether the mean of the newest `plateau.steps` losses has not fallen, by the share
+    `plateau.improvement` of its size, below that of as many before them.
+    """
+    if len(losses) < 2 * plateau.steps:
+        return False
+    before = fsum(losses[: plateau.steps]) / plateau.steps
+    now = fsum(losses[plateau.steps :]) / plateau.steps
+    return before - now < plateau.improvement * abs(before)
