@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite judge test lint bench setup lock clean help
+.PHONY: rewrite judge train test lint bench setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
@@ -16,6 +16,9 @@ rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…,
 
 judge: $(MODEL)  ## Score a shard set (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m judge --config $(CONFIG) $(ARGS)
+
+train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value …")
+	@$(PYTHON) -m train --config $(CONFIG) $(ARGS)
 
 test: $(MODEL)  ## Run the tests (ARGS="-k name -x …" goes to pytest)
 	@$(PYTHON) -m pytest $(ARGS)

@@ -5,9 +5,14 @@ with the shards. Both run in one process, or in many under torchrun.
 """
 
 import sys
+import warnings
 
 from base.cli import run_recipe
 from train.config import TrainRecipe
+
+# What Megatron and torch tell their own developers is nothing a user can act on.
+for module in ("megatron", "torch"):
+    warnings.filterwarnings("ignore", module=rf"{module}\.")
 
 # Torch and Megatron are imported inside: help and configuration errors come at once, and the
 # processes that write checkpoints, which import this module again, start in no time.

@@ -70,7 +70,7 @@ class RunLog:
             console.print(line, soft_wrap=True)
 
     def _facts(self, step: int, values: Values) -> str:
-        parts = [f"{k} {v:.4f}" for k, v in values.items() if k.split("/")[0] == "loss"]
+        parts = [f"{k[5:]} {v:.4f}" for k, v in values.items() if k.startswith("loss/")]
         parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
         if "mfu" in values:
             parts.append(f"MFU {values['mfu']:.1%}")

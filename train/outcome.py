@@ -21,11 +21,12 @@ def plot(output: str) -> Path:
     figure, (losses, rates) = pyplot.subplots(
         2, 1, figsize=(9, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
-    keys = dict.fromkeys(key for step in steps for key in step if key.split("/")[0] == "loss")
+    keys = dict.fromkeys(key for step in steps for key in step if key.startswith("loss/"))
     for key in keys:
-        points = [(s["step"], s[key]) for s in steps if s.get(key) is not None]
-        style = "o-" if len(points) < 30 else "-"
-        losses.plot(*zip(*points, strict=True), style, label=key, markersize=3)
+        values = [step.get(key) for step in steps]
+        style = "o-" if len(steps) < 50 else "-"
+        gaps = [float("nan") if value is None else value for value in values]
+        losses.plot([s["step"] for s in steps], gaps, style, label=key[5:], markersize=3)
     _shade_phases(losses, steps)
     losses.set_ylabel("loss (nats)")
     losses.legend(frameon=False)
@@ -56,7 +57,9 @@ def continuations(model: str, prefixes: list[str], tokens: int = 40) -> list[str
     """Greedy continuations of `prefixes` by the exported model in the folder `model`."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model)
     # float32: bfloat16 instructions trap on some CPUs that report them.

@@ -88,6 +88,11 @@ def is_last_stage() -> bool:
     return bool(mpu.is_pipeline_last_stage())
 
 
+def is_first_tensor() -> bool:
+    """Whether this process is the first of those that share its layers."""
+    return bool(mpu.get_tensor_model_parallel_rank() == 0)
+
+
 def data_group() -> dist.ProcessGroup:
     """The data parallel copies of this process."""
     group: dist.ProcessGroup = mpu.get_data_parallel_group()

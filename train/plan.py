@@ -6,9 +6,8 @@ numbers a parameter, and the weight itself once more under bfloat16), activation
 Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.
 """
 
-from collections.abc import Iterator, Sequence
-
 from train.config import Phase, TrainConfig, end_step
+from train.feed import open_loader
 from train.loader import Loader
 from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
@@ -20,12 +19,71 @@ _TRIED = 64  # samples whose layout is measured
 def plan(config: TrainConfig) -> str:
     """The plan in lines for a person."""
     shape = load_shape(config.model.path, config.model.revision)
-    lines = [f"model      {shape.family}, {parameters(shape):,} parameters"]
-    lines.append(f"memory     {_memory(config, shape)}")
-    with Loader(config, shape, 0, 1) as loader:
+    lines = [
+        f"model    {shape.family}, {parameters(shape):,} parameters",
+        f"memory   {_memory(config, shape)}",
+    ]
+    with open_loader(config, shape) as loader:
+        lines += [f"data     {url}: {size:,} samples an epoch" for url, size in loader.sizes.items()]
         first = 0
         for phase in config.curriculum:
             last = end_step(phase, config.batch.samples)
-            lines.append(f"phase      {phase.name}: steps {first + 1} to {last}, {_layout(config, loader, phase, first)}")
+            steps = f"steps {first + 1} to {last}"
+            lines.append(f"phase    {phase.name}: {steps}, {_layout(config, loader, phase, first)}")
             first = last
     return "\n".join(lines)
+
+
+def _memory(config: TrainConfig, shape: Shape) -> str:
+    """Bytes a rank, in GB, for one process of each pipeline stage and tensor parallel rank."""
+    split = config.parallel.tp * config.parallel.pp
+    wide = 4 if config.model.dtype == "float32" else 2
+    numbers = parameters(shape) / split
+    frozen = any(phase.reference == "frozen" for phase in config.curriculum)
+    weights, gradients = numbers * wide * (1 + frozen), numbers * 4
+    optimizer = numbers * (8 if wide == 4 else 12)
+    parts = {
+        "weights": weights,
+        "gradients": gradients,
+        "optimizer": optimizer,
+        "activations": _activations(config, shape, wide),
+    }
+    shown = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
+    shared = config.parallel.distributed_optimizer
+    note = "; the optimizer's is split over data parallel" if shared else ""
+    return f"about {sum(parts.values()) / 1e9:.2f} GB a rank ({shown}{note})"
+
+
+def _activations(config: TrainConfig, shape: Shape, wide: int) -> float:
+    """Of one row; a pipeline holds as many rows as it has stages, each with its share of layers."""
+    tokens, tp = config.batch.row_tokens, config.parallel.tp
+    layer = 2 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head / tp
+    layer += 2 * shape.hidden + 3 * shape.feed_forward / tp
+    kept = shape.hidden if config.parallel.recompute == "full" else layer
+    logits = 3 * 4 * shape.vocabulary / tp  # float32, their softmax and their gradient
+    return tokens * (shape.layers * kept * wide + logits)
+
+
+def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str:
+    """Tokens a step and how well the layout uses them, on the phase's first batches."""
+    size = config.batch.samples
+    batches = max(1, min(_TRIED // size, end_step(phase, size) - step))
+    used = padding = plain = 0
+    for number in range(batches):
+        batch = loader.batch((step + number) * size, phase)
+        used, padding = used + batch.used, padding + batch.padding
+        plain += sum(map(_unshared, batch.rows))
+    shared = f", {plain / used:.2f} times fewer than with a row a candidate" if used else ""
+    whole = used / batches * (end_step(phase, size) - step)
+    return (
+        f"about {whole:,.0f} tokens, {used / batches:,.0f} a step{shared}, "
+        f"padding {padding / (used + padding):.1%}"
+    )
+
+
+def _unshared(row: Row) -> int:
+    """Input tokens of a row's candidates, each in a sequence of its own after its prefix."""
+    last_C = row.candidates.candidate_T.new_zeros(len(row.candidates.ids))
+    ends_T = row.positions_S[row.at_T] + 1
+    last_C.scatter_reduce_(0, row.candidates.candidate_T, ends_T, "amax")
+    return int(last_C.sum())

@@ -15,7 +15,7 @@ other), C candidates.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.trees import Candidate, Tree
+
+T = TypeVar("T", bound="Candidates | Row")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,10 @@ class Candidates:
     score_C: Tensor
     reference_C: Tensor
     ids: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Self:
+        """These, with tensors on `device`."""
+        return _moved(self, device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,15 @@ class Row:
     candidates: Candidates
     used: int
     samples: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Self:
+        """This row, with tensors on `device`."""
+        return replace(_moved(self, device), candidates=self.candidates.to(device))
+
+
+def _moved(item: T, device: torch.device) -> T:
+    tensors = {name: value for name, value in vars(item).items() if isinstance(value, Tensor)}
+    return replace(item, **{name: value.to(device) for name, value in tensors.items()})
 
 
 def pack(trees: Sequence[Tree], row_tokens: int) -> list[Row]:

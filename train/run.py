@@ -7,7 +7,7 @@ from rich.console import Console
 from shards.reader import ShardSet
 from train import parallel
 from train.config import TrainConfig
-from train.loader import Loader
+from train.feed import open_loader
 from train.model.export import export
 from train.model.shape import load_shape
 from train.outcome import continuations, plot, write_continuations
@@ -23,7 +23,7 @@ def run(config: TrainConfig) -> None:
     try:
         shape = load_shape(config.model.path, config.model.revision)
         model = Path(config.output) / MODEL
-        with Loader(config, shape, parallel.data_rank(), parallel.data_size()) as loader:
+        with open_loader(config, shape, parallel.data_rank(), parallel.data_size()) as loader:
             trainer = Trainer(config, shape, loader)
             if trainer.curriculum.over and model.exists():
                 if parallel.is_main():

@@ -21,7 +21,7 @@ class State(BaseModel):
     """The point a run has reached.
 
     step, samples: done so far. skipped: steps in which the model did not move because the loss or
-    the gradient was not finite. curriculum: `Curriculum.state_dict`. data: `Loader.description`.
+    the gradient was not finite. curriculum: `Curriculum.state_dict`. data: `Loader.identity`.
     """
 
     model_config = ConfigDict(extra="forbid")

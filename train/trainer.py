@@ -26,6 +26,9 @@ from train.model.shape import Shape
 from train.schedule import learning_rate
 from train.state import State, settings
 
+COUNTED = ("no_candidate", "no_rewrite", "no_tokens", "context_only", "split")
+"""What is logged of a batch's samples; `train.samples` says what each means."""
+
 
 class Trainer:
     """One run, up to its end; every process makes one and calls the same methods."""
@@ -38,7 +41,7 @@ class Trainer:
         self._found = self.checkpoints.find()
         if self._found:
             where = str(self.checkpoints.root)
-            self._found.refuse_others(where, config, loader.description())
+            self._found.refuse_others(where, config, loader.identity())
             self.curriculum.load_state_dict(self._found.curriculum)
             self.skipped = self._found.skipped
 
@@ -95,10 +98,11 @@ class Trainer:
         """Throughput and what was left out, over all ranks."""
         sums = {
             "tokens": float(batch.used),
-            "padding": float(batch.padded),
+            "padding": float(batch.padding),
             "flops": model_flops(self.shape, batch.rows),
         }
-        sums = parallel.add_up({**sums, **{f"data/{k}": float(v) for k, v in batch.counts.items()}})
+        counted = {f"data/{name}": float(batch.counts.get(name, 0)) for name in COUNTED}
+        sums = parallel.add_up(sums | counted)
         flops, padding = sums.pop("flops"), sums.pop("padding")
         peak = peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         if peak:
@@ -120,7 +124,7 @@ class Trainer:
             skipped=self.skipped,
             curriculum=self.curriculum.state_dict(),
             settings=settings(self.config),
-            data=self.loader.description(),
+            data=self.loader.identity(),
         )
 
     def _log(self) -> "RunLog | nullcontext[None]":

@@ -1,0 +1,26 @@
+"""The loader of a run: its tokenizer, its stored references, its cache."""
+
+from pathlib import Path
+
+from engine.encoding import load_tokenizer
+from train.config import TrainConfig
+from train.loader import Loader
+from train.model.shape import Shape
+from train.reference import stored
+
+CACHE = "cache"
+
+
+def open_loader(config: TrainConfig, shape: Shape, rank: int = 0, ranks: int = 1) -> Loader:
+    """The loader of data parallel rank `rank` of `ranks`."""
+    needed = any(phase.reference == "stored" for phase in config.curriculum)
+    return Loader(
+        config,
+        load_tokenizer(str(shape.folder)),
+        shape.bos,
+        shape.eos[0],
+        str(Path(config.output) / CACHE),
+        rank,
+        ranks,
+        stored(config, shape) if needed else None,
+    )
