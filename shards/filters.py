@@ -112,7 +112,8 @@ class _Parser:
         if pa.types.is_string(kinds[0]) != pa.types.is_string(kinds[1]):
             self.refuse(f"'{ast.unparse(left)}' beside '{ast.unparse(right)}'")
         sides = (self.operand(left, kinds), self.operand(right, kinds))
-        return pc.coalesce(op(*sides), pc.scalar(False))
+        holds: pc.Expression = pc.coalesce(op(*sides), pc.scalar(False))
+        return holds
 
     def kind(self, node: ast.expr) -> pa.DataType:
         """The type of a column or literal; a dictionary's is that of its values."""
@@ -124,10 +125,10 @@ class _Parser:
     def operand(self, node: ast.expr, kinds: Sequence[pa.DataType]) -> pc.Expression:
         if isinstance(node, ast.Name):
             return self.column(node)
-        value = pa.scalar(self.literal(node))
+        value: Any = pa.scalar(self.literal(node))
         if pa.float32() in kinds:
             value = value.cast(pa.float32())
-        return pc.scalar(value)  # type: ignore[arg-type]  # stubs: no Arrow scalars
+        return pc.scalar(value)
 
     def column(self, node: ast.expr) -> pc.Expression:
         if not isinstance(node, ast.Name):

@@ -50,7 +50,8 @@ class Stretch:
     """Consecutive chunks of a document, the first of them its chunk number `first`.
 
     sample: the number in the run's order. url: the set, for people. original: the text of any
-    earlier chunk, by its number. ends: the document's last chunk is the last of these.
+    earlier chunk, by its number; the last `context` of them hold the context, as a rule. ends: the
+    document's last chunk is the last of these.
     """
 
     sample: int
@@ -58,11 +59,12 @@ class Stretch:
     first: int
     chunks: Sequence[Chunk]
     original: Callable[[int], str]
+    context: int
     ends: bool
 
-    def texts(self, context: int) -> Iterator[Text]:
-        """Every text of it, and the `context` chunks before it."""
-        for number in range(max(0, self.first - context), self.first):
+    def texts(self) -> Iterator[Text]:
+        """What is to be tokenised."""
+        for number in range(max(0, self.first - self.context), self.first):
             yield self.original(number), number == 0
         for number, chunk in enumerate(self.chunks, self.first):
             yield from ((text, number == 0) for text in chunk.texts if text is not None)

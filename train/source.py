@@ -1,7 +1,9 @@
-"""A shard set as the trainer reads it: its parts as tables, their rows as stretches."""
+"""A shard set as the trainer sees it: parts as tables in memory, their rows as stretches.
+
+Memory: the texts, ids and scores of a part, as Arrow columns; `meta` and raw verdicts stay on disk.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from math import nan
 from typing import Any
 
@@ -9,17 +11,170 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from base.config import refuse
 from base.errors import ConfigError, InputError
 from base.files import Folder
 from base.fingerprint import fingerprint
-from shards.filters import Filter, parse_filter
+from shards.filters import Filter, Mask, parse_filter
 from shards.reader import ShardSet
-from shards.schema import USABLE, schema
+from shards.schema import TEXTS, USABLE, Row, schema
 from train.config import BatchConfig, DataConfig, Phase
-from train.index import Mask, mask_of, read_part, spans, stretch_counts
+from train.index import Ints, mask_of, read_part, spans, stretch_counts
 from train.samples import Chunk, Stretch
-from train.trees import KINDS, REWRITE
+from train.trees import KINDS, ORIGINAL, REWRITE
 
-References = Mapping[tuple[str, int], float]
-"""(row id, kind) → summed log-probability under the reference model, in nats."""
+Reference = Mapping[tuple[str, int], float]
+"""(row id, kind) → summed log-probability of that text under the reference model, in nats."""
+
+References = Callable[[str, str], Reference]
+"""(URL of a set, name of a part) → its references."""
+
+_COLUMNS = ("id", "chunk", "chunks", "original", "original_tokens", "rewrite", "rewrite_status")
+
+
+class Source:
+    """One set of the recipe, `train.data[number]`.
+
+    size: chunks of a stretch, so many that with its context it has `max_seq_len` tokens; it never
+    depends on the phase. context: chunks before a stretch that hold its context, as a rule.
+    """
+
+    def __init__(
+        self, number: int, config: DataConfig, batch: BatchConfig, phases: Sequence[Phase]
+    ) -> None:
+        self.url, self.weight = config.set, config.weight
+        self.shards = ShardSet(config.set).finished()
+        columns = schema(self.shards.manifest.criteria)
+        self.files = self.shards.manifest.parts
+        tokens = _tokens_per_chunk(self.shards)
+        self.size = max(1, (batch.max_seq_len - batch.context_tokens) // tokens)
+        self.context = -(-batch.context_tokens // tokens) + 1
+        self.filters = _filters(config.filter, columns, f"train.data.{number}.filter")
+        self.phases = {
+            phase.name: _filters(phase.filter, columns, f"train.curriculum.{i}.filter")
+            for i, phase in enumerate(phases)
+        }
+        if not self.shards.manifest.criteria and any(phase.needs_scores for phase in phases):
+            raise ConfigError(
+                f"train.data.{number}.set: found {self.url} without scores; accepted: a judged "
+                "set, or objectives that read no scores"
+            )
+        used = [item.columns for group in (self.filters, *self.phases.values()) for item in group]
+        scores = {f"{text}_score" for text in TEXTS} & set(columns.names)
+        self._columns = sorted(scores.union(_COLUMNS, *used))
+
+    def counts(self, cache: Folder) -> list[int]:
+        """Samples in each part. ConfigError when a filter leaves none, InputError when there are
+        no rows at all.
+        """
+        counts = stretch_counts(self.shards, self.size, self.filters, cache)
+        if not self.shards.manifest.rows:
+            raise InputError(f"{self.url}: this set has no rows")
+        for group in ([], *self.phases.values()):
+            every = [*self.filters, *group]
+            if every and not sum(stretch_counts(self.shards, self.size, every, cache)):
+                found = " and ".join(f"`{item.text}`" for item in every)
+                raise ConfigError(f"train.data: no row of {self.url} passes {found}")
+        return counts
+
+    def load(self, part: int, references: References | None) -> "Part":
+        """A part in memory."""
+        file = self.files[part]
+        table = read_part(self.shards, file, self._columns)
+        return Part(self, table, references(self.url, file.name) if references else {})
+
+    def identity(self) -> dict[str, Any]:
+        """What the order of samples depends on, for a checkpoint."""
+        return {
+            "parts": fingerprint([part.sha256 for part in self.files]),
+            "weight": self.weight,
+            "filter": " and ".join(item.text for item in self.filters),
+            "chunks_per_stretch": self.size,
+        }
+
+
+class Part:
+    """The samples of one part of a set."""
+
+    def __init__(self, source: Source, table: pa.Table, reference: Reference) -> None:
+        self._source, self._reference = source, reference
+        self._table = table = table.combine_chunks()
+        self._original, self._chunk = table["original"], table["chunk"].to_numpy()
+        passing = mask_of(table, source.filters)
+        self._spans = spans(table, source.size, passing)
+        self._masks: dict[str | None, Mask] = {
+            name: passing & mask_of(table, group) for name, group in source.phases.items()
+        }
+        self._masks[None] = passing
+        copied = table["rewrite_status"].cast(pa.string()).to_numpy() == "copied"
+        self._bytes = _running(_bytes(self._original))
+        self._branch_bytes = _running(np.where(copied, 0, _bytes(table["rewrite"])))
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def cost(self, stretch: int, phase: Phase) -> int:
+        """What a stretch costs to lay out, roughly: UTF-8 bytes of its texts and its context."""
+        first, stop = self._spans[stretch]
+        context = min(self._chunk[first], self._source.context)
+        size = self._bytes[stop] - self._bytes[first - context]
+        if "rewrite" in phase.candidates:
+            size += self._branch_bytes[stop] - self._branch_bytes[first]
+        return int(size)
+
+    def stretch(self, number: int, sample: int, phase: Phase | None) -> Stretch:
+        """A stretch with what `phase` learns of it; None: all that `train.data` passes."""
+        first, stop = (int(row) for row in self._spans[number])
+        kinds = frozenset(KINDS.index(kind) for kind in (phase.candidates if phase else TEXTS))
+        mask = self._masks[phase.name if phase else None]
+        rows = self._table.slice(first, stop - first).to_pylist()
+        begin = first - rows[0]["chunk"]
+        return Stretch(
+            sample=sample,
+            url=self._source.url,
+            first=rows[0]["chunk"],
+            chunks=[
+                self._row(row, kinds if passes else frozenset())
+                for row, passes in zip(rows, mask[first:stop], strict=True)
+            ],
+            original=lambda chunk: str(self._original[begin + chunk]),
+            context=self._source.context,
+            ends=rows[-1]["chunk"] + 1 == rows[-1]["chunks"],
+        )
+
+    def _row(self, row: Row, learn: frozenset[int]) -> Chunk:
+        usable = row["rewrite_status"] in USABLE
+        original, rewrite = (row.get(f"{text}_score") for text in TEXTS)
+        return Chunk(
+            id=row["id"],
+            texts=(row["original"], row["rewrite"] if usable else None),
+            scores=(nan if original is None else original, nan if rewrite is None else rewrite),
+            references=(
+                self._reference.get((row["id"], ORIGINAL), nan),
+                self._reference.get((row["id"], REWRITE), nan),
+            ),
+            learn=learn,
+        )
+
+
+def _bytes(texts: Any) -> Ints:
+    """UTF-8 bytes of each text."""
+    sizes: Ints = pc.binary_length(texts).fill_null(0).to_numpy()
+    return sizes
+
+
+def _running(sizes: Ints) -> Ints:
+    """The sum before each row, and of all."""
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _filters(text: str | None, columns: pa.Schema, key: str) -> list[Filter]:
+    return [] if text is None else [parse_filter(text, columns, key)]
+
+
+def _tokens_per_chunk(shards: ShardSet) -> int:
+    """Tokens of the longest chunk, as the pass that cut the documents was told; else 128."""
+    for made in shards.manifest.passes:
+        tokens = made.config.get("chunking", {}).get("tokens")
+        if tokens:
+            return int(tokens)
+    return 128
