@@ -24,6 +24,8 @@ from base.errors import ConfigError
 
 Mask = NDArray[np.bool_]
 
+_MOST = 500  # Arrow overruns its stack at some thousands; a long list behind `in` is one
+
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -46,7 +48,8 @@ class Filter:
         """For each row of `table` whether the condition holds."""
         # The stubs know neither the constructor's argument nor projections.
         memory: Any = ds.InMemoryDataset(table)  # type: ignore[call-arg]
-        keep = memory.scanner(columns={"keep": self.expression}).to_table()["keep"]
+        scanner = memory.scanner(columns={"keep": self.expression}, use_threads=False)  # in order
+        keep = scanner.to_table()["keep"]
         return np.asarray(keep.to_numpy(), dtype=np.bool_)
 
 
@@ -59,8 +62,11 @@ def parse_filter(text: str, schema: pa.Schema, key: str) -> Filter:
     parser = _Parser(text, schema, key)
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        count = sum(isinstance(node, ast.cmpop) for node in ast.walk(tree))
+        if count > _MOST:
+            parser.refuse(f"{count} comparisons, more than {_MOST},")
         return Filter(text, parser.condition(tree), frozenset(parser.columns))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
         parser.refuse("no condition")
 
 
@@ -98,12 +104,18 @@ class _Parser:
         if isinstance(op, ast.In | ast.NotIn):
             if not isinstance(right, ast.Tuple | ast.List | ast.Set):
                 self.refuse(f"'{ast.unparse(right)}' after in")
-            options = [self.compared(left, operator.eq, item) for item in right.elts]
-            found: pc.Expression = reduce(operator.or_, options, pc.scalar(False))
-            if isinstance(op, ast.In):
-                return found
-            return ~found & self.column(left).is_valid()
+            column, found = self.column(left), self.contained(left, right.elts)
+            return found if isinstance(op, ast.In) else ~found & column.is_valid()
         return self.compared(left, _COMPARISONS[type(op)], right)
+
+    def contained(self, column: ast.expr, items: Sequence[ast.expr]) -> pc.Expression:
+        kind = self.kind(column)
+        values = [self.literal(item) for item in items]
+        for item, value in zip(items, values, strict=True):
+            if pa.types.is_string(kind) != isinstance(value, str):
+                self.refuse(f"'{ast.unparse(column)}' beside '{ast.unparse(item)}'")
+        same = pa.types.is_string(kind) or pa.types.is_floating(kind) or not values
+        return self.column(column).isin(pa.array(values, kind if same else None))
 
     def compared(
         self, left: ast.expr, op: Callable[[Any, Any], Any], right: ast.expr
@@ -112,7 +124,8 @@ class _Parser:
         if pa.types.is_string(kinds[0]) != pa.types.is_string(kinds[1]):
             self.refuse(f"'{ast.unparse(left)}' beside '{ast.unparse(right)}'")
         sides = (self.operand(left, kinds), self.operand(right, kinds))
-        return pc.coalesce(op(*sides), pc.scalar(False))
+        holds: pc.Expression = pc.coalesce(op(*sides), pc.scalar(False))
+        return holds
 
     def kind(self, node: ast.expr) -> pa.DataType:
         """The type of a column or literal; a dictionary's is that of its values."""
@@ -124,10 +137,10 @@ class _Parser:
     def operand(self, node: ast.expr, kinds: Sequence[pa.DataType]) -> pc.Expression:
         if isinstance(node, ast.Name):
             return self.column(node)
-        value = pa.scalar(self.literal(node))
+        value: Any = self.literal(node)
         if pa.float32() in kinds:
-            value = value.cast(pa.float32())
-        return pc.scalar(value)  # type: ignore[arg-type]  # stubs: no Arrow scalars
+            value = pa.scalar(float(value), pa.float32())
+        return pc.scalar(value)
 
     def column(self, node: ast.expr) -> pc.Expression:
         if not isinstance(node, ast.Name):

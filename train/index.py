@@ -20,6 +20,7 @@ from base.fingerprint import fingerprint
 from shards.filters import Filter, Mask
 from shards.manifest import File
 from shards.reader import ShardSet
+from shards.schema import schema
 
 Ints = NDArray[np.int64]
 
@@ -62,12 +63,13 @@ def _remembered(cache: Folder, name: str, parts: int) -> list[int] | None:
 
 def read_part(shards: ShardSet, part: File, columns: list[str]) -> pa.Table:
     """Some columns of a part; ShardError when it is not the part that the manifest lists."""
+    kept = schema(shards.manifest.criteria)
     batches = list(shards.batches(part, columns, size=1 << 16))
-    table = pa.Table.from_batches(batches) if batches else pa.table({"chunk": pa.array([0][:0])})
+    table = pa.Table.from_batches(batches) if batches else kept.empty_table().select(columns)
     if table.num_rows != part.rows or (part.rows and table["chunk"][0].as_py() != 0):
         raise ShardError(
-            f"{shards.folder.url}/{part.name}: {table.num_rows} rows from chunk "
-            f"{table['chunk'][0]}; the manifest says {part.rows}, and documents are never split"
+            f"{shards.folder.url}/{part.name}: found {table.num_rows} rows; accepted: "
+            f"{part.rows}, as the manifest says, from the first chunk of a document on"
         )
     return table
 

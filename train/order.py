@@ -106,7 +106,7 @@ class Order:
 def quotas(weights: Sequence[float], block: int) -> Ints:
     """How many samples of a block each set has: its share to within one, but at least one."""
     shares = np.array(weights) / np.sum(weights) * block
-    result = np.maximum(1, np.floor(shares)).astype(np.int64)
+    result: Ints = np.maximum(1, np.floor(shares)).astype(np.int64)
     while result.sum() < block:
         result[np.argmax(shares - result)] += 1
     while result.sum() > block:  # some had less than one

@@ -1,0 +1,233 @@
+"""Batches of rows for one data-parallel rank: any batch, at once, and the next ones ahead of time.
+
+`batch(first, phase)` is a pure function of recipe, sets, rank and number of ranks: no state but
+caches. Every rank reads the rows of the whole step, and shares its samples out by the bytes of
+their texts, the same way everywhere; it tokenises and packs only its own. So the samples of a step
+do not depend on how many ranks there are, and no rank has much more to do than another.
+
+A thread makes the next batches while the caller trains; two more read the parts that they need.
+Memory: the parts of the windows in use (some 65,536 rows a set), those of the batches to come, and
+a few batches.
+"""
+
+import heapq
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, Self
+
+from tokenizers import Tokenizer
+
+from base.files import Folder
+from train.config import Phase, TrainConfig
+from train.order import Epochs, Order, Place
+from train.rows import Row, pack
+from train.samples import Grower, Stretch
+from train.source import Part, References, Source
+from train.texts import Texts
+
+_READY = 3  # batches made ahead
+_NEAR = 8  # batches ahead of the newest whose parts are read
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One rank's share of the samples [first, stop) of a run.
+
+    rows: at least one; one of nothing but padding where the share is empty. counts: what became
+    of the samples of this share. used, padding: tokens of its rows. shares: the samples of every
+    rank.
+    """
+
+    first: int
+    stop: int
+    rows: tuple[Row, ...]
+    counts: dict[str, int]
+    used: int
+    padding: int
+    shares: tuple[tuple[int, ...], ...]
+
+
+class Loader:
+    """Batches for data-parallel rank `rank` of `ranks`. Use it as a context manager, or close it.
+
+    cache: a folder for the sets' indexes. wait_seconds: how long the last call of `batch` waited.
+    sizes: samples an epoch, by set.
+    Raises ShardError, InputError or ConfigError, at once or from `batch`, for sets, filters and
+    rows that cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        tokenizer: Tokenizer,
+        bos: int,
+        eos: int,
+        cache: str,
+        rank: int = 0,
+        ranks: int = 1,
+        references: References | None = None,
+    ) -> None:
+        self._config, self._rank, self._ranks = config, rank, ranks
+        self._texts, self._bos, self._eos = Texts(tokenizer), bos, eos
+        # In the order of their URLs, so that the order of the recipe does not matter.
+        self._sources = sorted(
+            (
+                Source(number, data, config.batch, config.curriculum)
+                for number, data in enumerate(config.data)
+            ),
+            key=lambda source: source.url,
+        )
+        counts = [source.counts(Folder(cache)) for source in self._sources]
+        self.sizes = {s.url: sum(c) for s, c in zip(self._sources, counts, strict=True)}
+        self._order = _order(self._sources, counts, config.seed)
+        self._places = lru_cache(maxsize=4 * _NEAR)(self._find_places)
+        self._parts = _Parts(self._sources, references)
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ahead: deque[tuple[int, Phase, Future[Batch]]] = deque()
+        self.wait_seconds = 0.0
+
+    def identity(self) -> dict[str, Any]:
+        """What the order of samples depends on; two that are equal give the same samples."""
+        sets = {source.url: source.identity() for source in self._sources}
+        return {"seed": self._config.seed, "sets": sets}
+
+    def batch(self, first: int, phase: Phase) -> Batch:
+        """This rank's share of the `batch.samples` samples from number `first` on."""
+        begun = time.perf_counter()
+        if not self._ahead or self._ahead[0][:2] != (first, phase):
+            self._forget()
+        for number in range(len(self._ahead), _READY + 1):
+            start = first + number * self._config.batch.samples
+            self._ahead.append((start, phase, self._maker.submit(self._make, start, phase)))
+        batch = self._ahead.popleft()[2].result()
+        self.wait_seconds = time.perf_counter() - begun
+        return batch
+
+    def stored(self) -> Iterator[tuple[str, str, Iterator[Row]]]:
+        """(URL of the set, name of the part, rows) of this rank's parts, in storage order.
+
+        Each rank has every `ranks`-th part whole. The rows hold every text of all chunks that pass
+        `train.data`'s filters, with the prefix that `batch` gives it, once.
+        """
+        every = [(s, number) for s in self._sources for number in range(len(s.files))]
+        for source, number in every[self._rank :: self._ranks]:
+            part = source.load(number, None)
+            yield source.url, source.files[number].name, self._stored_rows(part)
+
+    def _stored_rows(self, part: Part) -> Iterator[Row]:
+        size = self._config.batch.samples
+        for first in range(0, len(part), size):
+            numbers = range(first, min(first + size, len(part)))
+            rows, _ = self._rows([part.stretch(n, n, None) for n in numbers])
+            yield from (row for row in rows if row.used)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._forget()
+        self._maker.shutdown()
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _forget(self) -> None:
+        """Drop what was made ahead; a batch that is being made is finished for nothing."""
+        while self._ahead:
+            self._ahead.popleft()[2].cancel()
+
+    def _make(self, first: int, phase: Phase) -> Batch:
+        """The batch; runs in the one thread that makes batches."""
+        samples = self._config.batch.samples
+        near = [self._places(first + number * samples) for number in range(_NEAR)]
+        windows = dict.fromkeys((p.set, p.window) for places in near for p in places)
+        self._parts.hold(
+            dict.fromkeys((s, part) for s, w in windows for part in self._order.sets[s].parts(w))
+        )
+        places = [(self._parts.part(place), place.stretch) for place in near[0]]
+        costs = [part.cost(stretch, phase) for part, stretch in places]
+        shares = share_out(costs, self._ranks)
+        mine = [places[n][0].stretch(places[n][1], first + n, phase) for n in shares[self._rank]]
+        rows, counts = self._rows(mine)
+        used = sum(row.used for row in rows)
+        return Batch(
+            first=first,
+            stop=first + samples,
+            rows=tuple(rows),
+            counts=dict(counts),
+            used=used,
+            padding=sum(len(row.tokens_S) for row in rows) - used,
+            shares=tuple(tuple(first + n for n in numbers) for numbers in shares),
+        )
+
+    def _rows(self, stretches: Sequence[Stretch]) -> tuple[list[Row], Counter[str]]:
+        grower = Grower(self._texts, self._bos, self._eos, self._config.batch)
+        self._texts.prepare(text for stretch in stretches for text in stretch.texts())
+        trees = [tree for stretch in stretches for tree in grower.trees(stretch)]
+        return pack(trees, self._config.batch.row_tokens), grower.counts
+
+    def _find_places(self, first: int) -> list[Place]:
+        return [self._order.place(first + n) for n in range(self._config.batch.samples)]
+
+
+class _Parts:
+    """Parts in memory, read in threads; used by one thread."""
+
+    def __init__(self, sources: Sequence[Source], references: References | None) -> None:
+        self._sources, self._references = sources, references
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="parts")
+        self._held: dict[tuple[int, int], Future[Part]] = {}
+
+    def hold(self, wanted: Iterable[tuple[int, int]]) -> None:
+        """Keep or start to read the `wanted` (set, part), first things first; drop all others."""
+        held = {}
+        for key in wanted:
+            held[key] = self._held.get(key) or self._pool.submit(self._load, *key)
+        for key in self._held.keys() - held.keys():
+            self._held[key].cancel()
+        self._held = held
+
+    def part(self, place: Place) -> Part:
+        """The part of a place; it is held."""
+        return self._held[place.set, place.part].result()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _load(self, number: int, part: int) -> Part:
+        return self._sources[number].load(part, self._references)
+
+
+def _order(sources: Sequence[Source], counts: Sequence[Sequence[int]], seed: int) -> Order:
+    sets = [
+        Epochs(count, [file.rows for file in source.files], (seed, number))
+        for number, (source, count) in enumerate(zip(sources, counts, strict=True))
+    ]
+    return Order(sets, [source.weight for source in sources], seed)
+
+
+def share_out(costs: Sequence[int], ranks: int) -> list[list[int]]:
+    """The numbers of `costs` for each rank: the next biggest to the rank with the least so far.
+
+    No rank then has more than the mean and one item; equal ones go to the first rank.
+    """
+    shares = [list[int]() for _ in range(ranks)]
+    loads = [(0, rank) for rank in range(ranks)]
+    for number in sorted(range(len(costs)), key=lambda number: -costs[number]):
+        load, rank = loads[0]
+        shares[rank].append(number)
+        heapq.heapreplace(loads, (load + costs[number], rank))
+    return [sorted(share) for share in shares]
