@@ -29,6 +29,7 @@ def angles(positions_BS: Tensor, speed: Tensor) -> Tensor:
 
 
 def _scaled(speed: Tensor, scaling: Scaling) -> Tensor:
-    waves = scaling.original * speed / (2 * pi)  # in the original context
+    # Term by term as Hugging Face, so that the last bit is the same.
+    waves = scaling.original / (2 * pi / speed)  # in the original context
     kept = ((waves - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
-    return speed * (kept + (1 - kept) / scaling.factor)
+    return (1 - kept) * speed / scaling.factor + kept * speed
