@@ -116,7 +116,10 @@ def forward_backward(
     def forward(rows: Iterator[Row], stage: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         row = next(rows)
         nll_1S = stage(
-            row.tokens_S[None], row.positions_S[None], row.layout_S4[None], labels=row.labels_S[None]
+            row.tokens_S[None],
+            row.positions_S[None],
+            row.layout_S4[None],
+            labels=row.labels_S[None],
         )
 
         def finish(nll_1S: Tensor) -> tuple[Tensor, Tensor, Sums]:

@@ -28,10 +28,9 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.step, self.steps, self.every = step, steps, every
-        folder = Path(output)
         keep_until(output, step)
-        self._stream = open(folder / METRICS, "a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._metrics = Path(output) / METRICS
+        self._board = SummaryWriter(str(Path(output) / "tensorboard"), purge_step=step + 1)
         self._bar: Progress | None = None
         self._first, self._started = step, time.monotonic()
         self._printed = 0.0
@@ -52,14 +51,13 @@ class RunLog:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        self._stream.close()
         self._board.close()
 
     def record(self, step: int, phase: str, values: Values) -> None:
         """Keep the values of a step and show them."""
         finite = {key: value if isfinite(value) else None for key, value in values.items()}
-        self._stream.write(json.dumps({"step": step, "phase": phase, **finite}) + "\n")
-        self._stream.flush()
+        with open(self._metrics, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, "phase": phase, **finite}) + "\n")
         for key, value in values.items():
             self._board.add_scalar(key, value, step)
         line = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"

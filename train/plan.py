@@ -24,7 +24,9 @@ def plan(config: TrainConfig) -> str:
         f"memory   {_memory(config, shape)}",
     ]
     with open_loader(config, shape) as loader:
-        lines += [f"data     {url}: {size:,} samples an epoch" for url, size in loader.sizes.items()]
+        lines += [
+            f"data     {url}: {size:,} samples an epoch" for url, size in loader.sizes.items()
+        ]
         first = 0
         for phase in config.curriculum:
             last = end_step(phase, config.batch.samples)

@@ -15,7 +15,7 @@ other), C candidates.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.trees import Candidate, Tree
-
-T = TypeVar("T", bound="Candidates | Row")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,7 @@ class Candidates:
 
     def to(self, device: torch.device) -> Self:
         """These, with tensors on `device`."""
-        return _moved(self, device)
+        return replace(self, **_moved(self, device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +68,13 @@ class Row:
 
     def to(self, device: torch.device) -> Self:
         """This row, with tensors on `device`."""
-        return replace(_moved(self, device), candidates=self.candidates.to(device))
+        candidates = self.candidates.to(device)
+        return replace(self, **_moved(self, device), candidates=candidates)
 
 
-def _moved(item: T, device: torch.device) -> T:
+def _moved(item: object, device: torch.device) -> dict[str, Any]:
     tensors = {name: value for name, value in vars(item).items() if isinstance(value, Tensor)}
-    return replace(item, **{name: value.to(device) for name, value in tensors.items()})
+    return {name: value.to(device) for name, value in tensors.items()}
 
 
 def pack(trees: Sequence[Tree], row_tokens: int) -> list[Row]:

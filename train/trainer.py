@@ -19,7 +19,7 @@ from train.checkpoint import Checkpoints
 from train.config import TrainConfig
 from train.curriculum import Curriculum
 from train.flops import model_flops, peak_flops
-from train.learner import Learner, Outcome
+from train.learner import Learner
 from train.loader import Batch, Loader
 from train.log import RunLog
 from train.model.shape import Shape

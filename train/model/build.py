@@ -4,9 +4,8 @@ Everything about mcore's own configuration and module specs stands here, so that
 of its model classes changes one file.
 """
 
-from typing import Any
-
 from math import lcm
+from typing import Any
 
 import torch
 from megatron.core import parallel_state as mpu
