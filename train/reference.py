@@ -29,13 +29,8 @@ from train.source import Reference, References
 from train.trees import KINDS
 
 MANIFEST = "manifest.json"
-COLUMNS = pa.schema(
-    [
-        pa.field("id", pa.string()),
-        pa.field("kind", pa.string()),
-        pa.field("log_prob", pa.float32()),
-        pa.field("tokens", pa.int32()),
-    ]
+COLUMNS: pa.Schema = pa.schema(
+    {"id": pa.string(), "kind": pa.string(), "log_prob": pa.float32(), "tokens": pa.int32()}
 )
 
 
