@@ -29,9 +29,13 @@ from train.source import Reference, References
 from train.trees import KINDS
 
 MANIFEST = "manifest.json"
-COLUMNS: pa.Schema = pa.schema(
-    {"id": pa.string(), "kind": pa.string(), "log_prob": pa.float32(), "tokens": pa.int32()}
-)
+_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("id", pa.string()),
+    ("kind", pa.string()),
+    ("log_prob", pa.float32()),
+    ("tokens", pa.int32()),
+]
+COLUMNS = pa.schema(_FIELDS)
 
 
 def stored(config: TrainConfig, shape: Shape) -> References:
