@@ -81,7 +81,7 @@ class Progress:
         ]
         share = self._share()
         if 0 < share < 1 and self.rows:
-            parts.append(f"about {_span(seconds / share * (1 - share))} left")
+            parts.append(f"about {span(seconds / share * (1 - share))} left")
         return " · ".join(parts)
 
     def _share(self) -> float:
@@ -102,7 +102,8 @@ def cache_share(usage: Usage) -> str:
     return f"{usage.cached_tokens / usage.prompt_tokens:.0%}" if usage.prompt_tokens else "0%"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A length of time for a person."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

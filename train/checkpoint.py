@@ -17,7 +17,7 @@ from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
 
 from base.errors import ShardError
-from base.files import Folder
+from base.files import Folder, sync
 from train.config import CheckpointConfig
 from train.learner import Learner
 from train.parallel import is_main
@@ -92,11 +92,11 @@ class Checkpoints:
         if is_main():
             (partial / STATE).write_text(state.model_dump_json(indent=1) + "\n")
             for file in partial.iterdir():
-                _sync(file)
-            _sync(partial)
+                sync(file)
+            sync(partial)
             shutil.rmtree(self.root / name, ignore_errors=True)  # of a run that went on differently
             os.replace(partial, self.root / name)
-            _sync(self.root)
+            sync(self.root)
             Folder(str(self.root)).write(LATEST, f"{name}\n".encode())
             for old in sorted(self.root.glob("step-*"))[: -self.keep]:
                 if old.name != name:
@@ -114,11 +114,3 @@ def _tensors(learner: Learner, loading: bool) -> dict[str, Any]:
         model, is_loading=loading, metadata=dict(_METADATA)
     )
     return {"model": model, "optimizer": optimizer}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

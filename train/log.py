@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from base.cli import console
 from base.files import Folder
+from shards.progress import span
 
 METRICS = "metrics.jsonl"
 Values = dict[str, float]
@@ -89,12 +90,3 @@ def keep_until(output: str, step: int) -> None:
 def read_metrics(output: str) -> list[dict[str, Any]]:
     """Every step of the run in `output`, in order."""
     return [json.loads(line) for line in (Folder(output).read(METRICS) or b"").splitlines()]
-
-
-def span(seconds: float) -> str:
-    """A length of time for a person."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
