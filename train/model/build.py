@@ -92,7 +92,10 @@ def _config(shape: Shape, model: ModelConfig, parallel: ParallelConfig) -> Trans
         qk_layernorm=shape.qk_norm,
         hidden_dropout=0.0,
         attention_dropout=0.0,
-        perform_initialization=False,
+        # Weights come later. Still these must be called: mcore marks what tensor parallel ranks
+        # share on the way, and without the marks the gradient norm is wrong.
+        init_method=_leave,
+        output_layer_init_method=_leave,
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
@@ -107,6 +110,9 @@ def _config(shape: Shape, model: ModelConfig, parallel: ParallelConfig) -> Trans
         calculate_per_token_loss=True,
         **_RECOMPUTE[parallel.recompute],
     )
+
+
+def _leave(weight: torch.Tensor) -> None: ...
 
 
 def _layer(shape: Shape) -> ModuleSpec:
