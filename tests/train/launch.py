@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from train import parallel
 from train.config import ParallelConfig
 
 T = TypeVar("T")
@@ -45,6 +44,9 @@ def launch(
 @contextmanager
 def started(config: ParallelConfig, seed: int = 0) -> Iterator[None]:
     """`parallel.start` until the end of the block; may be entered again, with another layout."""
+    # Not above: the checkpoint writer starts a process that imports this module again.
+    from train import parallel
+
     if "PORTS" in os.environ:
         # A port of its own: the last store may still listen on the old one.
         port, _, os.environ["PORTS"] = os.environ["PORTS"].partition(",")

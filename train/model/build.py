@@ -71,10 +71,6 @@ def padded(vocabulary: int, tp: int) -> int:
     return -(-vocabulary // multiple) * multiple
 
 
-def _leave(weight: torch.Tensor) -> torch.Tensor:
-    return weight
-
-
 class Norm(torch.nn.RMSNorm):
     """RMSNorm that also works on a part of the sequence: mcore sums its gradient over the parts."""
 
@@ -101,11 +97,10 @@ def _config(shape: Shape, model: ModelConfig, parallel: ParallelConfig) -> Trans
         qk_layernorm=shape.qk_norm,
         hidden_dropout=0.0,
         attention_dropout=0.0,
-        # Initialising is what marks a weight as split, which the gradient norm goes by; the numbers
-        # come later.
+        # Weights come later. Still these must be called: mcore marks what tensor parallel ranks
+        # share on the way, and without the marks the gradient norm is wrong.
         init_method=_leave,
         output_layer_init_method=_leave,
-        embedding_init_method=_leave,
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
@@ -120,6 +115,9 @@ def _config(shape: Shape, model: ModelConfig, parallel: ParallelConfig) -> Trans
         calculate_per_token_loss=True,
         **_RECOMPUTE[parallel.recompute],
     )
+
+
+def _leave(weight: torch.Tensor) -> None: ...
 
 
 def _layer(shape: Shape) -> ModuleSpec:

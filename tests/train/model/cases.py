@@ -92,7 +92,7 @@ def _row(model: Any, vocabulary: int, trees: list[Sizes], padding: int) -> dict[
         whole = torch.cat([prefix, tokens[run.start : run.end]])
         logits[run.start : run.end] = model(whole[None]).logits[0, run.root :]
     nll = cross_entropy(logits, labels, reduction="none")
-    (nll * weights).sum().backward()
+    torch.autograd.backward((nll * weights).sum())
     return {
         "tokens": tokens[None],
         "positions": layout[None, :, 2].long(),

@@ -11,6 +11,7 @@ from tests.train.model.layouts import Sizes, dense_mask, lay_out
 from train.model.attention import attend, block_mask, plan
 
 HEADS, GROUPS, DIMENSIONS = 4, 2, 8
+Inputs = tuple[Tensor, Tensor, Tensor]
 
 
 @st.composite
@@ -24,15 +25,16 @@ def rows() -> st.SearchStrategy[tuple[list[Sizes], int]]:
     return st.tuples(st.lists(trees(), min_size=1, max_size=4), st.integers(1, 5))
 
 
-def inputs(size: int) -> list[Tensor]:
+def inputs(size: int) -> Inputs:
     generator = torch.Generator().manual_seed(size)
-    return [
+    q, k, v = (
         torch.randn(1, heads, size, DIMENSIONS, generator=generator).requires_grad_()
         for heads in (HEADS, GROUPS, GROUPS)
-    ]
+    )
+    return q, k, v
 
 
-def result(out_1HSD: Tensor, tensors: list[Tensor], used: Tensor) -> list[Tensor]:
+def result(out_1HSD: Tensor, tensors: Inputs, used: Tensor) -> list[Tensor]:
     """What comes out at used tokens, and the gradients of some function of it."""
     out = out_1HSD[:, :, used]
     weight = torch.arange(out.numel()).view(out.shape).sin()
@@ -53,12 +55,12 @@ def test_segments_are_the_rule(row: tuple[list[Sizes], int]) -> None:
 
 def test_the_block_mask_is_the_rule() -> None:
     layout, _ = lay_out([Sizes(150, ((40, 60), (149, 130))), Sizes(90, ((0, 40), (90, 1)))], 41)
-    tensors = [tensor.detach() for tensor in inputs(len(layout))]
+    q, k, v = (tensor.detach() for tensor in inputs(len(layout)))
     mask = dense_mask(layout)
-    expected = scaled_dot_product_attention(*tensors, attn_mask=mask, enable_gqa=True)
+    expected = scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
     blocks = block_mask(layout)
     assert blocks.sparsity() > 25  # percent of blocks of which nothing is seen
-    found = flex_attention(*tensors, block_mask=blocks, enable_gqa=True)
+    found = flex_attention(q, k, v, block_mask=blocks, enable_gqa=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
