@@ -233,7 +233,9 @@ def test_a_long_chunk_without_rewrite_is_learnt_in_pieces() -> None:
     found = [int(t) for tree in trees for c in tree.candidates if c.id == "0" for t in c.tokens]
     assert found == ids(" word" * 178)
     long = [c for tree in trees for c in tree.candidates if c.id == "0"]
-    assert all(isnan(c.reference) for c in long) and len(long) == 3  # 64, then 57 after 8 of context
+    assert (
+        all(isnan(c.reference) for c in long) and len(long) == 3
+    )  # 64, then 57 after 8 of context
     assert grower.counts["split"] == 1
 
 
