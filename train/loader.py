@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from tokenizers import Tokenizer
 
+from base.errors import ConfigError
 from base.files import Folder
 from train.config import Phase, TrainConfig
 from train.order import Epochs, Order, Place
@@ -82,7 +83,7 @@ class Loader:
             ),
             key=lambda source: source.url,
         )
-        counts = [source.counts(Folder(cache)) for source in self._sources]
+        counts = _counts(self._sources, config.curriculum, Folder(cache))
         self.sizes = {s.url: sum(c) for s, c in zip(self._sources, counts, strict=True)}
         self._order = _order(self._sources, counts, config.seed)
         self._places = lru_cache(maxsize=4 * _NEAR)(self._find_places)
@@ -209,6 +210,18 @@ class _Parts:
 
     def _load(self, number: int, part: int) -> Part:
         return self._sources[number].load(part, self._references)
+
+
+def _counts(sources: Sequence[Source], phases: Sequence[Phase], cache: Folder) -> list[list[int]]:
+    """Samples in each part of each set; ConfigError when a phase's filter leaves none at all."""
+    counts = [source.counts(cache) for source in sources]
+    for number, phase in enumerate(phases):
+        if phase.filter and not sum(source.passing(phase, cache) for source in sources):
+            raise ConfigError(
+                f"train.curriculum.{number}.filter: no row that train.data takes passes "
+                f"`{phase.filter}`"
+            )
+    return counts
 
 
 def _order(sources: Sequence[Source], counts: Sequence[Sequence[int]], seed: int) -> Order:

@@ -82,15 +82,15 @@ class Order:
 
     def __init__(self, sets: Sequence[Epochs], weights: Sequence[float], seed: int) -> None:
         self.sets, self._seed = sets, seed
-        self._quotas = quotas(weights, _BLOCK * len(sets))
+        self._quotas = quotas(weights, _BLOCK * len(sets)).tolist()
         self._block = lru_cache(maxsize=4)(self._make_block)
 
     def place(self, sample: int) -> Place:
         """Where sample number `sample` of the run lies."""
-        block, within = divmod(sample, int(self._quotas.sum()))
+        block, within = divmod(sample, _BLOCK * len(self.sets))
         owners, visits = self._block(block)
         owner = int(owners[within])
-        number = block * int(self._quotas[owner]) + int(visits[within])
+        number = block * self._quotas[owner] + int(visits[within])
         return Place(owner, *self.sets[owner].place(number))
 
     def _make_block(self, block: int) -> tuple[Ints, Ints]:

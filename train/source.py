@@ -41,7 +41,7 @@ class Source:
     def __init__(
         self, number: int, config: DataConfig, batch: BatchConfig, phases: Sequence[Phase]
     ) -> None:
-        self.url, self.weight = config.set, config.weight
+        self._number, self.url, self.weight = number, config.set, config.weight
         self.shards = ShardSet(config.set).finished()
         columns = schema(self.shards.manifest.criteria)
         self.files = self.shards.manifest.parts
@@ -63,18 +63,23 @@ class Source:
         self._columns = sorted(scores.union(_COLUMNS, *used))
 
     def counts(self, cache: Folder) -> list[int]:
-        """Samples in each part. ConfigError when a filter leaves none, InputError when there are
-        no rows at all.
+        """Samples in each part; InputError when there are no rows, ConfigError when the filter
+        leaves none.
         """
-        counts = stretch_counts(self.shards, self.size, self.filters, cache)
         if not self.shards.manifest.rows:
             raise InputError(f"{self.url}: this set has no rows")
-        for group in ([], *self.phases.values()):
-            every = [*self.filters, *group]
-            if every and not sum(stretch_counts(self.shards, self.size, every, cache)):
-                found = " and ".join(f"`{item.text}`" for item in every)
-                raise ConfigError(f"train.data: no row of {self.url} passes {found}")
+        counts = stretch_counts(self.shards, self.size, self.filters, cache)
+        if not sum(counts):
+            raise ConfigError(
+                f"train.data.{self._number}.filter: no row of {self.url} passes "
+                f"`{self.filters[0].text}`"
+            )
         return counts
+
+    def passing(self, phase: Phase, cache: Folder) -> int:
+        """Samples an epoch of which a phase's filter leaves something."""
+        filters = [*self.filters, *self.phases[phase.name]]
+        return sum(stretch_counts(self.shards, self.size, filters, cache))
 
     def load(self, part: int, references: References | None) -> "Part":
         """A part in memory."""

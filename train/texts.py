@@ -47,11 +47,12 @@ class Texts:
 
 def _without_space(tokenizer: Tokenizer) -> Tokenizer:
     """The same tokenizer, but for the space that it puts before each text."""
-    parts = json.loads(tokenizer.to_str())
-    bare = parts | {key: _bare(parts[key]) for key in ("normalizer", "pre_tokenizer")}
-    if bare == parts:
+    parts = {"normalizer": tokenizer.normalizer, "pre_tokenizer": tokenizer.pre_tokenizer}
+    found = {key: json.loads(part.__getstate__()) for key, part in parts.items() if part}
+    bare = {key: _bare(part) for key, part in found.items()}
+    if bare == found:
         return tokenizer
-    result = Tokenizer.from_str(json.dumps(bare))
+    result = Tokenizer.from_str(json.dumps(json.loads(tokenizer.to_str()) | bare))
     result.encode_special_tokens = tokenizer.encode_special_tokens
     return result
 

@@ -1,0 +1,162 @@
+"""What loading costs: `python -m benchmarks.loader FILE [MEGABYTES]`, 1 GB of text by default.
+
+A set of that much text (originals and rewrites of 128-token chunks, words drawn from the sample
+corpus; four parts over and over) is written, then loaded as a training run does: batches of 64 stretches in rows of 8,192
+tokens. Tokens are those of the rows, without padding; CPU time is that of all threads. The limit it
+is held against is the tokenizers library alone on the same texts, in the same run: no loader that
+tokenises can be faster. Seconds to the first batch are those of a new process, in mid-epoch, with
+and without the index.
+"""
+
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from base.files import Folder
+from engine.encoding import load_tokenizer
+from shards.manifest import File, Manifest, PassInfo
+from shards.reader import ShardSet
+from shards.schema import Row, schema, to_parquet
+from train.config import TrainConfig
+from train.loader import Loader
+
+MODEL = "models/smollm2-135m-instruct"
+BATCHES = 12
+SAMPLES = 64
+
+
+def _words() -> list[str]:
+    files = sorted(Path("configs/sample").glob("*.jsonl"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return " ".join(json.loads(line)["text"] for line in lines).split()
+
+
+def _documents(rows: int, seed: int) -> Iterator[Row]:
+    """Rows of documents of 1 to 40 chunks; chunks of 100 words are some 128 tokens."""
+    draw, words = np.random.default_rng(seed), np.array(_words())
+    made = 0
+    while made < rows:
+        chunks = min(int(draw.lognormal(1.5, 1)) + 1, 40)
+        for chunk in range(chunks):
+            original, rewrite = (" " + " ".join(draw.choice(words, 95)) for _ in range(2))
+            yield {
+                "id": f"{seed}-{made}",
+                "doc_id": f"{seed}-{made - chunk}",
+                "source": "sample",
+                "chunk": chunk,
+                "chunks": chunks,
+                "original": original,
+                "original_tokens": 128,
+                "rewrite": rewrite,
+                "rewrite_status": "ok",
+                "original_score": 1.0,
+                "rewrite_score": float(draw.random()) * 2,
+                "meta": "{}",
+            }
+            made += 1
+
+
+def _write(url: str, megabytes: int) -> int:
+    """Write the set; its bytes on disk."""
+    folder, files, text = Folder(url), list[File](), 0
+    some = [list(_documents(8192, seed)) for seed in range(4)]
+    parts = [to_parquet(rows, schema(["quality"])) for rows in some]
+    sizes = [sum(len(row["original"]) + len(row["rewrite"]) for row in rows) for rows in some]
+    while text < megabytes * 1_000_000:
+        number = len(files) % len(parts)
+        name, data = f"part-{len(files):05d}.parquet", parts[number]
+        folder.write(name, data)
+        digest, rows = hashlib.sha256(data).hexdigest(), len(some[number])
+        files.append(File(name=name, rows=rows, bytes=len(data), sha256=digest))
+        text += sizes[number]
+    made = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 128}})
+    Manifest(
+        status="complete",
+        criteria=["quality"],
+        passes=[made],
+        inputs=[],
+        rows=sum(file.rows for file in files),
+        parts=files,
+    ).save(folder)
+    return sum(file.bytes for file in files)
+
+
+def _config(url: str) -> TrainConfig:
+    phase = {
+        "name": "dpo",
+        "objective": "dpo",
+        "filter": "rewrite_score > 0.1",
+        "until": {"step": 1},
+    }
+    return TrainConfig.model_validate(
+        {
+            "data": [{"set": url}],
+            "output": "unused",
+            "model": {"path": MODEL},
+            "batch": {"samples": SAMPLES},
+            "curriculum": [phase],
+        }
+    )
+
+
+def _measure(url: str) -> dict[str, float]:
+    """In this process: seconds to the first batch, then tokens per CPU-second."""
+    config, tokenizer = _config(url), load_tokenizer(MODEL)
+    begun = time.perf_counter()
+    with Loader(config, tokenizer, 1, 2, f"{url}/cache") as loader:
+        first = loader.sizes[url] // 2
+        loader.batch(first, config.curriculum[0])
+        seconds = time.perf_counter() - begun
+        wall, cpu = time.perf_counter(), time.process_time()
+        numbers = [first + n * SAMPLES for n in range(1, BATCHES + 1)]
+        batches = [loader.batch(number, config.curriculum[0]) for number in numbers]
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    used, padding = sum(b.used for b in batches), sum(b.padding for b in batches)
+    limit = _limit(url)
+    return {
+        "seconds_to_first_batch": round(seconds, 2),
+        "tokens_per_cpu_s": round(used / cpu),
+        "tokens_per_s": round(used / wall),
+        "tokenizer_tokens_per_cpu_s": round(limit),
+        "share_of_limit": round(used / cpu / limit, 2),
+        "padding": round(padding / (padding + used), 4),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def _limit(url: str) -> float:
+    """Tokens per CPU-second of the tokenizer alone, on texts of the set."""
+    tokenizer, shards = load_tokenizer(MODEL), ShardSet(url)
+    table = next(shards.batches(shards.manifest.parts[0], ["original", "rewrite"], 8192))
+    texts = table["original"].to_pylist() + table["rewrite"].to_pylist()
+    cpu = time.process_time()
+    found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return sum(len(item.ids) for item in found) / (time.process_time() - cpu)
+
+
+def main(output: str, megabytes: int = 1000) -> None:
+    """Write the set, measure in two fresh processes, and write the figures as JSON."""
+    result: dict[str, Any] = {"text_mb": megabytes}
+    with tempfile.TemporaryDirectory() as folder:
+        result["disk_mb"] = round(_write(f"{folder}/set", megabytes) / 1e6)
+        for name in ("without_index", "resumed"):
+            command = [sys.executable, "-m", "benchmarks.loader", "one", f"{folder}/set"]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            result[name] = json.loads(done.stdout)
+    Path(output).write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "one":
+        print(json.dumps(_measure(sys.argv[2])))
+    else:
+        main(sys.argv[1], *map(int, sys.argv[2:]))

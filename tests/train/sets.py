@@ -1,0 +1,97 @@
+"""Small shard sets on disk, for the tests of the trainer."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from base.files import Folder
+from engine.encoding import load_tokenizer
+from shards.manifest import File, Manifest, PassInfo
+from shards.schema import schema, to_parquet
+from train.config import TrainConfig
+
+MODEL = "models/smollm2-135m-instruct"
+BOS, EOS = 1, 2
+
+HOSTILE = (
+    "e\u0301\u0323 a\u030a\u0327",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽",
+    "שלום \u202eabc\u202c مرحبا",
+    "a\r\nb\rc\n\n\td",
+    "  \u00a0\u3000\u200b\u2003  ",
+    "漢字仮名交じり文は空白を含まない。",
+    "𓀀𓁐𝔘𝔫𝔦𝔠",
+    "<|im_start|>system\n<|im_end|><|endoftext|>",
+)
+
+Given = Mapping[str, Any]
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    return load_tokenizer(MODEL)
+
+
+def ids(text: str) -> list[int]:
+    return list(tokenizer().encode(text, add_special_tokens=False).ids)
+
+
+def row(document: int, chunk: int, chunks: int, given: Given) -> dict[str, Any]:
+    """A row of which only what is unlike others is given."""
+    rewrite = given.get("rewrite")
+    return {
+        "id": f"{document}-{chunk}",
+        "doc_id": str(document),
+        "source": "test",
+        "chunk": chunk,
+        "chunks": chunks,
+        "original_tokens": 1,
+        "rewrite_status": "failed" if rewrite is None else "ok",
+        "meta": "{}",
+        **given,
+    }
+
+
+def write_set(
+    folder: Path,
+    parts: Sequence[Sequence[Sequence[Given]]],
+    criteria: Sequence[str] = ("quality",),
+    tokens: int = 8,
+) -> str:
+    """A finished set of `parts` of documents of chunks; its URL."""
+    files, document = [], 0
+    target = Folder(str(folder))
+    for number, documents in enumerate(parts):
+        rows = []
+        for chunks in documents:
+            rows += [row(document, i, len(chunks), given) for i, given in enumerate(chunks)]
+            document += 1
+        data = to_parquet(rows, schema(criteria))
+        name = f"part-{number:05d}.parquet"
+        target.write(name, data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        files.append(File(name=name, rows=len(rows), bytes=len(data), sha256=sha256))
+    config = {"chunking": {"tokens": tokens}}
+    Manifest(
+        status="complete",
+        criteria=list(criteria),
+        passes=[PassInfo(name="rewrite", fingerprint="f", config=config)],
+        inputs=[],
+        rows=sum(file.rows for file in files),
+        documents=document,
+        parts=files,
+    ).save(target)
+    return str(folder)
+
+
+def config(*sets: str | Given, **changes: Any) -> TrainConfig:
+    """A recipe over `sets`, small; `changes` of its other keys."""
+    data = [{"set": item} if isinstance(item, str) else item for item in sets]
+    batch = {"samples": 4, "row_tokens": 256, "max_seq_len": 40, "context_tokens": 8}
+    phase = {"name": "all", "objective": "nll", "until": {"step": 10}}
+    recipe = {"data": data, "output": "out", "model": {"path": MODEL}, "curriculum": [phase]}
+    return TrainConfig.model_validate({**recipe, "batch": batch, **changes})

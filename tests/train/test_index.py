@@ -1,0 +1,103 @@
+"""Counting samples: what a filter leaves, kept in a file that may be missing, old or damaged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from base.errors import ShardError
+from base.files import Folder
+from shards.filters import Filter, parse_filter
+from shards.reader import ShardSet
+from shards.schema import schema
+from tests.train.sets import write_set
+from train.index import stretch_counts
+
+LENGTHS = ((1, 5, 4), (), (9,), (3, 3))  # chunks of each document of each part
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """The first four chunks of a document have scores from 1 down, the others none."""
+    scores: list[float | None] = [1.0, 0.75, 0.5, 0.25]
+    parts = [
+        [
+            [
+                {"original": f"{n}", "original_score": (scores + [None] * 9)[n]}
+                for n in range(length)
+            ]
+            for length in lengths
+        ]
+        for lengths in LENGTHS
+    ]
+    return ShardSet(write_set(tmp_path_factory.mktemp("sets") / "set", parts))
+
+
+def above(score: float) -> Filter:
+    return parse_filter(f"original_score > {score}", schema(["quality"]), "key")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 10), st.sampled_from([None, 2, 0.6, 0.1]))
+def test_a_stretch_counts_when_one_of_its_chunks_passes(
+    shards: ShardSet, tmp_path_factory: pytest.TempPathFactory, size: int, least: float | None
+) -> None:
+    cache = Folder(str(tmp_path_factory.mktemp("cache")))
+    passing = {None: 99, 2: 0, 0.6: 2, 0.1: 4}[least]
+    expected = [
+        sum(1 for length in lengths for first in range(0, length, size) if first < passing)
+        for lengths in LENGTHS
+    ]
+    filters = [] if least is None else [above(least)]
+    assert stretch_counts(shards, size, filters, cache) == expected
+
+
+def test_filters_are_joined(shards: ShardSet, tmp_path: Path) -> None:
+    both = [above(0.1), parse_filter("chunk >= 4", schema(()), "key")]
+    assert stretch_counts(shards, 1, both, Folder(str(tmp_path))) == [0, 0, 0, 0]
+
+
+def test_counts_are_read_again_and_made_anew_when_they_cannot_be(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = stretch_counts(shards, 2, [], Folder(str(tmp_path)))
+    (file,) = tmp_path.iterdir()
+    good = file.read_text()
+
+    def no_reading(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardSet, "batches", no_reading)
+        assert stretch_counts(shards, 2, [], Folder(str(tmp_path))) == counts
+    changed = json.loads(good) | {"stretches": [1, 2, 3, 4]}
+    for bad in ("", "{", "[]", "{}", "null", json.dumps(changed), '{"stretches": 1}', "\x80"):
+        file.write_bytes(bad.encode("latin-1"))
+        assert stretch_counts(shards, 2, [], Folder(str(tmp_path))) == counts
+        assert file.read_text() == good
+
+
+def test_another_size_or_filter_has_a_file_of_its_own(shards: ShardSet, tmp_path: Path) -> None:
+    for size, filters in ((1, []), (2, []), (2, [above(0.1)])):
+        stretch_counts(shards, size, filters, Folder(str(tmp_path)))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("rows", [0, 7])
+def test_a_part_that_is_not_the_listed_one_is_refused(tmp_path: Path, rows: int) -> None:
+    url = write_set(tmp_path / "set", [[[{"original": "a"}]]])
+    other = write_set(tmp_path / "other", [[[{"original": "a"}] * rows] if rows else []])
+    name = "part-00000.parquet"
+    Path(url, name).write_bytes(Path(other, name).read_bytes())
+    with pytest.raises(ShardError, match=f"found {rows} rows; accepted: 1, as the manifest"):
+        stretch_counts(ShardSet(url), 1, [], Folder(str(tmp_path)))
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    url = write_set(tmp_path / "set", [[[{"original": "a"}]]])
+    Path(url, "part-00000.parquet").unlink()
+    with pytest.raises(ShardError, match=r"part-00000\.parquet: listed, but not there"):
+        stretch_counts(ShardSet(url), 1, [], Folder(str(tmp_path)))

@@ -1,0 +1,129 @@
+"""The order of samples is a pure function of seed and number, and leaves nothing out."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from train.order import Epochs, Order, Place, permutation, quotas
+
+counts = st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any)
+
+
+def epochs(stretches: Sequence[int], rows: int = 5000, key: Sequence[int] = (0, 0)) -> Epochs:
+    return Epochs(stretches, [rows] * len(stretches), key)
+
+
+def order(sets: Sequence[Sequence[int]], weights: Sequence[float], seed: int = 0) -> Order:
+    made = [epochs(stretches, key=(seed, n)) for n, stretches in enumerate(sets)]
+    return Order(made, weights, seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(counts, st.integers(1, 70_000), st.integers(0, 2**64), st.integers(0, 3))
+def test_every_epoch_visits_every_stretch_once(
+    stretches: list[int], rows: int, seed: int, epoch: int
+) -> None:
+    one = epochs(stretches, rows, (seed, 1))
+    first = epoch * one.size
+    visits = [one.place(n)[1:] for n in range(first, first + one.size)]
+    assert sorted(visits) == [(p, s) for p, n in enumerate(stretches) for s in range(n)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(counts, st.integers(1, 70_000))
+def test_a_window_is_visited_in_one_go_and_names_its_parts(stretches: list[int], rows: int) -> None:
+    one = epochs(stretches, rows)
+    visits = [one.place(n) for n in range(2 * one.size)]
+    windows = [window for window, _, _ in visits]
+    assert windows == sorted(windows)
+    for window in set(windows):
+        parts = one.parts(window)
+        assert {part for w, part, _ in visits if w == window} == set(parts)
+        assert len(parts) == 1 or (len(parts) - 1) * rows < 1 << 16
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(counts, min_size=1, max_size=4),
+    st.data(),
+    st.integers(0, 2**32),
+)
+def test_any_sample_is_the_same_however_it_is_reached(
+    sets: list[list[int]], data: st.DataObject, seed: int
+) -> None:
+    weights = data.draw(st.lists(st.floats(0.01, 9), min_size=len(sets), max_size=len(sets)))
+    straight = order(sets, weights, seed)
+    samples = [straight.place(n) for n in range(300)]
+    for at in data.draw(st.lists(st.integers(0, 299), min_size=1, max_size=5)):
+        fresh = order(sets, weights, seed)
+        assert [fresh.place(n) for n in range(at, min(at + 20, 300))] == samples[at : at + 20]
+        assert straight.place(at) == samples[at]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=5), st.integers(0, 9))
+def test_shares_are_exact_to_one_in_a_block_and_each_set_goes_on_in_order(
+    weights: list[float], block: int
+) -> None:
+    sets = [[7 * (n + 1)] for n in range(len(weights))]
+    mixed, size = order(sets, weights), 1000 * len(sets)
+    places = [mixed.place(n) for n in range(block * size, (block + 1) * size)]
+    found = Counter(place.set for place in places)
+    quota = quotas(weights, size)
+    assert [found[n] for n in range(len(sets))] == list(quota)
+    share = np.array(weights) / sum(weights) * size
+    if (share >= 1).all():
+        assert (abs(quota - share) <= 1).all()
+    assert (quota >= 1).all()
+    for number in range(len(sets)):
+        mine = [place[1:] for place in places if place.set == number]
+        alone = epochs(sets[number], key=(0, number))
+        first = block * int(quota[number])
+        assert mine == [alone.place(first + n) for n in range(len(mine))]
+
+
+def test_blocks_and_epochs_and_seeds_differ() -> None:
+    one = order([[50], [50]], [1, 1])
+    blocks = [[one.place(b * 2000 + n).set for n in range(2000)] for b in range(2)]
+    assert blocks[0] != blocks[1]
+    first, second = ([epochs([50]).place(e * 50 + n) for n in range(50)] for e in range(2))
+    assert [place[1:] for place in first] != [place[1:] for place in second]
+    assert [order([[50]], [1], seed).place(0) for seed in range(9)].count(one.place(0)) < 9
+
+
+def test_permutations_of_near_keys_are_unlike() -> None:
+    keys = [(1,), (1, 0), (1, 0, 0), (0, 1), (2,)]
+    found = {tuple(permutation(40, *key)) for key in keys}
+    assert len(found) == len(keys)
+
+
+def test_the_order_is_the_one_that_older_checkpoints_were_made_with() -> None:
+    """Pinned: a change here breaks the resume of every run there is."""
+    assert list(permutation(10, 3, 1, 4)) == PERMUTATION
+    mixed = order([[3, 0, 2], [4]], [3, 1], seed=5)
+    assert [mixed.place(n) for n in range(4)] == PLACES
+
+
+PERMUTATION = [2, 0, 8, 4, 1, 5, 3, 9, 6, 7]
+PLACES = [
+    Place(0, (0, 0), 0, 1),
+    Place(1, (0, 0), 0, 1),
+    Place(0, (0, 0), 2, 0),
+    Place(0, (0, 0), 2, 1),
+]
+
+
+def test_one_row_a_part_makes_windows_of_many_parts() -> None:
+    one = Epochs([1] * 100, [1] * 100, (0,))
+    assert len(one.parts((0, 0))) == 100
+
+
+def test_huge_parts_are_windows_of_their_own() -> None:
+    one = Epochs([3, 3, 3], [200_000] * 3, (0,))
+    assert [len(one.parts((0, number))) for number in range(3)] == [1, 1, 1]
+    with pytest.raises(IndexError):
+        one.parts((0, 3))

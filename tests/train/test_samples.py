@@ -1,0 +1,263 @@
+"""A document's stretches to trees: every text once, with the right prefix, within the limits."""
+
+from collections.abc import Sequence
+from math import isnan
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from base.errors import InputError
+from tests.train.sets import BOS, EOS, HOSTILE, ids, tokenizer
+from train.config import BatchConfig
+from train.rows import Row, pack
+from train.samples import Chunk, Grower, Stretch
+from train.texts import Texts
+from train.trees import ORIGINAL, REWRITE, Tree
+
+BOTH = frozenset((ORIGINAL, REWRITE))
+TEXTS = Texts(tokenizer())
+
+
+def batch(longest: int = 64, context: int = 8, row: int = 256) -> BatchConfig:
+    return BatchConfig(samples=1, row_tokens=row, max_seq_len=longest, context_tokens=context)
+
+
+def grow(chunks: Sequence[Chunk], size: int, limits: BatchConfig) -> tuple[list[Tree], Grower]:
+    """The trees of all stretches of a document whose stretches have `size` chunks."""
+    grower, trees = Grower(TEXTS, BOS, EOS, limits), list[Tree]()
+    for first in range(0, len(chunks), size):
+        part = chunks[first : first + size]
+        stretch = Stretch(
+            sample=first // size,
+            url="set",
+            first=first,
+            chunks=part,
+            original=lambda number: chunks[number].original,
+            context=2,
+            ends=first + size >= len(chunks),
+        )
+        TEXTS.prepare(stretch.texts())
+        trees += grower.trees(stretch)
+    return trees, grower
+
+
+def chunk(number: int, original: str, rewrite: str | None, learn: frozenset[int] = BOTH) -> Chunk:
+    return Chunk(str(number), (original, rewrite), (1.0, 2.0), (-1.0, -2.0), learn)
+
+
+pieces = st.one_of(
+    st.sampled_from(HOSTILE), st.text(max_size=8), st.sampled_from((" ", "\n", " the quick fox"))
+)
+words = st.integers(1, 30).map(" word".__mul__)  # so many tokens: limits are met often
+texts = st.lists(pieces, min_size=1, max_size=4).map("".join) | words
+documents = st.lists(
+    st.tuples(texts, st.none() | texts, st.frozensets(st.sampled_from((ORIGINAL, REWRITE)))),
+    min_size=1,
+    max_size=9,
+).map(lambda rows: [chunk(n, *row) for n, row in enumerate(rows)])
+limits = st.builds(
+    batch, st.integers(16, 120), st.integers(0, 15), st.sampled_from((128, 256, 512))
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(documents, st.integers(1, 5), limits)
+def test_every_text_is_learnt_once_after_its_own_prefix(
+    chunks: list[Chunk], size: int, limits: BatchConfig
+) -> None:
+    if any(_too_long(c, n, chunks, limits) for n, c in enumerate(chunks)):
+        with pytest.raises(InputError, match=r"train\.batch\.max_seq_len"):
+            grow(chunks, size, limits)
+        return
+    trees, grower = grow(chunks, size, limits)
+    learnt: dict[tuple[str, int], list[int]] = {}
+    for tree in trees:
+        assert tree.cost <= limits.row_tokens and tree.trunk_inputs <= len(tree.trunk)
+        for c in tree.candidates:
+            assert c.cut + len(c.tokens) - 1 <= limits.max_seq_len
+            own, number = [int(t) for t in c.tokens], int(c.id)
+            done = learnt.setdefault((c.id, c.kind), [])
+            stream = [BOS, *_joined(chunks[:number]), *done]
+            prefix = [int(t) for t in tree.trunk[: c.cut]]
+            assert prefix == stream[len(stream) - c.cut :]
+            assert c.cut >= min(len(stream), max(1, limits.context_tokens))
+            inner = [int(t) for t in tree.trunk[c.cut : c.cut + len(own) - 1]]
+            assert not c.on_trunk or inner == own[:-1]
+            assert (c.score, isnan(c.reference) or c.reference) in (
+                ((1.0, -1.0), (1.0, True)) if c.kind == ORIGINAL else ((2.0, -2.0), (2.0, True))
+            )
+            done += own
+    assert {key: own for key, own in learnt.items() if own} == _expected(chunks)
+    for (name, kind), own in learnt.items():
+        text = chunks[int(name)].texts[kind]
+        plain = own[:-1] if int(name) == len(chunks) - 1 else own
+        assert tokenizer().decode(plain, skip_special_tokens=False) == tokenizer().decode(
+            ids(text or ""), skip_special_tokens=False
+        )
+    assert grower.counts["trees"] == len(trees)
+    assert grower.counts["samples"] == -(-len(chunks) // size)
+
+
+def _joined(chunks: Sequence[Chunk]) -> list[int]:
+    return [token for c in chunks for token in ids(c.original)]
+
+
+def _end(number: int, chunks: Sequence[Chunk]) -> list[int]:
+    return [EOS] if number == len(chunks) - 1 else []
+
+
+def _expected(chunks: Sequence[Chunk]) -> dict[tuple[str, int], list[int]]:
+    every = {
+        (c.id, kind): [*ids(text), *_end(n, chunks)]
+        for n, c in enumerate(chunks)
+        for kind, text in enumerate(c.texts)
+        if kind in c.learn and text is not None
+    }
+    return {key: tokens for key, tokens in every.items() if tokens}
+
+
+def _too_long(c: Chunk, number: int, chunks: Sequence[Chunk], limits: BatchConfig) -> bool:
+    """Whether a rewrite that is to be learnt does not fit even where it begins a tree."""
+    own = [[*ids(t), *_end(number, chunks)] for t in c.texts if t is not None]
+    if REWRITE not in c.learn or len(own) < 2 or own[0] == own[1] or not own[1]:
+        return False
+    cut = min(1 + len(_joined(chunks[:number])), max(1, limits.context_tokens))
+    ends = [cut + len(tokens) - 1 for tokens in own]
+    inputs = (ends[0] if own[0] else cut - 1) + len(own[1])
+    return max(ends) > limits.max_seq_len or inputs > limits.row_tokens
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents, st.integers(1, 5), limits, st.data())
+def test_a_prefix_does_not_depend_on_what_a_phase_learns(
+    chunks: list[Chunk], size: int, limits: BatchConfig, data: st.DataObject
+) -> None:
+    every = [Chunk(c.id, c.texts, learn=BOTH) for c in chunks]
+    some = [
+        Chunk(c.id, c.texts, learn=data.draw(st.frozensets(st.sampled_from((ORIGINAL, REWRITE)))))
+        for c in chunks
+    ]
+    try:
+        whole, _ = grow(every, size, limits)
+    except InputError:
+        return
+    prefixes = {
+        (c.id, c.kind, tuple(c.tokens)): _prefix(t, c.cut) for t in whole for c in t.candidates
+    }
+    for tree in grow(some, size, limits)[0]:
+        for c in tree.candidates:
+            assert prefixes[c.id, c.kind, tuple(c.tokens)] == _prefix(tree, c.cut)
+
+
+def _prefix(tree: Tree, cut: int) -> list[int]:
+    return [int(token) for token in tree.trunk[:cut]]
+
+
+def test_originals_alone_are_split_where_they_are_with_rewrites() -> None:
+    def cuts(learn: frozenset[int]) -> list[tuple[str, int]]:
+        chunks = [chunk(n, " word" * 20, " other" * 20, learn) for n in range(4)]
+        trees, _ = grow(chunks, 4, batch(longest=100, row=128))
+        return [(c.id, c.cut) for t in trees for c in t.candidates if c.kind == ORIGINAL]
+
+    assert cuts(BOTH) == cuts(frozenset((ORIGINAL,))) == [("0", 1), ("1", 21), ("2", 41), ("3", 8)]
+
+
+def test_a_document_starts_with_bos_and_its_last_texts_end_with_eos() -> None:
+    (tree,), _ = grow([chunk(0, "One two.", "Two one."), chunk(1, " Three.", None)], 2, batch())
+    assert [int(t) for t in tree.trunk] == [BOS, *ids("One two."), *ids(" Three.")]
+    ends = [int(c.tokens[-1]) == EOS for c in tree.candidates]
+    assert ends == [False, False, True]
+    (tree,), _ = grow([chunk(0, "One two.", "Two one.")], 2, batch())
+    assert [int(c.tokens[-1]) for c in tree.candidates] == [EOS, EOS]
+
+
+def test_a_stretch_in_mid_document_starts_with_its_context() -> None:
+    chunks = [chunk(n, f" This is sentence {n} of it.", None) for n in range(6)]
+    first, second = grow(chunks, 3, batch(context=8))[0]
+    assert int(first.trunk[0]) == BOS
+    before = _joined(chunks[:3])
+    assert _prefix(second, second.candidates[0].cut) == before[-8:]
+    _, second = grow(chunks, 3, batch(context=0))[0]
+    assert _prefix(second, second.candidates[0].cut) == before[-1:]
+
+
+def test_a_copy_lies_on_the_trunk_and_costs_nothing() -> None:
+    (alone,), _ = grow([chunk(0, "One two.", None)], 1, batch())
+    (both,), _ = grow([chunk(0, "One two.", "One two.")], 1, batch())
+    assert [c.on_trunk for c in both.candidates] == [True, True]
+    assert both.cost == alone.cost
+
+
+def test_chunks_that_are_not_learnt_are_context_only() -> None:
+    chunks = [
+        chunk(n, f" Sentence {n}.", " Other.", BOTH if n == 1 else frozenset()) for n in (0, 1, 2)
+    ]
+    (tree,), grower = grow(chunks, 3, batch())
+    assert {c.id for c in tree.candidates} == {"1"}
+    assert _prefix(tree, tree.candidates[0].cut) == [BOS, *ids(" Sentence 0.")]
+    assert tree.trunk_inputs < len(_joined(chunks))
+    assert grower.counts["context_only"] == 2
+
+
+def test_what_is_left_out_is_counted() -> None:
+    rewrites = frozenset((REWRITE,))
+    chunks = [chunk(0, "One.", None, rewrites), chunk(1, " Two.", "", rewrites)]
+    trees, grower = grow([*chunks, chunk(2, " Three.", "x", frozenset())], 3, batch())
+    assert trees == []
+    assert grower.counts["no_candidate"] == grower.counts["samples"] == 1
+    assert (grower.counts["no_rewrite"], grower.counts["no_tokens"]) == (1, 1)
+
+
+def test_a_stretch_too_long_for_a_tree_is_split_at_a_chunk_with_context() -> None:
+    chunks = [chunk(n, " word" * 20, " other" * 20) for n in range(4)]
+    trees, grower = grow(chunks, 4, batch(longest=64, context=8))
+    assert [[c.id for c in tree.candidates] for tree in trees] == [
+        ["0", "0", "1", "1", "2", "2"],
+        ["3", "3"],
+    ]
+    assert trees[1].candidates[0].cut == 8 and grower.counts["split"] == 1
+
+
+@pytest.mark.parametrize(("rewrite", "trees"), [(30, 1), (31, 2)])
+def test_a_tree_is_filled_to_the_last_token(rewrite: int, trees: int) -> None:
+    """BOS, 33 tokens, and a rewrite: its inputs are all of these but the last."""
+    chunks = [chunk(0, " word" * 33, None), chunk(1, " x", " other" * rewrite), chunk(2, "", None)]
+    assert len(grow(chunks, 3, batch(longest=63))[0]) == trees
+    chunks = [chunk(0, " word" * 33, " other" * 50), chunk(1, " x", " other" * (12 + rewrite))]
+    assert len(grow(chunks, 2, batch(longest=100, row=128))[0]) == trees
+
+
+def test_a_long_chunk_without_rewrite_is_learnt_in_pieces() -> None:
+    trees, grower = grow([chunk(0, " word" * 178, None), chunk(1, " end", None)], 2, batch())
+    found = [int(t) for tree in trees for c in tree.candidates if c.id == "0" for t in c.tokens]
+    assert found == ids(" word" * 178)
+    long = [c for tree in trees for c in tree.candidates if c.id == "0"]
+    assert (
+        all(isnan(c.reference) for c in long) and len(long) == 3
+    )  # 64, then 57 after 8 of context
+    assert grower.counts["split"] == 1
+
+
+def test_a_rewrite_that_fits_nowhere_is_one_sentence() -> None:
+    with pytest.raises(InputError) as error:
+        grow([chunk(7, "One.", " word" * 200)], 1, batch(longest=64))
+    assert str(error.value) == (
+        "set: row 7: found 201 tokens of prefix and text, 204 with every text; accepted: 64 "
+        "(train.batch.max_seq_len) and 256 (train.batch.row_tokens)"
+    )
+    trees, _ = grow([chunk(7, "One.", " word" * 200, frozenset((ORIGINAL,)))], 1, batch())
+    assert len(trees) == 1  # a phase that learns no rewrite does not need it
+
+
+def test_special_tokens_in_a_text_are_plain_characters() -> None:
+    (tree,), _ = grow([chunk(0, "<|im_end|><|endoftext|>", None)], 1, batch())
+    assert not {0, 2} & {int(t) for t in tree.trunk}
+
+
+def test_trees_fill_rows() -> None:
+    chunks = [chunk(n, f" This is sentence {n}.", f" Sentence {n} it is.") for n in range(30)]
+    rows: list[Row] = pack(grow(chunks, 4, batch())[0], 256)
+    learnt = sum(len(row.at_T) for row in rows)
+    every = sum(len(ids(t or "")) for c in chunks for t in c.texts) + 2
+    assert learnt == every
