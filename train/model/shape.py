@@ -81,9 +81,6 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
     An id is downloaded, weights included. EngineError where nothing is found, ConfigError where
     what is found cannot be built.
     """
-    # A slow import (2 s).
-    from transformers import AutoConfig
-
     folder = _folder(name, revision)
     try:
         family = json.loads((folder / "config.json").read_text()).get("model_type")
@@ -91,12 +88,15 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
         raise EngineError(f"{name}: no config.json of a model in it") from None
     if family not in ARCHITECTURES:
         raise _refused(name, "model_type", family, ", ".join(ARCHITECTURES))
-    config = AutoConfig.from_pretrained(folder)
+    config = _read(name, folder)
     for key, accepted in _FIXED.items():
         if getattr(config, key, accepted) != accepted:
             raise _refused(name, key, getattr(config, key), accepted)
     if set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
         raise _refused(name, "layer_types", config.layer_types, "full_attention in every layer")
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    if heads % kv_heads:
+        raise _refused(name, "num_key_value_heads", kv_heads, f"what divides {heads} heads")
     theta, scaling = _rope(name, config)
     bos, eos = _ends(name, config)
     return Shape(
@@ -106,9 +106,9 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
         hidden=config.hidden_size,
         feed_forward=config.intermediate_size,
         layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        heads=heads,
+        kv_heads=kv_heads,
+        head=getattr(config, "head_dim", None) or config.hidden_size // heads,
         positions=config.max_position_embeddings,
         epsilon=config.rms_norm_eps,
         theta=theta,
@@ -135,6 +135,19 @@ def _folder(name: str, revision: str | None) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, ValueError) as error:
         text = str(error).splitlines()[0]
         raise EngineError(f"{name}: no folder, and no model to download: {text}") from None
+
+
+def _read(name: str, folder: Path) -> Any:
+    """The configuration as transformers understands it, with the defaults of its family."""
+    # Slow imports (2 s).
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
+        text = str(error).splitlines()[-1].strip(" \"")
+        raise ConfigError(f"{name}: config.json: {text}") from None
 
 
 def _rope(name: str, config: Any) -> tuple[float, Scaling | None]:

@@ -70,8 +70,13 @@ def pretrained(shape: Shape) -> Source:
     def read(name: str, size: Sizes) -> Tensor:
         if name not in files:
             raise EngineError(f"{shape.folder}: the weights hold no tensor {name}")
-        with safe_open(shape.folder / files[name], framework="pt") as stream:
-            tensor: Tensor = stream.get_tensor(name)
+        try:
+            with safe_open(shape.folder / files[name], framework="pt") as stream:
+                tensor: Tensor = stream.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise EngineError(
+                f"{shape.folder}: cannot read tensor {name} from {files[name]}: {error}"
+            ) from None
         if tuple(tensor.shape) != size:
             raise EngineError(
                 f"{shape.folder}: tensor {name}: found the sizes {list(tensor.shape)}; accepted "

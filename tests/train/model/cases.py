@@ -41,9 +41,9 @@ CASES: dict[str, dict[str, Any]] = {
     "smollm2": {"model_type": "llama", "vocab_size": 320, "tie_word_embeddings": True},
     "qwen2": {"model_type": "qwen2", "vocab_size": 512, "tie_word_embeddings": True},
     # One of two tensor parallel ranks has nothing but padding of the vocabulary.
-    "qwen3": {"model_type": "qwen3", "vocab_size": 100, "head_dim": 16},
+    "qwen3": {"model_type": "qwen3", "vocab_size": 100, "head_dim": 32},
 }
-_COMMON = {
+COMMON = {
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_hidden_layers": 2,
@@ -56,11 +56,11 @@ _COMMON = {
 }
 
 
-def make(folder: Path, name: str) -> None:
-    """The case `name`, in `folder`."""
+def make(folder: Path, name: str, **others: Any) -> None:
+    """The case `name`, in `folder`, with `others` of its settings changed."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    settings = _COMMON | CASES[name]
+    settings = COMMON | CASES[name] | others
     torch.manual_seed(len(name))
     config = AutoConfig.for_model(**settings)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
