@@ -4,8 +4,11 @@
 with the shards. Both run in one process, or in many under torchrun.
 """
 
+import os
 import sys
 import warnings
+from contextlib import redirect_stderr
+from io import StringIO
 
 from base.cli import run_recipe
 from train.config import TrainRecipe
@@ -41,10 +44,22 @@ def plan(recipe: TrainRecipe) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run the command; its exit code."""
-    if arguments[:1] == ["reference"]:
+    about, run = __doc__ or "", train
+    name, *rest = arguments or [""]
+    if name == "reference":
         about = "Computes reference log-probabilities once and keeps them with the shards."
-        return run_recipe("train reference", about, TrainRecipe, reference, plan, arguments[1:])
-    return run_recipe("train", __doc__ or "", TrainRecipe, train, plan, arguments)
+        arguments, run = rest, reference
+    command = "train reference" if run is reference else "train"
+    if os.environ.get("RANK", "0") != "0":
+        # What is wrong with the recipe, the first process says.
+        with redirect_stderr(StringIO()):
+            code = run_recipe(command, about, TrainRecipe, _nothing, plan, arguments)
+        if code:
+            return code
+    return run_recipe(command, about, TrainRecipe, run, plan, arguments)
+
+
+def _nothing(recipe: TrainRecipe) -> None: ...
 
 
 if __name__ == "__main__":

@@ -35,12 +35,18 @@ class Checkpoints:
         self.keep = config.keep
         self._queue = AsyncCallsQueue() if config.asynchronous else None
 
+    def clean(self) -> None:
+        """Remove what processes that were killed left half written."""
+        if is_main():
+            for partial in self.root.glob(".*.partial"):
+                shutil.rmtree(partial, ignore_errors=True)
+        torch.distributed.barrier()
+
     def save(self, learner: Learner, state: State) -> None:
         """Write the checkpoint of `state.step`; returns early when asynchronous."""
         self.finish()
         partial = self.root / f".{_name(state)}.partial"
         if is_main():
-            shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         torch.distributed.barrier()
         tensors = _tensors(learner, loading=False)

@@ -11,9 +11,11 @@ from train.reference import stored
 CACHE = "cache"
 
 
-def open_loader(config: TrainConfig, shape: Shape, rank: int = 0, ranks: int = 1) -> Loader:
-    """The loader of data parallel rank `rank` of `ranks`."""
-    needed = any(phase.reference == "stored" for phase in config.curriculum)
+def open_loader(
+    config: TrainConfig, shape: Shape, rank: int = 0, ranks: int = 1, references: bool = True
+) -> Loader:
+    """The loader of data parallel rank `rank` of `ranks`; without `references` it reads none."""
+    needed = references and any(phase.reference == "stored" for phase in config.curriculum)
     return Loader(
         config,
         load_tokenizer(str(shape.folder)),

@@ -59,8 +59,9 @@ class RunLog:
         finite = {key: value if isfinite(value) else None for key, value in values.items()}
         with open(self._metrics, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, "phase": phase, **finite}) + "\n")
-        for key, value in values.items():
-            self._board.add_scalar(key, value, step)
+        for key, value in finite.items():
+            if value is not None:  # of others TensorBoard complains
+                self._board.add_scalar(key, value, step)
         line = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=step, facts=line)

@@ -1,5 +1,6 @@
 """What is left when a run has ended: a plot of its losses and a few continuations."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ def plot(output: str) -> Path:
     rates.set_ylabel("learning rate")
     rates.set_xlabel("step")
     rates.grid(alpha=0.3)
-    path = Path(output) / PLOT
-    figure.savefig(path, dpi=120)
+    image = BytesIO()
+    figure.savefig(image, dpi=120)
     pyplot.close(figure)
-    return path
+    Folder(output).write(PLOT, image.getvalue())
+    return Path(output) / PLOT
 
 
 def _shade_phases(axes: Any, steps: list[dict[str, Any]]) -> None:
@@ -60,6 +62,7 @@ def continuations(model: str, prefixes: list[str], tokens: int = 40) -> list[str
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # it warns of sampling settings, which greedy has no use for
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model)
     # float32: bfloat16 instructions trap on some CPUs that report them.

@@ -2,10 +2,12 @@
 
 Tensor parallel ranks are neighbours, pipeline stages lie furthest apart, data parallel is what is
 left over (Megatron's order). NCCL where CUDA is present, gloo elsewhere. All of it is state of the
-process: `start` once, `stop` at the end.
+process: `start` once, `stop` at the end; a command uses `processes`.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -16,6 +18,24 @@ from torch._C._distributed_c10d import HashStore
 from base.errors import ConfigError, EngineError
 from train import cpu
 from train.config import ParallelConfig
+
+
+@contextmanager
+def processes(config: ParallelConfig, seed: int) -> Iterator[None]:
+    """`start`, and `stop` at the end, for a command; it fails with one voice.
+
+    The first process that fails raises its error, every other one a SystemExit without a word:
+    most errors meet all processes alike, and one that meets a single process breaks the others'
+    connections to it. The processes of a failed command end without waiting for each other.
+    """
+    try:
+        start(config, seed)
+        yield
+    except Exception as error:
+        if _fails_first():
+            raise
+        raise SystemExit(getattr(error, "exit_code", 1)) from None
+    stop()
 
 
 def start(config: ParallelConfig, seed: int) -> None:
@@ -49,6 +69,16 @@ def stop() -> None:
     if dist.is_initialized():
         mpu.destroy_model_parallel()
         dist.destroy_process_group()
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """The main process goes through the block before all others: what it keeps they find."""
+    if not is_main():
+        dist.barrier()
+    yield
+    if is_main():
+        dist.barrier()
 
 
 def device() -> torch.device:
@@ -129,6 +159,16 @@ def any_of(mine: bool) -> bool:
     found = torch.tensor(int(mine), device=device())
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
     return bool(found)
+
+
+def _fails_first() -> bool:
+    if not dist.is_initialized():
+        return os.environ.get("RANK", "0") == "0"  # the configuration is wrong for all
+    store = dist.distributed_c10d._get_default_store()
+    try:
+        return bool(store.add("failed", 1) == 1)
+    except RuntimeError:
+        return False  # the process that keeps the store has failed and is gone
 
 
 def _check(config: ParallelConfig) -> None:

@@ -23,7 +23,7 @@ def plan(config: TrainConfig) -> str:
         f"model    {shape.family}, {parameters(shape):,} parameters",
         f"memory   {_memory(config, shape)}",
     ]
-    with open_loader(config, shape) as loader:
+    with open_loader(config, shape, references=False) as loader:
         lines += [
             f"data     {url}: {size:,} samples an epoch" for url, size in loader.sizes.items()
         ]

@@ -4,7 +4,8 @@
 keeps the summed log-probability of each candidate in `reference/<fingerprint>/` of the set: one
 Parquet file a part, beside a manifest of what they depend on. Then `reference: stored` trains DPO
 with no second model in memory. Guarantees: a file is whole or not there, so an interrupted pass
-goes on; another model, tokenizer or window has another fingerprint, so nothing stale is read.
+goes on; another model, tokenizer, window or filter and a remade set have another fingerprint, so
+nothing stale is read.
 """
 
 import io
@@ -20,6 +21,7 @@ from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from engine.digest import model_digest
+from shards.reader import ShardSet
 from shards.schema import Row as Values
 from shards.schema import to_parquet
 from train.config import TrainConfig
@@ -40,14 +42,13 @@ COLUMNS = pa.schema(_FIELDS)
 
 def stored(config: TrainConfig, shape: Shape) -> References:
     """What was kept for this configuration; ShardError when it is asked for a part that was not."""
-    about = material(config, shape)
+    folders = {url: folder for url, (folder, _) in places(config, shape).items()}
 
     def read(url: str, part: str) -> Reference:
-        folder = place(url, about)
-        data = folder.read(part)
+        data = folders[url].read(part)
         if data is None:
             raise ShardError(
-                f"{folder.url}/{part}: not there; run `python -m train reference` with this "
+                f"{folders[url].url}/{part}: not there; run `python -m train reference` with this "
                 "configuration first, or take `reference: frozen`"
             )
         columns = pq.read_table(io.BytesIO(data), columns=COLUMNS.names[:3]).to_pydict()
@@ -57,20 +58,22 @@ def stored(config: TrainConfig, shape: Shape) -> References:
     return read
 
 
-def material(config: TrainConfig, shape: Shape) -> dict[str, Any]:
-    """All that the log-probability of a candidate depends on, beside its set."""
-    return {
+def places(config: TrainConfig, shape: Shape) -> dict[str, tuple[Folder, dict[str, Any]]]:
+    """By set: the folder of its references, and all that they depend on."""
+    model = {
         "model": model_digest(str(shape.folder)),
         "init": config.model.init,
         "seed": config.seed if config.model.init == "scratch" else None,
         "dtype": config.model.dtype,
         **config.batch.model_dump(include={"max_seq_len", "context_tokens", "row_tokens"}),
     }
-
-
-def place(url: str, about: dict[str, Any]) -> Folder:
-    """The folder of a set's references under `about`."""
-    return Folder(f"{url.rstrip('/')}/reference/{fingerprint(about)[:16]}")
+    found = {}
+    for data in config.data:
+        parts = [part.sha256 for part in ShardSet(data.set).manifest.parts]
+        about = model | {"parts": fingerprint(parts), "filter": data.filter}
+        url = f"{data.set.rstrip('/')}/reference/{fingerprint(about)[:16]}"
+        found[data.set] = Folder(url), about
+    return found
 
 
 def keep(config: TrainConfig) -> None:
@@ -81,15 +84,16 @@ def keep(config: TrainConfig) -> None:
     from train.learner import frozen_model
     from train.model.shape import load_shape
 
-    parallel.start(config.parallel, config.seed)
-    try:
+    with parallel.processes(config.parallel, config.seed):
         shape = load_shape(config.model.path, config.model.revision)
-        about = material(config, shape)
+        folders = places(config, shape)
         model = frozen_model(config, shape)
-        rank, ranks = parallel.data_rank(), parallel.data_size()
-        with open_loader(config, shape, rank, ranks) as loader:
+        with parallel.main_first():
+            rank, ranks = parallel.data_rank(), parallel.data_size()
+            loader = open_loader(config, shape, rank, ranks, references=False)
+        with loader:
             for url, part, rows in loader.stored():
-                folder = place(url, about)
+                folder, _ = folders[url]
                 if folder.fs.exists(folder.path(part)):
                     continue
                 values = _values(model, list(rows))
@@ -97,11 +101,9 @@ def keep(config: TrainConfig) -> None:
                     folder.write(part, to_parquet(values, COLUMNS))
                     console.print(f"reference: {folder.url}/{part}", soft_wrap=True)
         if parallel.is_main():
-            for data in config.data:
+            for folder, about in folders.values():
                 text = json.dumps(about, indent=1, sort_keys=True) + "\n"
-                place(data.set, about).write(MANIFEST, text.encode())
-    finally:
-        parallel.stop()
+                folder.write(MANIFEST, text.encode())
 
 
 def _values(model: Any, rows: Sequence[Row]) -> list[Values]:

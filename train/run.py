@@ -10,7 +10,7 @@ from train.config import TrainConfig
 from train.feed import open_loader
 from train.model.export import export
 from train.model.shape import load_shape
-from train.outcome import continuations, plot, write_continuations
+from train.outcome import PLOT, continuations, plot, write_continuations
 from train.trainer import Trainer
 
 MODEL = "model"
@@ -19,22 +19,22 @@ _SHOWN = 3
 
 def run(config: TrainConfig) -> None:
     """Train, or go on, or say that the run is complete; leave a model and what shows it."""
-    parallel.start(config.parallel, config.seed)
-    try:
+    model, shown = Path(config.output) / MODEL, Path(config.output) / PLOT
+    with parallel.processes(config.parallel, config.seed):
         shape = load_shape(config.model.path, config.model.revision)
-        model = Path(config.output) / MODEL
-        with open_loader(config, shape, parallel.data_rank(), parallel.data_size()) as loader:
+        with parallel.main_first():
+            loader = open_loader(config, shape, parallel.data_rank(), parallel.data_size())
+        with loader:
             trainer = Trainer(config, shape, loader)
-            if trainer.curriculum.over and model.exists():
-                if parallel.is_main():
-                    print(f"{config.output}: the run is complete; nothing to do")
-                return
-            learner = trainer.train()
-            export(learner.model, shape, model)
-        if parallel.is_main():
-            _show(config, model)
-    finally:
-        parallel.stop()
+            complete = trainer.curriculum.over and shown.exists()
+            if not complete:
+                shown.unlink(missing_ok=True)  # it is of an earlier end, and drawn last
+                export(trainer.train().model, shape, model)
+        main = parallel.is_main()
+    if main and complete:
+        print(f"{config.output}: the run is complete; nothing to do")
+    elif main:
+        _show(config, model)
 
 
 def _show(config: TrainConfig, model: Path) -> None:

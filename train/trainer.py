@@ -51,6 +51,7 @@ class Trainer:
         Raises Interrupted after a signal, PrewriteError at a loss or gradient that is not finite
         where the configuration says `stop`.
         """
+        self.checkpoints.clean()
         learner = Learner(self.config, self.shape)
         if self._found:
             self.checkpoints.load(learner, self._found)

@@ -1,0 +1,16 @@
+"""What every test of a run starts from."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.train.small import make_model, make_set
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny `model` and a scored `set`; runs go beside them."""
+    folder = tmp_path_factory.mktemp("small")
+    make_model(folder / "model")
+    make_set(folder / "set")
+    return folder

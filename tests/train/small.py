@@ -1,0 +1,228 @@
+"""A small real run: a tiny llama with the quick-start tokenizer, a scored set, and its command.
+
+`Command` runs `train.__main__.main` in processes that are forked from one which has imported torch
+and Megatron (Python's forkserver), a second each instead of ten; they have their own signals, exit
+codes and output, and die of their own kill.
+"""
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from base.files import Folder
+from shards.manifest import File, Manifest, PassInfo
+from shards.schema import schema, to_parquet
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "models/smollm2-135m-instruct"
+_SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.15,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_WORDS = ["the", "fox", "runs", "over", "seven", "quiet", "hills", "and", "river", "sings", "rain"]
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["train.run", "train.reference", "train.plan", "torch.utils.tensorboard", "matplotlib.pyplot"]
+    + ["transformers.models.llama.modeling_llama", "transformers.generation.utils"]
+)
+
+
+def make_model(folder: Path, **changed: Any) -> None:
+    """A tiny random llama with the quick-start tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("llama", vocab_size=49152, **(_SHAPE | changed))
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(QUICKSTART).save_pretrained(folder)
+
+
+def make_set(folder: Path, seed: int = 0, scored: bool = True) -> None:
+    """Two parts of 12 documents with 1 to 6 chunks of some 12 tokens; rewrites of all kinds."""
+    random = np.random.default_rng(seed)
+    criteria = ["quality"] if scored else []
+    parts = []
+    for number in range(2):
+        rows = [row for n in range(12) for row in _document(random, f"{seed}-{number}-{n}")]
+        data = to_parquet([row if scored else _unscored(row) for row in rows], schema(criteria))
+        name = f"part-{number}.parquet"
+        Folder(str(folder)).write(name, data)
+        digest = Folder(str(folder)).sha256(name)
+        parts.append(File(name=name, rows=len(rows), bytes=len(data), sha256=digest))
+    made = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 16}})
+    Manifest(
+        status="complete",
+        criteria=criteria,
+        passes=[made],
+        inputs=[],
+        rows=sum(part.rows for part in parts),
+        documents=24,
+        parts=parts,
+    ).save(Folder(str(folder)))
+
+
+def _document(random: np.random.Generator, doc: str) -> list[dict[str, Any]]:
+    chunks = int(random.integers(1, 7))
+    return [_row(random, doc, number, chunks) for number in range(chunks)]
+
+
+def _row(random: np.random.Generator, doc: str, chunk: int, chunks: int) -> dict[str, Any]:
+    original = _text(random)
+    status = ["ok", "ok", "ok", "truncated", "copied", "refused"][random.integers(6)]
+    rewrite = {"copied": original, "refused": None}.get(status, _text(random))
+    scores = {f"original_{name}": float(random.random()) for name in ("quality", "score")}
+    scored = rewrite is not None
+    scores |= {f"rewrite_{name}": float(random.random()) for name in ("quality", "score") if scored}
+    return {
+        "id": f"{doc}-{chunk}",
+        "doc_id": doc,
+        "source": "even" if chunk % 2 == 0 else "odd",
+        "chunk": chunk,
+        "chunks": chunks,
+        "original": original,
+        "original_tokens": 12,
+        "rewrite": rewrite,
+        "rewrite_status": status,
+        "meta": "{}",
+        **scores,
+    }
+
+
+def _text(random: np.random.Generator) -> str:
+    return "".join(f" {word}" for word in random.choice(_WORDS, int(random.integers(8, 13))))
+
+
+def _unscored(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not key.endswith(("_quality", "_score"))}
+
+
+def settings(folder: Path, output: str = "run", **changed: Any) -> dict[str, Any]:
+    """The section `train` for `folder / "model"` and `folder / "set"`: eight steps, two phases."""
+    return {
+        "data": [{"set": str(folder / "set")}],
+        "output": str(folder / output),
+        "model": {"path": str(folder / "model")},
+        "batch": {"samples": 4, "row_tokens": 128, "max_seq_len": 64, "context_tokens": 16},
+        "optimizer": {"lr": 1e-2, "min_lr": 1e-3, "warmup_steps": 2},
+        "curriculum": [
+            {"name": "imitate", "objective": "nll", "until": {"step": 4}},
+            {
+                "name": "prefer",
+                "objective": ["dpo", {"kind": "rf_nll", "weight": 0.5}],
+                "until": {"step": 8},
+            },
+        ],
+        "checkpoint": {"every": 2, "asynchronous": False},
+        **changed,
+    }
+
+
+class Command:
+    """`python -m train WORDS --config …` with the section `train`, in one process or several ranks.
+
+    Several are told of each other as torchrun does it. What all of them print is in `text`.
+    """
+
+    def __init__(self, train: dict[str, Any], *words: str, ranks: int = 1) -> None:
+        self.output = Path(train["output"])
+        self.output.parent.mkdir(exist_ok=True)
+        base = self.output.with_name(f"{self.output.name}-{time.monotonic_ns()}")
+        recipe = base.with_suffix(".yaml")
+        recipe.write_text(yaml.safe_dump({"output": "unused", "train": train}))
+        self._said = base.with_suffix(".log")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = str(server.getsockname()[1])
+        self.ranks = []
+        for rank in range(ranks):
+            env = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+            env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            arguments = [*words, "--config", str(recipe)]
+            self.ranks.append(
+                _FORKS.Process(target=_main, args=(arguments, env if ranks > 1 else {}, self._said))
+            )
+            self.ranks[-1].start()
+
+    def signal(self, number: int) -> None:
+        """Send all processes a signal."""
+        for process in self.ranks:
+            if process.pid and process.is_alive():
+                os.kill(process.pid, number)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition; AssertionError when the processes end before it holds."""
+        while not condition():
+            assert all(process.is_alive() for process in self.ranks), self.text
+            time.sleep(0.001)
+
+    def end(self, seconds: float = 100) -> int:
+        """The highest exit code (a signal's is negative); killed and failed when one hangs."""
+        limit = time.monotonic() + seconds
+        for process in self.ranks:
+            process.join(max(0.0, limit - time.monotonic()))
+        late = [rank for rank, process in enumerate(self.ranks) if process.is_alive()]
+        self.signal(9)
+        assert not late, f"ranks {late} still run after {seconds} s: {self.text}"
+        return max(process.exitcode or 0 for process in self.ranks)
+
+    @property
+    def text(self) -> str:
+        """Standard output and standard error of all ranks."""
+        return self._said.read_text(errors="replace") if self._said.exists() else ""
+
+
+def _main(arguments: list[str], env: dict[str, str], said: Path) -> None:
+    os.environ.update(env)
+    with open(said, "a") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    import torch
+
+    from train.__main__ import main
+
+    torch.set_num_threads(1)
+    sys.exit(main(arguments))
+
+
+def done(train: dict[str, Any], ranks: int = 1) -> Path:
+    """The output of a run that went well to its end."""
+    command = Command(train, ranks=ranks)
+    assert command.end() == 0, command.text
+    return command.output
+
+
+def metrics(output: Path) -> list[dict[str, Any]]:
+    """Every whole line of `metrics.jsonl`."""
+    if not (output / "metrics.jsonl").exists():
+        return []
+    lines = (output / "metrics.jsonl").read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def curve(output: Path) -> list[float]:
+    """The loss of every step."""
+    return [step["loss"] for step in metrics(output)]
+
+
+def weights(output: Path) -> dict[str, Any]:
+    """The exported weights."""
+    from safetensors.torch import load_file
+
+    return load_file(output / "model/model.safetensors")
