@@ -1,11 +1,11 @@
 """What loading costs: `python -m benchmarks.loader FILE [MEGABYTES]`, 1 GB of text by default.
 
 A set of that much text (originals and rewrites of 128-token chunks, words drawn from the sample
-corpus; four parts over and over) is written, then loaded as a training run does: batches of 64 stretches in rows of 8,192
-tokens. Tokens are those of the rows, without padding; CPU time is that of all threads. The limit it
-is held against is the tokenizers library alone on the same texts, in the same run: no loader that
-tokenises can be faster. Seconds to the first batch are those of a new process, in mid-epoch, with
-and without the index.
+corpus; four parts over and over) is written, then loaded as a training run does: batches of 64
+stretches in rows of 8,192 tokens. Tokens are those of the rows, without padding; CPU time is
+that of all threads. The limit is the tokenizers library alone on the same texts, in the same
+run: no loader that tokenises can be faster. Seconds to the first batch are those of a new process,
+in mid-epoch, with and without the index.
 """
 
 import hashlib

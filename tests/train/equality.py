@@ -11,6 +11,7 @@ Runs in processes made by `tests.train.launch`; every rank returns what it can s
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import hypot, nan
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from tests.train.launch import started
 from train import parallel
-from train.config import ParallelConfig, Phase, TrainConfig
+from train.config import ParallelConfig, TrainConfig
 from train.learner import Learner, forward_backward
 from train.model.shape import Shape, load_shape
 from train.model.weights import tensors
@@ -78,7 +79,7 @@ def _tree(sample: int, size: int, cuts: list[tuple[int, int, list[int]]]) -> Tre
         random.integers(VOCABULARY, size=length).astype(np.int32)
         for length in [size, *(length for _, _, branches in cuts for length in branches)]
     )
-    candidates = []
+    candidates: list[Candidate] = []
     for cut, end, branches in cuts:
         kinds = [ORIGINAL, REWRITE, *[ROLLOUT] * len(branches)][: len(branches) + 1]
         for kind in kinds:
@@ -181,19 +182,16 @@ def _apart(learner: Learner, recipe: TrainConfig, shape: Shape) -> Result:
         loss = Loss(phase.objective)
         total, _ = loss(logp_T, whole, loss.counts(whole))
         (weight_T,) = torch.autograd.grad(total, logp_T)
-        weights = dict(zip(whole.ids, weight_T.split(_lengths(rows)), strict=True))
+        split = torch.split(weight_T, [len(row.at_T) for row in rows])
+        weights = dict(zip(whole.ids, split, strict=True))
         learner._ddp.zero_grad_buffer()
-        forward_backward(learner._ddp, rows, lambda row, logp_T: _weighted(row, logp_T, weights))
+        forward_backward(learner._ddp, rows, partial(_weighted, weights))
         result.losses[phase.name] = float(total)
         result.gradients[phase.name] = _gradients(learner, shape)
     return result
 
 
-def _lengths(rows: Sequence[Row]) -> list[int]:
-    return [len(row.at_T) for row in rows]
-
-
-def _weighted(row: Row, logp_T: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Sums]:
+def _weighted(weights: dict[str, Tensor], row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
     (key,) = row.candidates.ids
     return (logp_T * weights[key]).sum(), {}
 

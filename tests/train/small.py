@@ -225,4 +225,5 @@ def weights(output: Path) -> dict[str, Any]:
     """The exported weights."""
     from safetensors.torch import load_file
 
-    return load_file(output / "model/model.safetensors")
+    found: dict[str, Any] = load_file(output / "model/model.safetensors")
+    return found

@@ -4,8 +4,6 @@ For every objective, on one process and on two, with every recompute, tied and u
 the models is made sharp, so that a wrong position or a wrong mask shows; that it does is checked.
 """
 
-from pathlib import Path
-
 import pytest
 
 from tests.train.equality import BROKEN, OBJECTIVES, Found, measure

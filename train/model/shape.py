@@ -146,7 +146,7 @@ def _read(name: str, folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder)
     except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
-        text = str(error).splitlines()[-1].strip(" \"")
+        text = str(error).splitlines()[-1].strip(' "')
         raise ConfigError(f"{name}: config.json: {text}") from None
 
 

@@ -38,7 +38,7 @@ def test_several_files(folder: Path) -> None:
     shape = load_shape(str(folder))
     whole = read_all(shape)
     names = list(whole)
-    where = {}
+    where: dict[str, str] = {}
     for file, part in (("a.safetensors", names[::2]), ("b.safetensors", names[1::2])):
         save_file({name: whole[name] for name in part}, folder / file)
         where |= dict.fromkeys(part, file)
