@@ -24,14 +24,19 @@ class VoteSampling(Section):
 class JudgeConfig(Section):
     """How texts are scored."""
 
-    engine: str = Field(description="a name under `engines`")
+    engine: str | list[str] = Field(
+        description="a name under `engines`; a list is a panel, whose judges are averaged"
+    )
     input: str | None = Field(None, description="the set `python -m judge` scores")
     criteria: list[str] = Field(
         ["quality", "safety", "factuality"],
         min_length=1,
         description="quality, safety, factuality, or paths to criterion .yaml files",
     )
-    weights: dict[str, float] = Field({}, description="criterion: weight in the score (default 1)")
+    combine: Combine = Field("sum", description="how the score follows from the criteria")
+    weights: dict[str, float] = Field(
+        {}, description="criterion: weight in the score (default: the criterion's own)"
+    )
     readout: Literal["distribution", "reasoning"] = Field(
         "distribution", description="probability of the verdict tokens, or sampled reasoning"
     )
@@ -39,7 +44,13 @@ class JudgeConfig(Section):
         0.1, ge=0, le=1, description="less probability than this on the verdicts: no verdict"
     )
     sampling: VoteSampling = Field(VoteSampling(), description="for `readout: reasoning`")
+    pools: PoolsConfig = PoolsConfig()
     max_context_tokens: int = Field(1920, ge=1, description="longest context, in tokens")
+
+    @property
+    def panel(self) -> list[str]:
+        """The names of the judges."""
+        return [self.engine] if isinstance(self.engine, str) else self.engine
 
 
 class JudgeSections(Recipe):
@@ -52,7 +63,10 @@ class JudgeSections(Recipe):
     @model_validator(mode="after")
     def _judge_fits(self) -> "JudgeSections":
         if self.judge:
-            known_engine("judge.engine", self.judge.engine, self.engines)
+            for name in self.judge.panel:
+                known_engine("judge.engine", name, self.engines)
+            if len(set(self.judge.panel)) < max(1, len(self.judge.panel)):
+                raise refuse(f"judge.engine: found {self.judge.panel}; accepted: distinct names")
             known_criteria(self.judge)
         return self
 

@@ -23,7 +23,7 @@ class RewritePass:
 
     recipe: RewriteRecipe
     name: str = "rewrite"
-    criteria: list[str] = field(default_factory=list)
+    columns: pa.Schema = field(default_factory=lambda: schema(()))
 
     @property
     def max_bad_rows(self) -> float:

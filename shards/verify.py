@@ -21,7 +21,7 @@ def verify(url: str) -> dict[str, Any]:
     problems = [] if manifest.status == "complete" else [f"the set is {manifest.status}"]
     seen: Counter[str] = Counter()
     for part in manifest.parts:
-        problems += _check_file(shards, part, schema(manifest.criteria)) or _audit(
+        problems += _check_file(shards, part, manifest.columns) or _audit(
             shards, part, seen
         )
     for verdicts in manifest.judgements:

@@ -43,7 +43,7 @@ class Source:
     ) -> None:
         self._number, self.url, self.weight = number, config.set, config.weight
         self.shards = ShardSet(config.set).finished()
-        columns = schema(self.shards.manifest.criteria)
+        columns = self.shards.manifest.columns
         self.files = self.shards.manifest.parts
         tokens = _tokens_per_chunk(self.shards)
         self.size = max(1, (batch.max_seq_len - batch.context_tokens) // tokens)
