@@ -8,6 +8,7 @@ import pytest
 
 from engine.types import Completion, Request
 from judge.config import JudgeConfig
+from judge.judge import Judge
 from judge.scorer import Scorer
 from shards.passes import Document, Outcome
 from tests.scripted import Scripted, said
@@ -30,7 +31,7 @@ def score(
     judge = JudgeConfig.model_validate({"engine": "e"} | config)
 
     async def run() -> Outcome:
-        return await Scorer(engine, judge)(Document([*rows], 0))
+        return await Scorer([Judge("e", engine, judge)], judge)(Document([*rows], 0))
 
     return asyncio.run(run()), engine
 
