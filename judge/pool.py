@@ -1,18 +1,52 @@
 """A pool of candidates for one chunk, the questions it takes to score them, and their scores.
 
-Pairwise criteria play a full round robin, each pair in both orders, so that a preference for a
-position cancels; a candidate's score is its mean win rate (arXiv 2601.21343, section 3). A pair
-counts only when both orders could be read. Pointwise criteria ask once a candidate.
+A pairwise criterion plays pairs in one or two rounds (judge/schedule.py); the questions of a round
+go out together, those with the same first candidate next to each other, so that they share their
+prompt up to the second. A candidate's score is its mean win rate where everyone met everyone
+(arXiv 2601.21343, section 3), else the one that a Bradley-Terry fit expects against the whole pool
+(judge/bradley_terry.py): both 0..1 on one scale. All other criteria ask once a candidate.
+
+Nothing that could not be read becomes a number: a pair counts only when all that was asked about it
+could be read, and a candidate without such a pair has no score. Where pairs are missing so that the
+pool falls into groups that never met, only the largest is scored (of two, that of the candidate
+named first), since nothing says how the groups compare.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from statistics import fmean
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations, permutations
+from statistics import fmean, stdev
+from typing import Literal
 
+import numpy as np
+from pydantic import Field
+from scipy.sparse.csgraph import connected_components
+
+from base.config import Section
+from judge.bradley_terry import Game, fit
 from judge.criteria import Criterion
 from judge.readout import Verdict
+from judge.schedule import Pair, Plan, Purpose, first_round, plan, second_round
 from shards.schema import Row
+
+
+class PoolsConfig(Section):
+    """How the candidates of one chunk are compared by a pairwise criterion."""
+
+    schedule: Purpose = Field(
+        "auto",
+        description="auto: as many pairs as the best and the worst need; ranks: as many as all "
+        "ranks need; full: every pair",
+    )
+    order: Literal["auto", "both", "balanced"] = Field(
+        "auto",
+        description="both: each pair in both orders; balanced: in one, everyone first as often as "
+        "second; auto: both for two candidates, balanced for more",
+    )
+    seed: int = Field(0, description="of who meets whom, and in which order")
 
 
 @dataclass(frozen=True)
@@ -57,43 +91,80 @@ class Question:
         return 1 - verdict.value if self.order else verdict.value
 
 
-def questions(criterion: Criterion, pool: Pool) -> list[Question]:
-    """Every question that `criterion` has about `pool`."""
-    names = list(pool.candidates)
-    if criterion.kind == "pointwise":
-        return [Question(criterion, pool, name) for name in names]
-    return [
-        Question(criterion, pool, name, opponent, order)
-        for name, opponent in combinations(names, 2)
-        for order in (0, 1)
-    ]
+Answer = tuple[Question, Sequence[Verdict]]
+Answers = Sequence[Answer]
+Met = Mapping[tuple[str, str], Sequence[float]]
+"""(candidate, opponent) → what the candidate got of the win, one value a question."""
+Ask = Callable[[Question], Awaitable[Sequence[Verdict]]]
 
 
-Answers = Sequence[tuple[Question, Sequence[Verdict]]]
+@dataclass(frozen=True)
+class Result:
+    """What one criterion says about a pool.
+
+    answers: every question asked, with its verdicts (one a vote).
+    scores: candidate → 0..1; one that has none is not in it.
+    errors: candidate → standard error of its score; absent for a single pointwise verdict.
+    comparisons: candidate → pairs (pointwise: verdicts) its score rests on, for every candidate.
+    ties: pairs that nobody won (both 0.5). conflicts: triples where a beats b, b beats c and c
+        beats a.
+    consistency: of the pairs read in both orders, the share whose two orders agree on the winner;
+        None where there is no such pair.
+    """
+
+    answers: Answers
+    scores: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    comparisons: dict[str, int] = field(default_factory=dict)
+    ties: int = 0
+    conflicts: int = 0
+    consistency: float | None = None
 
 
-def scores(answers: Answers) -> dict[str, float]:
-    """Candidate → score 0..1 on one criterion; a candidate without a verdict is not in it."""
-    readings: dict[tuple[str, str | None], list[list[float]]] = {}
-    for question, verdicts in answers:
-        values = [v for verdict in verdicts if (v := question.value(verdict)) is not None]
-        readings.setdefault((question.candidate, question.opponent), []).append(values)
-    wins: dict[str, list[float]] = {}
-    for (name, opponent), orders in readings.items():
-        if not all(orders):
-            continue
-        value = fmean(fmean(values) for values in orders)
-        wins.setdefault(name, []).append(value)
-        if opponent is not None:
-            wins.setdefault(opponent, []).append(1 - value)
-    return {name: fmean(values) for name, values in wins.items()}
+async def play(
+    criterion: Criterion, pool: Pool, ask: Ask, config: PoolsConfig, graded: bool
+) -> Result:
+    """Score the candidates of a pool. graded: a verdict is a probability, so that it says how much
+    better one is; else 0 or 1, or the mean of few votes, which takes more pairs.
+    """
+    if criterion.kind != "pairwise":
+        asked = [Question(criterion, pool, name) for name in pool.candidates]
+        return _alone(pool.candidates, await _put(asked, ask))
+    names = shuffled(pool, config.seed)
+    both = config.order == "both" or (config.order == "auto" and len(names) == 2)
+    chosen = plan(len(names), config.schedule, graded)
+    return await tournament(criterion, pool, ask, names, chosen, both)
 
 
-def judgements(answers: Answers) -> list[Row]:
-    """Every raw verdict as a row of `judgements/`."""
+def shuffled(pool: Pool, seed: int) -> list[str]:
+    """The candidates in the order in which the schedule numbers them, drawn by row and seed."""
+    return random.Random(f"{seed}:{pool.row_id}").sample([*pool.candidates], len(pool.candidates))
+
+
+async def tournament(
+    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], chosen: Plan, both: bool
+) -> Result:
+    """Play `chosen` among `names`, each pair in both orders if `both`."""
+
+    async def play_round(pairs: Sequence[Pair]) -> list[Answer]:
+        named = [(names[first], names[second]) for first, second in pairs]
+        return await _put(_questions(criterion, pool, named, both), ask)
+
+    asked = first_round(len(names), chosen.degree)
+    answers = await play_round(asked)
+    if chosen.ends:
+        fitted = fit(len(names), _games(names, _met(pool, answers)))
+        ranking = (-fitted.strengths_K).argsort(kind="stable").tolist()
+        answers += await play_round(second_round(ranking, chosen.ends, asked))
+    return _compared(pool, answers)
+
+
+def judgements(judge: str | None, answers: Answers) -> list[Row]:
+    """Every raw verdict as a row of `judgements/`. judge: the engine's name."""
     return [
         {
             "id": question.pool.row_id,
+            "judge": judge,
             "criterion": question.criterion.name,
             "candidate": question.candidate,
             "opponent": question.opponent,
@@ -107,3 +178,126 @@ def judgements(answers: Answers) -> list[Row]:
         for question, verdicts in answers
         for vote, verdict in enumerate(verdicts)
     ]
+
+
+def _questions(
+    criterion: Criterion, pool: Pool, pairs: Sequence[tuple[str, str]], both: bool
+) -> list[Question]:
+    """The questions about pairs of names, each with the one that stands first; by the latter.
+
+    A text against a copy of itself is a tie that nobody need be asked about.
+    """
+    place = {name: number for number, name in enumerate(pool.candidates)}
+    orders = [*pairs, *((second, first) for first, second in pairs)] if both else pairs
+    return [
+        Question(criterion, pool, first, second, 0)
+        if place[first] < place[second]
+        else Question(criterion, pool, second, first, 1)
+        for first, second in sorted(orders, key=lambda pair: (place[pair[0]], place[pair[1]]))
+        if pool.candidates[first] != pool.candidates[second]
+    ]
+
+
+async def _put(questions: Sequence[Question], ask: Ask) -> list[Answer]:
+    verdicts = await asyncio.gather(*(ask(question) for question in questions))
+    return list(zip(questions, verdicts, strict=True))
+
+
+def _alone(names: Iterable[str], answers: Answers) -> Result:
+    """Every candidate by itself: the mean of its verdicts, and the standard error of that mean."""
+    values = {name: list[float]() for name in names}
+    for question, verdicts in answers:
+        values[question.candidate] += _read(question, verdicts)
+    return Result(
+        answers,
+        {name: fmean(found) for name, found in values.items() if found},
+        {n: stdev(found) / len(found) ** 0.5 for n, found in values.items() if len(found) > 1},
+        {name: len(found) for name, found in values.items()},
+    )
+
+
+def _compared(pool: Pool, answers: Answers) -> Result:
+    """The scores of a pool after all its rounds."""
+    met = _met(pool, answers)
+    names = _largest_group([*pool.candidates], met)
+    met = {pair: values for pair, values in met.items() if pair[0] in names}
+    counts = Counter(name for pair in met for name in pair)
+    played = Result(
+        answers,
+        comparisons={name: counts[name] for name in pool.candidates},
+        ties=sum(fmean(values) == 0.5 for values in met.values()),
+        conflicts=_conflicts(names, met),
+        consistency=_consistency(met),
+    )
+    if not met:
+        return played
+    fitted = fit(len(names), _games(names, met))
+    expected = dict(zip(names, fitted.scores().tolist(), strict=True))
+    everyone = len(met) == len(names) * (len(names) - 1) // 2
+    return replace(
+        played,
+        scores=_win_rates(met) if everyone else expected,
+        errors=dict(zip(names, fitted.errors().tolist(), strict=True)),
+    )
+
+
+def _met(pool: Pool, answers: Answers) -> Met:
+    """The pairs of which everything asked could be read, and the copies."""
+    texts = pool.candidates
+    met: dict[tuple[str, str], list[float | None]] = {
+        (a, b): [0.5] for a, b in combinations(texts, 2) if texts[a] == texts[b]
+    }
+    for question, verdicts in answers:
+        assert question.opponent is not None
+        values = _read(question, verdicts)
+        met.setdefault((question.candidate, question.opponent), []).append(
+            fmean(values) if values else None
+        )
+    known = {pair: [v for v in values if v is not None] for pair, values in met.items()}
+    return {pair: values for pair, values in known.items() if len(values) == len(met[pair])}
+
+
+def _read(question: Question, verdicts: Sequence[Verdict]) -> list[float]:
+    """The value of each vote that could be read."""
+    return [value for one in verdicts if (value := question.value(one)) is not None]
+
+
+def _games(names: Sequence[str], met: Met) -> list[Game]:
+    """`met` by the numbers of the candidates: one game a question."""
+    number = {name: index for index, name in enumerate(names)}
+    return [(number[a], number[b], value) for (a, b), values in met.items() for value in values]
+
+
+def _win_rates(met: Met) -> dict[str, float]:
+    """The mean win rate of each candidate, every pair with the same weight."""
+    wins: dict[str, list[float]] = {}
+    for (name, opponent), values in met.items():
+        wins.setdefault(name, []).append(fmean(values))
+        wins.setdefault(opponent, []).append(1 - fmean(values))
+    return {name: fmean(values) for name, values in wins.items()}
+
+
+def _largest_group(names: Sequence[str], met: Met) -> list[str]:
+    """The names of the largest group that its games connect."""
+    graph_KK = np.array([[(a, b) in met for b in names] for a in names]).reshape(2 * [len(names)])
+    _, labels_K = connected_components(graph_KK, directed=False)
+    (largest, _), *_ = Counter(labels_K.tolist()).most_common(1) or [(0, 0)]
+    return [name for name, label in zip(names, labels_K, strict=True) if label == largest]
+
+
+def _conflicts(names: Sequence[str], met: Met) -> int:
+    """Triples that go round in a circle."""
+    beats = {pair for pair, values in met.items() if fmean(values) > 0.5}
+    beats |= {(b, a) for (a, b), values in met.items() if fmean(values) < 0.5}
+    circles = (((a, b), (b, c), (c, a)) for a, b, c in permutations(names, 3))
+    return sum(beats.issuperset(circle) for circle in circles) // 3
+
+
+def _consistency(met: Met) -> float | None:
+    """Of the pairs with two orders, the share in which both see the same winner."""
+    agree = [_sign(v[0]) == _sign(v[1]) for v in met.values() if len(v) == 2]
+    return fmean(agree) if agree else None
+
+
+def _sign(value: float) -> int:
+    return (value > 0.5) - (value < 0.5)
