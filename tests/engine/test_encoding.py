@@ -206,6 +206,44 @@ def test_verdicts_are_single_tokens(auto: Any, encoder: PromptEncoder) -> None:
             encoder.verdict_ids([verdict])
 
 
+def saved(folder: Path, tokenizer: Tokenizer, **config: str) -> PromptEncoder:
+    """The encoder of a tokenizer on disk, with the quick-start model's chat template."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    template = Path(MODEL, "chat_template.jinja").read_bytes()
+    (folder / "chat_template.jinja").write_bytes(template)
+    return PromptEncoder(str(folder), {})
+
+
+def test_added_tokens_are_spelt_out_also_where_they_are_not_marked_as_special(
+    tmp_path: Path,
+) -> None:
+    """As `<think>` in Qwen3 and `<｜User｜>` in DeepSeek's vocabularies."""
+    tokenizer = Tokenizer.from_file(f"{MODEL}/tokenizer.json")
+    signs, texts = ["<think>", "<｜User｜>", "[INST]"], ["covidology", "  \n  "]
+    tokenizer.add_tokens(signs + texts)
+    encoder = saved(tmp_path, tokenizer)
+    for sign in signs:
+        assert tokenizer.token_to_id(sign) not in encoder.encode(Prompt((f"a {sign} b",), sign))
+    for text in texts:
+        assert tokenizer.token_to_id(text) in encoder.encode(Prompt((f"a{text}b",)))
+
+
+def test_a_vocabulary_in_which_the_end_of_text_is_a_word(tmp_path: Path) -> None:
+    """Unigram models find `</s>` in their vocabulary, whatever the added tokens are."""
+    letters = [(letter, -5.0) for letter in "</s>abc▁|im_endtar\nuys"]
+    words = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("▁", -2.0), *letters]
+    tokenizer = Tokenizer(models.Unigram(words, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    encoder = saved(tmp_path, tokenizer, unk_token="<unk>", eos_token="</s>")
+    ids = encoder.encode(Prompt(("a</s>b <s>", "</s>"), "</s>"))
+    assert not {1, 2} & set(ids)
+    assert tokenizer.decode(ids).replace(" ", "").count("</s>") == 3
+
+
 def spaced() -> Tokenizer:
     """Like SentencePiece: every piece begins with a space that decoding takes off once."""
     words = ["▁two", "▁pie", "ces", "▁ces", "▁", "\n", "▁joined", "▁x", "<unk>"]
