@@ -13,7 +13,9 @@ Weighted = Sequence[tuple[float, float]]
 """(weight, value 0..1) of each criterion that counts."""
 
 
-def combined(how: Combine, weights: Sequence[float], values: Sequence[float | None]) -> float | None:
+def combined(
+    how: Combine, weights: Sequence[float], values: Sequence[float | None]
+) -> float | None:
     """The score; None where a criterion that counts has no value, or where none counts."""
     counted: list[tuple[float, float]] = []
     for weight, value in zip(weights, values, strict=True):

@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 
 from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
+from judge.combine import Combine
 from judge.criteria import load_criterion
+from judge.schedule import Purpose
 from shards.executor import RunConfig
 
 
@@ -19,6 +21,22 @@ class VoteSampling(Section):
     top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
     max_tokens: int = Field(512, ge=1, description="longest reasoning with its verdict")
     seed: int = Field(0, description="of the votes")
+
+
+class PoolsConfig(Section):
+    """How the candidates of one chunk are compared by a pairwise criterion."""
+
+    schedule: Purpose = Field(
+        "auto",
+        description="auto: as many pairs as the best and the worst need; ranks: as many as all "
+        "ranks need; full: every pair",
+    )
+    order: Literal["auto", "both", "balanced"] = Field(
+        "auto",
+        description="both: each pair in both orders; balanced: in one, everyone first as often as "
+        "second; auto: both for two candidates, balanced for more",
+    )
+    seed: int = Field(0, description="of who meets whom, and in which order")
 
 
 class JudgeConfig(Section):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from engine.types import Engine
 from judge.config import JudgeConfig
 from judge.pool import Question
-from judge.readout import Verdict, read
+from judge.readout import Verdict
 from judge.usage import usage_of
 from shards.manifest import Usage
 

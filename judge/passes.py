@@ -132,7 +132,9 @@ class JudgePass:
         found = []
         for criterion in self.criteria:
             known = criterion.identity()
-            key = fingerprint([known, settings, judges] if criterion.needs_engine else [known, settings])
+            key = fingerprint(
+                [known, settings, judges] if criterion.needs_engine else [known, settings]
+            )
             weight = self.judge.weights.get(criterion.name, criterion.weight)
             found.append({**known, "weight": weight, "key": key})
         return found

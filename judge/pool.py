@@ -19,34 +19,16 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, permutations
 from statistics import fmean, stdev
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 from scipy.sparse.csgraph import connected_components
 
-from base.config import Section
 from judge.bradley_terry import Game, fit
+from judge.config import PoolsConfig
 from judge.criteria import Criterion
 from judge.readout import Verdict
-from judge.schedule import Pair, Plan, Purpose, first_round, plan, second_round
+from judge.schedule import Pair, Plan, first_round, plan, second_round
 from shards.schema import Row
-
-
-class PoolsConfig(Section):
-    """How the candidates of one chunk are compared by a pairwise criterion."""
-
-    schedule: Purpose = Field(
-        "auto",
-        description="auto: as many pairs as the best and the worst need; ranks: as many as all "
-        "ranks need; full: every pair",
-    )
-    order: Literal["auto", "both", "balanced"] = Field(
-        "auto",
-        description="both: each pair in both orders; balanced: in one, everyone first as often as "
-        "second; auto: both for two candidates, balanced for more",
-    )
-    seed: int = Field(0, description="of who meets whom, and in which order")
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,10 @@ class Scorer:
         self.judges, self.config = judges, config
         self.criteria = [load_criterion(name) for name in config.criteria]
         self.open = [criterion for criterion in self.criteria if criterion.name not in kept]
+        self._graded = config.readout == "distribution"
         self._without_engine = [Judge(None, None, config)]
         engines = [judge.engine for judge in judges if judge.engine]
-        if config.readout == "distribution":
+        if self._graded:
             asked = [c for c in self.open if isinstance(c, Asked)]
             for engine in engines:
                 engine.check_verdicts(verdict for c in asked for verdict in c.verdicts)
@@ -70,7 +71,7 @@ class Scorer:
         """What each judge of the panel says."""
         judges = self.judges if criterion.needs_engine else self._without_engine
         played = (
-            play(criterion, pool, desk.asks(judge, criterion), self.config.pools)
+            play(criterion, pool, desk.asks(judge, criterion), self.config.pools, self._graded)
             for judge in judges
         )
         return list(zip(judges, await asyncio.gather(*played), strict=True))

@@ -20,7 +20,6 @@ from base.fingerprint import fingerprint
 from shards.filters import Filter, Mask
 from shards.manifest import File
 from shards.reader import ShardSet
-from shards.schema import schema
 
 Ints = NDArray[np.int64]
 

@@ -16,7 +16,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.filters import Filter, Mask, parse_filter
 from shards.reader import ShardSet
-from shards.schema import TEXTS, USABLE, Row, schema
+from shards.schema import TEXTS, USABLE, Row
 from train.config import BatchConfig, DataConfig, Phase
 from train.index import Ints, mask_of, read_part, spans, stretch_counts
 from train.samples import Chunk, Stretch

@@ -7,7 +7,7 @@ from judge.pool import Result
 
 
 def result(consistency: float | None = None, **scores: float) -> Result:
-    return Result([], scores, {}, {}, 0, 0, consistency)
+    return Result([], scores, consistency=consistency)
 
 
 def test_a_score_is_the_mean_of_all_judges() -> None:
