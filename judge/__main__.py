@@ -3,7 +3,6 @@
 """
 
 import sys
-from collections.abc import Callable
 from importlib import import_module
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
 
-# Each is a module with `run` and `plan`, imported when asked for: a report needs large libraries.
+# Each is a module with a `main`, imported when asked for: a report needs large libraries.
 COMMANDS = {
     "canaries": "judge.canaries",
     "corrupt": "judge.corrupt",
@@ -46,11 +45,8 @@ def plan(recipe: JudgeRecipe) -> str:
 def main(arguments: list[str]) -> int:
     """Run the command; its exit code."""
     if arguments[:1] and arguments[0] in COMMANDS:
-        name, *rest = arguments
-        module = import_module(COMMANDS[name])
-        about = (module.__doc__ or "").partition("\n\n")[0]
-        command: Callable[[JudgeRecipe], None] = module.run
-        return run_recipe(f"judge {name}", about, JudgeRecipe, command, module.plan, rest)
+        code: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+        return code
     return run_recipe("judge", __doc__ or "", JudgeRecipe, run, plan, arguments)
 
 

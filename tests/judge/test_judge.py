@@ -56,10 +56,9 @@ def test_a_text_the_template_does_not_show_makes_no_difference() -> None:
 
 def test_where_one_text_ends_and_the_next_begins_makes_a_difference() -> None:
     factuality = load_criterion("factuality")
-    pools = [Pool("row", (), reference, {"x": text}) for reference, text in ("ab", "c"), ("a", "bc")]
-    engine, _ = judged(
-        lambda _: said("", A=1.0), *(Question(factuality, pool, "x") for pool in pools)
-    )
+    pools = [Pool("row", (), "ab", {"x": "c"}), Pool("row", (), "a", {"x": "bc"})]
+    asked = [Question(factuality, pool, "x") for pool in pools]
+    engine, _ = judged(lambda _: said("", A=1.0), *asked)
     assert len(engine.asked) == 2
 
 
