@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from judge.criteria import Criterion
+from judge.criteria import Asked, Criterion
 from judge.readout import Verdict
 from shards.schema import Row
 
@@ -38,6 +38,7 @@ class Question:
     def pieces(self, fence: str, reasoning: bool) -> tuple[str, ...]:
         """The prompt: rubric, context, reference, candidates, in this order of sharing."""
         pool = self.pool
+        assert isinstance(self.criterion, Asked)
         texts: dict[str, str | Sequence[str]] = {
             "context": pool.context,
             "reference": pool.reference,
@@ -60,7 +61,7 @@ class Question:
 def questions(criterion: Criterion, pool: Pool) -> list[Question]:
     """Every question that `criterion` has about `pool`."""
     names = list(pool.candidates)
-    if criterion.kind == "pointwise":
+    if criterion.kind != "pairwise":
         return [Question(criterion, pool, name) for name in names]
     return [
         Question(criterion, pool, name, opponent, order)

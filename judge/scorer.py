@@ -6,7 +6,7 @@ from collections import Counter
 from engine.types import Completion, Engine
 from judge.config import JudgeConfig
 from judge.context import contexts
-from judge.criteria import Criterion, load_criterion
+from judge.criteria import Asked, Criterion, load_criterion
 from judge.pool import Answers, Pool, Question, judgements, questions, scores
 from judge.readout import Verdict, ask
 from judge.usage import usage_of
@@ -27,7 +27,8 @@ class Scorer:
         self.engine, self.config = engine, config
         self.criteria = [load_criterion(name) for name in config.criteria]
         if config.readout == "distribution":
-            engine.check_verdicts(v for c in self.criteria for v in c.verdicts)
+            asked = [c for c in self.criteria if isinstance(c, Asked)]
+            engine.check_verdicts(v for c in asked for v in c.verdicts)
         self.window = 2 * engine.concurrency
         self.versions = engine.versions()
 
@@ -57,7 +58,7 @@ class Scorer:
         """The weighted sum over the criteria; null where one of them is."""
         for text in TEXTS:
             values = [row[f"{text}_{c.name}"] for c in self.criteria]
-            weights = [self.config.weights.get(c.name, 1.0) for c in self.criteria]
+            weights = [self.config.weights.get(c.name, c.weight) for c in self.criteria]
             known = None not in values
             total = sum(w * v for w, v in zip(weights, values, strict=True)) if known else None
             row[f"{text}_score"] = total
@@ -74,7 +75,7 @@ class _Desk:
     async def ask_all(self, criterion: Criterion, pool: Pool) -> Answers:
         """Every question of one criterion about one pool, with its verdicts."""
         asked = questions(criterion, pool)
-        fence = criterion.prompt.fence(self.texts)
+        fence = criterion.prompt.fence(self.texts) if isinstance(criterion, Asked) else ""
         verdicts = await asyncio.gather(*(self._ask_once(q, fence) for q in asked))
         return list(zip(asked, verdicts, strict=True))
 
@@ -86,8 +87,9 @@ class _Desk:
         return self._asked[key]
 
     async def _ask(self, criterion: Criterion, pieces: tuple[str, ...]) -> list[Verdict]:
-        verdicts, completion = await ask(self.engine, criterion, pieces, self.config)
-        self.completions.append(completion)
+        assert isinstance(criterion, Asked)
+        verdicts, completions = await ask(self.engine, criterion, pieces, self.config)
+        self.completions += completions
         return verdicts
 
 
