@@ -53,6 +53,7 @@ class EndpointEngine:
 
     def __init__(self, config: EndpointConfig) -> None:
         self.config, self.concurrency = config, config.concurrency
+        self.primes = config.api == "completions" or config.primed
         self._encoder: PromptEncoder | None = None
         if config.api == "completions":
             self._encoder = PromptEncoder(str(config.tokenizer), config.template_args)

@@ -84,6 +84,9 @@ class Engine(Protocol):
     concurrency: int
     """Requests that run at a time; keep about twice as many open and it never starves."""
 
+    primes: bool
+    """Whether an answer goes on from `Prompt.answer`; one that does not begins anew."""
+
     async def complete(self, request: Request) -> Completion:
         """Answer one request. A request that fails alone has `error`; EngineError: the engine is
         dead or unreachable, nothing more will come.

@@ -36,6 +36,8 @@ class _Ticket:
 class VllmEngine:
     """A vLLM model; raises EngineError in one sentence when it cannot be loaded."""
 
+    primes = True
+
     def __init__(self, config: VllmConfig) -> None:
         self.config, self.concurrency = config, config.concurrency
         self._encoder = PromptEncoder(

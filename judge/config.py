@@ -21,6 +21,7 @@ class VoteSampling(Section):
     top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
     max_tokens: int = Field(512, ge=1, description="longest reasoning with its verdict")
     seed: int = Field(0, description="of the votes")
+    reasks: int = Field(1, ge=0, description="times an answer without a verdict is continued")
 
 
 class PoolsConfig(Section):

@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 
 from judge.bradley_terry import Game, fit
 from judge.config import PoolsConfig
-from judge.criteria import Criterion
+from judge.criteria import Asked, Criterion
 from judge.readout import Verdict
 from judge.schedule import Pair, Plan, first_round, plan, second_round
 from shards.schema import Row
@@ -54,6 +54,7 @@ class Question:
     def pieces(self, fence: str, reasoning: bool) -> tuple[str, ...]:
         """The prompt: rubric, context, reference, candidates, in this order of sharing."""
         pool = self.pool
+        assert isinstance(self.criterion, Asked)
         texts: dict[str, str | Sequence[str]] = {
             "context": pool.context,
             "reference": pool.reference,

@@ -39,6 +39,7 @@ class Scripted:
     """An engine that knows what to answer to each of TEXTS, and a judge with an opinion."""
 
     concurrency = 4
+    primes = True
 
     async def complete(self, request: Request) -> Completion:
         user = "".join(request.prompt.user)

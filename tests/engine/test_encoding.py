@@ -17,10 +17,10 @@ from base.errors import EngineError
 from engine.encoding import PromptEncoder, load_tokenizer
 from engine.types import Prompt
 from judge.context import contexts, lead
-from judge.criteria import load_criterion
 from judge.pool import Pool, questions
 from rewrite.chunker import Chunker
 from rewrite.prompts import load_template
+from tests.scripted import asked
 
 MODEL = "models/smollm2-135m-instruct"
 SPECIAL = tuple(
@@ -153,13 +153,13 @@ def test_judge_prompts_of_one_document_share_rubric_and_context(encoder: PromptE
     document = rows()
     befores = contexts(document, 10_000)
     for name in ("quality", "factuality"):
-        criterion = load_criterion(name)
+        criterion = asked(name)
         fence = criterion.prompt.fence([DOCUMENT])
         prompts = []
         for row, before in zip(document, befores, strict=True):
             texts = {"original": row["original"], "rewrite": row["original"].upper()}
-            asked = questions(criterion, Pool(row["id"], before, row["original"], texts))
-            prompts.append([encoder.encode(Prompt(q.pieces(fence, False), "(")) for q in asked])
+            found = questions(criterion, Pool(row["id"], before, row["original"], texts))
+            prompts.append([encoder.encode(Prompt(q.pieces(fence, False), "(")) for q in found])
         for number in range(1, len(prompts) - 1):
             context = sum(row["original_tokens"] for row in document[:number])
             for first, second in itertools.product(prompts[number], prompts[number + 1]):
