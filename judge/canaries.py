@@ -27,6 +27,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from base.cli import run_recipe
 from base.config import Section, parse_yaml
 from base.errors import ConfigError
 from base.files import Folder
@@ -305,8 +306,7 @@ async def measure(
 ) -> CanaryResult:
     """Play `suite` (the shipped one) against a judge, on those of `criteria` that are asked."""
     suite = suite or load_suite()
-    asked = [c for c in criteria if c.kind in ("pairwise", "pointwise")]
-    planned = [probe for criterion in asked for probe in probes(criterion, suite)]
+    planned = [probe for c in criteria if _asks(c) for probe in probes(c, suite)]
     questions = list({id(probe.clean): probe.clean for probe in planned}.values())
     before = await asyncio.gather(*(_value(judge, question) for question in questions))
     values = {id(question): value for question, value in zip(questions, before, strict=True)}
@@ -349,13 +349,33 @@ def run(recipe: JudgeRecipe) -> None:
     print_result(result, Console(highlight=False))
 
 
+def plan(recipe: JudgeRecipe) -> str:
+    """What `run` would do."""
+    criteria = [c for name in recipe.judge.criteria if _asks(c := load_criterion(name))]
+    most = sum(1 for criterion in criteria for _ in probes(criterion, load_suite()))
+    names = ", ".join(criterion.name for criterion in criteria)
+    return f"at most {most} attacked questions on {names} → {recipe.output}/canaries.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m judge canaries --config FILE`; the exit code."""
+    return run_recipe("judge canaries", __doc__ or "", JudgeRecipe, run, plan, arguments)
+
+
+def _asks(criterion: Criterion) -> bool:
+    """Whether a model reads a prompt; a classifier or a function obeys nobody."""
+    return criterion.kind in ("pairwise", "pointwise")
+
+
 def print_result(result: CanaryResult, console: Console) -> None:
     """Flip rates by criterion and by family, between the noise and the total."""
     console.print(
         f"{result.asked} clean questions: {result.lost} the weak text wins anyway, "
         f"{result.unread} without a verdict; attacked are the others."
     )
-    table = Table("", "trials", "no verdict", "flips", "rate", "95 %", "shift", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    for name in ("", "trials", "unread", "flips", "rate", "95 %", "shift"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     _row(table, "harmless additions", result.control)
     for key in ("criterion", "family"):
         table.add_section()
