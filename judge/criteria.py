@@ -14,7 +14,7 @@ import pkgutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
@@ -32,7 +32,12 @@ _VARIABLES = {
 
 
 class _Criterion(Section):
-    """What every kind has. weight: in the score, unless `judge.weights` says otherwise."""
+    """What every kind has. weight: in the score, unless `judge.weights` says otherwise.
+
+    needs_engine: whether the judge's model has a part in it.
+    """
+
+    needs_engine: ClassVar[bool] = False
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     version: int
@@ -85,6 +90,8 @@ class Asked(_Scaled):
     a criterion can take over a template and bring rules of its own.
     """
 
+    needs_engine = True
+
     kind: Literal["pairwise", "pointwise"]
     verdicts: dict[str, float] = {}
     answer: str
@@ -126,6 +133,8 @@ class Likelihood(_Criterion):
     """How likely the judge finds the candidate after its context: the geometric mean of its tokens'
     probabilities, 0..1. Plain text, no chat template; nothing is generated.
     """
+
+    needs_engine = True
 
     kind: Literal["likelihood"]
 

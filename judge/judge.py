@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from engine.types import Engine
 from judge.config import JudgeConfig
+from judge.criteria import Asked, PythonFunction
 from judge.pool import Question
-from judge.readout import Verdict
+from judge.readout import Verdict, ask
 from judge.usage import usage_of
+from judge.valued import called
 from shards.manifest import Usage
 
 REMEMBERED = 200_000
@@ -54,12 +56,9 @@ class Judge:
         if isinstance(criterion, Asked):
             pieces = question.pieces(fence, self.config.readout == "reasoning")
             verdicts, completions = await ask(self._model, criterion, pieces, self.config)
-        elif isinstance(criterion, Likelihood):
-            text = pool.candidates[question.candidate]
-            completion = await self._model.likelihood(pool.context, text)
-            verdicts, completions = [likelihood(completion)], [completion]
         else:
-            verdicts, completions = [await valued(criterion, pool, question.candidate)], []
+            assert isinstance(criterion, PythonFunction)
+            verdicts, completions = [called(criterion, pool, question.candidate)], []
         return verdicts, sum((usage_of(completion) for completion in completions), Usage())
 
     @property
