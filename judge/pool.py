@@ -33,6 +33,9 @@ from judge.schedule import Pair, Plan, Purpose, first_round, plan, second_round
 from shards.schema import Row
 
 
+Order = Literal["balanced", "both", "random"]
+
+
 class PoolsConfig(Section):
     """How the candidates of one chunk are compared by a pairwise criterion."""
 
@@ -41,10 +44,11 @@ class PoolsConfig(Section):
         description="auto: as many pairs as the best and the worst need; ranks: as many as all "
         "ranks need; full: every pair",
     )
-    order: Literal["auto", "both", "balanced"] = Field(
-        "auto",
-        description="both: each pair in both orders; balanced: in one, everyone first as often as "
-        "second; auto: both for two candidates, balanced for more",
+    order: Order = Field(
+        "balanced",
+        description="balanced: everyone stands first exactly as often as second, which takes both "
+        "orders of some pairs where their number is even (two candidates: of their one pair); "
+        "both: each pair in both orders; random: in one, drawn",
     )
     seed: int = Field(0, description="of who meets whom, and in which order")
 
@@ -131,9 +135,8 @@ async def play(
         asked = [Question(criterion, pool, name) for name in pool.candidates]
         return _alone(pool.candidates, await _put(asked, ask))
     names = shuffled(pool, config.seed)
-    both = config.order == "both" or (config.order == "auto" and len(names) == 2)
     chosen = plan(len(names), config.schedule, graded)
-    return await tournament(criterion, pool, ask, names, chosen, both)
+    return await tournament(criterion, pool, ask, names, chosen, config.order)
 
 
 def shuffled(pool: Pool, seed: int) -> list[str]:
@@ -142,15 +145,15 @@ def shuffled(pool: Pool, seed: int) -> list[str]:
 
 
 async def tournament(
-    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], chosen: Plan, both: bool
+    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], chosen: Plan, order: Order
 ) -> Result:
-    """Play `chosen` among `names`, each pair in both orders if `both`."""
+    """Play `chosen` among `names`, in the order in which it numbers them."""
 
     async def play_round(pairs: Sequence[Pair]) -> list[Answer]:
         named = [(names[first], names[second]) for first, second in pairs]
-        return await _put(_questions(criterion, pool, named, both), ask)
+        return await _put(_questions(criterion, pool, named, order == "both"), ask)
 
-    asked = first_round(len(names), chosen.degree)
+    asked = first_round(len(names), chosen.degree, once=order == "random")
     answers = await play_round(asked)
     if chosen.ends:
         fitted = fit(len(names), _games(names, _met(pool, answers)))
@@ -188,7 +191,7 @@ def _questions(
     A text against a copy of itself is a tie that nobody need be asked about.
     """
     place = {name: number for number, name in enumerate(pool.candidates)}
-    orders = [*pairs, *((second, first) for first, second in pairs)] if both else pairs
+    orders = {*pairs, *((second, first) for first, second in pairs if both)}
     return [
         Question(criterion, pool, first, second, 0)
         if place[first] < place[second]

@@ -2,13 +2,14 @@
 
 Candidates are numbered 0 … K-1 in a shuffled order, which the caller keeps. The first round is a
 circulant graph: each candidate stands first against those some fixed steps further on, so everyone
-stands first exactly as often as second, and a constant preference for a position takes from nobody
-(in a full round robin of an even K, with an odd number of games each, but for one game). The steps
-are chosen for a small mean variance of the differences between strengths (A-optimality); the first
-is 1, so the graph is connected. A second round plays every pair that is still open within the best
-and within the worst: whom to choose and whom to reject is decided there.
+stands first exactly as often as second, and a constant preference for a position takes from nobody.
+(All pairs of an even K give everyone an odd number of games; there the pairs K/2 apart are played
+in both orders.) The steps are chosen for a small mean variance of the differences between strengths
+(A-optimality); the first is 1, so the graph is connected. A second round plays every pair that is
+still open within the best and within the worst: whom to choose and whom to reject is decided there.
 
-All pairs cost K(K-1)/2 verdicts; the default for K = 17 costs about 43 of 136.
+All pairs cost K(K-1)/2 verdicts, for an even K half a K more; the default for K = 17 costs about 43
+of 136.
 """
 
 from collections import Counter
@@ -56,11 +57,11 @@ def plan(size: int, purpose: Purpose, graded: bool) -> Plan:
     return chosen if chosen.degree < everyone.degree else everyone
 
 
-def first_round(size: int, degree: int) -> list[Pair]:
-    """The pairs of a circulant graph, by who stands first."""
+def first_round(size: int, degree: int, once: bool = False) -> list[Pair]:
+    """The pairs of a circulant graph, by who stands first. once: no pair in both orders."""
     pairs = [(i, (i + step) % size) for i in range(size) for step in _steps(size, degree // 2)]
-    if degree % 2:  # all pairs of an even number of candidates
-        pairs += [(i, i + size // 2) for i in range(size // 2)]
+    if degree % 2:
+        pairs += [(i, (i + size // 2) % size) for i in range(size // 2 if once else size)]
     return sorted(pairs)
 
 
