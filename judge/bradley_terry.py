@@ -67,7 +67,17 @@ def fit(size: int, games: Sequence[Game], ridge: float = RIDGE) -> Fit:
         if longest < 1e-6:
             break
         strengths_K += step_K / max(1.0, longest)
-    return Fit(strengths_K, np.linalg.inv(hessian_KK))
+    return Fit(strengths_K, np.linalg.inv(hessian_KK) * _dispersion(expected_KK, games))
+
+
+def _dispersion(expected_KK: Array, games: Sequence[Game]) -> float:
+    """How much results scatter about what is expected, as a share of what tossed coins would:
+    Pearson's statistic by its degrees of freedom (McCullagh and Nelder, Generalized Linear Models,
+    1989, section 4.5). Probabilities scatter less than the 0 and 1 they stand for. One degree of
+    freedom at a coin's scatter is added: a few games that agree prove little.
+    """
+    pearson = sum((v - (p := expected_KK[i, j])) ** 2 / (p * (1 - p)) for i, j, v in games)
+    return float((pearson + 1) / (max(len(games) - len(expected_KK) + 1, 0) + 1))
 
 
 def _expected(strengths_K: Array) -> Array:

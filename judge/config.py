@@ -9,7 +9,7 @@ from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
 from judge.criteria import load_criterion
-from judge.schedule import Purpose
+from judge.schedule import Order, Purpose
 from shards.executor import RunConfig
 
 
@@ -32,10 +32,11 @@ class PoolsConfig(Section):
         description="auto: as many pairs as the best and the worst need; ranks: as many as all "
         "ranks need; full: every pair",
     )
-    order: Literal["auto", "both", "balanced"] = Field(
-        "auto",
-        description="both: each pair in both orders; balanced: in one, everyone first as often as "
-        "second; auto: both for two candidates, balanced for more",
+    order: Order = Field(
+        "balanced",
+        description="balanced: everyone stands first exactly as often as second, which takes both "
+        "orders of some pairs where their number is even (two candidates: of their one pair); "
+        "both: each pair in both orders; random: in one, drawn",
     )
     seed: int = Field(0, description="of who meets whom, and in which order")
 

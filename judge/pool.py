@@ -27,7 +27,7 @@ from judge.bradley_terry import Game, fit
 from judge.config import PoolsConfig
 from judge.criteria import Asked, Criterion
 from judge.readout import Verdict
-from judge.schedule import Pair, Plan, first_round, plan, second_round
+from judge.schedule import Order, Pair, Plan, first_round, plan, second_round
 from shards.schema import Row
 
 
@@ -114,9 +114,8 @@ async def play(
         asked = [Question(criterion, pool, name) for name in pool.candidates]
         return _alone(pool.candidates, await _put(asked, ask))
     names = shuffled(pool, config.seed)
-    both = config.order == "both" or (config.order == "auto" and len(names) == 2)
     chosen = plan(len(names), config.schedule, graded)
-    return await tournament(criterion, pool, ask, names, chosen, both)
+    return await tournament(criterion, pool, ask, names, chosen, config.order)
 
 
 def shuffled(pool: Pool, seed: int) -> list[str]:
@@ -125,15 +124,15 @@ def shuffled(pool: Pool, seed: int) -> list[str]:
 
 
 async def tournament(
-    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], chosen: Plan, both: bool
+    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], chosen: Plan, order: Order
 ) -> Result:
-    """Play `chosen` among `names`, each pair in both orders if `both`."""
+    """Play `chosen` among `names`, in the order in which it numbers them."""
 
     async def play_round(pairs: Sequence[Pair]) -> list[Answer]:
         named = [(names[first], names[second]) for first, second in pairs]
-        return await _put(_questions(criterion, pool, named, both), ask)
+        return await _put(_questions(criterion, pool, named, order == "both"), ask)
 
-    asked = first_round(len(names), chosen.degree)
+    asked = first_round(len(names), chosen.degree, once=order == "random")
     answers = await play_round(asked)
     if chosen.ends:
         fitted = fit(len(names), _games(names, _met(pool, answers)))
@@ -171,7 +170,7 @@ def _questions(
     A text against a copy of itself is a tie that nobody need be asked about.
     """
     place = {name: number for number, name in enumerate(pool.candidates)}
-    orders = [*pairs, *((second, first) for first, second in pairs)] if both else pairs
+    orders = {*pairs, *((second, first) for first, second in pairs if both)}
     return [
         Question(criterion, pool, first, second, 0)
         if place[first] < place[second]
