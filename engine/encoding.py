@@ -13,7 +13,7 @@ each), the text is tokenised as a whole instead.
 import json
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class PromptEncoder:
         self._plain, self._reserved = _spelling(backend)
         self._reserved -= {auto.unk_token_id}  # what cannot be spelt is no attack
         self._head, self._tail = self._frame(auto, template_args)
+        marked, bare = (self._special.encode("x", add_special_tokens=s).ids for s in (True, False))
+        self._begin = marked[: marked.index(bare[0])]
+        edge = auto.eos_token_id if auto.bos_token_id is None else auto.bos_token_id
+        self._bare = [] if edge is None else [edge]
         self._remember = lru_cache(maxsize=8192)(self._encode)
         self._joins = self._pieces_join()
 
@@ -63,6 +67,19 @@ class PromptEncoder:
         if prompt.answer:
             ids += self._encode(prompt.answer)
         return ids
+
+    def plain(self, context: Sequence[str], text: str) -> tuple[list[int], list[int]]:
+        """Token ids of a context and of the text that continues it, no chat template around them.
+        They begin as the tokenizer begins a text; where it adds nothing and there is no context,
+        with the token that begins (else ends) texts, so that the first one has a probability, too.
+        """
+        if self._joins:
+            ids = [token for piece in context for token in self._remember(piece)]
+            after = list(self._encode(text))
+        else:
+            ids = list(self._encode("".join(context)))
+            after = list(self._encode("".join([*context, text])))[len(ids) :]
+        return (self._begin + ids) or self._bare, after
 
     def verdict_ids(self, verdicts: Iterable[str]) -> dict[str, int]:
         """The single token of each verdict; EngineError when one is several tokens."""

@@ -1,9 +1,9 @@
 """An engine that answers as told: for faults that no real one makes on demand."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from engine.types import Completion, FinishReason, Request, Sample
+from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
 from judge.criteria import Asked, load_criterion
 
 
@@ -31,6 +31,9 @@ class Scripted:
     async def complete(self, request: Request) -> Completion:
         self.asked.append(request)
         return self.answer(request)
+
+    async def likelihood(self, context: Sequence[str], text: str) -> Completion:
+        return self.answer(Request(Prompt((*context, text)), Sampling(0, logprobs=True)))
 
     def check_verdicts(self, verdicts: Iterable[str]) -> None: ...
 

@@ -5,7 +5,7 @@ them on demand. The set lies where the quick-start puts it, so that documented l
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,9 @@ class Scripted:
         else:
             sample = self._rewrite(user)
         return Completion((sample,), prompt_tokens=len(user.split()), output_tokens=1)
+
+    async def likelihood(self, context: Sequence[str], text: str) -> Completion:
+        return Completion(error="nobody asks")
 
     def check_verdicts(self, verdicts: Iterable[str]) -> None:
         """Any will do."""
