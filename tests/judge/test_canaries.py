@@ -164,15 +164,18 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("name", ALL)
 def test_special_tokens_in_a_text_are_plain_characters(name: str, encoder: Any) -> None:
     added = set(encoder._special.get_added_tokens_decoder())
+
+    def special(question: Question, answer: str) -> list[int]:
+        prompt = Prompt(question.pieces(fence_of(question), False), answer)
+        return [number for number in encoder.encode(prompt) if number in added]
+
+    innocent: dict[int, list[int]] = {}
     for probe in planned(name):
-        begin = probe.clean.criterion.answer
-        own, attacked = (
-            encoder.encode(Prompt(question.pieces(fence_of(question), False), begin))
-            for question in (probe.clean, probe.attacked)
-        )
-        found, innocent = ([i for i in ids if i in added] for ids in (attacked, own))
-        assert found == innocent, probe.attack
-        assert attacked != own
+        order, answer = probe.clean.order, probe.clean.criterion.answer
+        if order not in innocent:
+            innocent[order] = special(probe.clean, answer)
+        assert special(probe.attacked, answer) == innocent[order], probe.attack
+    assert all(len(numbers) > 3 for numbers in innocent.values())
 
 
 @pytest.mark.parametrize("name", ALL)
