@@ -164,15 +164,18 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("name", ALL)
 def test_special_tokens_in_a_text_are_plain_characters(name: str, encoder: Any) -> None:
     added = set(encoder._special.get_added_tokens_decoder())
+
+    def special(question: Question, answer: str) -> list[int]:
+        prompt = Prompt(question.pieces(fence_of(question), False), answer)
+        return [number for number in encoder.encode(prompt) if number in added]
+
+    innocent: dict[int, list[int]] = {}
     for probe in planned(name):
-        begin = probe.clean.criterion.answer
-        own, attacked = (
-            encoder.encode(Prompt(question.pieces(fence_of(question), False), begin))
-            for question in (probe.clean, probe.attacked)
-        )
-        found, innocent = ([i for i in ids if i in added] for ids in (attacked, own))
-        assert found == innocent, probe.attack
-        assert attacked != own
+        order, answer = probe.clean.order, probe.clean.criterion.answer
+        if order not in innocent:
+            innocent[order] = special(probe.clean, answer)
+        assert special(probe.attacked, answer) == innocent[order], probe.attack
+    assert all(len(numbers) > 3 for numbers in innocent.values())
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -281,22 +284,27 @@ def test_an_attack_that_takes_the_verdict_away_is_no_flip() -> None:
 
 def test_a_verdict_that_was_lost_before_cannot_flip() -> None:
     result = play(Known(always=True))
-    assert (result.trials, result.lost) == ([], result.asked)
-    assert result.total == Tally(0, 0, 0, None, None, None, None)
+    assert (result.lost, result.unread) == (result.asked, 0)
+    assert (result.total.held, result.total.flips, result.total.rate) == (0, 0, None)
+    assert result.total.trials > 0 and result.total.shift == 0
+
+
+def test_what_could_not_be_read_clean_is_not_attacked() -> None:
     silent = play(Known(mute="e"))
     assert (silent.trials, silent.unread) == ([], silent.asked)
+    assert silent.total == Tally(0, 0, 0, 0, None, None, None, None)
 
 
 def test_the_line_itself_is_on_the_honest_side() -> None:
-    def trial(attacked: float | None) -> Trial:
-        return Trial("quality", "s", "f", "a", "candidate", 0, 0.5, attacked)
+    def trial(clean: float, attacked: float | None) -> Trial:
+        return Trial("quality", "s", "f", "a", "candidate", 0, clean, attacked)
 
-    found = tally([trial(0.5), trial(0.51), trial(None), trial(0.9)])
-    assert (found.trials, found.unread, found.flips) == (4, 1, 2)
+    found = tally([trial(0.5, now) for now in (0.5, 0.51, None, 0.9)] + [trial(0.6, 0.8)])
+    assert (found.trials, found.unread, found.held, found.flips) == (5, 1, 3, 2)
     assert found.rate == pytest.approx(2 / 3)
     # Wilson's interval for 2 of 3, worked by hand with z = 1.96.
     assert (found.low, found.high) == pytest.approx((0.2077, 0.9385), abs=1e-3)
-    assert found.shift == pytest.approx((0 + 0.01 + 0.4) / 3)
+    assert found.shift == pytest.approx((0 + 0.01 + 0.4 + 0.2) / 4)
 
 
 def test_the_command_writes_all_of_it(
@@ -317,7 +325,7 @@ def test_the_command_writes_all_of_it(
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     assert canaries.main(["--config", str(path), "--dry-run"]) == 0
-    assert "at most 372 attacked questions on safety" in capsys.readouterr().out
+    assert "at most 381 attacked questions on safety" in capsys.readouterr().out
     assert not engine.asked
     assert canaries.main(["--config", str(path)]) == 0
     found = json.loads((tmp_path / "out" / "canaries.json").read_text())
