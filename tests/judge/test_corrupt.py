@@ -18,8 +18,8 @@ from tests.judge.report.conftest import rewritten  # noqa: F401  (a fixture)
 
 DRAW = random.Random
 TEXT = (
-    " the king met Ptolemy and Antigonus in 280 BC. It was the year of the great flood, as one says. "
-    "They spoke for 3 days. What they said, nobody knows.\n\nAll of it went with the library"
+    " the king met Ptolemy and Antigonus in 280 BC. It was the year of the great flood, as one "
+    "says. They spoke for 3 days. What they said, nobody knows.\n\nAll of it went with the library"
 )
 
 
@@ -37,7 +37,7 @@ def test_any_text_is_changed_or_left_out(text: str, other: str, kind: str, seed:
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_real_text_can_be_corrupted(kind: str, sampled: list[Sampled]) -> None:
-    other = sampled[-1][0]["original"]
+    other = max((row["original"] for row, _ in sampled), key=len)
     found = [CORRUPTIONS[kind](row["original"], other, DRAW(1)) for row, _ in sampled]
     assert sum(worse is not None for worse in found) > len(sampled) / 3
     assert all(worse != row["original"] for worse, (row, _) in zip(found, sampled, strict=True))
