@@ -177,7 +177,9 @@ def _measures(
 ) -> dict[str, Measure]:
     every = [v for one in answered for votes in one.verdicts for v in votes]
     masses = [v.mass for v in every if v.mass is not None]
-    found = _agreement(labelled, bool(masses), seed)
+    # A spoken verdict has no mass: its 0 or 1 is no probability.
+    probable = bool(masses) and all(v.mass is not None for v in every if v.status == "ok")
+    found = _agreement(labelled, probable, seed)
     if answered[0].item.criterion.kind == "pairwise":
         found |= _orders(read, seed)
     found |= _length(read, labelled, seed)
