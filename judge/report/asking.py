@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from engine.types import Completion, Engine
+from engine.types import Engine
 from judge.config import JudgeConfig
 from judge.pool import Question
 from judge.readout import Verdict, ask
@@ -14,19 +14,16 @@ from judge.report.labels import Item
 from judge.usage import usage_of
 from shards.manifest import Usage
 
-Ask = Callable[[Question, str], Awaitable[Sequence[Verdict]]]
-"""A question and the fence of its tags → its verdicts, one a vote."""
+Ask = Callable[[Question, str], Awaitable[tuple[Sequence[Verdict], Usage]]]
+"""A question and the fence of its tags → its verdicts, one a vote, and what they cost."""
 
 
 @dataclass(frozen=True)
 class Judging:
-    """A judge to be measured. usage: what all questions so far have cost; window: open questions
-    that keep it busy.
-    """
+    """A judge to be measured. window: open questions that keep it busy."""
 
     name: str
     ask: Ask
-    usage: Callable[[], Usage]
     window: int
     versions: dict[str, str]
 
@@ -76,47 +73,31 @@ class Cost:
 
 async def answers(judging: Judging, items: Sequence[Item]) -> tuple[list[Answered], Cost]:
     """Ask about items of one criterion, at most `window` open questions; EngineError ends it."""
-    places = asyncio.Semaphore(judging.window)
+    places, costs = asyncio.Semaphore(judging.window), list[Usage]()
 
     async def one(question: Question, fence: str) -> tuple[Verdict, ...]:
         async with places:
-            return tuple(await judging.ask(question, fence))
+            verdicts, usage = await judging.ask(question, fence)
+        costs.append(usage)
+        return tuple(verdicts)
 
     async def about(item: Item) -> Answered:
-        fence = item.criterion.prompt.fence(item.texts)
-        found = await asyncio.gather(*(one(question, fence) for question in item.questions()))
-        return Answered(item, tuple(found))
+        asked = [one(question, item.fence) for question in item.questions()]
+        return Answered(item, tuple(await asyncio.gather(*asked)))
 
-    before, begun = judging.usage(), time.monotonic()
-    answered = list(await asyncio.gather(*(about(item) for item in items)))
+    begun = time.monotonic()
+    answered = await asyncio.gather(*(about(item) for item in items))
     seconds = time.monotonic() - begun
     count = sum(len(verdicts) for one in answered for verdicts in one.verdicts)
-    return answered, Cost(count, _difference(judging.usage(), before), seconds)
+    return list(answered), Cost(count, sum(costs, Usage()), seconds)
 
 
 def judging(name: str, engine: Engine, config: JudgeConfig) -> Judging:
     """The judge that `config` makes of an engine."""
-    completions: list[Completion] = []
 
-    async def one(question: Question, fence: str) -> list[Verdict]:
+    async def one(question: Question, fence: str) -> tuple[list[Verdict], Usage]:
         pieces = question.pieces(fence, config.readout == "reasoning")
         verdicts, completion = await ask(engine, question.criterion, pieces, config)
-        completions.append(completion)
-        return verdicts
+        return verdicts, usage_of(completion)
 
-    def usage() -> Usage:
-        return sum((usage_of(completion) for completion in completions), Usage())
-
-    return Judging(name, one, usage, 2 * engine.concurrency, engine.versions())
-
-
-def _difference(after: Usage, before: Usage) -> Usage:
-    cached = None
-    if after.cached_tokens is not None and before.cached_tokens is not None:
-        cached = after.cached_tokens - before.cached_tokens
-    return Usage(
-        requests=after.requests - before.requests,
-        prompt_tokens=after.prompt_tokens - before.prompt_tokens,
-        cached_tokens=cached,
-        output_tokens=after.output_tokens - before.output_tokens,
-    )
+    return Judging(name, one, 2 * engine.concurrency, engine.versions())

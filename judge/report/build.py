@@ -1,11 +1,12 @@
 """From verdicts to a report: every measure of every judge and criterion, as plain data."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
+from judge.criteria import Criterion
 from judge.report import measures
 from judge.report.asking import Answered, Cost, Judging, answers
 from judge.report.labels import Item, classes, scale, verdicts
@@ -14,6 +15,8 @@ from judge.report.measures import Bin, Measure, none
 MEANING = {
     "agreement": "share of items on which judge and label name the same class",
     "kappa": "Cohen's kappa: agreement beyond chance; 0 is a guess, 1 is no mistake",
+    "label_correlation": "Spearman's rho of value and label: do better texts get higher values",
+    "calibration_error": "mean distance between value and label over ten bins (ECE)",
     "order_inconsistency": "share of pairs whose winner changes with the order",
     "position_bias": "mean value of the text that stands first, less 0.5; 0 is none",
     "length_correlation": "Spearman's rho of length (of a pair: difference) and value",
@@ -21,7 +24,6 @@ MEANING = {
     "longer_preferred": "share of pairs won by the longer text",
     "label_longer_preferred": "the same for the labels",
     "self_agreement": "how likely two votes on one question say the same",
-    "calibration_error": "mean distance between value and label over ten bins (ECE)",
     "unread": "share of verdicts that could not be read",
     "mass": "mean probability of the verdicts before they were renormalised",
     "value_correlation": "Spearman's rho of the values of two judges",
@@ -81,12 +83,12 @@ class CriterionReport:
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """One judge. canaries: flips under attacks, by criterion, or why they are not measured."""
+    """One judge. canaries: flips under attacks, by criterion; empty where they were not played."""
 
     name: str
     versions: dict[str, str]
     criteria: list[CriterionReport]
-    canaries: dict[str, Measure] = field(default_factory=dict)
+    canaries: dict[str, Measure]
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,20 @@ class Report:
         return asdict(self)
 
 
+Flips = Callable[[Judging, Sequence[Criterion]], Awaitable[dict[str, Measure]]]
+"""Plays the canaries against a judge: the share of flips by criterion."""
+
+
 async def build(
     judgings: Sequence[Judging],
     items: Sequence[Item],
     source: str,
     config: dict[str, Any],
     seed: int = 0,
+    flips: Flips | None = None,
 ) -> Report:
     """Ask every judge about every item, one judge and criterion after the other so that each has
-    its own cost; EngineError when an engine is dead.
+    its own cost; then its canaries, where `flips` is given. EngineError when an engine is dead.
     """
     groups: dict[str, list[Item]] = {}
     for item in items:
@@ -129,7 +136,9 @@ async def build(
     for judging in judgings:
         found = {name: await answers(judging, group) for name, group in groups.items()}
         reports = [criterion_report(*one, seed) for one in found.values()]
-        judges.append(JudgeReport(judging.name, judging.versions, reports))
+        criteria = [group[0].criterion for group in groups.values()]
+        canaries = await flips(judging, criteria) if flips else {}
+        judges.append(JudgeReport(judging.name, judging.versions, reports, canaries))
         answered.append((judging.name, {name: one for name, (one, _) in found.items()}))
     panel = [
         PanelReport((a, b), name, _panel(first[name], second[name], seed))
@@ -168,7 +177,9 @@ def _measures(
 ) -> dict[str, Measure]:
     every = [v for one in answered for votes in one.verdicts for v in votes]
     masses = [v.mass for v in every if v.mass is not None]
-    found = _agreement(labelled, bool(masses), seed)
+    # A spoken verdict has no mass: its 0 or 1 is no probability.
+    probable = bool(masses) and all(v.mass is not None for v in every if v.status == "ok")
+    found = _agreement(labelled, probable, seed)
     if answered[0].item.criterion.kind == "pairwise":
         found |= _orders(read, seed)
     found |= _length(read, labelled, seed)
@@ -181,7 +192,8 @@ def _measures(
 
 def _agreement(labelled: Sequence[Answered], probable: bool, seed: int) -> dict[str, Measure]:
     if not labelled:
-        return {name: none("no labels") for name in ("agreement", "kappa", "calibration_error")}
+        names = ("agreement", "kappa", "label_correlation", "calibration_error")
+        return {name: none("no labels") for name in names}
     judged, labels = _classes(labelled)
     error = none("the verdicts are no probabilities", len(labelled))
     if probable:
@@ -189,6 +201,7 @@ def _agreement(labelled: Sequence[Answered], probable: bool, seed: int) -> dict[
     return {
         "agreement": measures.agreement(judged, labels),
         "kappa": measures.kappa(judged, labels, _ordinal(labelled[0].item, judged), seed),
+        "label_correlation": measures.rank_correlation(*_values(labelled), seed),
         "calibration_error": error,
     }
 

@@ -42,10 +42,11 @@ class Item:
         return [Question(self.criterion, self.pool, first, second, order) for order in (0, 1)]
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """Everything corpus text in its prompts."""
-        pool = self.pool
-        return ("".join(pool.context), pool.reference, *pool.candidates.values())
+    def fence(self) -> str:
+        """The fence of its prompts; nothing is fenced where no prompt is made."""
+        pool, template = self.pool, getattr(self.criterion, "prompt", None)
+        texts = ["".join(pool.context), pool.reference, *pool.candidates.values()]
+        return str(template.fence(texts)) if template else ""
 
 
 class _Line(Section):
@@ -55,7 +56,7 @@ class _Line(Section):
     first: str | None = Field(None, min_length=1)
     second: str | None = Field(None, min_length=1)
     candidate: str | None = Field(None, min_length=1)
-    label: str | float
+    label: Any
     id: str | None = None
     group: str | None = None
 
@@ -111,23 +112,24 @@ def _parsed(text: str, where: str) -> _Line:
         raise InputError(f"{where}: not JSON: {error}") from None
 
 
-def _label(label: str | float, criterion: Criterion, where: str) -> float:
+def _label(label: Any, criterion: Criterion, where: str) -> float:
     """The label as 0..1."""
     low, high = scale(criterion)
+    named = verdicts(criterion)
     if isinstance(label, str):
-        if label not in verdicts(criterion):
-            _refuse_label(repr(label), criterion, where)
-        label = verdicts(criterion)[label]
-    elif not low <= label <= high:
-        _refuse_label(f"{label:g}", criterion, where)
-    return (label - low) / (high - low)
+        label = named.get(label, label)
+    number = isinstance(label, int | float) and not isinstance(label, bool)
+    if not number or not low <= label <= high:
+        _refuse_label(label, criterion, where)
+    return float((label - low) / (high - low))
 
 
-def _refuse_label(found: str, criterion: Criterion, where: str) -> NoReturn:
+def _refuse_label(found: Any, criterion: Criterion, where: str) -> NoReturn:
     low, high = scale(criterion)
     texts = "".join(f'"{verdict}", ' for verdict in verdicts(criterion))
     raise InputError(
-        f"{where}: label: found {found}; accepted: {texts}or a number from {low:g} to {high:g}"
+        f"{where}: label: found {json.dumps(found)[:60]}; "
+        f"accepted: {texts}or a number from {low:g} to {high:g}"
     )
 
 

@@ -63,7 +63,7 @@ def share(hits: Sequence[bool], fewest: int = FEWEST) -> Measure:
 
 def mean(values: ArrayLike, seed: int = 0) -> Measure:
     """The mean of `values`."""
-    return _bootstrapped(lambda x: float(np.mean(x)), [values], seed)
+    return _bootstrapped(np.mean, [values], seed, vectorized=True)
 
 
 def agreement(judged: Sequence[int], labels: Sequence[int]) -> Measure:
@@ -116,7 +116,13 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, seed: int = 0) -> Measure:
         array = np.asarray(values, float)
         if len(array) >= FEWEST and np.ptp(array) == 0:
             return none("one side never varies", len(array))
-    return _bootstrapped(lambda x, y: float(stats.spearmanr(x, y).statistic), [a, b], seed)
+    return _bootstrapped(_spearman, [a, b], seed, vectorized=True)
+
+
+def _spearman(a: Array, b: Array, axis: int = -1) -> Any:
+    """Of many samples at once, which scipy's own cannot."""
+    ranks = [stats.rankdata(values, axis=axis) for values in (a, b)]
+    return stats.pearsonr(*ranks, axis=axis).statistic
 
 
 def longer_preferred(differences: ArrayLike, values: ArrayLike) -> Measure:
@@ -158,7 +164,7 @@ def calibration_error(values: ArrayLike, labels: ArrayLike, seed: int = 0) -> Me
     """ECE, the mean distance of the curve from the diagonal, weighted by items (Naeini et al.,
     AAAI 2015). Few items push it up, its interval too.
     """
-    return _bootstrapped(_ece, [values, labels], seed, FEWEST_BINNED)
+    return _bootstrapped(_ece, [values, labels], seed, fewest=FEWEST_BINNED)
 
 
 def _ece(values: Array, labels: Array) -> float:
@@ -171,9 +177,14 @@ def _few(n: int, fewest: int) -> Measure:
 
 
 def _bootstrapped(
-    statistic: Callable[..., float], data: Sequence[ArrayLike], seed: int, fewest: int = FEWEST
+    statistic: Callable[..., Any],
+    data: Sequence[ArrayLike],
+    seed: int,
+    vectorized: bool = False,
+    fewest: int = FEWEST,
 ) -> Measure:
-    """A statistic of paired samples with the percentiles of its bootstrap.
+    """A statistic of paired samples with the percentiles of its bootstrap. vectorized: it takes an
+    `axis`.
 
     Resamples on which it is not defined (all of one class) are left out; where they are more than
     one in twenty, there is no interval.
@@ -191,7 +202,8 @@ def _bootstrapped(
             arrays,
             statistic,
             paired=True,
-            vectorized=False,
+            vectorized=vectorized,
+            batch=100,
             n_resamples=RESAMPLES,
             method="percentile",
             rng=np.random.default_rng(seed),
