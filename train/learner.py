@@ -115,18 +115,19 @@ def forward_backward(
 
     def forward(rows: Iterator[Row], stage: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         row = next(rows)
-        nll_1S = stage(
+        nll_1T = stage(
             row.tokens_S[None],
             row.positions_S[None],
             row.layout_S4[None],
-            labels=row.labels_S[None],
+            labels=row.labels_S[None, row.at_T],
+            at_T=row.at_T,
         )
 
-        def finish(nll_1S: Tensor) -> tuple[Tensor, Tensor, Sums]:
-            loss, sums = of_row(row, -nll_1S[0].float()[row.at_T])
+        def finish(nll_1T: Tensor) -> tuple[Tensor, Tensor, Sums]:
+            loss, sums = of_row(row, -nll_1T[0].float())
             return loss, torch.ones((), dtype=torch.int, device=loss.device), sums
 
-        return nll_1S, finish
+        return nll_1T, finish
 
     # Lengths are those of the rows themselves: the model has variable_seq_lengths.
     reports: list[Sums] = get_forward_backward_func()(
