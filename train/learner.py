@@ -23,9 +23,9 @@ from megatron.core.distributed import (
 )
 from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
 from megatron.core.optimizer import get_megatron_optimizer, get_standard_config_overrides
-from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_
 
 from train import parallel
 from train.config import Phase, TrainConfig
@@ -90,9 +90,9 @@ class Learner:
 
     def _move(self, rate: float, norm: float) -> None:
         settings = self.config.optimizer
-        if settings.clip_grad:
+        if 0 < settings.clip_grad < norm:
             parameters = self.optimizer.get_parameters()
-            clip_grad_by_total_norm_fp32(parameters, settings.clip_grad, norm)
+            clip_grads_with_norm_(parameters, settings.clip_grad, torch.tensor(norm))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
             group["weight_decay"] = settings.weight_decay * group["wd_mult"]
