@@ -44,24 +44,33 @@ _FORKS.set_forkserver_preload(
 )
 
 
-def make_model(folder: Path, **changed: Any) -> None:
-    """A tiny random llama with the quick-start tokenizer."""
+def make_model(folder: Path, poisoned: str | None = None, **changed: Any) -> None:
+    """A tiny random llama with the quick-start tokenizer; `poisoned` is embedded as NaN."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(0)
     config = AutoConfig.for_model("llama", vocab_size=49152, **(_SHAPE | changed))
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(QUICKSTART).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(QUICKSTART)
+    if poisoned:
+        embedding = model.get_input_embeddings().weight.data
+        embedding[tokenizer(poisoned, add_special_tokens=False).input_ids[0]] = torch.nan
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
-def make_set(folder: Path, seed: int = 0, scored: bool = True) -> None:
-    """Two parts of 12 documents with 1 to 6 chunks of some 12 tokens; rewrites of all kinds."""
+def make_set(folder: Path, seed: int = 0, scored: bool = True, rare: str = "") -> None:
+    """Two parts of 12 documents with 1 to 6 chunks of some 12 tokens; rewrites of all kinds.
+
+    One chunk begins with `rare`.
+    """
     random = np.random.default_rng(seed)
     criteria = ["quality"] if scored else []
     parts = []
     for number in range(2):
         rows = [row for n in range(12) for row in _document(random, f"{seed}-{number}-{n}")]
+        rows[0]["original"] = (rare if number else "") + rows[0]["original"]
         data = to_parquet([row if scored else _unscored(row) for row in rows], schema(criteria))
         name = f"part-{number}.parquet"
         Folder(str(folder)).write(name, data)
@@ -194,10 +203,13 @@ def _main(arguments: list[str], env: dict[str, str], said: Path) -> None:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     import torch
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
 
     from train.__main__ import main
 
     torch.set_num_threads(1)
+    # A process that Megatron would spawn, and that would import all of torch first.
+    filesystem_async._results_queue = multiprocessing.get_context("fork").Manager().Queue()
     sys.exit(main(arguments))
 
 
@@ -214,6 +226,12 @@ def metrics(output: Path) -> list[dict[str, Any]]:
         return []
     lines = (output / "metrics.jsonl").read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def newest(output: Path) -> int:
+    """The step of the newest whole checkpoint, 0 when there is none."""
+    latest = output / "checkpoints/latest"
+    return int(latest.read_text().split("-")[1]) if latest.exists() else 0
 
 
 def curve(output: Path) -> list[float]:
