@@ -12,7 +12,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import numpy as np
@@ -170,10 +172,11 @@ class Command:
             self.ranks[-1].start()
 
     def signal(self, number: int) -> None:
-        """Send all processes a signal."""
+        """Send all processes a signal; a kill takes those that they have started along."""
         for process in self.ranks:
-            if process.pid and process.is_alive():
-                os.kill(process.pid, number)
+            assert process.pid
+            with suppress(ProcessLookupError):
+                (os.killpg if number == SIGKILL else os.kill)(process.pid, number)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition; AssertionError when the processes end before it holds."""
@@ -187,7 +190,7 @@ class Command:
         for process in self.ranks:
             process.join(max(0.0, limit - time.monotonic()))
         late = [rank for rank, process in enumerate(self.ranks) if process.is_alive()]
-        self.signal(9)
+        self.signal(SIGKILL)
         assert not late, f"ranks {late} still run after {seconds} s: {self.text}"
         return max(process.exitcode or 0 for process in self.ranks)
 
@@ -198,6 +201,7 @@ class Command:
 
 
 def _main(arguments: list[str], env: dict[str, str], said: Path) -> None:
+    os.setpgrp()
     os.environ.update(env)
     with open(said, "a") as stream:
         os.dup2(stream.fileno(), 1)
@@ -208,7 +212,7 @@ def _main(arguments: list[str], env: dict[str, str], said: Path) -> None:
     from train.__main__ import main
 
     torch.set_num_threads(1)
-    # A process that Megatron would spawn, and that would import all of torch first.
+    # Megatron would spawn this process, which would import all of torch first.
     filesystem_async._results_queue = multiprocessing.get_context("fork").Manager().Queue()
     sys.exit(main(arguments))
 

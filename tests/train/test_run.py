@@ -6,10 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.train.small import Command, curve, done, make_model, make_set, metrics, settings, weights
+from tests.train.small import (
+    Command,
+    curve,
+    done,
+    make_model,
+    make_set,
+    metrics,
+    newest,
+    settings,
+    weights,
+)
 from train.trainer import COUNTED
 
 pytestmark = pytest.mark.slow
@@ -47,7 +57,7 @@ def test_metrics_tell_every_step(whole: Command) -> None:
 
 
 def test_tensorboard_has_the_same_numbers(whole: Command) -> None:
-    board = EventAccumulator(str(whole.output / "tensorboard"))
+    board = event_accumulator.EventAccumulator(str(whole.output / "tensorboard"))
     board.Reload()
     shown = [(event.step, event.value) for event in board.Scalars("loss")]
     steps = metrics(whole.output)
@@ -116,35 +126,35 @@ def test_phases_end_at_a_plateau_and_at_samples(small: Path) -> None:
 
 
 def test_a_step_that_is_not_finite(small: Path) -> None:
-    """One word of one document has no finite embedding."""
+    """One word of one document, a sample of step 2, has no finite embedding."""
     folder = small / "poisoned"
     make_model(folder / "model", tie_word_embeddings=False, poisoned=" zebra")
     make_set(folder / "set", rare=" zebra")
-    batch = settings(folder)["batch"] | {"samples": 2}
-    train = settings(folder, "stops", batch=batch, checkpoint={"every": 1, "keep": 9})
+    train = settings(folder, seed=2, checkpoint={"every": 1, "keep": 3})
+    train["curriculum"] = [{"name": "all", "objective": "nll", "until": {"step": 3}}]
     stopped = Command(train)
     assert stopped.end() == 1
-    found = re.search(
-        r"^error: step (\d+) \(samples (\d+) to (\d+)\): the loss is not finite, in the rows of "
-        r"samples ([\d, ]+); train.non_finite: skip would leave such steps out$",
-        stopped.text,
-        re.MULTILINE,
+    sentence = (
+        r"step 2 \(samples 4 to 7\): the loss is not finite, in the rows of samples [4-7, ]+; "
     )
-    assert found, stopped.text
+    refusal = rf"error: {sentence}train.non_finite: skip would leave such steps out"
+    assert re.fullmatch(refusal, stopped.text.splitlines()[-1])
     assert "Traceback" not in stopped.text
-    step = int(found[1])
-    assert [int(n) for n in found.groups()[1:3]] == [2 * step - 2, 2 * step - 1]
-    assert len(metrics(stopped.output)) == step - 1
+    assert len(metrics(stopped.output)) == newest(stopped.output) == 1
     skipping = Command(train | {"non_finite": "skip"})  # goes on with the same run
     assert skipping.end() == 0, skipping.text
-    assert f"step {step} (samples {2 * step - 2} to {2 * step - 1}): the loss" in skipping.text
+    assert re.search(f"^{sentence}the step is skipped$", skipping.text, re.MULTILINE)
     steps = metrics(skipping.output)
-    assert [s["skipped_steps"] for s in steps] == [float(s["step"] >= step) for s in steps]
-    assert [s["step"] for s in steps if s["loss"] is None] == [step]
-    states = [skipping.output / f"checkpoints/step-{n:08d}" for n in (step - 1, step, step + 1)]
-    before, during, after = ([(s / f"__0_{n}.distcp").read_bytes() for n in (0, 1)] for s in states)
-    assert during == before != after
+    assert [step["skipped_steps"] for step in steps] == [0, 1, 1]
+    assert [step["step"] for step in steps if step["loss"] is None] == [2]
+    states = sorted(skipping.output.glob("checkpoints/step-*"))
+    before, skipped, after = (_tensors(state) for state in states)
+    assert skipped == before != after
     assert json.loads((states[1] / "state.json").read_text())["skipped"] == 1
     for key, value in weights(skipping.output).items():
-        rows = value.isfinite().reshape(len(value), -1).all(1)
-        assert int((~rows).sum()) == ("embed_tokens" in key), key
+        bad = ~value.isfinite().reshape(len(value), -1).all(1)
+        assert int(bad.sum()) == ("embed_tokens" in key), key
+
+
+def _tensors(checkpoint: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in checkpoint.glob("*.distcp")}
