@@ -70,12 +70,13 @@ class Learner:
     def step(self, rows: Sequence[Row], phase: Phase, rate: float) -> Outcome:
         """Learn from this rank's rows of a batch at learning rate `rate`; every rank calls."""
         loss = Loss(phase.objective)
+        for row in rows:  # not on the device, which each of these would wait for
+            loss.check(row.candidates)
+        counts_N = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)
+        counts_N = counts_N.to(parallel.device())
         rows = [row.to(parallel.device()) for row in rows]
         if phase.reference == "frozen":
             rows = with_reference(self.reference, rows)
-        for row in rows:
-            loss.check(row.candidates)
-        counts_N = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)
         torch.distributed.all_reduce(counts_N, group=parallel.data_group())
         self._ddp.zero_grad_buffer()
         self.optimizer.zero_grad()
