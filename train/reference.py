@@ -42,6 +42,7 @@ def keep(config: TrainConfig) -> None:
                 if parallel.is_last_stage() and parallel.is_first_tensor():
                     folder.write(part, to_parquet(values, COLUMNS))
                     console.print(f"reference: {folder.url}/{part}", soft_wrap=True)
+        parallel.wait()  # the manifest says that all parts are there
         if parallel.is_main():
             for folder, about in folders.values():
                 text = json.dumps(about, indent=1, sort_keys=True) + "\n"
@@ -49,7 +50,9 @@ def keep(config: TrainConfig) -> None:
 
 
 def _values(model: Any, rows: Sequence[Row]) -> list[Values]:
-    """One row a candidate, in the order of the rows."""
+    """One row a candidate, in the order of the rows; of a part that a filter leaves empty, none."""
+    if not rows:
+        return []
     return [
         {"id": row_id, "kind": KINDS[kind], "log_prob": value, "tokens": tokens}
         for row in with_reference(model, rows)
