@@ -41,8 +41,8 @@ SMALL: dict[str, Any] = {
     "kv_heads": 4,
     "vocabulary": 512,
 }
-"""4 % of its parameters are the output layer, as in models of 5 to 10 billion; in SmolLM2-135M it is
-21 %."""
+"""4 % of its parameters are the output layer, as in models of 5 to 10 billion; in SmolLM2-135M it
+is 21 %."""
 CASES: dict[str, tuple[int, list[int], int]] = {
     "one cut at 896, 2 candidates": (1024, [896], 2),
     "every cut of 1,024 tokens, 2 candidates": (1024, list(range(CHUNK, 1024, CHUNK)), 2),

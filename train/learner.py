@@ -1,9 +1,9 @@
 """The model that learns: forward and backward over the rows of a batch, then one AdamW step.
 
 The loss of a step is Σ_n weight_n · (Σ_rows sum_n) / max(1, Σ_rows count_n) over the rows of all
-ranks and the components n. The counts follow from the data alone, so they are summed over the ranks before the first
-forward pass, and gradients are plain sums: it makes no difference which rank has which row, nor
-how many rows a rank has.
+ranks and the components n. The counts follow from the data alone, so they are summed over the ranks
+before the first forward pass, and gradients are plain sums: it makes no difference which rank has
+which row, nor how many rows a rank has.
 
 Shapes: a micro-batch is 1 row of S tokens with T trained tokens and C candidates; N components of
 the loss, M reported sums.
