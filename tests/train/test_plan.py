@@ -1,9 +1,9 @@
 """What `--dry-run` promises is what a run does."""
 
-import re
 from pathlib import Path
 
 import torch
+import yaml
 from pytest import CaptureFixture
 from transformers import AutoModelForCausalLM
 
@@ -25,21 +25,9 @@ def test_numbers_are_those_of_the_run(whole: Command, small: Path) -> None:
     assert not torch.distributed.is_initialized()
 
 
-def test_memory_counts_what_each_rank_holds(small: Path) -> None:
-    def parts(**changed: object) -> dict[str, float]:
-        line = plan(TrainConfig.model_validate(settings(small, **changed))).splitlines()[1]
-        return {name: float(size) for name, size in re.findall(r"(\w+) (\d+\.\d+)", line)}
-
-    # 1.6 million parameters, the weights twice because of the frozen reference.
-    assert parts()["weights"] == 0.01 == 2 * parts()["gradients"] or parts()["weights"] == 0.01
-    assert parts(parallel={"tp": 2})["activations"] <= parts()["activations"]
-
-
 def test_the_command_prints_recipe_and_plan(
     small: Path, tmp_path: Path, capsys: CaptureFixture[str]
 ) -> None:
-    import yaml
-
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"output": "unused", "train": settings(small)}))
     assert main(["--config", str(recipe), "--dry-run", "train.seed=5"]) == 0
