@@ -91,7 +91,8 @@ class JudgePass:
         """The columns beside the scores."""
         panel = len(self.judge.panel) > 1
         pairwise = [f"{c.name}_consistency" for c in self.criteria if c.kind == "pairwise"]
-        return pairwise + [f"{c.name}_disagreement" for c in self.criteria if panel and c.needs_engine]
+        asked = [c for c in self.criteria if panel and c.needs_engine]
+        return pairwise + [f"{c.name}_disagreement" for c in asked]
 
     @property
     def columns(self) -> pa.Schema:
