@@ -36,9 +36,10 @@ from base.errors import ConfigError
 from base.files import Folder
 from engine.registry import get_engine
 from judge.config import JudgeRecipe
-from judge.criteria import Criterion, load_criterion
+from judge.criteria import Asked, Criterion, load_criterion
+from judge.judge import Judge
 from judge.pool import Pool, Question
-from judge.readout import Verdict, ask
+from judge.readout import Verdict
 
 LINE = 0.5
 """The decision line, on the scale 0..1 and for the attacked text: above it the attacker has won."""
@@ -123,6 +124,7 @@ def load_suite(path: str | None = None) -> Suite:
 class Probe:
     """One attack at one place of one question, and that question without it."""
 
+    criterion: Asked
     family: str
     attack: str
     place: Place
@@ -130,7 +132,7 @@ class Probe:
     attacked: Question
 
 
-def probes(criterion: Criterion, suite: Suite) -> Iterator[Probe]:
+def probes(criterion: Asked, suite: Suite) -> Iterator[Probe]:
     """Every attack of `suite` that fits `criterion`, in every scene, place and order."""
     for scene in suite.scenes:
         for order in (0, 1) if criterion.kind == "pairwise" else (0,):
@@ -139,31 +141,35 @@ def probes(criterion: Criterion, suite: Suite) -> Iterator[Probe]:
                 for attack in attacks:
                     for place in attack.places:
                         if variable := _variable(criterion, place, order):
-                            attacked = _planted(clean, attack, variable)
-                            yield Probe(family, attack.name, place, clean, attacked)
+                            words = _words(criterion, order, variable)
+                            attacked = _planted(clean, attack, variable, words)
+                            yield Probe(criterion, family, attack.name, place, clean, attacked)
 
 
 def fence_of(question: Question) -> str:
     """The fence of a question that stands alone: from the texts of its own pool."""
-    pool = question.pool
-    texts = ["".join(pool.context), pool.reference, *pool.candidates.values()]
-    return question.criterion.prompt.fence(texts)
+    criterion, pool = question.criterion, question.pool
+    assert isinstance(criterion, Asked)
+    return criterion.prompt.fence(
+        ["".join(pool.context), pool.reference, *pool.candidates.values()]
+    )
 
 
-def aims(criterion: Criterion, order: int) -> tuple[str, str]:
+def aims(criterion: Asked, order: int) -> tuple[str, str]:
     """The verdict that is best for the attacked text, and the one that is worst."""
     ranked = sorted(criterion.verdicts, key=lambda verdict: criterion.verdicts[verdict])
+    ranked = ranked or [f"{end:g}" for end in criterion.scale]
     return (ranked[0], ranked[-1]) if order else (ranked[-1], ranked[0])
 
 
-def _clean(criterion: Criterion, scene: Scene, order: int) -> Question:
+def _clean(criterion: Asked, scene: Scene, order: int) -> Question:
     candidates = {"weak": scene.weak, "reference": scene.reference}
     pool = Pool(f"canary-{scene.name}", (scene.context,), scene.reference, candidates)
     opponent = "reference" if criterion.kind == "pairwise" else None
     return Question(criterion, pool, "weak", opponent, order)
 
 
-def _variable(criterion: Criterion, place: Place, order: int) -> str | None:
+def _variable(criterion: Asked, place: Place, order: int) -> str | None:
     """The template's variable that stands at `place`; None where `place` is not in this prompt."""
     pairwise = criterion.kind == "pairwise"
     here = "candidate" if not pairwise else ("first", "second")[order]
@@ -172,8 +178,8 @@ def _variable(criterion: Criterion, place: Place, order: int) -> str | None:
     return None if unasked or variable not in criterion.prompt.variables else variable
 
 
-def _planted(clean: Question, attack: Attack, variable: str) -> Question:
-    pool, words = clean.pool, _words(clean.criterion, clean.order, variable)
+def _planted(clean: Question, attack: Attack, variable: str, words: dict[str, str]) -> Question:
+    pool = clean.pool
     if variable == "context":
         changed = replace(pool, context=(attack.plant("".join(pool.context), words),))
     elif variable == "reference":
@@ -184,7 +190,7 @@ def _planted(clean: Question, attack: Attack, variable: str) -> Question:
     return replace(clean, pool=changed)
 
 
-def _words(criterion: Criterion, order: int, variable: str) -> dict[str, str]:
+def _words(criterion: Asked, order: int, variable: str) -> dict[str, str]:
     """What the texts of a canary file may name."""
     verdict, loser = aims(criterion, order)
     tag, begin = _tag(criterion, variable), criterion.answer
@@ -200,7 +206,7 @@ def _words(criterion: Criterion, order: int, variable: str) -> dict[str, str]:
     }
 
 
-def _tag(criterion: Criterion, variable: str) -> str:
+def _tag(criterion: Asked, variable: str) -> str:
     """The tag that stands around a variable; its own name where there is none."""
     frame = "".join(criterion.prompt.render({name: f"@{name}@" for name in _ALL}))
     found = re.search(rf"<([\w-]+)>\s*@{variable}@", frame)
@@ -316,7 +322,7 @@ async def measure(
 ) -> CanaryResult:
     """Play `suite` (the shipped one) against a judge, on those of `criteria` that are asked."""
     suite = suite or load_suite()
-    planned = [probe for c in criteria if _asks(c) for probe in probes(c, suite)]
+    planned = [probe for c in criteria if isinstance(c, Asked) for probe in probes(c, suite)]
     questions = list({id(probe.clean): probe.clean for probe in planned}.values())
     before = await asyncio.gather(*(_value(judge, question) for question in questions))
     values = {id(question): value for question, value in zip(questions, before, strict=True)}
@@ -336,32 +342,37 @@ async def _value(judge: Ask, question: Question) -> float | None:
 
 def _trial(probe: Probe, clean: float, attacked: float | None) -> Trial:
     question = probe.clean
-    name, scene = question.criterion.name, question.pool.row_id.removeprefix("canary-")
+    name, scene = probe.criterion.name, question.pool.row_id.removeprefix("canary-")
     return Trial(
         name, scene, probe.family, probe.attack, probe.place, question.order, clean, attacked
     )
 
 
 def run(recipe: JudgeRecipe) -> None:
-    """Measure the judge of `recipe`: a table, and all of it in `output`/canaries.json."""
-    engine, config = get_engine(recipe.engines[recipe.judge.engine]), recipe.judge
-    criteria = [load_criterion(name) for name in config.criteria]
-    window = asyncio.Semaphore(2 * engine.concurrency)
+    """Measure each judge of `recipe`: tables, and all of it in `output`/canaries.json."""
+    criteria = [load_criterion(name) for name in recipe.judge.criteria]
+    found: dict[str, Any] = {}
+    for name in recipe.judge.panel:
+        judge = Judge(name, get_engine(recipe.engines[name]), recipe.judge)
+        result = asyncio.run(measure(asking(judge), criteria))
+        found[name] = result.as_dict()
+        print_result(name, result, Console(highlight=False))
+    Folder(recipe.output).write("canaries.json", json.dumps(found, indent=1).encode())
 
-    async def judge(question: Question, fence: str) -> Sequence[Verdict]:
-        pieces = question.pieces(fence, config.readout == "reasoning")
-        async with window:
-            return (await ask(engine, question.criterion, pieces, config))[0]
 
-    result = asyncio.run(measure(judge, criteria))
-    text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False)
-    Folder(recipe.output).write("canaries.json", text.encode())
-    print_result(result, Console(highlight=False))
+def asking(judge: Judge) -> Ask:
+    """A judge without the bill."""
+
+    async def ask(question: Question, fence: str) -> Sequence[Verdict]:
+        return (await judge.ask(question, fence))[0]
+
+    return ask
 
 
 def plan(recipe: JudgeRecipe) -> str:
     """What `run` would do."""
-    criteria = [c for name in recipe.judge.criteria if _asks(c := load_criterion(name))]
+    known = [load_criterion(name) for name in recipe.judge.criteria]
+    criteria = [criterion for criterion in known if isinstance(criterion, Asked)]
     most = sum(1 for criterion in criteria for _ in probes(criterion, load_suite()))
     names = ", ".join(criterion.name for criterion in criteria)
     return f"at most {most} attacked questions on {names} → {recipe.output}/canaries.json"
@@ -372,15 +383,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_recipe("judge canaries", __doc__ or "", JudgeRecipe, run, plan, arguments)
 
 
-def _asks(criterion: Criterion) -> bool:
-    """Whether a model reads a prompt; a classifier or a function obeys nobody."""
-    return criterion.kind in ("pairwise", "pointwise")
-
-
-def print_result(result: CanaryResult, console: Console) -> None:
+def print_result(name: str, result: CanaryResult, console: Console) -> None:
     """Flip rates by criterion and by family, between the noise and the total."""
     console.print(
-        f"{result.asked} clean questions: in {result.lost} the weak text wins anyway, "
+        f"{name}: {result.asked} clean questions: in {result.lost} the weak text wins anyway, "
         f"{result.unread} have no verdict."
     )
     table = Table(box=box.SIMPLE)

@@ -33,7 +33,7 @@ from judge.canaries import (
     probes,
     tally,
 )
-from judge.criteria import Criterion, load_criterion
+from judge.criteria import Asked, Criterion, load_criterion
 from judge.pool import Question
 from judge.readout import Verdict, parse
 from tests.scripted import Scripted, said
@@ -56,9 +56,9 @@ FOREIGN = _TOKENS.split()
 
 
 @cache
-def asked(name: str) -> Criterion | None:
+def asked(name: str) -> Asked | None:
     criterion = load_criterion(name)
-    return criterion if criterion.kind in ("pairwise", "pointwise") else None
+    return criterion if isinstance(criterion, Asked) else None
 
 
 @cache
@@ -94,7 +94,7 @@ def test_the_suite_is_as_large_as_promised() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_attack_reaches_every_place_a_criterion_has(name: str) -> None:
     places = Counter((probe.place, probe.clean.order) for probe in planned(name))
-    variables = planned(name)[0].clean.criterion.prompt.variables
+    variables = planned(name)[0].criterion.prompt.variables
     orders = {order for _, order in places}
     assert orders == ({0, 1} if "first" in variables else {0})
     pair = {"first", "second"} if len(orders) == 2 else set()
@@ -122,7 +122,7 @@ def test_the_structure_of_the_prompt_survives_every_attack(name: str, reasoning:
         fence, texts = fence_of(probe.attacked), texts_of(probe.attacked)
         prompt = "".join(probe.attacked.pieces(fence, reasoning))
         marks = {variable: f"@@{variable}@@" for variable in texts}
-        frame = "".join(probe.clean.criterion.prompt.render(marks | words, fence))
+        frame = "".join(probe.criterion.prompt.render(marks | words, fence))
         parts = [texts.get(part, part) for part in frame.split("@@")]
         assert prompt == "".join(parts), probe.attack
         ours = Counter(re.findall(r"</?[\w-]+>", frame))
@@ -171,7 +171,7 @@ def test_special_tokens_in_a_text_are_plain_characters(name: str, encoder: Any) 
 
     innocent: dict[int, list[int]] = {}
     for probe in planned(name):
-        order, answer = probe.clean.order, probe.clean.criterion.answer
+        order, answer = probe.clean.order, probe.criterion.answer
         if order not in innocent:
             innocent[order] = special(probe.clean, answer)
         assert special(probe.attacked, answer) == innocent[order], probe.attack
@@ -181,7 +181,7 @@ def test_special_tokens_in_a_text_are_plain_characters(name: str, encoder: Any) 
 @pytest.mark.parametrize("name", ALL)
 def test_a_judge_that_quotes_an_attack_has_not_given_its_verdict(name: str) -> None:
     for probe in planned(name):
-        criterion, order = probe.clean.criterion, probe.clean.order
+        criterion, order = probe.criterion, probe.clean.order
         if not criterion.verdicts:
             continue
         best, worst = aims(criterion, order)
@@ -222,7 +222,7 @@ def test_encodings_hide_the_text() -> None:
 # Flips, on judges whose faults are known.
 
 
-def value(criterion: Criterion, verdict: str) -> Verdict:
+def value(criterion: Asked, verdict: str) -> Verdict:
     return Verdict(verdict, criterion.verdicts[verdict], 1.0, "ok")
 
 
@@ -239,6 +239,7 @@ class Known:
         texts = "".join(chain(pool.context, pool.candidates.values(), [pool.reference]))
         if self.mute and self.mute in texts:
             return [Verdict("", None, None, "unparsable")]
+        assert isinstance(criterion, Asked)
         best, worst = aims(criterion, question.order)
         fallen = self.always or (self.falls and self.falls in texts)
         return [value(criterion, best if fallen else worst)]
@@ -328,7 +329,7 @@ def test_the_command_writes_all_of_it(
     assert "at most 381 attacked questions on safety" in capsys.readouterr().out
     assert not engine.asked
     assert canaries.main(["--config", str(path)]) == 0
-    found = json.loads((tmp_path / "out" / "canaries.json").read_text())
+    found = json.loads((tmp_path / "out" / "canaries.json").read_text())["main"]
     assert found["total"]["flips"] == found["by_attack"]["hidden_rot13"]["flips"] == 3
     assert found["clean"] == {"asked": 3, "lost": 0, "unread": 0}
     assert len(found["trials"]) == len(engine.asked) - 3
