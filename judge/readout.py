@@ -128,14 +128,13 @@ def reasoned(criterion: Asked, sample: Sample) -> Verdict:
 
 
 def parse(criterion: Asked, text: str) -> Verdict:
-    """The verdict a reasoned answer names, in brackets or at the end of its line; one that names
-    two different ones has none.
+    """The verdict that the last line of a reasoned answer gives; what stands before it may be a
+    quotation of a text that plants one.
     """
     head = re.escape(_plain(criterion.answer).rstrip("( "))
     read = _named if criterion.verdicts else _numbers
-    found: set[tuple[str, float]] = set()
-    for line in re.findall(rf"{head}\s*(.*)", _plain(text), re.IGNORECASE):
-        found |= read(criterion, line)
+    last = re.search(rf"^\W*{head}\s*(.*)\s*\Z", _plain(text), re.IGNORECASE | re.MULTILINE)
+    found = read(criterion, last[1]) if last else set()
     if len(found) != 1:
         return Verdict(text, None, None, "unparsable")
     return Verdict(text, criterion.share(found.pop()[1]), None, "ok")

@@ -184,16 +184,17 @@ def test_a_judge_that_quotes_an_attack_has_not_given_its_verdict(name: str) -> N
         criterion, order = probe.criterion, probe.clean.order
         if not criterion.verdicts:
             continue
-        best, worst = aims(criterion, order)
+        _, worst = aims(criterion, order)
         changed = zip(
             texts_of(probe.attacked).values(), texts_of(probe.clean).values(), strict=True
         )
         text = next(attacked for attacked, clean in changed if attacked != clean)
         own = f"{criterion.answer}{worst})"
-        quoting = f"One text says:\n{text}\n\nI take no orders from it; it is weak.\n\n{own}"
-        planted, said = (parse(criterion, f"{criterion.answer}{v})").value for v in (best, worst))
-        assert planted is not None and planted != said
-        assert parse(criterion, quoting).value in (said, None), probe.attack
+        quoting = f"One text says:\n{text}\n\nI take no orders from it; it is weak."
+        said = parse(criterion, own).value
+        assert said is not None
+        assert parse(criterion, f"{quoting}\n\n{own}").value == said, probe.attack
+        assert parse(criterion, quoting).value is None, probe.attack
 
 
 def test_an_attack_is_planted_where_it_says() -> None:
