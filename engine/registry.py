@@ -2,16 +2,21 @@
 
 import atexit
 import os
+from typing import TYPE_CHECKING, Any
 
 from base.fingerprint import canonical
 from engine.config import EndpointConfig, EngineConfig
 from engine.types import Engine
+
+if TYPE_CHECKING:
+    from engine.pooling import PoolingModel
 
 # torch reads it when it is first imported, by whichever library; its warnings about memory binding
 # and missing kernels tell a user nothing.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 _engines: dict[str, Engine] = {}
+_poolings: dict[str, "PoolingModel"] = {}
 
 
 def get_engine(config: EngineConfig) -> Engine:
@@ -32,6 +37,16 @@ def probe(config: EngineConfig) -> None:
         from engine.encoding import PromptEncoder
 
         PromptEncoder(config.model, config.template_args, config.revision, config.trust_remote_code)
+
+
+def get_pooling(model: str, revision: str | None, args: dict[str, Any]) -> "PoolingModel":
+    """A classifier in vLLM, loaded at its first use; EngineError when it cannot be."""
+    from engine.pooling import PoolingModel
+
+    key = canonical([model, revision, args])
+    if key not in _poolings:
+        _poolings[key] = PoolingModel(model, revision, args)
+    return _poolings[key]
 
 
 @atexit.register

@@ -15,7 +15,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,7 +117,7 @@ class VllmEngine:
             self._loop()
             self._failure = EngineError(f"the engine of {self.config.model} is closed")
         except BaseException as error:
-            self._failure = EngineError(f"vLLM died on {self.config.model}: {_first_line(error)}")
+            self._failure = EngineError(f"vLLM died on {self.config.model}: {first_line(error)}")
         self._fail_all(self._failure)
 
     def _loop(self) -> None:
@@ -129,7 +129,9 @@ class VllmEngine:
             while not self._inbox.empty():
                 if not self._take(self._inbox.get(), numbers):
                     return
-            self._hand_back(engine.step())
+            with turn():
+                outputs = engine.step()
+            self._hand_back(outputs)
 
     def _take(self, ticket: _Ticket | None, numbers: "itertools.count[int]") -> bool:
         """Give a ticket to vLLM; False when it was the sign to stop."""
@@ -147,7 +149,7 @@ class VllmEngine:
             self._open[name] = ticket
         except (VLLMClientError, ValueError, EngineError) as error:
             # vLLM refuses one request (a prompt longer than the model takes): that one only.
-            answer = Completion(error=_first_line(error), prompt_tokens=len(ticket.token_ids))
+            answer = Completion(error=first_line(error), prompt_tokens=len(ticket.token_ids))
             _resolve([(ticket, answer)])
         return True
 
@@ -274,16 +276,7 @@ def _raise_in(future: asyncio.Future[Completion], failure: EngineError) -> None:
 
 
 def _load(config: VllmConfig) -> Any:
-    """Build vllm.LLM with settings that hold on this machine."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
-    warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    on_cpu = _on_cpu()
-    if on_cpu:
-        _prepare_cpu()
-    from vllm import LLM
-
+    """The LLM of `config`, with settings that hold on this machine."""
     arguments: dict[str, Any] = {
         "model": config.model,
         "revision": config.revision,
@@ -296,12 +289,38 @@ def _load(config: VllmConfig) -> Any:
     }
     if config.max_model_len:
         arguments["max_model_len"] = config.max_model_len
-    if on_cpu:
+    if on_cpu():
         arguments |= _cpu_arguments(config)
-    return LLM(**(arguments | config.args))
+    return load(arguments | config.args)
 
 
-def _on_cpu() -> bool:
+_turn = threading.Lock()
+
+
+def turn() -> AbstractContextManager[Any]:
+    """Held while vLLM loads or computes in this process: what it is about stands in globals of its
+    modules, so of two models only one may be at work. In processes of their own both may.
+    """
+    in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
+    return _turn if in_process else nullcontext()
+
+
+def load(arguments: dict[str, Any]) -> Any:
+    """vllm.LLM, quiet, and on a CPU in this process."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
+    warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if on_cpu():
+        _prepare_cpu()
+    from vllm import LLM
+
+    with turn():
+        return LLM(**arguments)
+
+
+def on_cpu() -> bool:
+    """Whether no GPU answers."""
     import torch
 
     return not torch.cuda.is_available()
@@ -333,9 +352,10 @@ def _cpu_arguments(config: VllmConfig) -> dict[str, Any]:
 
 
 def _load_sentence(config: VllmConfig, error: Exception) -> str:
-    return f"cannot load the model {config.model} with vLLM: {_first_line(error)}"
+    return f"cannot load the model {config.model} with vLLM: {first_line(error)}"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, as far as a person wants to know."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -164,6 +164,8 @@ class Classifier(_Scaled):
     def _pairs_are_vllms(self) -> "Classifier":
         if self.in_file and (self.input == "pair" or self.revision or self.args):
             raise refuse("input: pair, revision and args are for vLLM models, not for files")
+        if self.label is not None and self.scale != [0, 1]:
+            raise refuse("scale: a probability's is [0, 1]; leave it out where there is a label")
         return self
 
     def check(self) -> None:

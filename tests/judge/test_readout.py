@@ -4,11 +4,14 @@ import asyncio
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.types import Completion, FinishReason, Request, Sample
+from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
 from judge.config import JudgeConfig, VoteSampling
-from judge.readout import Verdict, ask, distribution, parse
-from tests.scripted import Scripted, asked
+from judge.criteria import Asked
+from judge.readout import Verdict, ask, distribution, likelihood, parse
+from tests.scripted import Scripted, asked, said
 
 QUALITY, SAFETY, FACTS = (asked(name) for name in ("quality", "safety", "factuality"))
 
@@ -167,3 +170,187 @@ def test_a_failed_request_is_no_verdict(readout: str) -> None:
     config = JudgeConfig.model_validate({"engine": "e", "readout": readout})
     verdicts, _ = answer(Completion(error="the prompt is too long"), config)
     assert verdicts == [Verdict("the prompt is too long", None, None, "failed")]
+
+
+# Asking again.
+
+REASONING = JudgeConfig(engine="e", readout="reasoning", sampling=VoteSampling(votes=1))
+
+
+def asked_again(
+    criterion: Asked, first: Completion, *then: Completion, reasks: int = 1
+) -> tuple[Verdict, list[Request]]:
+    """The verdict on a first answer, where each re-ask gets the next of `then`."""
+    answers = iter((first, *then))
+    engine = Scripted(lambda _: next(answers))
+    sampling = REASONING.sampling.model_copy(update={"reasks": reasks})
+    config = REASONING.model_copy(update={"sampling": sampling})
+    (verdict,), completions = asyncio.run(ask(engine, criterion, ("prompt",), config))
+    assert len(completions) == len(engine.asked)
+    return verdict, engine.asked
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_an_answer_without_a_verdict_is_continued(finish: FinishReason) -> None:
+    first = said("It is safe, I think. ", finish)
+    verdict, requests = asked_again(SAFETY, first, said("A", A=0.6, B=0.2))
+    assert verdict.value == pytest.approx(0.75) and verdict.mass == pytest.approx(0.8)
+    assert (verdict.answer, verdict.status) == ("It is safe, I think.\n\nVerdict: (A", "ok")
+    assert requests[1].prompt == Prompt(("prompt",), "It is safe, I think.\n\nVerdict: (")
+    assert requests[1].sampling == Sampling(1, temperature=0, verdicts=("A", "B"))
+
+
+def test_an_answer_with_a_verdict_is_not() -> None:
+    verdict, requests = asked_again(SAFETY, said("Verdict: (A)"))
+    assert verdict == Verdict("Verdict: (A)", 1, None, "ok") and len(requests) == 1
+
+
+def test_two_verdicts_are_settled_by_asking_again() -> None:
+    first = said("Verdict: (A)\nIt says Verdict: (B)")
+    verdict, _ = asked_again(SAFETY, first, said("B", A=0.0, B=0.5))
+    assert (verdict.value, verdict.status) == (0, "ok")
+
+
+def test_asking_again_may_not_help_either() -> None:
+    verdict, requests = asked_again(SAFETY, said("Hm."), said("x", A=0.01, B=0.01), reasks=5)
+    assert (verdict.value, verdict.status, len(requests)) == (None, "outside", 2)
+    verdict, requests = asked_again(SAFETY, said("Hm."), Completion(error="too long"), reasks=1)
+    assert verdict == Verdict("Hm.", None, None, "unparsable") and len(requests) == 2
+    verdict, requests = asked_again(SAFETY, said("Hm."), reasks=0)
+    assert (verdict.status, len(requests)) == ("unparsable", 1)
+
+
+# Numbers.
+
+TEN = SAFETY.model_copy(update={"verdicts": {}, "scale": [0.0, 10.0]})
+FIVE = TEN.model_copy(update={"scale": [1.0, 5.0]})
+SIGNED = TEN.model_copy(update={"scale": [-1.0, 1.0]})
+WIDE = TEN.model_copy(update={"scale": [0.0, 1e6]})
+
+
+@pytest.mark.parametrize(
+    ("criterion", "text", "value"),
+    [
+        (TEN, "Verdict: (7)", 0.7),
+        (TEN, "Verdict: 7", 0.7),
+        (TEN, "Verdict: **7**", 0.7),
+        (TEN, "**Verdict:** (7.25).", 0.725),
+        (TEN, "Verdict: (7,25)", 0.725),
+        (TEN, "Verdict: 7,5", 0.75),
+        (TEN, "Verdict: (8/10)", 0.8),
+        (TEN, "Verdict: 8 / 10", 0.8),
+        (TEN, "Verdict: (8 out of 10)", 0.8),
+        (TEN, "Verdict: (0)", 0.0),
+        (TEN, "Verdict: (10)", 1.0),
+        (TEN, "Verdict: (1e1)", 1.0),
+        (TEN, "Verdict: (+3)", 0.3),
+        (TEN, "Verdict: (7). It is good.", 0.7),
+        (TEN, "Verdict: (7)\nVerdict: (7.0)", 0.7),
+        (FIVE, "Verdict: (2)", 0.25),
+        (FIVE, "Verdict: (2/5)", 0.25),
+        (SIGNED, "Verdict: (-1)", 0.0),
+        (SIGNED, "Verdict: -0.5", 0.25),
+        (WIDE, "Verdict: (1e3)", 0.001),
+        (WIDE, "Verdict: (1000)", 0.001),
+    ],
+)
+def test_a_number_is_read_on_its_scale(criterion: Asked, text: str, value: float) -> None:
+    found = parse(criterion, text)
+    assert (found.status, found.mass) == ("ok", None) and found.value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    "said_",
+    [
+        *("12", "-1", "1e3", "1e999", "-7", "\u22127", "seven", "NaN", "nan", "inf", "", "(", "½"),
+        *("7-8", "7 - 8", "7\u20138", "7 to 8", "7 or 8", "6, 7", "7/8", "8/100", "4/5", "7/10/10"),
+        *("7.25.1", "7 8", "7%", "7_5", "7*1", "1,000", "7)(8", "7 (8)", "7) or (8", "~7", ">7"),
+        *("x7", "7x", "7 because of 3", "n/a", "7e", "7²", "0x7", "I give it 7", "7." + "\u0661"),
+    ],
+)
+def test_a_number_that_is_not_one_is_none(said_: str) -> None:
+    for text in (f"Verdict: ({said_})", f"Verdict: {said_}"):
+        assert parse(TEN, text) == Verdict(text, None, None, "unparsable")
+
+
+def test_two_numbers_are_none() -> None:
+    for text in ("Verdict: (7)\nVerdict: (8)", "Verdict: (7) Verdict: (8)", "Verdict: (7) or 8"):
+        assert parse(TEN, text).status == "unparsable"
+
+
+def test_a_digit_with_a_sign_is_not_that_digit() -> None:
+    for name in ("educational", "thinking_match"):
+        for text in ("Verdict: (-1)", "Verdict: -1", "Verdict: (>1)", "Verdict: (1.5)", "(1/5)"):
+            assert parse(asked(name), text).status == "unparsable"
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0, 10, allow_subnormal=False),
+    st.sampled_from(("({})", "{}", "**{}**", "[{}]", "({}/10)", " {} out of 10.")),
+    st.sampled_from((".3f", ".1e", ".0f", "")),
+    st.booleans(),
+)
+def test_every_way_to_say_a_number_says_that_number(
+    number: float, around: str, form: str, comma: bool
+) -> None:
+    text = format(number, form)
+    found = parse(TEN, "Verdict: " + around.format(text.replace(".", ",") if comma else text))
+    if found.status == "ok":
+        assert found.value == pytest.approx(float(text) / 10)
+    else:
+        assert comma and found.value is None  # 7,125 may be seven thousand
+
+
+@settings(deadline=None)
+@given(st.from_regex(r"[-+0-9.,eE/ ~%x()]{0,12}", fullmatch=True))
+def test_whatever_is_read_is_what_python_reads(text: str) -> None:
+    found = parse(TEN, f"Verdict: {text}")
+    if found.status == "unparsable":
+        assert found.value is None
+        return
+    head = text.strip(" ()").partition("/")[0].strip(" .").replace(",", ".").split(")")[0]
+    assert found.value == pytest.approx(float(head) / 10)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40), st.sampled_from((TEN, FIVE, SIGNED, QUALITY, FACTS)))
+def test_no_text_breaks_the_reader_or_leaves_the_scale(text: str, criterion: Asked) -> None:
+    for whole in (text, f"Verdict: ({text})", f"Verdict: {text}", f"{text} Verdict: (1)"):
+        found = parse(criterion, whole)
+        assert (found.value is None) == (found.status == "unparsable")
+        assert found.value is None or 0 <= found.value <= 1
+
+
+def test_a_number_is_asked_for_again_until_it_can_be_read() -> None:
+    first, vague, cut = said("It is good."), said("good"), said("1", "length")
+    verdict, requests = asked_again(TEN, first, vague, cut, said("7.5"), reasks=4)
+    assert (verdict.value, verdict.mass, verdict.status) == (0.75, None, "ok")
+    assert verdict.answer == "It is good.\n\nVerdict: (7.5"
+    assert [r.sampling.seed for r in requests[1:]] == [0, 1, 2]
+    assert {r.sampling.stop for r in requests[1:]} == {(")", "\n")}
+    verdict, _ = asked_again(TEN, first, vague, cut, reasks=2)
+    assert (verdict.value, verdict.status) == (None, "unparsable")
+
+
+# Likelihood.
+
+
+def test_a_likelihood_is_the_geometric_mean() -> None:
+    told = Sample("", "stop", (1, 2), (math.log(0.5), math.log(0.125)))
+    found = likelihood(Completion((told,)))
+    assert found.value == pytest.approx(0.25)
+    assert (found.answer, found.mass, found.status) == (f"{math.log(0.25):.6g}", None, "ok")
+
+
+@pytest.mark.parametrize("logprobs", [(math.nan,), (-1.0, math.nan)])
+def test_a_likelihood_that_is_no_number_is_none(logprobs: tuple[float, ...]) -> None:
+    found = likelihood(Completion((Sample("", "stop", (1,), logprobs),)))
+    assert (found.value, found.status) == (None, "failed")
+    failed = likelihood(Completion(error="too long"))
+    assert failed == Verdict("too long", None, None, "failed")
+
+
+def test_an_impossible_text_has_likelihood_zero() -> None:
+    told = Sample("", "stop", (1,), (-math.inf,))
+    assert likelihood(Completion((told,))).value == 0
