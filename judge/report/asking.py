@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
 from engine.types import Engine
@@ -35,7 +36,7 @@ class Answered:
     item: Item
     verdicts: tuple[tuple[Verdict, ...], ...]
 
-    @property
+    @cached_property
     def votes(self) -> list[list[float]]:
         """The values that could be read, of each question, all for the item's first text."""
         return [

@@ -18,11 +18,12 @@ from base.files import Folder
 from engine.registry import get_engine
 from judge.criteria import load_criterion
 from judge.report.asking import Judging, judging
-from judge.report.build import Report, build
+from judge.report.build import build
 from judge.report.labels import Item, read_labels
 from judge.report.measures import Measure
 from judge.report.page import page
 from judge.report.recipe import ReportRecipe
+from judge.report.report import Report
 from judge.report.sample import sample, unlabelled
 
 HTML, JSON = "report/index.html", "report/report.json"

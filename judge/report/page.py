@@ -7,8 +7,8 @@ images and addresses, should one ever get through.
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from judge.report.build import MEANING, Report
 from judge.report.plots import plots
+from judge.report.report import MEANING, Report
 
 
 def page(report: Report) -> str:

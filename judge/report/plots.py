@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from judge.report.build import CriterionReport
+from judge.report.report import CriterionReport
 
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text; the page's font is used

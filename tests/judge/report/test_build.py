@@ -10,9 +10,10 @@ import pytest
 from judge.criteria import Criterion
 from judge.pool import Question
 from judge.report.asking import Judging
-from judge.report.build import MEANING, CriterionReport, Report, build
+from judge.report.build import build
 from judge.report.labels import Item
 from judge.report.measures import Measure, share
+from judge.report.report import MEANING, CriterionReport, Report
 from tests.judge.report.simulated import Opinion, judging, pairs, texts, truth
 
 
@@ -132,6 +133,11 @@ def test_a_panel_of_two() -> None:
         "value_correlation": pytest.approx(-1),
     }
     assert factuality.measures["agreement"].value == pytest.approx(13 / 40)
+
+
+def test_a_panel_that_reads_nothing_in_common() -> None:
+    (found,) = report_of(pairs(20), lambda question: [0.6], lambda question: [None]).panel
+    assert {m.value for m in found.measures.values()} == {None}
 
 
 def test_canaries_join_in() -> None:

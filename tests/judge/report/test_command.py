@@ -18,7 +18,8 @@ def prefers_small_letters(request: Request) -> Completion:
     if "C" in request.sampling.verdicts:
         return said("", A=0.5, B=0.25, C=0.25)
     first = "".join(request.prompt.user).partition("<first>")[2].partition("</first>")[0]
-    return said("", **({"1": 0.1, "2": 0.9} if first.isupper() else {"1": 0.8, "2": 0.2}))
+    shares = {"1": 0.1, "2": 0.9} if first.isupper() else {"1": 0.8, "2": 0.2}
+    return said("", "stop", **shares)
 
 
 @pytest.fixture
