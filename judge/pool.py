@@ -32,7 +32,6 @@ from judge.readout import Verdict
 from judge.schedule import Pair, Plan, Purpose, first_round, plan, second_round
 from shards.schema import Row
 
-
 Order = Literal["balanced", "both", "random"]
 
 
