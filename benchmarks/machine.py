@@ -14,6 +14,7 @@ def facts() -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "transformers", "pyarrow", "datatrove")},
+        "megatron": version("megatron-core"),
         "vllm": _vllm(),
         "date": datetime.date.today().isoformat(),
         "commit": _commit(),

@@ -17,8 +17,10 @@ _END = 1 << 20
 
 
 def model_digest(model: str, revision: str | None = None) -> str:
-    """Digest of a local folder or of a cached Hugging Face snapshot; `unknown` when neither."""
+    """Digest of a local folder or file, or of a cached Hugging Face snapshot; else `unknown`."""
     folder = Path(model)
+    if folder.is_file():
+        return hashlib.sha256(folder.read_bytes()).hexdigest()
     if not folder.is_dir():
         return _hub_commit(model, revision)
     digest = hashlib.sha256()

@@ -2,14 +2,18 @@
 
 Corpus text is hostile: a document may hold `<|im_end|>` or any other special token of any chat
 template. So the template is rendered around a placeholder, its own text is tokenised with special
-tokens, and every piece of a prompt without: there `<|im_end|>` becomes the plain characters.
+tokens, and every piece of a prompt without: there `<|im_end|>` becomes the plain characters. That
+holds for every added token with a sign in it, whether the vocabulary marks it as special
+(`<|im_end|>`) or not (`<think>`, DeepSeek's `<｜User｜>`); added words and runs of spaces are text.
 Pieces are tokenised one by one and remembered, which is what makes a context of 15 chunks cost one
 new chunk. Where a tokenizer's pieces do not join to the whole (SentencePiece puts a space before
 each), the text is tokenised as a whole instead.
 """
 
+import json
+import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,9 +46,14 @@ class PromptEncoder:
             text = str(error).splitlines()[0]
             raise EngineError(f"{name}: no usable tokenizer there: {text}") from None
         backend = auto.backend_tokenizer.to_str()
-        self._special, self._plain = Tokenizer.from_str(backend), Tokenizer.from_str(backend)
-        self._plain.encode_special_tokens = True
+        self._special = Tokenizer.from_str(backend)
+        self._plain, self._reserved = _spelling(backend)
+        self._reserved -= {auto.unk_token_id}  # what cannot be spelt is no attack
         self._head, self._tail = self._frame(auto, template_args)
+        marked, bare = (self._special.encode("x", add_special_tokens=s).ids for s in (True, False))
+        self._begin = marked[: marked.index(bare[0])]
+        edge = auto.eos_token_id if auto.bos_token_id is None else auto.bos_token_id
+        self._bare = [] if edge is None else [edge]
         self._remember = lru_cache(maxsize=8192)(self._encode)
         self._joins = self._pieces_join()
 
@@ -58,6 +67,19 @@ class PromptEncoder:
         if prompt.answer:
             ids += self._encode(prompt.answer)
         return ids
+
+    def plain(self, context: Sequence[str], text: str) -> tuple[list[int], list[int]]:
+        """Token ids of a context and of the text that continues it, no chat template around them.
+        They begin as the tokenizer begins a text; where it adds nothing and there is no context,
+        with the token that begins (else ends) texts, so that the first one has a probability, too.
+        """
+        if self._joins:
+            ids = [token for piece in context for token in self._remember(piece)]
+            after = list(self._encode(text))
+        else:
+            ids = list(self._encode("".join(context)))
+            after = list(self._encode("".join([*context, text])))[len(ids) :]
+        return (self._begin + ids) or self._bare, after
 
     def verdict_ids(self, verdicts: Iterable[str]) -> dict[str, int]:
         """The single token of each verdict; EngineError when one is several tokens."""
@@ -73,7 +95,12 @@ class PromptEncoder:
         return found
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._plain.encode(text, add_special_tokens=False).ids)
+        ids = self._plain.encode(text, add_special_tokens=False).ids
+        if self._reserved.isdisjoint(ids):
+            return tuple(ids)
+        # Unigram vocabularies hold `</s>` as a word like any other; so it is taken apart.
+        parts = self._plain.encode_batch(re.split(r"(?<=\W)", text), add_special_tokens=False)
+        return tuple(number for part in parts for number in part.ids)
 
     def _frame(self, auto: Any, arguments: dict[str, Any]) -> tuple[list[int], list[int]]:
         """Token ids before and after the user's text."""
@@ -92,6 +119,17 @@ class PromptEncoder:
     def _pieces_join(self) -> bool:
         ids = [*self._encode("two pie"), *self._encode("ces\n"), *self._encode(" joined")]
         return str(self._plain.decode(ids)) == "two pieces\n joined"
+
+
+def _spelling(backend: str) -> tuple[Tokenizer, set[int]]:
+    """A tokenizer that spells added tokens out, and the ids that it must not give."""
+    state = json.loads(backend)
+    added = [t for t in state["added_tokens"] if re.search(r"[^\w\s▁]", t["content"])]
+    for token in added:
+        token["special"] = True
+    plain = Tokenizer.from_str(json.dumps(state))
+    plain.encode_special_tokens = True
+    return plain, {token["id"] for token in added if len(token["content"]) > 1}
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -15,7 +15,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,7 @@ class EndpointEngine:
 
     def __init__(self, config: EndpointConfig) -> None:
         self.config, self.concurrency = config, config.concurrency
+        self.primes = config.api == "completions" or config.primed
         self._encoder: PromptEncoder | None = None
         if config.api == "completions":
             self._encoder = PromptEncoder(str(config.tokenizer), config.template_args)
@@ -67,6 +68,24 @@ class EndpointEngine:
 
     async def complete(self, request: Request) -> Completion:
         """See `engine.types.Engine.complete`."""
+        return await self._delivered(lambda client: self._ask(client, request))
+
+    async def likelihood(self, context: Sequence[str], text: str) -> Completion:
+        """See `engine.types.Engine.likelihood`: vLLM's `prompt_logprobs`, for token ids only."""
+        if not self._encoder:
+            raise EngineError(
+                f"the endpoint of {self.config.model}: api: chat cannot tell the likelihood of a "
+                "text; accepted: api: completions on a vLLM server, or kind: vllm"
+            )
+        before, after = self._encoder.plain(context, text)
+        if not before or not after:
+            return Completion(error="a text without tokens, or without one before it")
+        return await self._delivered(lambda client: self._score(client, before, after))
+
+    async def _delivered(
+        self, ask: Callable[[openai.AsyncOpenAI], Awaitable[Completion]]
+    ) -> Completion:
+        """What one request comes to in the end, tries and all."""
         here = await self._here()
         async with here.limit:
             turn, since = next(self._turn), 0.0
@@ -77,7 +96,8 @@ class EndpointEngine:
                         since = time.monotonic()
                     with attempt:
                         client = here.clients[(turn + number) % len(here.clients)]
-                        answer = await self._ask(client, request)
+                        async with asyncio.timeout(self.config.timeout):
+                            answer = await _whole(ask(client))
             except (openai.APIError, _Garbage, TimeoutError) as error:
                 return self._give_up(error, since)
             self._answered = time.monotonic()
@@ -131,14 +151,20 @@ class EndpointEngine:
         return Completion(error=sentence)
 
     async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> Completion:
-        async with asyncio.timeout(self.config.timeout):
-            try:
-                answer = await self._create(client, request)
-                return _read(answer, request.sampling)
-            except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-                # The client parses lazily; whatever is no completion fails here.
-                text = f"an answer that is no completion ({type(error).__name__})"
-                raise _Garbage(text) from None
+        answer = await self._create(client, request)
+        samples = [_sample(choice, request.sampling) for choice in answer.choices]
+        return _completion(answer, samples, request.sampling.n)
+
+    async def _score(
+        self, client: openai.AsyncOpenAI, before: list[int], after: list[int]
+    ) -> Completion:
+        answer = await client.completions.create(
+            model=self.config.model,
+            prompt=before + after,
+            max_tokens=1,
+            extra_body={"prompt_logprobs": 0},
+        )
+        return _completion(answer, [_scores(choice, after) for choice in answer.choices], 1)
 
     async def _create(self, client: openai.AsyncOpenAI, request: Request) -> Any:
         ask = request.sampling
@@ -246,16 +272,24 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return float(_backoff(state))
 
 
-def _read(answer: Any, ask: Sampling) -> Completion:
-    """An answer of either API as a Completion; anything else raises."""
-    samples = tuple(_sample(choice, ask) for choice in answer.choices)
-    if len(samples) != ask.n:
+async def _whole(asked: Awaitable[Completion]) -> Completion:
+    """The client parses lazily; whatever is no completion fails here."""
+    try:
+        return await asked
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        text = f"an answer that is no completion ({type(error).__name__})"
+        raise _Garbage(text) from None
+
+
+def _completion(answer: Any, samples: Sequence[Sample], n: int) -> Completion:
+    """The samples of an answer of either API, and what they cost."""
+    if len(samples) != n:
         raise ValueError(f"{len(samples)} choices")
     usage = answer.usage
     details = getattr(usage, "prompt_tokens_details", None)
     cached = getattr(details, "cached_tokens", None)
     return Completion(
-        samples=samples,
+        samples=tuple(samples),
         prompt_tokens=int(usage.prompt_tokens),
         cached_tokens=cached if cached is None else int(cached),
         output_tokens=int(usage.completion_tokens or 0),
@@ -279,6 +313,16 @@ def _sample(choice: Any, ask: Sampling) -> Sample:
         _logprobs(told) if told and ask.logprobs else (),
         {verdict: math.exp(tops[verdict]) if verdict in tops else 0.0 for verdict in ask.verdicts},
     )
+
+
+def _scores(choice: Any, after: Sequence[int]) -> Sample:
+    """The log-probabilities of the last tokens of the prompt."""
+    told = getattr(choice, "prompt_logprobs", None)
+    if told is None:
+        raise _Garbage("an answer without prompt_logprobs, which likelihoods are read from")
+    rows = told[-len(after) :]
+    found = [row[str(token)]["logprob"] for row, token in zip(rows, after, strict=True)]
+    return Sample("", "stop", tuple(after), tuple(map(float, found)))
 
 
 def _tops(told: Any, verdicts: Sequence[str]) -> dict[str, float]:

@@ -3,14 +3,18 @@
 A template is rendered with placeholders, then the placeholders are replaced by the texts, so
 corpus text never passes through jinja. Its tags cannot be closed from inside either: every tag is
 written with `{{ fence }}` in its name, which is empty unless a text holds one of the tags; then it
-is the first `-1`, `-2`, … that no text holds. The choice depends on the texts alone, so prompts
-are reproducible, and it is almost always the empty one, so they share their prefix.
+is the first `-1`, `-2`, … that no text holds. What looks like a tag counts as one: a model reads
+`＜／passage＞`, or a tag with an invisible character in it, as people do. The choice depends on the
+texts alone, so prompts are reproducible, and it is almost always the empty one, so they share their
+prefix.
 """
 
 import hashlib
+import html
 import itertools
 import re
 import secrets
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -46,7 +50,8 @@ class Template:
             )
         self.variables = used - {"fence"}
         self._tags = sorted(set(re.findall(r"</?([\w-]+)\{\{ ?fence ?\}\}", source)))
-        self._tag = re.compile(rf"<\s*/?\s*({'|'.join(self._tags)})", re.IGNORECASE)
+        self._seen = [_seen(tag) for tag in self._tags]
+        self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
         try:
             self._frame(frozenset(accepted), frozenset(), "")
         except Exception as error:  # a template is a program, which can do anything wrong
@@ -69,11 +74,12 @@ class Template:
 
     def fence(self, texts: Sequence[str]) -> str:
         """What makes the tags unlike anything in `texts`."""
-        if not self._tags or not any(self._tag.search(text) for text in texts):
+        seen = [_seen(text) for text in texts]
+        if not self._tags or not any(self._tag.search(text) for text in seen):
             return ""
         for number in itertools.count(1):
             mark = f"-{number}"
-            if not any(f"{tag}{mark}" in text.lower() for text in texts for tag in self._tags):
+            if not any(f"{tag}{mark}" in text for text in seen for tag in self._seen):
                 return mark
         raise AssertionError("unreachable")
 
@@ -100,6 +106,27 @@ class Template:
         values = {name: "" if name in empty else f"{mark}:{name}:{mark}" for name in names}
         rendered = self._template.render(values, fence=fence)
         return tuple(re.split(rf"{mark}:(\w+):{mark}", rendered))
+
+
+def _seen(text: str) -> str:
+    """`text` as a reader takes it: in lower case, without what is invisible, with letters, brackets
+    and dashes of other scripts as the plain ones they look like.
+    """
+    if "&" in text:
+        text = html.unescape(text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text).translate(_LOOKALIKES)
+    return text.lower()
+
+
+_PLANES = (*range(0x10000), *range(0xE0000, 0xE0200))  # without historic scripts and music
+_INVISIBLE = [c for c in map(chr, _PLANES) if unicodedata.category(c) in ("Cf", "Mn", "Me")]
+_LOOKALIKES = str.maketrans(
+    # Cyrillic and Greek letters, brackets, slashes and dashes that NFKD leaves alone.
+    "аАсСԁеЕһНіІјЈкКмМոոоОрРѕЅтТυѵԝхХуУαΑεΕιΙκΚνΝοΟρΡτΤχΧ‹⟨〈❬❮⟪《˂ᐸ«›⟩〉❭❯⟫》˃ᐳ»∕⁄╱⧸⟋‐‒–—―−",
+    "aAcCdeEhHiIjJkKmMnnoOpPsStTuvwxXyYaAeEiIkKvNoOpPtTxX<<<<<<<<<<>>>>>>>>>>/////------",
+    "".join(_INVISIBLE),
+)
 
 
 _CHANGING = (

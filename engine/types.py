@@ -5,7 +5,7 @@ and answers each as it finishes. So the stream of requests is the set of open ca
 bounds it (see `Engine.concurrency`), and no batch ever waits for its slowest member.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -84,9 +84,19 @@ class Engine(Protocol):
     concurrency: int
     """Requests that run at a time; keep about twice as many open and it never starves."""
 
+    primes: bool
+    """Whether an answer goes on from `Prompt.answer`; one that does not begins anew."""
+
     async def complete(self, request: Request) -> Completion:
         """Answer one request. A request that fails alone has `error`; EngineError: the engine is
         dead or unreachable, nothing more will come.
+        """
+        ...
+
+    async def likelihood(self, context: Sequence[str], text: str) -> Completion:
+        """The log-probability of every token of `text` after `context`, in the one sample's
+        `logprobs`: plain text, no chat template, nothing generated. EngineError also where an
+        engine cannot tell them.
         """
         ...
 

@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +28,21 @@ from engine.types import Completion, FinishReason, Request, Sample
 
 @dataclass
 class _Ticket:
-    request: Request
+    """scored: how many of the last tokens of the prompt are asked about; then nothing is sampled.
+    fresh: whether the prefix cache must not be read.
+    """
+
     token_ids: list[int]
     future: asyncio.Future[Completion]
+    request: Request | None = None
+    scored: int = 0
+    fresh: bool = False
 
 
 class VllmEngine:
     """A vLLM model; raises EngineError in one sentence when it cannot be loaded."""
+
+    primes = True
 
     def __init__(self, config: VllmConfig) -> None:
         self.config, self.concurrency = config, config.concurrency
@@ -54,10 +62,20 @@ class VllmEngine:
 
     async def complete(self, request: Request) -> Completion:
         """See `engine.types.Engine.complete`."""
+        return await self._answered(self.token_ids(request), request=request)
+
+    async def likelihood(self, context: Sequence[str], text: str) -> Completion:
+        """See `engine.types.Engine.likelihood`. The context is read from the prefix cache."""
+        before, after = self._encoder.plain(context, text)
+        if not before or not after:
+            return Completion(error="a text without tokens, or without one before it")
+        return await self._answered(before + after, scored=len(after))
+
+    async def _answered(self, token_ids: list[int], **ask: Any) -> Completion:
         if self._failure:
             raise self._failure
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._inbox.put(_Ticket(request, self.token_ids(request), future))
+        self._inbox.put(_Ticket(token_ids, future, **ask))
         if self._failure:  # the thread may have ended before it could see this ticket
             raise self._failure
         return await future
@@ -121,7 +139,9 @@ class VllmEngine:
             return False
         name = str(next(numbers))
         try:
-            parameters = self.parameters(ticket.request)
+            parameters = (
+                self.parameters(ticket.request) if ticket.request else _scoring(ticket.fresh)
+            )
             prompt = {"prompt_token_ids": ticket.token_ids}
             self.llm.llm_engine.add_request(name, prompt, parameters)
             self._open[name] = ticket
@@ -155,13 +175,28 @@ class VllmEngine:
         for output in outputs:
             if output.finished:
                 ticket = self._open.pop(output.request_id)
-                done.append((ticket, self._completion(ticket, output)))
+                if self._cached_too_far(ticket, output):
+                    ticket.fresh = True
+                    self._inbox.put(ticket)
+                else:
+                    done.append((ticket, self._completion(ticket, output)))
         _resolve(done)
 
+    def _cached_too_far(self, ticket: _Ticket, output: Any) -> bool:
+        """Whether tokens asked about came out of the cache: it has no probabilities. The first one
+        is told where the token before it is computed.
+        """
+        before = len(ticket.token_ids) - ticket.scored
+        return bool(ticket.scored) and (output.num_cached_tokens or 0) >= before
+
     def _completion(self, ticket: _Ticket, output: Any) -> Completion:
-        verdicts = self._encoder.verdict_ids(ticket.request.sampling.verdicts)
+        if ticket.request:
+            verdicts = self._encoder.verdict_ids(ticket.request.sampling.verdicts)
+            samples = tuple(_sample(item, verdicts) for item in output.outputs)
+        else:
+            samples = (_scores(ticket, output),)
         return Completion(
-            samples=tuple(_sample(item, verdicts) for item in output.outputs),
+            samples=samples,
             prompt_tokens=len(ticket.token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             output_tokens=sum(len(item.token_ids) for item in output.outputs),
@@ -174,6 +209,30 @@ class VllmEngine:
                 tickets.append(ticket)
         for ticket in tickets:
             _call(ticket.future.get_loop(), _raise_in, ticket.future, failure)
+
+
+def _scoring(fresh: bool) -> Any:
+    """VLLM must generate one token. By itself it keeps away from its cache when it is asked for
+    the probabilities of a prompt; here only those after the context count.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=1,
+        prompt_logprobs=0,
+        skip_reading_prefix_cache=fresh,
+        detokenize=False,  # rows that the cache served hold no token
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _scores(ticket: _Ticket, output: Any) -> Sample:
+    """The last tokens of the prompt: where a cache was read, there are fewer rows than tokens."""
+    tokens = tuple(ticket.token_ids[-ticket.scored :])
+    rows = output.prompt_logprobs[-ticket.scored :]
+    told = tuple(row[token].logprob for row, token in zip(rows, tokens, strict=True))
+    return Sample("", "stop", tokens, told)
 
 
 def _sample(item: Any, verdicts: dict[str, int]) -> Sample:

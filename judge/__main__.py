@@ -1,25 +1,31 @@
-"""`python -m judge --config FILE`: score the set at `judge.input` into a new set at `output`."""
+"""`python -m judge --config FILE`: score the set at `judge.input` into a new set at `output`.
+`python -m judge canaries|corrupt|report|schedule --config FILE` look at the judge itself.
+"""
 
 import sys
+from importlib import import_module
 
 from rich.console import Console
 
 from base.cli import run_recipe
 from judge.config import JudgeRecipe
-from judge.passes import JudgePass
+from judge.passes import judge_pass
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
 
-
-def judge_pass(recipe: JudgeRecipe) -> JudgePass:
-    """The pass a recipe describes."""
-    return JudgePass(str(recipe.judge.input), recipe.judge, recipe.engines[recipe.judge.engine])
+# Each is a module with a `main`, imported when asked for: a report needs large libraries.
+COMMANDS = {
+    "canaries": "judge.canaries",
+    "corrupt": "judge.corrupt",
+    "report": "judge.report.command",
+    "schedule": "judge.replay",
+}
 
 
 def run(recipe: JudgeRecipe) -> None:
     """Score, or say that it is done."""
-    job = judge_pass(recipe)
+    job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
     if finished(job, recipe.output):
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
@@ -29,11 +35,20 @@ def run(recipe: JudgeRecipe) -> None:
 
 def plan(recipe: JudgeRecipe) -> str:
     """What `run` would do."""
-    job = judge_pass(recipe)
+    job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
     parts = len(job.source.splits())
-    names = ", ".join(job.criteria)
-    return f"judge {recipe.judge.input} ({parts} parts) on {names} → {recipe.output}"
+    names = ", ".join(criterion.name for criterion in job.criteria)
+    kept = f" (as judged before: {', '.join(sorted(job.kept))})" if job.kept else ""
+    return f"judge {recipe.judge.input} ({parts} parts) on {names}{kept} → {recipe.output}"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    if arguments[:1] and arguments[0] in COMMANDS:
+        code: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+        return code
+    return run_recipe("judge", __doc__ or "", JudgeRecipe, run, plan, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(run_recipe("judge", __doc__ or "", JudgeRecipe, run, plan))
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 
 from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
+from judge.combine import Combine
 from judge.criteria import load_criterion
+from judge.schedule import Order, Purpose
 from shards.executor import RunConfig
 
 
@@ -19,19 +21,42 @@ class VoteSampling(Section):
     top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
     max_tokens: int = Field(512, ge=1, description="longest reasoning with its verdict")
     seed: int = Field(0, description="of the votes")
+    reasks: int = Field(1, ge=0, description="times an answer without a verdict is continued")
+
+
+class PoolsConfig(Section):
+    """How the candidates of one chunk are compared by a pairwise criterion."""
+
+    schedule: Purpose = Field(
+        "auto",
+        description="auto: as many pairs as the best and the worst need; ranks: as many as all "
+        "ranks need; full: every pair",
+    )
+    order: Order = Field(
+        "balanced",
+        description="balanced: everyone stands first exactly as often as second, which takes both "
+        "orders of some pairs where their number is even (two candidates: of their one pair); "
+        "both: each pair in both orders; random: in one, drawn",
+    )
+    seed: int = Field(0, description="of who meets whom, and in which order")
 
 
 class JudgeConfig(Section):
     """How texts are scored."""
 
-    engine: str = Field(description="a name under `engines`")
+    engine: str | list[str] = Field(
+        description="a name under `engines`; a list is a panel, whose judges are averaged"
+    )
     input: str | None = Field(None, description="the set `python -m judge` scores")
     criteria: list[str] = Field(
         ["quality", "safety", "factuality"],
         min_length=1,
         description="quality, safety, factuality, or paths to criterion .yaml files",
     )
-    weights: dict[str, float] = Field({}, description="criterion: weight in the score (default 1)")
+    combine: Combine = Field("sum", description="how the score follows from the criteria")
+    weights: dict[str, float] = Field(
+        {}, description="criterion: weight in the score (default: the criterion's own)"
+    )
     readout: Literal["distribution", "reasoning"] = Field(
         "distribution", description="probability of the verdict tokens, or sampled reasoning"
     )
@@ -39,7 +64,13 @@ class JudgeConfig(Section):
         0.1, ge=0, le=1, description="less probability than this on the verdicts: no verdict"
     )
     sampling: VoteSampling = Field(VoteSampling(), description="for `readout: reasoning`")
+    pools: PoolsConfig = PoolsConfig()
     max_context_tokens: int = Field(1920, ge=1, description="longest context, in tokens")
+
+    @property
+    def panel(self) -> list[str]:
+        """The names of the judges."""
+        return [self.engine] if isinstance(self.engine, str) else self.engine
 
 
 class JudgeSections(Recipe):
@@ -52,7 +83,10 @@ class JudgeSections(Recipe):
     @model_validator(mode="after")
     def _judge_fits(self) -> "JudgeSections":
         if self.judge:
-            known_engine("judge.engine", self.judge.engine, self.engines)
+            for name in self.judge.panel:
+                known_engine("judge.engine", name, self.engines)
+            if len(set(self.judge.panel)) < max(1, len(self.judge.panel)):
+                raise refuse(f"judge.engine: found {self.judge.panel}; accepted: distinct names")
             known_criteria(self.judge)
         return self
 

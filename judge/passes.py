@@ -1,27 +1,44 @@
-"""The judge pass: a shard set in, the same rows with scores out."""
+"""The judge pass: a shard set in, the same rows with scores out.
+
+A set that is scored already can be the input: what the same judges said on the same criterion under
+the same settings is taken over, and only the rest is asked. So one criterion can be added, changed
+or dropped, or the weights, at the price of what is new.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import pyarrow as pa
 
 from base.fingerprint import fingerprint
 from engine.config import EngineConfig
 from engine.digest import identity
 from engine.registry import get_engine
 from judge.config import JudgeConfig
-from judge.criteria import load_criterion
+from judge.criteria import Criterion, load_criterion
+from judge.judge import Judge
 from judge.scorer import Scorer
-from shards.manifest import Manifest, PassInfo
+from shards.manifest import File, Manifest, PassInfo
 from shards.passes import Document, End, Item, Split, Work
 from shards.reader import ShardSet
+from shards.schema import Row, schema
+
+_NOT_VERDICTS = {"engine", "input", "criteria", "weights", "combine"}
+"""Keys of `judge` on which a criterion's verdicts do not depend, or that are looked at apart."""
 
 
 @dataclass(frozen=True)
 class SetSource:
-    """The documents of a finished set; each part is a split and becomes one part again."""
+    """The documents of a finished set; each part is a split and becomes one part again.
+
+    kept: the criteria whose verdicts come along.
+    """
 
     url: str
+    kept: frozenset[str] = frozenset()
 
     def splits(self) -> list[Split]:
         """One a part, named like it."""
@@ -32,46 +49,97 @@ class SetSource:
         """Documents of a part; a document counts as one record."""
         shards = ShardSet(self.url)
         part = next(part for part in shards.manifest.parts if part.name == split.path)
+        verdicts = self._verdicts(shards, part)
+        latest = next(verdicts, None)
         rows = 0
         for number, document in enumerate(shards.documents(part)):
             rows += len(document)
+            ids, found = {row["id"] for row in document}, []
+            while latest and latest["id"] in ids:
+                found.append(latest)
+                latest = next(verdicts, None)
             if number >= start:
-                yield Document(document, part.bytes * rows // part.rows)
+                yield Document(document, part.bytes * rows // part.rows, found)
         yield End(None)
+
+    def _verdicts(self, shards: ShardSet, part: File) -> Iterator[Row]:
+        """The verdicts on the rows of a part, in their order."""
+        name = f"judgements/{part.name}"
+        for file in shards.manifest.judgements if self.kept else ():
+            if file.name == name:
+                for batch in shards.batches(file):
+                    yield from (row for row in batch.to_pylist() if row["criterion"] in self.kept)
 
 
 @dataclass(frozen=True)
 class JudgePass:
-    """Scores the set at `url`."""
+    """Scores the set at `url`; engines: by name, those of the panel."""
 
     url: str
     judge: JudgeConfig
-    engine: EngineConfig
+    engines: dict[str, EngineConfig]
     name: str = "judge"
     max_bad_rows: float = 0.0
 
+    @cached_property
+    def criteria(self) -> list[Criterion]:
+        """What is judged."""
+        return [load_criterion(name) for name in self.judge.criteria]
+
     @property
-    def criteria(self) -> list[str]:
-        """The names of the score columns."""
-        return [load_criterion(name).name for name in self.judge.criteria]
+    def measures(self) -> list[str]:
+        """The columns beside the scores."""
+        panel = len(self.judge.panel) > 1
+        pairwise = [f"{c.name}_consistency" for c in self.criteria if c.kind == "pairwise"]
+        return pairwise + [
+            f"{c.name}_disagreement" for c in self.criteria if panel and c.needs_engine
+        ]
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of the set it makes."""
+        return schema([c.name for c in self.criteria], self.measures)
 
     @property
     def source(self) -> SetSource:
         """The set to score."""
-        return SetSource(self.url)
+        return SetSource(self.url, self.kept)
+
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """The criteria that the input has been judged on, by the same judges in the same way."""
+        made = ShardSet(self.url).finished().manifest.passes[-1]
+        if made.name != self.name:
+            return frozenset()
+        known = {criterion["key"] for criterion in made.config["criteria"]}
+        return frozenset(c["name"] for c in self._criteria_config() if c["key"] in known)
 
     def config(self) -> dict[str, Any]:
         """What the scores depend on; the input by what made it and by its bytes."""
         manifest = ShardSet(self.url).finished().manifest
         return {
-            "engine": identity(self.engine),
+            "judges": {name: identity(engine) for name, engine in self.engines.items()},
             "judge": self.judge.model_dump(mode="json", exclude={"engine", "input"}),
-            "criteria": [load_criterion(name).identity() for name in self.judge.criteria],
+            "criteria": self._criteria_config(),
             "input": {
                 "fingerprint": manifest.passes[-1].fingerprint,
                 "parts": fingerprint([part.sha256 for part in manifest.parts]),
             },
         }
+
+    def _criteria_config(self) -> list[dict[str, Any]]:
+        """Each criterion with its weight, and the key of its verdicts."""
+        judges = {name: identity(engine) for name, engine in self.engines.items()}
+        settings = self.judge.model_dump(mode="json", exclude=_NOT_VERDICTS)
+        found = []
+        for criterion in self.criteria:
+            known = criterion.identity()
+            key = fingerprint(
+                [known, settings, judges] if criterion.needs_engine else [known, settings]
+            )
+            weight = self.judge.weights.get(criterion.name, criterion.weight)
+            found.append({**known, "weight": weight, "key": key})
+        return found
 
     def begin(self, splits: list[Split]) -> Manifest:
         """The input's manifest with this pass added."""
@@ -80,7 +148,8 @@ class JudgePass:
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         return before.model_copy(
             update={
-                "criteria": self.criteria,
+                "criteria": [c.name for c in self.criteria],
+                "measures": self.measures,
                 "passes": [*before.passes, info],
                 "parts": [],
                 "judgements": [],
@@ -89,8 +158,18 @@ class JudgePass:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
-        """Load the judge in this process."""
-        yield Scorer(get_engine(self.engine), self.judge)
+        """Load the judges in this process, if there is something to ask them."""
+        asks = any(c.needs_engine and c.name not in self.kept for c in self.criteria)
+        judges = [
+            Judge(name, get_engine(config) if asks else None, self.judge)
+            for name, config in self.engines.items()
+        ]
+        yield Scorer(judges, self.judge, self.kept)
+
+
+def judge_pass(url: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> JudgePass:
+    """The pass that `judge` describes, over the set at `url`."""
+    return JudgePass(url, judge, {name: engines[name] for name in judge.panel})
 
 
 def _stem(name: str) -> str:

@@ -19,37 +19,16 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, permutations
 from statistics import fmean, stdev
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 from scipy.sparse.csgraph import connected_components
 
-from base.config import Section
 from judge.bradley_terry import Game, fit
-from judge.criteria import Criterion
+from judge.config import PoolsConfig
+from judge.criteria import Asked, Criterion
 from judge.readout import Verdict
-from judge.schedule import Pair, Plan, Purpose, first_round, plan, second_round
+from judge.schedule import Order, Pair, Plan, first_round, plan, second_round
 from shards.schema import Row
-
-Order = Literal["balanced", "both", "random"]
-
-
-class PoolsConfig(Section):
-    """How the candidates of one chunk are compared by a pairwise criterion."""
-
-    schedule: Purpose = Field(
-        "auto",
-        description="auto: as many pairs as the best and the worst need; ranks: as many as all "
-        "ranks need; full: every pair",
-    )
-    order: Order = Field(
-        "balanced",
-        description="balanced: everyone stands first exactly as often as second, which takes both "
-        "orders of some pairs where their number is even (two candidates: of their one pair); "
-        "both: each pair in both orders; random: in one, drawn",
-    )
-    seed: int = Field(0, description="of who meets whom, and in which order")
 
 
 @dataclass(frozen=True)
@@ -75,6 +54,7 @@ class Question:
     def pieces(self, fence: str, reasoning: bool) -> tuple[str, ...]:
         """The prompt: rubric, context, reference, candidates, in this order of sharing."""
         pool = self.pool
+        assert isinstance(self.criterion, Asked)
         texts: dict[str, str | Sequence[str]] = {
             "context": pool.context,
             "reference": pool.reference,

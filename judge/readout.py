@@ -1,21 +1,30 @@
-"""From a question to verdicts: the probability of the verdict tokens, or sampled reasoning.
+"""From one question to verdicts: the probability of the verdict tokens, or sampled reasoning.
 
-distribution: one forward pass, one token. The value is the expected value of the scale under the
+distribution: one forward pass, one token. The value is the expected value on the scale under the
 verdicts' renormalised probabilities; the mass they had before that is kept, and too little of it
 (the model wanted to say something else) is no verdict.
-reasoning: n answers, each a text that must end with one verdict; a text that does not is no
-verdict. Nothing that could not be read ever becomes a number.
+reasoning: n answers, each a text that must end with one verdict. One that does not is continued, at
+most `judge.sampling.reasks` times: the same prompt, the answer so far and the criterion's answer
+form, so that only the verdict is left to say. It is read from the probabilities of the verdict
+tokens (once: they would not change), a number from a few sampled ones. A verdict that was asked for
+again has a mass; one that was spoken, or is a number, has none.
+Nothing that could not be read ever becomes a number.
 """
 
+import asyncio
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
 from engine.types import Completion, Engine, Prompt, Request, Sample, Sampling
 from judge.config import JudgeConfig
-from judge.criteria import Criterion
+from judge.criteria import Asked
 
 ReadStatus = Literal["ok", "outside", "unparsable", "failed"]
+
+_NUMBER_TOKENS = 16  # longest number of a re-ask, with its bracket; one that was cut is not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,55 +37,150 @@ class Verdict:
     status: ReadStatus
 
 
+def failed(reason: str) -> Verdict:
+    """No verdict, for there was no answer."""
+    return Verdict(reason, None, None, "failed")
+
+
 async def ask(
-    engine: Engine, criterion: Criterion, pieces: tuple[str, ...], config: JudgeConfig
-) -> tuple[list[Verdict], Completion]:
-    """Put one question; returns its verdicts (one a vote) and what the engine answered."""
-    verdicts = tuple(criterion.verdicts)
+    engine: Engine, criterion: Asked, pieces: tuple[str, ...], config: JudgeConfig
+) -> tuple[list[Verdict], list[Completion]]:
+    """Put one question; returns its verdicts (one a vote) and all that the engine answered."""
     if config.readout == "distribution":
-        sampling = Sampling(max_tokens=1, temperature=0.0, verdicts=verdicts)
-        completion = await engine.complete(Request(Prompt(pieces, criterion.answer), sampling))
-    else:
-        vote = config.sampling
-        sampling = Sampling(vote.max_tokens, vote.temperature, vote.top_p, vote.seed, vote.votes)
-        completion = await engine.complete(Request(Prompt(pieces), sampling))
+        completion = await engine.complete(_for_verdict(criterion, pieces, criterion.answer))
+        return [_told(criterion, completion, config)], [completion]
+    vote = config.sampling
+    sampling = Sampling(vote.max_tokens, vote.temperature, vote.top_p, vote.seed, vote.votes)
+    completion = await engine.complete(Request(Prompt(pieces), sampling))
     if completion.error is not None:
-        return [Verdict(completion.error, None, None, "failed")], completion
-    if config.readout == "distribution":
-        return [distribution(criterion, completion.samples[0], config.min_mass)], completion
-    return [_reasoned(criterion, sample) for sample in completion.samples], completion
+        return [failed(completion.error)], [completion]
+    votes = await asyncio.gather(
+        *(_vote(engine, criterion, pieces, sample, config) for sample in completion.samples)
+    )
+    return [verdict for verdict, _ in votes], [completion, *(c for _, more in votes for c in more)]
 
 
-def distribution(criterion: Criterion, sample: Sample, min_mass: float) -> Verdict:
+async def _vote(
+    engine: Engine,
+    criterion: Asked,
+    pieces: tuple[str, ...],
+    sample: Sample,
+    config: JudgeConfig,
+) -> tuple[Verdict, list[Completion]]:
+    """The verdict of one reasoned answer, and what it cost to ask for it again."""
+    verdict, completions = reasoned(criterion, sample), list[Completion]()
+    vote = config.sampling
+    answer = f"{sample.text.rstrip()}\n\n{criterion.answer}"
+    # An engine that cannot go on from a begun answer would begin anew, and what it says first
+    # ("A passage …") is no verdict.
+    for number in range(vote.reasks if engine.primes else 0):
+        if verdict.status != "unparsable":
+            break
+        if criterion.verdicts:
+            request = _for_verdict(criterion, pieces, answer)
+        else:
+            seed = vote.seed + number
+            sampling = Sampling(
+                _NUMBER_TOKENS, vote.temperature, vote.top_p, seed, stop=(")", "\n")
+            )
+            request = Request(Prompt(pieces, answer), sampling)
+        completion = await engine.complete(request)
+        completions.append(completion)
+        if completion.error is None:
+            verdict = _told(criterion, completion, config)
+            verdict = replace(verdict, answer=answer + verdict.answer)
+    return verdict, completions
+
+
+def _for_verdict(criterion: Asked, pieces: tuple[str, ...], answer: str) -> Request:
+    sampling = Sampling(max_tokens=1, temperature=0.0, verdicts=tuple(criterion.verdicts))
+    return Request(Prompt(pieces, answer), sampling)
+
+
+def _told(criterion: Asked, completion: Completion, config: JudgeConfig) -> Verdict:
+    """The verdict that comes next in an answer begun with the criterion's answer form."""
+    if completion.error is not None:
+        return failed(completion.error)
+    (sample,) = completion.samples
+    if criterion.verdicts:
+        return distribution(criterion, sample, config.min_mass)
+    whole = replace(sample, text=f"{criterion.answer}{sample.text})")
+    return replace(reasoned(criterion, whole), answer=sample.text)
+
+
+def distribution(criterion: Asked, sample: Sample, min_mass: float) -> Verdict:
     """The expected value over the verdict tokens of one answer."""
     shares = sample.verdicts
     mass = sum(shares.values())
     if not mass >= max(min_mass, 1e-9):  # nor is NaN
         return Verdict(sample.text, None, mass, "outside")
-    value = sum(share * criterion.verdicts[verdict] for verdict, share in shares.items()) / mass
+    values = {verdict: criterion.share(value) for verdict, value in criterion.verdicts.items()}
+    value = sum(share * values[verdict] for verdict, share in shares.items()) / mass
     best = max(shares, key=lambda verdict: shares[verdict])
     return Verdict(best, min(max(value, 0.0), 1.0), min(mass, 1.0), "ok")
 
 
-def _reasoned(criterion: Criterion, sample: Sample) -> Verdict:
+def reasoned(criterion: Asked, sample: Sample) -> Verdict:
     """A reasoning that was cut has not come to its verdict, whatever it quotes."""
     if sample.finish_reason == "length":
         return Verdict(sample.text, None, None, "unparsable")
     return parse(criterion, sample.text)
 
 
-def parse(criterion: Criterion, text: str) -> Verdict:
+def parse(criterion: Asked, text: str) -> Verdict:
     """The verdict a reasoned answer names, in brackets or at the end of its line; one that names
     two different ones has none.
     """
-    choices = "|".join(re.escape(verdict) for verdict in criterion.verdicts)
-    head = re.escape(criterion.answer.rstrip("( "))
-    bracketed, alone = rf"\(\W*({choices})\W*\)", rf"^\W*({choices})\W*$"
-    found: set[str] = set()
-    for line in re.findall(rf"{head}\s*(.*)", re.sub("[*_`]", "", text), re.IGNORECASE):
-        for pattern in (bracketed, alone):
-            found |= {verdict.casefold() for verdict in re.findall(pattern, line, re.IGNORECASE)}
+    head = re.escape(_plain(criterion.answer).rstrip("( "))
+    read = _named if criterion.verdicts else _numbers
+    found: set[tuple[str, float]] = set()
+    for line in re.findall(rf"{head}\s*(.*)", _plain(text), re.IGNORECASE):
+        found |= read(criterion, line)
     if len(found) != 1:
         return Verdict(text, None, None, "unparsable")
+    return Verdict(text, criterion.share(found.pop()[1]), None, "ok")
+
+
+def _plain(text: str) -> str:
+    """Without markdown, which never stands between two digits."""
+    return re.sub(r"(?<![0-9*_`])[*_`]+|[*_`]+(?![0-9*_`])", "", text)
+
+
+def _named(criterion: Asked, line: str) -> set[tuple[str, float]]:
+    """The verdicts that `line` names, and their values. A sign or a comparison makes it none."""
+    choices = "|".join(re.escape(verdict) for verdict in criterion.verdicts)
     known = {verdict.casefold(): value for verdict, value in criterion.verdicts.items()}
-    return Verdict(text, known[found.pop()], None, "ok")
+    one = rf"""[\s"'(\[]*({choices})[\s"'.,;:!?)\]]*"""
+    found = re.findall(rf"\({one}\)", line, re.IGNORECASE)
+    if alone := re.fullmatch(one, line, re.IGNORECASE):
+        found.append(alone[1])
+    return {(verdict.casefold(), known[verdict.casefold()]) for verdict in found}
+
+
+_NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+|,(?![0-9]{3}(?![0-9]))[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+_NUMBER_LINE = re.compile(
+    rf"""[\s(\["']*({_NUMBER})(?:\s*(?:/|out\ of)\s*({_NUMBER}))?\s*(?:[)\]"'.;!]+\D*)?""",
+    re.VERBOSE,
+)
+
+
+def _numbers(criterion: Asked, line: str) -> set[tuple[str, float]]:
+    """The number that `line` says, if it is on the scale: `7`, `7.25`, `7,25`, and `8/10` where the
+    scale ends at 10. A range, a word, a thousand's comma or a second number make it none.
+    """
+    match = _NUMBER_LINE.fullmatch(line)
+    if not match:
+        return set()
+    high = criterion.scale[1]
+    value, top = (float(part.replace(",", ".")) if part else high for part in match.groups())
+    return {("number", value)} if criterion.on_scale(value) and top == high else set()
+
+
+def likelihood(completion: Completion) -> Verdict:
+    """The geometric mean of the probabilities of a text's tokens; `answer` has their mean log."""
+    if completion.error is not None:
+        return failed(completion.error)
+    mean = fmean(completion.samples[0].logprobs)
+    if math.isnan(mean):
+        return failed("the model's probabilities are not numbers")
+    return Verdict(f"{mean:.6g}", min(math.exp(mean), 1.0), None, "ok")

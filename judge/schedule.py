@@ -25,6 +25,7 @@ Pair = tuple[int, int]
 """(who stands first, who stands second)."""
 
 Purpose = Literal["auto", "ranks", "full"]
+Order = Literal["balanced", "both", "random"]
 
 
 @dataclass(frozen=True)

@@ -1,94 +1,107 @@
-"""Score the rows of a document: ask about every pool, criterion by criterion."""
+"""Score the rows of a document: ask the judges about every pool, criterion by criterion."""
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
-from engine.types import Completion, Engine
+from judge.combine import combined
 from judge.config import JudgeConfig
 from judge.context import contexts
-from judge.criteria import Criterion, load_criterion
-from judge.pool import Answers, Pool, Question, judgements, questions, scores
-from judge.readout import Verdict, ask
-from judge.usage import usage_of
+from judge.criteria import Asked, Criterion, load_criterion
+from judge.judge import Judge
+from judge.panel import consistency, disagreement, mean_scores
+from judge.pool import Pool, Question, Result, judgements, play
+from judge.readout import Verdict
 from shards.manifest import Usage
 from shards.passes import Document, Outcome
 from shards.schema import TEXTS, Row
+
+_OPEN_ROWS = 64  # where no engine has to be kept full
 
 
 class Scorer:
     """Work of the judge pass: rows of one document in, the same rows with scores out.
 
     All questions of a document travel together, criterion by criterion and chunk by chunk, so that
-    the engine's prefix cache serves rubric and context. The same question is asked once (a copied
-    rewrite has its original's verdicts).
+    the engine's prefix cache serves rubric and context. Criteria in `kept` have their columns and
+    verdicts already; they are not asked.
     """
 
-    def __init__(self, engine: Engine, config: JudgeConfig) -> None:
-        self.engine, self.config = engine, config
+    def __init__(
+        self, judges: Sequence[Judge], config: JudgeConfig, kept: Collection[str] = ()
+    ) -> None:
+        self.judges, self.config = judges, config
         self.criteria = [load_criterion(name) for name in config.criteria]
-        if config.readout == "distribution":
-            engine.check_verdicts(v for c in self.criteria for v in c.verdicts)
-        self.window = 2 * engine.concurrency
-        self.versions = engine.versions()
+        self.open = [criterion for criterion in self.criteria if criterion.name not in kept]
+        self._graded = config.readout == "distribution"
+        self._without_engine = [Judge(None, None, config)]
+        engines = [judge.engine for judge in judges if judge.engine]
+        if self._graded:
+            asked = [c for c in self.open if isinstance(c, Asked)]
+            for engine in engines:
+                engine.check_verdicts(verdict for c in asked for verdict in c.verdicts)
+        self.window = 2 * max((engine.concurrency for engine in engines), default=_OPEN_ROWS)
+        self.versions = {name: v for e in engines for name, v in e.versions().items()}
 
     async def __call__(self, document: Document) -> Outcome:
         """Fill the score columns of every row."""
-        befores = contexts(document.rows, self.config.max_context_tokens)
-        pools = [_pool(row, b) for row, b in zip(document.rows, befores, strict=True)]
-        desk = _Desk(self.engine, self.config, _fence_texts(document.rows))
-        answered = await asyncio.gather(
-            *(desk.ask_all(c, pool) for c in self.criteria for pool in pools)
-        )
-        outcome = Outcome(document.rows)
-        for index, answers in enumerate(answered):
-            criterion = self.criteria[index // len(pools)]
-            row = document.rows[index % len(pools)]
-            _store(row, criterion, scores(answers))
-            outcome.judgements += judgements(answers)
-        place = {row["id"]: index for index, row in enumerate(document.rows)}
-        outcome.judgements.sort(key=lambda verdict: place[verdict["id"]])
-        for row in document.rows:
+        rows = document.rows
+        befores = contexts(rows, self.config.max_context_tokens)
+        pools = [_pool(row, before) for row, before in zip(rows, befores, strict=True)]
+        desk = _Desk(_fence_texts(rows))
+        places = [(criterion, index) for criterion in self.open for index in range(len(rows))]
+        found = await asyncio.gather(*(self._ask(desk, c, pools[index]) for c, index in places))
+        outcome = Outcome(rows, judgements=list(document.judgements))
+        for (criterion, index), results in zip(places, found, strict=True):
+            _store(rows[index], criterion, [result for _, result in results])
+            for judge, result in results:
+                outcome.judgements += judgements(judge.name, result.answers)
+        order = {row["id"]: index for index, row in enumerate(rows)}
+        outcome.judgements.sort(key=lambda verdict: order[verdict["id"]])
+        for row in rows:
             self._total(row)
-        outcome.usage = sum((usage_of(c) for c in desk.completions), Usage())
-        outcome.counts = _counts(document.rows, outcome.judgements)
+        outcome.usage = desk.usage
+        outcome.counts = _counts(rows, outcome.judgements)
         return outcome
 
+    async def _ask(
+        self, desk: "_Desk", criterion: Criterion, pool: Pool
+    ) -> list[tuple[Judge, Result]]:
+        """What each judge of the panel says."""
+        judges = self.judges if criterion.needs_engine else self._without_engine
+        played = (
+            play(criterion, pool, desk.asks(judge, criterion), self.config.pools, self._graded)
+            for judge in judges
+        )
+        return list(zip(judges, await asyncio.gather(*played), strict=True))
+
     def _total(self, row: Row) -> None:
-        """The weighted sum over the criteria; null where one of them is."""
+        weights = [self.config.weights.get(c.name, c.weight) for c in self.criteria]
         for text in TEXTS:
             values = [row[f"{text}_{c.name}"] for c in self.criteria]
-            weights = [self.config.weights.get(c.name, 1.0) for c in self.criteria]
-            known = None not in values
-            total = sum(w * v for w, v in zip(weights, values, strict=True)) if known else None
-            row[f"{text}_score"] = total
+            row[f"{text}_score"] = combined(self.config.combine, weights, values)
 
 
+@dataclass
 class _Desk:
-    """Asks the questions of one document, each distinct prompt once."""
+    """Where the questions about one document are put; adds up what they cost."""
 
-    def __init__(self, engine: Engine, config: JudgeConfig, texts: list[str]) -> None:
-        self.engine, self.config, self.texts = engine, config, texts
-        self.completions: list[Completion] = []
-        self._asked: dict[tuple[str, tuple[str, ...]], asyncio.Task[list[Verdict]]] = {}
+    texts: list[str]
+    usage: Usage = field(default_factory=Usage)
 
-    async def ask_all(self, criterion: Criterion, pool: Pool) -> Answers:
-        """Every question of one criterion about one pool, with its verdicts."""
-        asked = questions(criterion, pool)
-        fence = criterion.prompt.fence(self.texts)
-        verdicts = await asyncio.gather(*(self._ask_once(q, fence) for q in asked))
-        return list(zip(asked, verdicts, strict=True))
+    def asks(
+        self, judge: Judge, criterion: Criterion
+    ) -> Callable[[Question], Awaitable[Sequence[Verdict]]]:
+        """The way to put questions on `criterion` to `judge`."""
+        fence = criterion.prompt.fence(self.texts) if isinstance(criterion, Asked) else ""
 
-    def _ask_once(self, question: Question, fence: str) -> "asyncio.Task[list[Verdict]]":
-        pieces = question.pieces(fence, self.config.readout == "reasoning")
-        key = (question.criterion.name, pieces)
-        if key not in self._asked:
-            self._asked[key] = asyncio.create_task(self._ask(question.criterion, pieces))
-        return self._asked[key]
+        async def ask(question: Question) -> Sequence[Verdict]:
+            verdicts, usage = await judge.ask(question, fence)
+            self.usage += usage
+            return verdicts
 
-    async def _ask(self, criterion: Criterion, pieces: tuple[str, ...]) -> list[Verdict]:
-        verdicts, completion = await ask(self.engine, criterion, pieces, self.config)
-        self.completions.append(completion)
-        return verdicts
+        return ask
 
 
 def _pool(row: Row, context: tuple[str, ...]) -> Pool:
@@ -103,9 +116,12 @@ def _fence_texts(rows: list[Row]) -> list[str]:
     return [document, *(row["rewrite"] for row in rows if row["rewrite"])]
 
 
-def _store(row: Row, criterion: Criterion, found: dict[str, float]) -> None:
+def _store(row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
+    scores = mean_scores(results)
     for text in TEXTS:
-        row[f"{text}_{criterion.name}"] = found.get(text)
+        row[f"{text}_{criterion.name}"] = scores.get(text)
+    row[f"{criterion.name}_consistency"] = consistency(results)
+    row[f"{criterion.name}_disagreement"] = disagreement(results)
 
 
 def _counts(rows: list[Row], verdicts: list[Row]) -> Counter[str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from base.cli import run_recipe
 from engine.registry import probe
-from judge.passes import JudgePass
+from judge.passes import JudgePass, judge_pass
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
 from shards.reader import ShardSet
@@ -29,7 +29,8 @@ def run(recipe: RewriteRecipe) -> None:
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
     if second:
-        probe(second.engine)
+        for engine in second.engines.values():
+            probe(engine)
     run_pass(first, rewrites, recipe.run)
     if second:
         run_pass(second, recipe.output, recipe.run)
@@ -56,7 +57,7 @@ def rewrites_url(recipe: RewriteRecipe) -> str:
 def _judge(recipe: RewriteRecipe, rewrites: str) -> JudgePass | None:
     if recipe.judge is None:
         return None
-    return JudgePass(rewrites, recipe.judge, recipe.engines[recipe.judge.engine])
+    return judge_pass(rewrites, recipe.judge, recipe.engines)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
+
 from base.fingerprint import fingerprint
 from engine.digest import identity
 from engine.registry import get_engine
@@ -15,6 +17,7 @@ from rewrite.prompts import load_template
 from rewrite.rewriter import Rewriter
 from shards.manifest import Input, Manifest, PassInfo
 from shards.passes import Split, Work
+from shards.schema import schema
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class RewritePass:
 
     recipe: RewriteRecipe
     name: str = "rewrite"
-    criteria: list[str] = field(default_factory=list)
+    columns: pa.Schema = field(default_factory=lambda: schema(()))
 
     @property
     def max_bad_rows(self) -> float:

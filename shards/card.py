@@ -42,7 +42,7 @@ def card(manifest: Manifest) -> str:
     """The card of the set that `manifest` describes."""
     text = _CARD if manifest.judgements else _CARD.replace(_JUDGEMENTS, "")
     template = Environment(autoescape=False).from_string(text)  # noqa: S701  (Markdown, not HTML)
-    return template.render(m=manifest, columns=describe(manifest.criteria))
+    return template.render(m=manifest, columns=describe(manifest.criteria, manifest.measures))
 
 
 _JUDGEMENTS = "- config_name: judgements\n  data_files: judgements/part-*.parquet\n"

@@ -66,7 +66,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
 
     async def _work(self, splits: list[Split], rank: int, world_size: int) -> None:
         job = self.job
-        journal = Journal(Folder(self.output), job.criteria, fingerprint(job.config()))
+        journal = Journal(Folder(self.output), job.columns, fingerprint(job.config()))
         label = job.name if world_size == 1 else f"{job.name} {rank + 1}/{world_size}"
         size = sum(split.bytes for split in splits)
         async with job.open() as work:

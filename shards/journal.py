@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from base.errors import ShardError
 from base.files import Folder
 from shards.manifest import File, Record, Skip, Usage, total
-from shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
+from shards.schema import JUDGEMENT_SCHEMA, Row, to_parquet
 
 FOLDER = "commits"
 
@@ -49,10 +49,9 @@ class Block:
 class Journal:
     """The commits of one output folder; several workers may use it, each on its own splits."""
 
-    def __init__(self, folder: Folder, criteria: Sequence[str], fingerprint: str) -> None:
-        self.folder = folder
-        self.columns = schema(criteria)
-        self.judged = bool(criteria)
+    def __init__(self, folder: Folder, columns: pa.Schema, fingerprint: str) -> None:
+        self.folder, self.columns = folder, columns
+        self.judged = "original_score" in columns.names
         self.metadata = {"prewrite.fingerprint": fingerprint}
 
     def commit(self, block: Block) -> Record:

@@ -9,11 +9,12 @@ import json
 from collections import Counter
 from typing import Any, Literal, Self
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.schema import FORMAT_VERSION
+from shards.schema import FORMAT_VERSION, schema
 
 NAME = "manifest.json"
 
@@ -110,6 +111,7 @@ class Manifest(_Stored):
     format_version: int = FORMAT_VERSION
     status: Literal["running", "interrupted", "complete"] = "running"
     criteria: list[str] = Field(default_factory=list)
+    measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo]
     inputs: list[Input]
     rows: int = 0
@@ -119,6 +121,11 @@ class Manifest(_Stored):
     skipped_records: list[Skip] = Field(default_factory=list)
     parts: list[File] = Field(default_factory=list)
     judgements: list[File] = Field(default_factory=list)
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of every part."""
+        return schema(self.criteria, self.measures)
 
     @classmethod
     def load(cls, folder: Folder) -> Self:

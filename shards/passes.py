@@ -13,6 +13,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from shards.manifest import Manifest, Skip, Usage
 from shards.schema import Row
 
@@ -31,10 +33,13 @@ class Split:
 
 @dataclass
 class Document:
-    """One input record as rows still to be worked on; `offset`: bytes of the split read so far."""
+    """One input record as rows still to be worked on; `offset`: bytes of the split read so far;
+    `judgements`: raw verdicts that it brings along, in the order of the rows.
+    """
 
     rows: list[Row]
     offset: int
+    judgements: list[Row] = field(default_factory=list)
 
 
 @dataclass
@@ -97,8 +102,8 @@ class Pass(Protocol):
         ...
 
     @property
-    def criteria(self) -> list[str]:
-        """Names of the score columns of the set it makes."""
+    def columns(self) -> pa.Schema:
+        """The columns of the set it makes."""
         ...
 
     @property

@@ -40,7 +40,7 @@ def run_pass(job: Pass, output: str, run: RunConfig) -> Manifest:
     splits = job.source.splits()
     with _owned(folder):
         manifest = _start(job, folder, splits)
-        journal = Journal(folder, job.criteria, manifest.passes[-1].fingerprint)
+        journal = Journal(folder, manifest.columns, manifest.passes[-1].fingerprint)
         begun = time.monotonic()
         try:
             execute(job, splits, output, run)
@@ -78,7 +78,7 @@ def finished(job: Pass, output: str) -> Manifest | None:
 def _holds_rows(found: Manifest, job: Pass, folder: Folder) -> bool:
     """Whether a set is more than the manifest of a run that was killed before its first commit."""
     splits = [split.name for split in job.source.splits()]
-    journal = Journal(folder, found.criteria, found.passes[-1].fingerprint)
+    journal = Journal(folder, found.columns, found.passes[-1].fingerprint)
     return found.status != "running" or not journal.is_empty(splits)
 
 

@@ -21,6 +21,12 @@ USABLE: tuple[str, ...] = ("ok", "copied", "truncated")
 TEXTS = ("original", "rewrite")
 """The texts that are scored; every criterion gives one column for each."""
 
+MEASURES = {
+    "consistency": "1: its verdicts in both orders agree on the better text, 0: they do not",
+    "disagreement": "standard deviation between the judges of the panel, mean over the texts",
+}
+"""What a column `<criterion>_<measure>` says of the verdicts of a row; null: not known."""
+
 Row = dict[str, Any]
 
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
@@ -39,6 +45,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
 JUDGEMENT_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("judge", _CATEGORY),
         ("criterion", _CATEGORY),
         ("candidate", _CATEGORY),
         ("opponent", _CATEGORY),
@@ -50,22 +57,23 @@ JUDGEMENT_SCHEMA = pa.schema(
         ("status", _CATEGORY),
     ]
 )
-"""One raw verdict a row: which text was asked about (and against which), in which order (0: the
-candidate stood first), the answer, its value 0..1 for the candidate, the probability mass on the
-verdicts, and whether it could be read: `ok`, `outside` (too little mass), `unparsable`,
+"""One raw verdict a row: which judge was asked about which text (and against which), in which order
+(0: the candidate stood first), the answer, its value 0..1 for the candidate, the probability mass
+on the verdicts, and whether it could be read: `ok`, `outside` (too little mass), `unparsable`,
 `failed`."""
 
 
-def schema(criteria: Sequence[str]) -> pa.Schema:
-    """The schema of a set scored on `criteria`; none before judging."""
+def schema(criteria: Sequence[str], measures: Sequence[str] = ()) -> pa.Schema:
+    """The schema of a set scored on `criteria`, none before judging; measures: see MEASURES."""
     scores = [(f"{text}_{name}", pa.float32()) for name in criteria for text in TEXTS]
     if criteria:
         scores += [(f"{text}_score", pa.float32()) for text in TEXTS]
+    scores += [(name, pa.float32()) for name in measures]
     fields = [(name, kind) for name, kind, _ in _COLUMNS]
     return pa.schema([*fields, *scores, ("meta", pa.string())])
 
 
-def describe(criteria: Sequence[str]) -> list[tuple[str, str, str]]:
+def describe(criteria: Sequence[str], measures: Sequence[str] = ()) -> list[tuple[str, str, str]]:
     """(column, type, meaning) of every column, for the data-set card."""
     rows = [(name, str(kind), meaning) for name, kind, meaning in _COLUMNS]
     for name in criteria:
@@ -73,7 +81,8 @@ def describe(criteria: Sequence[str]) -> list[tuple[str, str, str]]:
             (f"{t}_{name}", "float", f"{name} of the {t}, 0..1, null: no verdict") for t in TEXTS
         ]
     if criteria:
-        rows += [(f"{t}_score", "float", f"weighted sum over criteria, {t}") for t in TEXTS]
+        rows += [(f"{t}_score", "float", f"the criteria of the {t}, combined") for t in TEXTS]
+    rows += [(name, "float", MEASURES[name.rpartition("_")[2]]) for name in measures]
     return [*rows, ("meta", "string", "the source record's other fields as JSON")]
 
 

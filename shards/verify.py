@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from base.errors import ShardError
 from shards.manifest import File
 from shards.reader import ShardSet
-from shards.schema import JUDGEMENT_SCHEMA, STATUSES, USABLE, Row, schema
+from shards.schema import JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
 
 
 def verify(url: str) -> dict[str, Any]:
@@ -21,9 +21,7 @@ def verify(url: str) -> dict[str, Any]:
     problems = [] if manifest.status == "complete" else [f"the set is {manifest.status}"]
     seen: Counter[str] = Counter()
     for part in manifest.parts:
-        problems += _check_file(shards, part, schema(manifest.criteria)) or _audit(
-            shards, part, seen
-        )
+        problems += _check_file(shards, part, manifest.columns) or _audit(shards, part, seen)
     for verdicts in manifest.judgements:
         problems += _check_file(shards, verdicts, JUDGEMENT_SCHEMA)
     if not problems:

@@ -116,9 +116,10 @@ def test_the_manifest_says_where_it_comes_from(run: tuple[Path, str]) -> None:
     for item in manifest.passes:
         assert item.usage.prompt_tokens > (item.usage.cached_tokens or 0) > 0
         assert item.versions["vllm"]
-        assert len(item.config["engine"]["digest"]) == 64
-    names = [load_criterion(name).identity() for name in CRITERIA]
-    assert manifest.passes[1].config["criteria"] == names
+    rewriter, judge = (item.config for item in manifest.passes)
+    assert len(rewriter["engine"]["digest"]) == len(judge["judges"]["main"]["digest"]) == 64
+    for known, name in zip(judge["criteria"], CRITERIA, strict=True):
+        assert known.items() >= (load_criterion(name).identity() | {"weight": 1.0}).items()
 
 
 def test_a_second_run_says_complete(run: tuple[Path, str]) -> None:
@@ -154,6 +155,42 @@ def test_judged_again_with_reasoning(run: tuple[Path, str], tmp_path: Path) -> N
     assert {v["vote"] for v in verdicts} == {0, 1}
     for verdict in verdicts:
         assert (verdict["value"] is None) == (verdict["status"] != "ok")
+
+
+def test_another_weight_and_another_criterion_ask_only_what_is_new(
+    run: tuple[Path, str], rows: list[Row], tmp_path: Path
+) -> None:
+    """A scored set is judged again: what the same judge said is taken over, verdicts included."""
+    longer = tmp_path / "longer.yaml"
+    longer.write_text(
+        "{name: longer, version: 1, kind: python, function: tests.functions:share_of_a_kilobyte}"
+    )
+    done = command(
+        "judge",
+        f"output={tmp_path}/set",
+        f"judge.input={run[0]}",
+        f"judge.criteria=[quality, safety, {longer}]",
+        "judge.weights={quality: 2, longer: 0.5}",
+        "judge.combine=mean",
+    )
+    assert done.returncode == 0, done.stderr
+    shards = ShardSet(f"{tmp_path}/set")
+    assert verify(f"{tmp_path}/set")["problems"] == []
+    assert shards.manifest.criteria == ["quality", "safety", "longer"]
+    assert shards.manifest.passes[-1].usage.requests == 0
+    before = [v for v in verdicts_of(run[0]) if v["criterion"] != "factuality"]
+    after = verdicts_of(tmp_path / "set")
+    assert [v for v in after if v["criterion"] != "longer"] == before
+    for row, old in zip(shards.rows(), rows, strict=True):
+        assert (row["original_quality"], row["quality_consistency"]) == (
+            old["original_quality"],
+            old["quality_consistency"],
+        )
+        assert row["original_longer"] == pytest.approx(len(row["original"]) / 1000)
+        if row["original_score"] is not None:
+            total = 2 * row["original_quality"] + row["original_safety"]
+            total += 0.5 * row["original_longer"]
+            assert row["original_score"] == pytest.approx(total / 3.5)
 
 
 def test_others_open_it_without_this_project(run: tuple[Path, str], rows: list[Row]) -> None:

@@ -35,11 +35,13 @@ class Checkpoints:
         self.keep = config.keep
         self._queue = AsyncCallsQueue() if config.asynchronous else None
 
-    def clean(self) -> None:
-        """Remove what processes that were killed left half written."""
+    def clean(self, state: State | None) -> None:
+        """Remove what processes that were killed left behind; `state` is what `find` found."""
         if is_main():
             for partial in self.root.glob(".*.partial"):
                 shutil.rmtree(partial, ignore_errors=True)
+            if state:
+                self._remove_old(_name(state))
         torch.distributed.barrier()
 
     def save(self, learner: Learner, state: State) -> None:
@@ -71,6 +73,11 @@ class Checkpoints:
         """Wait for what is being written."""
         if self._queue:
             self._queue.maybe_finalize_async_calls(blocking=True)
+
+    def close(self) -> None:
+        """Wait for this process's own writer, without the others: one of them may have failed."""
+        for call in self._queue.async_calls if self._queue else ():
+            call.async_caller.close()
 
     def find(self) -> State | None:
         """The state of the newest whole checkpoint, or None when the run has none."""
@@ -104,10 +111,13 @@ class Checkpoints:
             os.replace(partial, self.root / name)
             sync(self.root)
             Folder(str(self.root)).write(LATEST, f"{name}\n".encode())
-            for old in sorted(self.root.glob("step-*"))[: -self.keep]:
-                if old.name != name:
-                    shutil.rmtree(old)
+            self._remove_old(name)
         torch.distributed.barrier()
+
+    def _remove_old(self, latest: str) -> None:
+        for old in sorted(self.root.glob("step-*"))[: -self.keep]:
+            if old.name != latest:
+                shutil.rmtree(old)
 
 
 def _name(state: State) -> str:

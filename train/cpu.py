@@ -32,6 +32,11 @@ _LATE = (
 )
 # Where mcore says device="cuda".
 _FACTORIES = ("tensor", "empty", "zeros", "ones", "full", "arange", "empty_like", "zeros_like")
+# What mcore calls these, with a buffer and this rank's part of it: alone they are the same memory.
+_OF_BUFFERS: dict[str, Callable[..., Any]] = {
+    "dist_reduce_scatter_func": torch.distributed.reduce_scatter_tensor,
+    "dist_all_gather_func": torch.distributed.all_gather_into_tensor,
+}
 
 _tensor_type = torch.Tensor.type
 
@@ -77,6 +82,10 @@ def enable() -> bool:
     # Recompute saves and restores the CPU's and the CUDA generator: here they are one.
     random._get_cuda_rng_state = _get_rng_state  # type: ignore[attr-defined]
     random._set_cuda_rng_state = _set_rng_state  # type: ignore[attr-defined]
+    # The distributed optimizer's buffers are copied three times a step where nobody shares them.
+    buffers = sys.modules["megatron.core.distributed.param_and_grad_buffer"]
+    for name, collective in _OF_BUFFERS.items():
+        setattr(buffers, name, _unless_alone(collective))
     # The optimizers and the loaders move tensors with .cuda(), which otherwise always raises here.
     torch.Tensor.cuda = _stay  # type: ignore[method-assign, assignment]
     # The optimizers sort parameters by the text 'torch.cuda.FloatTensor'.
@@ -131,6 +140,13 @@ def _start_adam(adam: torch.optim.Optimizer) -> None:
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None: ...
+
+
+def _unless_alone(collective: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*tensors: torch.Tensor, group: Any, **others: Any) -> Any:
+        return collective(*tensors, group=group, **others) if group.size() > 1 else None
+
+    return run
 
 
 def _stay(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -6,7 +6,7 @@ from engine.encoding import load_tokenizer
 from train.config import TrainConfig
 from train.loader import Loader
 from train.model.shape import Shape
-from train.reference import stored
+from train.stored import stored
 
 CACHE = "cache"
 

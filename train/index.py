@@ -20,7 +20,6 @@ from base.fingerprint import fingerprint
 from shards.filters import Filter, Mask
 from shards.manifest import File
 from shards.reader import ShardSet
-from shards.schema import schema
 
 Ints = NDArray[np.int64]
 
@@ -63,7 +62,7 @@ def _remembered(cache: Folder, name: str, parts: int) -> list[int] | None:
 
 def read_part(shards: ShardSet, part: File, columns: list[str]) -> pa.Table:
     """Some columns of a part; ShardError when it is not the part that the manifest lists."""
-    kept = schema(shards.manifest.criteria)
+    kept = shards.manifest.columns
     batches = list(shards.batches(part, columns, size=1 << 16))
     table = pa.Table.from_batches(batches) if batches else kept.empty_table().select(columns)
     if table.num_rows != part.rows or (part.rows and table["chunk"][0].as_py() != 0):

@@ -1,9 +1,9 @@
 """The model that learns: forward and backward over the rows of a batch, then one AdamW step.
 
-The loss of a step is Σ_k weight_k · (Σ_rows sum_k) / max(1, Σ_rows count_k) over the rows of all
-ranks. The counts follow from the data alone, so they are summed over the ranks before the first
-forward pass, and gradients are plain sums: it makes no difference which rank has which row, nor
-how many rows a rank has.
+The loss of a step is Σ_n weight_n · (Σ_rows sum_n) / max(1, Σ_rows count_n) over the rows of all
+ranks and the components n. The counts follow from the data alone, so they are summed over the ranks
+before the first forward pass, and gradients are plain sums: it makes no difference which rank has
+which row, nor how many rows a rank has.
 
 Shapes: a micro-batch is 1 row of S tokens with T trained tokens and C candidates; N components of
 the loss, M reported sums.
@@ -23,9 +23,9 @@ from megatron.core.distributed import (
 )
 from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
 from megatron.core.optimizer import get_megatron_optimizer, get_standard_config_overrides
-from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_
 
 from train import parallel
 from train.config import Phase, TrainConfig
@@ -70,12 +70,13 @@ class Learner:
     def step(self, rows: Sequence[Row], phase: Phase, rate: float) -> Outcome:
         """Learn from this rank's rows of a batch at learning rate `rate`; every rank calls."""
         loss = Loss(phase.objective)
+        for row in rows:  # not on the device, which each of these would wait for
+            loss.check(row.candidates)
+        counts_N = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)
+        counts_N = counts_N.to(parallel.device())
         rows = [row.to(parallel.device()) for row in rows]
         if phase.reference == "frozen":
             rows = with_reference(self.reference, rows)
-        for row in rows:
-            loss.check(row.candidates)
-        counts_N = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)
         torch.distributed.all_reduce(counts_N, group=parallel.data_group())
         self._ddp.zero_grad_buffer()
         self.optimizer.zero_grad()
@@ -90,9 +91,9 @@ class Learner:
 
     def _move(self, rate: float, norm: float) -> None:
         settings = self.config.optimizer
-        if settings.clip_grad:
+        if 0 < settings.clip_grad < norm:
             parameters = self.optimizer.get_parameters()
-            clip_grad_by_total_norm_fp32(parameters, settings.clip_grad, norm)
+            clip_grads_with_norm_(parameters, settings.clip_grad, torch.tensor(norm))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
             group["weight_decay"] = settings.weight_decay * group["wd_mult"]
@@ -115,18 +116,19 @@ def forward_backward(
 
     def forward(rows: Iterator[Row], stage: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         row = next(rows)
-        nll_1S = stage(
+        nll_1T = stage(
             row.tokens_S[None],
             row.positions_S[None],
             row.layout_S4[None],
-            labels=row.labels_S[None],
+            labels=row.labels_S[None, row.at_T],
+            at_T=row.at_T,
         )
 
-        def finish(nll_1S: Tensor) -> tuple[Tensor, Tensor, Sums]:
-            loss, sums = of_row(row, -nll_1S[0].float()[row.at_T])
+        def finish(nll_1T: Tensor) -> tuple[Tensor, Tensor, Sums]:
+            loss, sums = of_row(row, -nll_1T[0].float())
             return loss, torch.ones((), dtype=torch.int, device=loss.device), sums
 
-        return nll_1S, finish
+        return nll_1T, finish
 
     # Lengths are those of the rows themselves: the model has variable_seq_lengths.
     reports: list[Sums] = get_forward_backward_func()(

@@ -81,6 +81,11 @@ def main_first() -> Iterator[None]:
         dist.barrier()
 
 
+def wait() -> None:
+    """Until every process has come here."""
+    dist.barrier()
+
+
 def device() -> torch.device:
     """Where this process computes."""
     if torch.cuda.is_available():

@@ -1,6 +1,7 @@
 """What a run would cost, found without starting it: `python -m train --dry-run`.
 
-Parameters, steps and the layout are exact, the latter measured on the first samples of each phase.
+Parameters and steps are exact (of a phase that ends at a plateau: the most it can take); the layout
+is measured on the first samples of each phase.
 Memory is an estimate: weights, gradients and optimizer state by their sizes (AdamW: two float32
 numbers a parameter, and the weight itself once more under bfloat16), activations by the count of
 Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.

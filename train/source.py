@@ -16,7 +16,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.filters import Filter, Mask, parse_filter
 from shards.reader import ShardSet
-from shards.schema import TEXTS, USABLE, Row, schema
+from shards.schema import TEXTS, USABLE, Row
 from train.config import BatchConfig, DataConfig, Phase
 from train.index import Ints, mask_of, read_part, spans, stretch_counts
 from train.samples import Chunk, Stretch
@@ -43,7 +43,7 @@ class Source:
     ) -> None:
         self._number, self.url, self.weight = number, config.set, config.weight
         self.shards = ShardSet(config.set).finished()
-        columns = schema(self.shards.manifest.criteria)
+        columns = self.shards.manifest.columns
         self.files = self.shards.manifest.parts
         tokens = _tokens_per_chunk(self.shards)
         self.size = max(1, (batch.max_seq_len - batch.context_tokens) // tokens)

@@ -13,8 +13,9 @@ from base.fingerprint import differences
 from train.config import TrainConfig
 
 FREE = ("output", "parallel", "checkpoint", "non_finite", "curriculum")
-"""Keys of the configuration that may change between two starts of one run; of the curriculum, the
-phases that are not over."""
+"""Keys of the configuration that may change between two starts of one run: of `parallel` all but
+`distributed_optimizer`, whose checkpoints have a form of their own; of the curriculum the phases
+that are not over. So may `batch.row_tokens`, which changes no loss."""
 
 
 class State(BaseModel):
@@ -57,4 +58,5 @@ def settings(config: TrainConfig) -> dict[str, Any]:
 def _fixed(values: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key not in FREE}
     kept["batch"] = {k: v for k, v in kept["batch"].items() if k != "row_tokens"}
+    kept["parallel"] = {"distributed_optimizer": values["parallel"]["distributed_optimizer"]}
     return kept

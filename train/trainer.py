@@ -8,7 +8,7 @@ SIGINT end it after the step in hand, with a checkpoint.
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 
 import torch
 
@@ -51,12 +51,12 @@ class Trainer:
         Raises Interrupted after a signal, PrewriteError at a loss or gradient that is not finite
         where the configuration says `stop`.
         """
-        self.checkpoints.clean()
+        self.checkpoints.clean(self._found)
         learner = Learner(self.config, self.shape)
         if self._found:
             self.checkpoints.load(learner, self._found)
         saved = self.curriculum.step
-        with self._log() as log, _signals() as caught:
+        with closing(self.checkpoints), self._log() as log, _signals() as caught:
             while not self.curriculum.over:
                 self._step(learner, log)
                 self.checkpoints.poll()
@@ -90,6 +90,7 @@ class Trainer:
     def _fault(self, step: int, batch: Batch, fault: str) -> None:
         sentence = f"step {step} (samples {batch.first} to {batch.stop - 1}): {fault}"
         if self.config.non_finite == "stop":
+            self.checkpoints.finish()
             raise PrewriteError(f"{sentence}; train.non_finite: skip would leave such steps out")
         self.skipped += 1
         if parallel.is_main():

@@ -1,11 +1,12 @@
 """A small real shard set for the examples in the docs: made by both passes from files on disk.
 
 Only the model is scripted, because the docs speak of every status and no small model gives all of
-them on demand. The set lies where the quick-start puts it, so that documented lines run verbatim.
+them on demand. The set lies where the quick-start puts it, so that documented lines run verbatim;
+beside it stands what a training run leaves: metrics as the trainer logs them, and a model.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ from rewrite.rewriter import Rewriter
 from shards.executor import RunConfig
 from shards.passes import Work
 from shards.run import run_pass
+from train.log import RunLog
 
 SET = "data/quickstart"
+RUN = "runs/quickstart"
+MODEL = Path(__file__).parents[2] / "models/smollm2-135m-instruct"
 TEXTS = {
     "good": "A river carries water from the hills to the sea.",
     "copy": "The moon goes round the earth in about a month.",
@@ -39,6 +43,7 @@ class Scripted:
     """An engine that knows what to answer to each of TEXTS, and a judge with an opinion."""
 
     concurrency = 4
+    primes = True
 
     async def complete(self, request: Request) -> Completion:
         user = "".join(request.prompt.user)
@@ -47,6 +52,9 @@ class Scripted:
         else:
             sample = self._rewrite(user)
         return Completion((sample,), prompt_tokens=len(user.split()), output_tokens=1)
+
+    async def likelihood(self, context: Sequence[str], text: str) -> Completion:
+        return Completion(error="nobody asks")
 
     def check_verdicts(self, verdicts: Iterable[str]) -> None:
         """Any will do."""
@@ -92,9 +100,19 @@ def _tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def _training_run(folder: Path) -> None:
+    """Metrics of two phases, and the quick-start model in place of a trained one."""
+    folder.mkdir(parents=True)
+    with RunLog(str(folder), 0, 2) as log:
+        for step, phase in enumerate(("imitate", "prefer"), 1):
+            shares = {"loss": 2.0, "tokens_per_second": 50.0, "padding": 0.1, "data_wait": 0.0}
+            log.record(step, phase, shares)
+    (folder / "model").symlink_to(MODEL)
+
+
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the set at SET, in which every status but `skipped` occurs."""
+    """A folder with the set at SET, in which every status but `skipped` occurs, and RUN."""
     root = tmp_path_factory.mktemp("docs")
     _tokenizer(root / "tokenizer")
     lines = [json.dumps({"text": text, "url": name}) for name, text in TEXTS.items()]
@@ -115,4 +133,5 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_pass(
         ScriptedJudge(rewrites, recipe.judge, recipe.engines["main"]), recipe.output, RunConfig()
     )
+    _training_run(root / RUN)
     return root

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import datasets
 import pytest
+import torch
 import yaml
 from pydantic import BaseModel
 
@@ -23,7 +24,7 @@ from base.config import SECTIONS
 from engine.config import EndpointConfig, VllmConfig
 from engine.template import Template
 from judge.config import JudgeRecipe
-from judge.criteria import Criterion
+from judge.criteria import load_criterion
 from judge.readout import ReadStatus
 from rewrite.checks import Checked
 from rewrite.config import RewriteRecipe
@@ -32,7 +33,10 @@ from rewrite.layouts import LAYOUTS
 from rewrite.prompts import VARIABLES
 from shards import manifest
 from shards.schema import JUDGEMENT_SCHEMA, STATUSES, describe
-from train.config import TrainRecipe
+from train.config import Dpo, Grpo, Nll, RfNll, TrainRecipe
+from train.objectives import Loss
+from train.rows import Candidates
+from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -93,16 +97,17 @@ def test_the_example_pass_writes_a_set(at_work: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_examples_are_accepted(text: str) -> None:
+def test_yaml_examples_are_accepted(text: str, tmp_path: Path) -> None:
     data = yaml.safe_load(text)
-    if "verdicts" in data:
-        criterion = Criterion.model_validate(data)
-        assert criterion.prompt.render({"candidate": "x", "reasoning": ""})
+    if "version" in data:
+        (tmp_path / "example.yaml").write_text(text)
+        load_criterion(str(tmp_path / "example.yaml"))
         return
     if "train" in data:
         TrainRecipe.model_validate(data)
         return
     recipe = yaml.safe_load(page("configs/quickstart.yaml"))
+    del recipe["train"]
     if "engines" in data:
         # An example with its own engines names them, or is read with the first of them.
         name = next(iter(data["engines"]))
@@ -121,7 +126,9 @@ def test_template_examples_are_accepted(text: str) -> None:
 def test_overrides_in_shell_examples_are_keys(text: str) -> None:
     known = {key.replace("engines.NAME", "engines.main") for key, *_ in expected_keys()}
     for key in re.findall(r"\b([a-z_]+(?:\.[a-z_]+)*)=\S", text.replace("PREWRITE_DEVICE=", "")):
-        assert any(key == k or key.startswith("judge.weights.") for k in known), key
+        # A section, or a list of them, is given as a whole.
+        found = any(f"{k}.".startswith(f"{key}.") for k in known)
+        assert found or key.startswith("judge.weights."), key
 
 
 # Links resolve.
@@ -247,13 +254,17 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert end.value.code == 0
 
 
-@pytest.mark.parametrize("command", ["rewrite", "judge", "shards", "shards show", "shards verify"])
+@pytest.mark.parametrize(
+    "command",
+    ["rewrite", "judge", "shards", "shards show", "shards verify", "train", "train reference"],
+)
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real_help(command, monkeypatch)
-    assert f"```text\n{capsys.readouterr().out}```" in page("docs/commands.md")
+    name = "docs/training-commands.md" if "train" in command else "docs/commands.md"
+    assert f"```text\n{capsys.readouterr().out}```" in page(name)
 
 
 def test_commands_names_every_target_of_make() -> None:
@@ -345,11 +356,11 @@ def test_rewriting_has_every_status_and_reason() -> None:
     assert not [one for one in STATUSES if f"`{one}`" not in page("README.md")]
 
 
-def test_rewriting_and_judging_have_every_shipped_name_and_variable() -> None:
+def test_rewriting_and_criteria_have_every_shipped_name_and_variable() -> None:
     templates = {path.stem for path in (ROOT / "rewrite/templates").glob("*.jinja")}
     criteria = {path.stem for path in (ROOT / "judge/criteria").glob("*.yaml")}
     assert first_cells("docs/rewriting.md") >= templates | set(VARIABLES) | {"fence"}
-    assert first_cells("docs/judging.md") >= criteria
+    assert not [name for name in criteria if f"`{name}`" not in page("docs/criteria.md")]
 
 
 def test_judging_has_every_column_and_status_of_a_judgement() -> None:
@@ -374,3 +385,33 @@ def test_shard_format_has_every_field_of_the_manifest(model: type[BaseModel]) ->
 def test_shard_format_has_every_status_of_a_set() -> None:
     states = get_args(manifest.Manifest.model_fields["status"].annotation)
     assert not [state for state in states if f"`{state}`" not in page("docs/shard-format.md")]
+
+
+def test_training_has_every_metric_of_an_objective() -> None:
+    candidates = Candidates(
+        candidate_T=torch.tensor([0, 1]),
+        cut_C=torch.tensor([0, 0]),
+        kind_C=torch.tensor([0, 1]),
+        score_C=torch.tensor([0.0, 1.0]),
+        reference_C=torch.tensor([0.0, 0.0]),
+        ids=("a", "a"),
+    )
+    both = [Nll(kind="nll"), Nll(kind="nll", text="rewrite")]
+    loss = Loss([*both, RfNll(kind="rf_nll"), Dpo(kind="dpo"), Grpo(kind="grpo")])
+    _, sums = loss(torch.zeros(2), candidates, loss.counts(candidates))
+    text = page("docs/training.md")
+    for name in sums:
+        told = name if name.startswith("loss") else name.partition("/")[2]
+        assert f"`{told}`" in text, name
+
+
+def test_training_has_every_count_of_samples() -> None:
+    counted = re.search(r"^COUNTED = (\(.*?\))$", page("train/trainer.py"), re.MULTILINE)
+    assert counted
+    for page_name in ("docs/training-data.md", "docs/training-runs.md"):
+        for name in ast.literal_eval(counted[1]):
+            assert f"`data/{name}`" in page(page_name), name
+
+
+def test_training_has_every_key_that_may_change() -> None:
+    assert not [key for key in FREE if f"`{key}`" not in page("docs/training-runs.md")]

@@ -17,10 +17,10 @@ from base.errors import EngineError
 from engine.encoding import PromptEncoder, load_tokenizer
 from engine.types import Prompt
 from judge.context import contexts, lead
-from judge.criteria import load_criterion
 from judge.pool import Pool, questions
 from rewrite.chunker import Chunker
 from rewrite.prompts import load_template
+from tests.scripted import asked
 
 MODEL = "models/smollm2-135m-instruct"
 SPECIAL = tuple(
@@ -153,13 +153,13 @@ def test_judge_prompts_of_one_document_share_rubric_and_context(encoder: PromptE
     document = rows()
     befores = contexts(document, 10_000)
     for name in ("quality", "factuality"):
-        criterion = load_criterion(name)
+        criterion = asked(name)
         fence = criterion.prompt.fence([DOCUMENT])
         prompts = []
         for row, before in zip(document, befores, strict=True):
             texts = {"original": row["original"], "rewrite": row["original"].upper()}
-            asked = questions(criterion, Pool(row["id"], before, row["original"], texts))
-            prompts.append([encoder.encode(Prompt(q.pieces(fence, False), "(")) for q in asked])
+            found = questions(criterion, Pool(row["id"], before, row["original"], texts))
+            prompts.append([encoder.encode(Prompt(q.pieces(fence, False), "(")) for q in found])
         for number in range(1, len(prompts) - 1):
             context = sum(row["original_tokens"] for row in document[:number])
             for first, second in itertools.product(prompts[number], prompts[number + 1]):
@@ -204,6 +204,44 @@ def test_verdicts_are_single_tokens(auto: Any, encoder: PromptEncoder) -> None:
             EngineError, match="tokens for this model; use single letters or digits"
         ):
             encoder.verdict_ids([verdict])
+
+
+def saved(folder: Path, tokenizer: Tokenizer, **config: str) -> PromptEncoder:
+    """The encoder of a tokenizer on disk, with the quick-start model's chat template."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    template = Path(MODEL, "chat_template.jinja").read_bytes()
+    (folder / "chat_template.jinja").write_bytes(template)
+    return PromptEncoder(str(folder), {})
+
+
+def test_added_tokens_are_spelt_out_also_where_they_are_not_marked_as_special(
+    tmp_path: Path,
+) -> None:
+    """As `<think>` in Qwen3 and `<｜User｜>` in DeepSeek's vocabularies."""
+    tokenizer = Tokenizer.from_file(f"{MODEL}/tokenizer.json")
+    signs, texts = ["<think>", "<｜User｜>", "[INST]"], ["covidology", "  \n  "]
+    tokenizer.add_tokens(signs + texts)
+    encoder = saved(tmp_path, tokenizer)
+    for sign in signs:
+        assert tokenizer.token_to_id(sign) not in encoder.encode(Prompt((f"a {sign} b",), sign))
+    for text in texts:
+        assert tokenizer.token_to_id(text) in encoder.encode(Prompt((f"a{text}b",)))
+
+
+def test_a_vocabulary_in_which_the_end_of_text_is_a_word(tmp_path: Path) -> None:
+    """Unigram models find `</s>` in their vocabulary, whatever the added tokens are."""
+    letters = [(letter, -5.0) for letter in "</s>abc▁|im_endtar\nuys"]
+    words = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("▁", -2.0), *letters]
+    tokenizer = Tokenizer(models.Unigram(words, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    encoder = saved(tmp_path, tokenizer, unk_token="<unk>", eos_token="</s>")
+    ids = encoder.encode(Prompt(("a</s>b <s>", "</s>"), "</s>"))
+    assert not {1, 2} & set(ids)
+    assert tokenizer.decode(ids).replace(" ", "").count("</s>") == 3
 
 
 def spaced() -> Tokenizer:

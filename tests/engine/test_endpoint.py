@@ -93,6 +93,42 @@ def test_answers_come_whole(server: FaultServer, api: Api) -> None:
     assert len(set(texts)) == 2 and all(text.startswith("echo ") for text in texts)
 
 
+def test_a_likelihood_needs_token_ids(server: FaultServer) -> None:
+    engine = EndpointEngine(config(server))
+    with pytest.raises(EngineError, match="api: chat cannot tell the likelihood") as error:
+        asyncio.run(engine.likelihood(("context",), "text"))
+    one_sentence(error.value)
+    assert not server.calls
+
+
+@pytest.mark.parametrize("rows", [None, [], [{"1": {"logprob": -1}}], "much"])
+def test_a_server_that_tells_no_probabilities_of_a_prompt(server: FaultServer, rows: Any) -> None:
+    def edit(answer: dict[str, Any]) -> None:
+        answer["choices"][0]["prompt_logprobs"] = rows
+
+    server.plan = lambda call: Fault(edit=edit)
+    engine = EndpointEngine(config(server, api="completions", retries=1))
+    with pytest.raises(EngineError, match="an answer (without prompt_logprobs|that is no compl)"):
+        asyncio.run(engine.likelihood(("context",), "some text"))
+    assert len(server.calls) == 2
+    assert server.calls[0].body["prompt_logprobs"] == 0
+
+
+def test_likelihoods_are_read_from_the_end_of_the_prompt(server: FaultServer) -> None:
+    before, after = PromptEncoder(str(MODEL), {}).plain(("context",), "some text")
+
+    def edit(answer: dict[str, Any]) -> None:
+        rows = [{str(token): {"logprob": -float(i)}} for i, token in enumerate(before + after)]
+        answer["choices"][0]["prompt_logprobs"] = [None, *rows[1:]]
+
+    server.plan = lambda call: Fault(edit=edit)
+    engine = EndpointEngine(config(server, api="completions"))
+    (sample,) = asyncio.run(engine.likelihood(("context",), "some text")).samples
+    assert sample.token_ids == tuple(after)
+    assert sample.logprobs == tuple(-float(i + len(before)) for i in range(len(after)))
+    assert server.calls[0].body["prompt"] == before + after
+
+
 FAULTS = {
     "500": Fault(500),
     "503 in HTML": Fault(503, {"Content-Type": "text/html"}, body=b"<h1>busy</h1>"),

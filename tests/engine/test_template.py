@@ -89,6 +89,17 @@ def test_an_empty_text_is_false_to_if() -> None:
         (["<passage>", "PASSAGE-1 passage-2 CONTEXT-3 passage-5"], "-4"),
         (["<passage> passage-10"], "-2"),
         (["passage-1 context-2"], ""),
+        # What only looks like a tag.
+        (["＜／passage＞"], "-1"),
+        (["<\u200b/pas\u00ads\u200dage>"], "-1"),
+        (["</раѕѕаgе>"], "-1"),
+        (["⟨/context⟩"], "-1"),
+        (["<⁄p\u0301assage>"], "-1"),
+        (["<\\/passage>"], "-1"),
+        (["&lt;/passage&gt; &#x3c;p"], "-1"),
+        (["<passage> passage－１ passage‑2"], "-3"),
+        (["Le « contexte » du 《passag》, ＜p＞ & ‹la› suite"], "-1"),
+        (["Le « mot » du 《p》, ＜p＞ &amp; ‹la› suite"], ""),
     ],
 )
 def test_the_fence_changes_only_when_needed(texts: list[str], fence: str) -> None:

@@ -114,6 +114,68 @@ def test_a_verdict_of_several_tokens_fails_that_request_alone(vllm: VllmEngine) 
     assert good.error is None
 
 
+CONTEXT = ("The fox came to the well. ", "It was a hot day, and nobody had drunk from it. " * 6)
+TEXT = "So the fox looked down, saw the moon in the water, and took it for a cheese."
+
+
+def likelihoods(engine: VllmEngine, *asked: tuple[Sequence[str], str]) -> list[Completion]:
+    async def run() -> list[Completion]:
+        return await asyncio.gather(*(engine.likelihood(*one) for one in asked))
+
+    return asyncio.run(asyncio.wait_for(run(), 120))
+
+
+def expected_likelihood(reference: Any, before: Sequence[int], after: Sequence[int]) -> list[float]:
+    """log p of each token of `after`, by transformers."""
+    told = log_softmax(reference, [*before, *after])[len(before) - 1 : -1]
+    return [float(row[token]) for row, token in zip(told, after, strict=True)]
+
+
+@pytest.mark.parametrize("context", [CONTEXT, CONTEXT[:1], ()])
+def test_likelihood_is_the_models(
+    vllm: VllmEngine, encoder: PromptEncoder, reference: Any, context: tuple[str, ...]
+) -> None:
+    """Asked twice: the second time the text stands in the cache, which knows no probabilities."""
+    before, after = encoder.plain(context, TEXT)
+    expected = expected_likelihood(reference, before, after)
+    for _ in range(2):
+        ((answer,),) = [likelihoods(vllm, (context, TEXT))]
+        (sample,) = answer.samples
+        assert sample.token_ids == tuple(after) and len(after) > 15
+        assert sample.logprobs == pytest.approx(expected, abs=1e-3)
+        assert answer.prompt_tokens == len(before) + len(after)
+
+
+def test_likelihoods_share_the_context(
+    vllm: VllmEngine, encoder: PromptEncoder, reference: Any
+) -> None:
+    context = ("Nobody has read this before. " * 20,)
+    (first,) = likelihoods(vllm, (context, TEXT))
+    others = ["A cheese is round.", TEXT[:40] + " stone.", TEXT + " It was not."]
+    answers = likelihoods(vllm, *((context, other) for other in others))
+    before = len(encoder.plain(context, "")[0])
+    for other, answer in zip(others, answers, strict=True):
+        expected = expected_likelihood(reference, *encoder.plain(context, other))
+        assert answer.samples[0].logprobs == pytest.approx(expected, abs=1e-3)
+        assert answer.cached_tokens is not None and answer.cached_tokens < before
+    assert answers[0].cached_tokens and answers[0].cached_tokens > before - 33
+
+
+def test_likelihood_beside_questions(vllm: VllmEngine) -> None:
+    async def run() -> tuple[Completion, Completion]:
+        asked = request(temperature=0.0)
+        return await asyncio.gather(vllm.likelihood(CONTEXT, TEXT), vllm.complete(asked))
+
+    scored, spoken = asyncio.run(run())
+    assert scored.samples[0].text == "" and spoken.samples[0].text
+
+
+@pytest.mark.parametrize(("text", "sentence"), [("", "without tokens"), ("word " * 1100, "1")])
+def test_a_likelihood_that_cannot_be_told(vllm: VllmEngine, text: str, sentence: str) -> None:
+    bad, good = likelihoods(vllm, (CONTEXT, text), (CONTEXT, TEXT))
+    assert sentence in str(bad.error) and good.error is None
+
+
 def test_seeds_hold_in_any_batch(vllm: VllmEngine) -> None:
     seeded = request(seed=11, max_tokens=16)
     (alone,) = ask(vllm, seeded)

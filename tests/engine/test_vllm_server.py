@@ -136,6 +136,29 @@ def test_verdicts_are_the_models_probabilities(engine: EndpointEngine, reference
     assert answer.samples[0].verdicts == pytest.approx(expected, abs=1e-3)
 
 
+def test_likelihood_is_the_models(url: str, reference: Any) -> None:
+    import torch
+
+    engine = EndpointEngine(
+        EndpointConfig(
+            kind="endpoint", urls=[url], model="small", api="completions", tokenizer=MODEL
+        )
+    )
+    context, text = (
+        ("The fox came to the well. ", "It was deep. "),
+        "So it looked down and fell in.",
+    )
+    before, after = PromptEncoder(MODEL, {}).plain(context, text)
+    with torch.no_grad():
+        logits = reference(torch.tensor([before + after])).logits[0, len(before) - 1 : -1]
+    told = torch.log_softmax(logits.double(), -1)
+    for _ in range(2):
+        (sample,) = asyncio.run(engine.likelihood(context, text)).samples
+        assert sample.token_ids == tuple(after)
+        expected = told[range(len(after)), after].tolist()
+        assert sample.logprobs == pytest.approx(expected, abs=1e-3)
+
+
 def test_cached_tokens_are_told(engine: EndpointEngine) -> None:
     text = f"{engine.config.api}: the river was wide and the boat was small. " * 20
     ask(engine, request(text))

@@ -7,11 +7,10 @@ import pytest
 
 from engine.types import Completion, FinishReason, Request, Sample
 from judge.config import JudgeConfig, VoteSampling
-from judge.criteria import load_criterion
 from judge.readout import Verdict, ask, distribution, parse
-from tests.scripted import Scripted
+from tests.scripted import Scripted, asked
 
-QUALITY, SAFETY, FACTS = (load_criterion(name) for name in ("quality", "safety", "factuality"))
+QUALITY, SAFETY, FACTS = (asked(name) for name in ("quality", "safety", "factuality"))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_too_little_mass_is_no_verdict_and_never_zero(
 
 
 def answer(completion: Completion, config: JudgeConfig) -> tuple[list[Verdict], Request]:
-    engine = Scripted(lambda _: completion)
+    engine = Scripted(lambda _: completion, primes=False)
     verdicts, _ = asyncio.run(ask(engine, SAFETY, ("prompt",), config))
     (request,) = engine.asked
     return verdicts, request

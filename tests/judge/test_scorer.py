@@ -8,6 +8,7 @@ import pytest
 
 from engine.types import Completion, Request
 from judge.config import JudgeConfig
+from judge.judge import Judge
 from judge.scorer import Scorer
 from shards.passes import Document, Outcome
 from tests.scripted import Scripted, said
@@ -30,7 +31,7 @@ def score(
     judge = JudgeConfig.model_validate({"engine": "e"} | config)
 
     async def run() -> Outcome:
-        return await Scorer(engine, judge)(Document([*rows], 0))
+        return await Scorer([Judge("e", engine, judge)], judge)(Document([*rows], 0))
 
     return asyncio.run(run()), engine
 
@@ -80,8 +81,8 @@ def test_a_skipped_row_is_not_judged() -> None:
 
 def test_a_copy_is_asked_about_once() -> None:
     outcome, engine = score(prefers_the_rewrite, row(0, "GOOD", "GOOD", "copied"))
-    assert len(engine.asked) == 3
-    assert len(outcome.judgements) == 6
+    assert len(engine.asked) == 2  # the pair is a tie, whoever judges it
+    assert len(outcome.judgements) == 4
     (found,) = outcome.rows
     assert found["original_quality"] == found["rewrite_quality"] == 0.5
 

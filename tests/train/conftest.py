@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.small import make_model, make_set
+from tests.train.small import Command, make_model, make_set, settings
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +14,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_model(folder / "model")
     make_set(folder / "set")
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole(small: Path) -> Command:
+    """The run of `settings(small)` from its first step to its end, in one process."""
+    command = Command(settings(small, "whole"))
+    assert command.end() == 0, command.text
+    return command

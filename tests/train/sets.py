@@ -93,5 +93,7 @@ def config(*sets: str | Given, **changes: Any) -> TrainConfig:
     data = [{"set": item} if isinstance(item, str) else item for item in sets]
     batch = {"samples": 4, "row_tokens": 256, "max_seq_len": 40, "context_tokens": 8}
     phase = {"name": "all", "objective": "nll", "until": {"step": 10}}
+    phase |= {"candidates": ["original", "rewrite"]}
     recipe = {"data": data, "output": "out", "model": {"path": MODEL}, "curriculum": [phase]}
+    recipe["optimizer"] = {"warmup_steps": 0}
     return TrainConfig.model_validate({**recipe, "batch": batch, **changes})

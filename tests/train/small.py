@@ -12,7 +12,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import numpy as np
@@ -44,24 +46,33 @@ _FORKS.set_forkserver_preload(
 )
 
 
-def make_model(folder: Path, **changed: Any) -> None:
-    """A tiny random llama with the quick-start tokenizer."""
+def make_model(folder: Path, poisoned: str | None = None, **changed: Any) -> None:
+    """A tiny random llama with the quick-start tokenizer; `poisoned` is embedded as NaN."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(0)
     config = AutoConfig.for_model("llama", vocab_size=49152, **(_SHAPE | changed))
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(QUICKSTART).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(QUICKSTART)
+    if poisoned:
+        embedding = model.get_input_embeddings().weight.data
+        embedding[tokenizer(poisoned, add_special_tokens=False).input_ids[0]] = torch.nan
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
-def make_set(folder: Path, seed: int = 0, scored: bool = True) -> None:
-    """Two parts of 12 documents with 1 to 6 chunks of some 12 tokens; rewrites of all kinds."""
+def make_set(folder: Path, seed: int = 0, scored: bool = True, rare: str = "") -> None:
+    """Two parts of 12 documents with 1 to 6 chunks of some 12 tokens; rewrites of all kinds.
+
+    One chunk begins with `rare`.
+    """
     random = np.random.default_rng(seed)
     criteria = ["quality"] if scored else []
     parts = []
     for number in range(2):
         rows = [row for n in range(12) for row in _document(random, f"{seed}-{number}-{n}")]
+        rows[0]["original"] = (rare if number else "") + rows[0]["original"]
         data = to_parquet([row if scored else _unscored(row) for row in rows], schema(criteria))
         name = f"part-{number}.parquet"
         Folder(str(folder)).write(name, data)
@@ -161,10 +172,11 @@ class Command:
             self.ranks[-1].start()
 
     def signal(self, number: int) -> None:
-        """Send all processes a signal."""
+        """Send all processes a signal; a kill takes those that they have started along."""
         for process in self.ranks:
-            if process.pid and process.is_alive():
-                os.kill(process.pid, number)
+            assert process.pid
+            with suppress(ProcessLookupError):
+                (os.killpg if number == SIGKILL else os.kill)(process.pid, number)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition; AssertionError when the processes end before it holds."""
@@ -178,7 +190,7 @@ class Command:
         for process in self.ranks:
             process.join(max(0.0, limit - time.monotonic()))
         late = [rank for rank, process in enumerate(self.ranks) if process.is_alive()]
-        self.signal(9)
+        self.signal(SIGKILL)
         assert not late, f"ranks {late} still run after {seconds} s: {self.text}"
         return max(process.exitcode or 0 for process in self.ranks)
 
@@ -189,15 +201,19 @@ class Command:
 
 
 def _main(arguments: list[str], env: dict[str, str], said: Path) -> None:
+    os.setpgrp()
     os.environ.update(env)
     with open(said, "a") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     import torch
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
 
     from train.__main__ import main
 
     torch.set_num_threads(1)
+    # Megatron would spawn this process, which would import all of torch first.
+    filesystem_async._results_queue = multiprocessing.get_context("fork").Manager().Queue()
     sys.exit(main(arguments))
 
 
@@ -214,6 +230,12 @@ def metrics(output: Path) -> list[dict[str, Any]]:
         return []
     lines = (output / "metrics.jsonl").read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def newest(output: Path) -> int:
+    """The step of the newest whole checkpoint, 0 when there is none."""
+    latest = output / "checkpoints/latest"
+    return int(latest.read_text().split("-")[1]) if latest.exists() else 0
 
 
 def curve(output: Path) -> list[float]:

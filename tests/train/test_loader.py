@@ -24,7 +24,12 @@ Learnt = tuple[str, int, tuple[int, ...], tuple[int, ...]]
 """(row id, kind, prefix, tokens)"""
 
 PHASES = [
-    {"name": "both", "objective": "nll", "until": {"step": 100}},
+    {
+        "name": "both",
+        "objective": "nll",
+        "candidates": ["original", "rewrite"],
+        "until": {"step": 100},
+    },
     {"name": "plain", "objective": "nll", "candidates": ["original"], "until": {"step": 200}},
     {"name": "better", "objective": "dpo", "filter": "rewrite_score > 0.5", "until": {"step": 300}},
 ]

@@ -15,8 +15,8 @@ is; so a plan lives exactly as long as something may still compute with it.
 
 On the CPU the plan is a list of calls of scaled_dot_product_attention without any S x S mask: each
 trunk is causal, and branches that have tree, cut and length in common are one batch over [trunk up
-to the root; own]. On a GPU it is a BlockMask for FlexAttention; row lengths should then be fixed,
-because each new one is compiled.
+to the root; own]. On a GPU it is a BlockMask for FlexAttention, which compiles each new length of a
+row; there are at most eight.
 
 Shape suffixes: S tokens of a row, 4 fields of the layout, H heads of queries, G heads of keys and
 values, D dimensions of a head, R branches that are one batch, L tokens of each.

@@ -1,0 +1,80 @@
+"""A judge: an engine that is asked, every distinct question once.
+
+A judgement depends on the judge, the criterion and the texts, so a question that was put before
+(a copied rewrite, a chunk that stands in two documents, a pair that two pools share) is answered
+from memory and costs nothing. Memory holds the latest `REMEMBERED` answers, some 100 MB.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from engine.types import Engine
+from judge.config import JudgeConfig
+from judge.criteria import Asked, PythonFunction
+from judge.pool import Question
+from judge.readout import Verdict, ask
+from judge.usage import usage_of
+from judge.valued import called
+from shards.manifest import Usage
+
+REMEMBERED = 200_000
+
+Answer = tuple[Sequence[Verdict], Usage]
+
+
+class Judge:
+    """Answers questions. name: what `judgements/` calls it; engine: None where only classifiers
+    and functions judge.
+    """
+
+    def __init__(self, name: str | None, engine: Engine | None, config: JudgeConfig) -> None:
+        self.name, self.engine, self.config = name, engine, config
+        self._known: OrderedDict[bytes, asyncio.Task[Answer]] = OrderedDict()
+
+    async def ask(self, question: Question, fence: str) -> Answer:
+        """Verdicts, one a vote, and what they cost; EngineError when the engine is dead."""
+        key = self._key(question, fence)
+        if known := self._known.get(key):
+            self._known.move_to_end(key)
+            return (await known)[0], Usage()
+        task = self._known[key] = asyncio.create_task(self._put(question, fence))
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        try:
+            answer = await task
+        except BaseException:
+            self._known.pop(key, None)
+            raise
+        if any(verdict.status == "failed" for verdict in answer[0]):
+            self._known.pop(key, None)  # the next one may fare better
+        return answer
+
+    async def _put(self, question: Question, fence: str) -> Answer:
+        criterion, pool = question.criterion, question.pool
+        if isinstance(criterion, Asked):
+            pieces = question.pieces(fence, self.config.readout == "reasoning")
+            verdicts, completions = await ask(self._model, criterion, pieces, self.config)
+        else:
+            assert isinstance(criterion, PythonFunction)
+            verdicts, completions = [called(criterion, pool, question.candidate)], []
+        return verdicts, sum((usage_of(completion) for completion in completions), Usage())
+
+    @property
+    def _model(self) -> Engine:
+        assert self.engine, "a criterion that asks needs an engine"
+        return self.engine
+
+    def _key(self, question: Question, fence: str) -> bytes:
+        """Digest of all that the verdicts depend on beside this judge."""
+        criterion, pool = question.criterion, question.pool
+        if isinstance(criterion, Asked):
+            texts = question.pieces(fence, self.config.readout == "reasoning")
+        else:
+            texts = ("".join(pool.context), pool.reference, pool.candidates[question.candidate])
+        digest = hashlib.blake2b(digest_size=16)
+        for text in (criterion.name, *texts):
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return digest.digest()

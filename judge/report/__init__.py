@@ -1,0 +1,1 @@
+"""How far a judge can be trusted: measured on labels, or on a sample of a set."""

@@ -1,0 +1,103 @@
+"""Put items to a judge, criterion by criterion, and keep its verdicts and what they cost."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from engine.types import Engine
+from judge.config import JudgeConfig
+from judge.pool import Question
+from judge.readout import Verdict, ask
+from judge.report.labels import Item
+from judge.usage import usage_of
+from shards.manifest import Usage
+
+Ask = Callable[[Question, str], Awaitable[tuple[Sequence[Verdict], Usage]]]
+"""A question and the fence of its tags → its verdicts, one a vote, and what they cost."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A judge to be measured. window: open questions that keep it busy."""
+
+    name: str
+    ask: Ask
+    window: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An item with its verdicts: one list a question, so of a pair one an order."""
+
+    item: Item
+    verdicts: tuple[tuple[Verdict, ...], ...]
+
+    @property
+    def votes(self) -> list[list[float]]:
+        """The values that could be read, of each question, all for the item's first text."""
+        return [
+            [v for verdict in verdicts if (v := question.value(verdict)) is not None]
+            for question, verdicts in zip(self.item.questions(), self.verdicts, strict=True)
+        ]
+
+    @property
+    def orders(self) -> list[float] | None:
+        """The mean vote of each question; None where one of them could not be read."""
+        votes = self.votes
+        return [fmean(values) for values in votes] if all(votes) else None
+
+    @property
+    def value(self) -> float | None:
+        """The judge's value 0..1 for the first text: the mean over the orders."""
+        return fmean(self.orders) if self.orders else None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some verdicts cost. seconds: from the first question to the last answer."""
+
+    verdicts: int
+    usage: Usage
+    seconds: float
+
+    @property
+    def cache_hit_rate(self) -> float | None:
+        """Share of prompt tokens read from the prefix cache; None when the engine does not say."""
+        if self.usage.cached_tokens is None or not self.usage.prompt_tokens:
+            return None
+        return self.usage.cached_tokens / self.usage.prompt_tokens
+
+
+async def answers(judging: Judging, items: Sequence[Item]) -> tuple[list[Answered], Cost]:
+    """Ask about items of one criterion, at most `window` open questions; EngineError ends it."""
+    places, costs = asyncio.Semaphore(judging.window), list[Usage]()
+
+    async def one(question: Question, fence: str) -> tuple[Verdict, ...]:
+        async with places:
+            verdicts, usage = await judging.ask(question, fence)
+        costs.append(usage)
+        return tuple(verdicts)
+
+    async def about(item: Item) -> Answered:
+        asked = [one(question, item.fence) for question in item.questions()]
+        return Answered(item, tuple(await asyncio.gather(*asked)))
+
+    begun = time.monotonic()
+    answered = await asyncio.gather(*(about(item) for item in items))
+    seconds = time.monotonic() - begun
+    count = sum(len(verdicts) for one in answered for verdicts in one.verdicts)
+    return list(answered), Cost(count, sum(costs, Usage()), seconds)
+
+
+def judging(name: str, engine: Engine, config: JudgeConfig) -> Judging:
+    """The judge that `config` makes of an engine."""
+
+    async def one(question: Question, fence: str) -> tuple[list[Verdict], Usage]:
+        pieces = question.pieces(fence, config.readout == "reasoning")
+        verdicts, completion = await ask(engine, question.criterion, pieces, config)
+        return verdicts, usage_of(completion)
+
+    return Judging(name, one, 2 * engine.concurrency, engine.versions())

@@ -1,0 +1,101 @@
+"""`python -m judge report --config FILE`: measure the judge of a recipe on labels, or on a sample
+of `judge.input`, into `output`/report/index.html and report.json.
+
+It costs the verdicts: two for each pair, one for each single text, times the votes, of each judge.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from base.cli import run_recipe
+from base.errors import ConfigError
+from base.files import Folder
+from engine.registry import get_engine
+from judge.criteria import load_criterion
+from judge.report.asking import Judging, judging
+from judge.report.build import Report, build
+from judge.report.labels import Item, read_labels
+from judge.report.measures import Measure
+from judge.report.page import page
+from judge.report.recipe import ReportRecipe
+from judge.report.sample import sample, unlabelled
+
+HTML, JSON = "report/index.html", "report/report.json"
+
+
+def run(recipe: ReportRecipe) -> None:
+    """Measure, write both files, print the summary."""
+    items, source = texts(recipe)
+    judge = recipe.judge
+    report = asyncio.run(
+        build(judges(recipe), items, source, judge.model_dump(mode="json"), judge.report.seed)
+    )
+    folder = Folder(recipe.output)
+    folder.write(JSON, (json.dumps(report.as_json(), indent=1) + "\n").encode("utf-8", "replace"))
+    folder.write(HTML, page(report).encode("utf-8", "replace"))
+    Console(highlight=False).print(summary(report))
+    print(f"{recipe.output}/{HTML}")
+
+
+def texts(recipe: ReportRecipe) -> tuple[list[Item], str]:
+    """The items to ask about, and a phrase on where they come from."""
+    judge, report = recipe.judge, recipe.judge.report
+    criteria = [load_criterion(name) for name in judge.criteria]
+    if report.labels:
+        items = read_labels(report.labels, criteria)
+        return items, f"{len(items)} labelled items of {report.labels}"
+    sampled = sample(str(judge.input), report.rows, report.seed, judge.max_context_tokens)
+    items = unlabelled(sampled, criteria)
+    if not items:
+        raise ConfigError(f"judge.input: found no row to judge in {judge.input}")
+    return items, f"{len(sampled)} rows of {judge.input}, without labels"
+
+
+def judges(recipe: ReportRecipe) -> list[Judging]:
+    """Every judge of the recipe, loaded."""
+    found = recipe.judge.engine
+    names: Sequence[str] = [found] if isinstance(found, str) else found
+    criteria = [load_criterion(name) for name in recipe.judge.criteria]
+    judgings = []
+    for name in names:
+        engine = get_engine(recipe.engines[name])
+        if recipe.judge.readout == "distribution":
+            engine.check_verdicts(v for c in criteria for v in c.verdicts)
+        judgings.append(judging(name, engine, recipe.judge))
+    return judgings
+
+
+def summary(report: Report) -> Table:
+    """The head of the report for a terminal."""
+    table = Table("judge", "criterion", "items", "agreement", "kappa", "order flips", "unread",
+                  box=box.SIMPLE)  # fmt: skip
+    for judge in report.judges:
+        for one in judge.criteria:
+            names = ("agreement", "kappa", "order_inconsistency", "unread")
+            cells = [_cell(one.measures.get(name)) for name in names]
+            table.add_row(judge.name, one.criterion, str(one.items), *cells)
+    return table
+
+
+def _cell(measure: Measure | None) -> str:
+    if measure is None or measure.value is None:
+        return "–"
+    if measure.low is None or measure.high is None:
+        return f"{measure.value:.2f}"
+    return f"{measure.value:.2f} ({measure.low:.2f}…{measure.high:.2f})"
+
+
+def plan(recipe: ReportRecipe) -> str:
+    """What `run` would do."""
+    where = recipe.judge.report.labels or f"a sample of {recipe.judge.input}"
+    return f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run_recipe("judge report", __doc__ or "", ReportRecipe, run, plan, arguments)

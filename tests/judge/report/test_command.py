@@ -1,0 +1,96 @@
+"""From a recipe to both files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.types import Completion, Request
+from judge.report import command
+from judge.report.sample import sample
+from tests.judge.report.test_labels import ALONE, PAIR
+from tests.scripted import Scripted, said
+
+
+def prefers_small_letters(request: Request) -> Completion:
+    """A judge that tells an original from the same text in capitals."""
+    if "C" in request.sampling.verdicts:
+        return said("", A=0.5, B=0.25, C=0.25)
+    first = "".join(request.prompt.user).partition("<first>")[2].partition("</first>")[0]
+    return said("", **({"1": 0.1, "2": 0.9} if first.isupper() else {"1": 0.8, "2": 0.2}))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Scripted engines stand where real ones would be loaded."""
+    monkeypatch.setattr(command, "get_engine", lambda config: Scripted(prefers_small_letters))
+    judge: dict[str, Any] = {"engine": "main", "criteria": ["quality", "factuality"]}
+    engines = {"main": {"kind": "vllm", "model": "none"}}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        json.dumps({"output": str(tmp_path / "out"), "engines": engines, "judge": judge})
+    )
+    return path
+
+
+def read(recipe: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((recipe.parent / "out" / command.JSON).read_text())
+    return found
+
+
+def test_a_sample_of_a_set(
+    recipe: Path, rewritten: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "judge.report.rows=15"]
+    assert command.main(arguments) == 0
+    told = capsys.readouterr().out
+    assert "quality" in told and command.HTML in told
+    report = read(recipe)
+    assert report["source"] == f"15 rows of {rewritten}, without labels"
+    quality, factuality = report["judges"][0]["criteria"]
+    assert (quality["items"], factuality["items"]) == (15, 30)
+    assert quality["measures"]["order_inconsistency"]["value"] == 0
+    assert quality["cost"]["cache_hit_rate"] == 0.4
+    html = (recipe.parent / "out" / command.HTML).read_text()
+    assert "Without labels" not in html and "not measured" in html
+
+
+def test_labels(recipe: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    lines = [PAIR | {"first": "SHOUTED"}] * 12 + [ALONE] * 12
+    labels.write_text("\n".join(json.dumps(line) for line in lines))
+    assert command.main(["--config", str(recipe), f"judge.report.labels={labels}"]) == 0
+    quality, factuality = read(recipe)["judges"][0]["criteria"]
+    assert quality["measures"]["agreement"]["value"] == 1
+    assert quality["measures"]["kappa"]["why"].startswith("every label is the same")
+    assert factuality["labelled"] == 12
+
+
+def test_the_same_seed_draws_the_same_rows(rewritten: str) -> None:
+    def drawn(seed: int) -> list[str]:
+        return [row["id"] for row, _ in sample(rewritten, 10, seed, 100)]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert len(set(drawn(0))) == 10
+
+
+def test_a_sampled_row_has_its_context(rewritten: str) -> None:
+    for row, context in sample(rewritten, 1000, 0, 10_000):
+        assert ("".join(context) == "") == (row["chunk"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "sentence"),
+    [
+        ("output=x", 2, "judge.report.labels or judge.input: one of them is required here"),
+        ("judge.report.labels=none.jsonl", 1, "none.jsonl: cannot read the labels"),
+        ("judge.report.label=x", 2, "unknown key 'label'; did you mean 'labels'?"),
+        ("judge.input=nowhere", 1, "no shard set here"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    recipe: Path, override: str, code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--config", str(recipe), override]) == code
+    assert sentence in capsys.readouterr().err

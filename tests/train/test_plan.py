@@ -1,0 +1,37 @@
+"""What `--dry-run` promises is what a run does."""
+
+from pathlib import Path
+
+import torch
+import yaml
+from pytest import CaptureFixture
+from transformers import AutoModelForCausalLM
+
+from tests.train.small import Command, metrics, settings
+from train.__main__ import main
+from train.config import TrainConfig
+from train.plan import plan
+
+
+def test_numbers_are_those_of_the_run(whole: Command, small: Path) -> None:
+    text = plan(TrainConfig.model_validate(settings(small)))
+    model = AutoModelForCausalLM.from_pretrained(small / "model")
+    assert f"llama, {model.num_parameters():,} parameters" in text
+    steps = metrics(whole.output)
+    for name, span, some in (("imitate", "1 to 4", steps[:4]), ("prefer", "5 to 8", steps[4:])):
+        tokens = sum(step["tokens"] for step in some)
+        assert f"{name}: steps {span}, about {tokens:,.0f} tokens, {tokens / 4:,.0f} a step" in text
+    assert f"data     {small / 'set'}: 32 samples an epoch" in text
+    assert not torch.distributed.is_initialized()
+
+
+def test_the_command_prints_recipe_and_plan(
+    small: Path, tmp_path: Path, capsys: CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"output": "unused", "train": settings(small)}))
+    assert main(["--config", str(recipe), "--dry-run", "train.seed=5"]) == 0
+    told = capsys.readouterr()
+    printed, _, planned = told.out.partition("\nmodel    ")
+    assert yaml.safe_load(printed)["train"]["seed"] == 5
+    assert planned.startswith("llama, ") and told.err == ""

@@ -1,0 +1,127 @@
+"""What a person gets wrong: one sentence, no traceback, the right exit code, and no rank hangs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.small import Command, make_model, make_set, settings
+
+pytestmark = pytest.mark.slow
+
+Train = dict[str, Any]
+
+
+def _started(whole: Command, output: str) -> Path:
+    """A run with what is read of a checkpoint before the model is built."""
+    checkpoints = Path(output) / "checkpoints"
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    ignored = shutil.ignore_patterns("*.distcp")
+    shutil.copytree(whole.output / "checkpoints", checkpoints, ignore=ignored)
+    return checkpoints
+
+
+def _optimizer(train: Train) -> None:
+    train["optimizer"]["lr"] = 2e-2
+
+
+def _seed(train: Train) -> None:
+    train["seed"] = 7
+
+
+def _samples(train: Train) -> None:
+    train["batch"]["samples"] = 3
+
+
+def _past_phase(train: Train) -> None:
+    train["curriculum"][0]["objective"] = "rf_nll"
+
+
+def _filter(train: Train) -> None:
+    train["data"][0]["filter"] = "rewrite_score > 0.5"
+
+
+CHANGES: list[tuple[Callable[[Train], None], str]] = [
+    (_optimizer, "train.optimizer.lr"),
+    (_seed, "train.seed"),
+    (_samples, "train.batch.samples"),
+    (_past_phase, "train.curriculum.0.objective"),
+    (_filter, "filter"),
+]
+
+
+def refused(train: Train, code: int, *parts: str, ranks: int = 1) -> None:
+    """The command ends with `code` and a sentence that holds all `parts`, once."""
+    command = Command(train, ranks=ranks)
+    assert command.end() == code, command.text
+    assert "Traceback" not in command.text, command.text
+    lines = command.text.splitlines()
+    assert all(line.startswith("error: ") for line in lines), command.text
+    assert lines[0] not in lines[1:]
+    for part in parts:
+        assert part in command.text
+
+
+@pytest.mark.parametrize(("change", "key"), CHANGES)
+def test_a_run_is_not_continued_as_another(
+    whole: Command, small: Path, change: Callable[[Train], None], key: str
+) -> None:
+    train = settings(small, "refused")
+    _started(whole, train["output"])
+    change(train)
+    refused(train, 2, "was made under another configuration", key)
+
+
+def test_another_set_under_the_same_name(whole: Command, small: Path, tmp_path: Path) -> None:
+    train = settings(small, str(tmp_path / "run"))
+    _started(whole, train["output"])
+    state = next((tmp_path / "run/checkpoints").glob("step-00000008/state.json"))
+    values = json.loads(state.read_text())
+    (about,) = values["data"]["sets"].values()
+    about["parts"] = "0" * 64
+    state.write_text(json.dumps(values))
+    refused(train, 2, "data.sets", "0000")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_damaged_state(whole: Command, small: Path, tmp_path: Path, ranks: int) -> None:
+    train = settings(small, str(tmp_path / "run"))
+    checkpoints = _started(whole, train["output"])
+    (checkpoints / "step-00000008/state.json").write_text('{"step": 8, "samp')
+    refused(train, 1, "state.json: damaged", ranks=ranks)
+    (checkpoints / "latest").write_text("step-00000099\n")
+    refused(train, 1, "step-00000099/state.json: missing", ranks=ranks)
+
+
+def test_tensors_that_are_gone(whole: Command, small: Path, tmp_path: Path) -> None:
+    train = settings(small, str(tmp_path / "run"))
+    train["curriculum"][1]["until"] = {"step": 9}
+    _started(whole, train["output"])
+    refused(train, 1, "step-00000008")
+
+
+def test_sets_that_cannot_be_used(small: Path, tmp_path: Path) -> None:
+    train = settings(small, str(tmp_path / "run"))
+    make_set(tmp_path / "bare", scored=False)
+    refused(train | {"data": [{"set": str(tmp_path / "bare")}]}, 2, "without scores")
+    refused(train | {"data": [{"set": str(tmp_path / "none")}]}, 1, str(tmp_path / "none"))
+    manifest = tmp_path / "bare/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"complete"', '"running"', 1))
+    refused(train | {"data": [{"set": str(tmp_path / "bare")}]}, 1, str(tmp_path / "bare"))
+    for text, part in (("rewrite_score >", "train.data.0.filter"), ("colour == 1", "colour")):
+        refused(train | {"data": [{"set": str(small / "set"), "filter": text}]}, 2, part)
+
+
+def test_models_and_layouts_that_do_not_fit(small: Path, tmp_path: Path) -> None:
+    train = settings(small, str(tmp_path / "run"))
+    refused(train | {"parallel": {"tp": 2}}, 2, "tp 2", "found 1")
+    refused(train | {"parallel": {"pp": 3}}, 2, "pp 3", "found 2", ranks=2)
+    make_model(tmp_path / "odd", num_attention_heads=1, num_key_value_heads=1)
+    odd = train | {"model": {"path": str(tmp_path / "odd")}, "parallel": {"tp": 2}}
+    refused(odd, 2, "train.parallel.tp: found 2", "attention heads", ranks=2)
+    for file in (tmp_path / "odd").glob("tokenizer*"):
+        file.unlink()
+    refused(train | {"model": {"path": str(tmp_path / "odd")}}, 1, str(tmp_path / "odd"))
