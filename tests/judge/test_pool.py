@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from judge.config import PoolsConfig
 from judge.criteria import Criterion, load_criterion
-from judge.pool import Pool, PoolsConfig, Question, Result, judgements, play
+from judge.pool import Pool, Question, Result, judgements, play
 from judge.readout import Verdict
 from shards.schema import JUDGEMENT_SCHEMA, to_parquet
 
