@@ -152,8 +152,12 @@ async def _measure(
     done = [await replayed(criterion, one, asks(one), config.pools, graded) for one in texts]
     full = [every for every, _ in done]
     return [
-        {"judge": judge.name, "criterion": criterion.name, "schedule": purpose}
-        | compared(full, [again[purpose] for _, again in done])
+        {
+            "judge": judge.name,
+            "criterion": criterion.name,
+            "schedule": purpose,
+            **compared(full, [again[purpose] for _, again in done]),
+        }
         for purpose in PURPOSES
     ]
 

@@ -135,7 +135,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
         user = "".join(request.prompt.user)
         first, second = (user.split(f"<{tag}>")[1].split("<")[0] for tag in ("first", "second"))
         share = 0.7 if first < second else 0.3
-        return said("", **{"1": share, "2": 1 - share})
+        return said("", "stop", **{"1": share, "2": 1 - share})
 
     monkeypatch.setattr(replay, "get_engine", lambda _: Scripted(answer))
     monkeypatch.setattr(replay, "sample", lambda *_: sampled())
