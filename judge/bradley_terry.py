@@ -37,7 +37,7 @@ class Fit:
     def scores(self) -> Array:
         """_K: expected mean win rate, 0..1, against the others of the pool."""
         expected_KK = _expected(self.strengths_K)
-        return (expected_KK.sum(1) - 0.5) / (len(expected_KK) - 1)
+        return np.asarray((expected_KK.sum(1) - 0.5) / (len(expected_KK) - 1))
 
     def errors(self) -> Array:
         """_K: standard errors of `scores` by the delta method, sqrt(diag(J C J')), where J is the
@@ -67,7 +67,8 @@ def fit(size: int, games: Sequence[Game], ridge: float = RIDGE) -> Fit:
         if longest < 1e-6:
             break
         strengths_K += step_K / max(1.0, longest)
-    return Fit(strengths_K, np.linalg.inv(hessian_KK) * _dispersion(expected_KK, games))
+    covariance_KK = np.asarray(np.linalg.inv(hessian_KK), np.float64)
+    return Fit(strengths_K, covariance_KK * _dispersion(expected_KK, games))
 
 
 def _dispersion(expected_KK: Array, games: Sequence[Game]) -> float:

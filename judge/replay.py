@@ -1,0 +1,208 @@
+"""`python -m judge schedule --config FILE`: what the schedules of `judge.pools` would lose with the
+judge in use. They assume that a verdict's probability says something about the difference.
+
+Pools are made of rows of `judge.input`: the original, its rewrite and corruptions of the original.
+Every pair is asked about in both orders, K(K-1) verdicts a pool; on what was recorded each schedule
+is then replayed, at no cost. Against the scores of all verdicts, which are the best there are but
+not the truth: calls, the gap between highest and lowest that is kept, how often highest and lowest
+are the same, and the rank correlation. Prints a table and writes `output`/schedule.json.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count, islice
+from statistics import fmean
+
+from pydantic import Field
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from base.cli import run_recipe
+from base.config import Section
+from base.errors import ConfigError, InputError
+from base.files import Folder
+from engine.registry import get_engine
+from judge.config import PoolsConfig
+from judge.corrupt import CORRUPTIONS
+from judge.criteria import Asked, Criterion, load_criterion
+from judge.judge import Judge
+from judge.pool import Ask, Pool, Question, Result, play
+from judge.readout import Verdict
+from judge.report.recipe import CorruptRecipe, MeasuredJudge
+from judge.report.sample import Sampled, sample
+from judge.schedule import Purpose
+
+FILE = "schedule.json"
+PURPOSES: tuple[Purpose, ...] = ("auto", "ranks")
+_TRIES = 200  # corruptions of a text until it counts as too short to give so many
+
+
+class ReplayConfig(Section):
+    """The pools that schedules are tried on."""
+
+    rows: int = Field(10, ge=1, description="rows of `judge.input`, one pool each")
+    candidates: int = Field(17, ge=3, le=33, description="texts a pool")
+    seed: int = Field(0, description="of the rows and of the corruptions")
+
+
+class ReplayedJudge(MeasuredJudge):
+    """The judge, and what its schedules are tried on."""
+
+    replay: ReplayConfig = ReplayConfig()
+
+
+class ReplayRecipe(CorruptRecipe):
+    """What `python -m judge schedule` reads."""
+
+    judge: ReplayedJudge
+
+
+Figures = dict[str, float | str | None]
+
+
+def pools(sampled: Sequence[Sampled], size: int, seed: int) -> list[Pool]:
+    """A pool of each row that gives `size` different texts: the original, its rewrite, corruptions
+    (each kind again with another chance, so that some are worse than others).
+    """
+    found = []
+    for row, context in sampled:
+        texts = {name: row[name] for name in ("original", "rewrite") if row[name]}
+        others = [one["original"] for one, _ in sampled if one["doc_id"] != row["doc_id"]]
+        draw = random.Random(f"{seed} {row['id']}")  # noqa: S311  (texts, no secret)
+        for number in islice(count(), _TRIES):
+            if len(texts) >= size:
+                found.append(Pool(row["id"], context, row["original"], texts))
+                break
+            kind = [*CORRUPTIONS][number % len(CORRUPTIONS)]
+            worse = CORRUPTIONS[kind](row["original"], draw.choice(others or [""]), draw)
+            if worse and worse not in texts.values():
+                texts[f"{kind}-{number}"] = worse
+    return found
+
+
+async def replayed(
+    criterion: Criterion, texts: Pool, ask: Ask, config: PoolsConfig, graded: bool
+) -> tuple[Result, dict[Purpose, Result]]:
+    """The result of all verdicts, and that of each schedule on the same verdicts."""
+    known: dict[tuple[str, str | None, int], Sequence[Verdict]] = {}
+
+    async def record(question: Question) -> Sequence[Verdict]:
+        verdicts = await ask(question)
+        known[question.candidate, question.opponent, question.order] = verdicts
+        return verdicts
+
+    async def recall(question: Question) -> Sequence[Verdict]:
+        return known[question.candidate, question.opponent, question.order]
+
+    everything = PoolsConfig(schedule="full", order="both", seed=config.seed)
+    full = await play(criterion, texts, record, everything, graded)
+    again = {
+        purpose: await play(
+            criterion, texts, recall, config.model_copy(update={"schedule": purpose}), graded
+        )
+        for purpose in PURPOSES
+    }
+    return full, again
+
+
+def compared(full: Sequence[Result], again: Sequence[Result]) -> Figures:
+    """What a schedule kept, over the pools in which all verdicts give everyone a score."""
+    pairs = [
+        (one.scores, other.scores)
+        for one, other in zip(full, again, strict=True)
+        if one.scores and one.scores.keys() == other.scores.keys()
+    ]
+    kept, whole, high, low, ranks = [], [], [], [], []
+    for every, some in pairs:
+        best, worst = max(some, key=lambda n: some[n]), min(some, key=lambda n: some[n])
+        kept.append(every[best] - every[worst])
+        whole.append(max(every.values()) - min(every.values()))
+        high.append(every[best] == max(every.values()))
+        low.append(every[worst] == min(every.values()))
+        if len({*every.values()}) > 1 and len({*some.values()}) > 1:
+            ranks.append(float(spearmanr([every[n] for n in some], [*some.values()])[0]))
+    return {
+        "pools": len(pairs),
+        "calls": fmean(len(one.answers) for one in again) if again else None,
+        "gap": sum(kept) / sum(whole) if sum(whole) else None,
+        "same_highest": fmean(high) if high else None,
+        "same_lowest": fmean(low) if low else None,
+        "rank_correlation": fmean(ranks) if ranks else None,
+    }
+
+
+async def _measure(
+    judge: Judge, criterion: Criterion, texts: Sequence[Pool], config: ReplayedJudge
+) -> list[Figures]:
+    graded = config.readout == "distribution"
+
+    def asks(pool: Pool) -> Callable[[Question], Awaitable[Sequence[Verdict]]]:
+        said = ["".join(pool.context), pool.reference, *pool.candidates.values()]
+        fence = criterion.prompt.fence(said) if isinstance(criterion, Asked) else ""
+
+        async def ask(question: Question) -> Sequence[Verdict]:
+            return (await judge.ask(question, fence))[0]
+
+        return ask
+
+    done = [await replayed(criterion, one, asks(one), config.pools, graded) for one in texts]
+    full = [every for every, _ in done]
+    return [
+        {
+            "judge": judge.name,
+            "criterion": criterion.name,
+            "schedule": purpose,
+            **compared(full, [again[purpose] for _, again in done]),
+        }
+        for purpose in PURPOSES
+    ]
+
+
+def run(recipe: ReplayRecipe) -> None:
+    """Ask, replay, print, write."""
+    config, replay = recipe.judge, recipe.judge.replay
+    criteria = [c for name in config.criteria if (c := load_criterion(name)).kind == "pairwise"]
+    if not criteria:
+        raise ConfigError("judge.criteria: found no pairwise criterion; accepted: at least one")
+    sampled = sample(str(config.input), replay.rows, replay.seed, config.max_context_tokens)
+    texts = pools(sampled, replay.candidates, replay.seed)
+    if not texts:
+        raise InputError(
+            f"{config.input}: no row of the sample is long enough for judge.replay.candidates="
+            f"{replay.candidates} different texts"
+        )
+    found = []
+    for name in config.panel:
+        judge = Judge(name, get_engine(recipe.engines[name]), config)
+        for criterion in criteria:
+            found += asyncio.run(_measure(judge, criterion, texts, config))
+    result = {"candidates": replay.candidates, "readout": config.readout, "schedules": found}
+    Folder(recipe.output).write(FILE, (json.dumps(result, indent=1) + "\n").encode())
+    Console(highlight=False).print(table(found, replay.candidates))
+    print(f"{recipe.output}/{FILE}")
+
+
+def table(found: Sequence[Figures], size: int) -> Table:
+    """The figures for people."""
+    shown = Table(box=box.SIMPLE_HEAD, title=f"{size} candidates a pool, against all pairs twice")
+    for name in found[0]:
+        shown.add_column(name.replace("_", " "))
+    for figures in found:
+        shown.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in figures.values()))
+    return shown
+
+
+def plan(recipe: ReplayRecipe) -> str:
+    """What `run` would do."""
+    rows, size = recipe.judge.replay.rows, recipe.judge.replay.candidates
+    asked = rows * size * (size - 1)
+    return f"ask {asked} questions about {rows} rows of {recipe.judge.input}, replay the schedules"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run_recipe("judge schedule", __doc__ or "", ReplayRecipe, run, plan, arguments)
