@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from megatron.core import dist_checkpointing
+from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
+from torch.distributed.checkpoint import CheckpointException
 
 from base.errors import ShardError
 from base.files import Folder, sync
@@ -95,8 +97,12 @@ class Checkpoints:
 
     def load(self, learner: Learner, state: State) -> None:
         """Fill `learner` from the checkpoint of `state`."""
-        path = str(self.root / _name(state))
-        loaded = dist_checkpointing.load(_tensors(learner, loading=True), path)
+        path = self.root / _name(state)
+        try:
+            loaded = dist_checkpointing.load(_tensors(learner, loading=True), str(path))
+        except (CheckpointException, CheckpointingException) as error:
+            last = str(error).strip().splitlines()[-1]
+            raise ShardError(f"{path}: cannot be loaded: {last}") from None
         learner.model.load_state_dict(loaded["model"])
         learner.optimizer.load_state_dict(loaded["optimizer"])
 

@@ -44,12 +44,17 @@ def _filter(train: Train) -> None:
     train["data"][0]["filter"] = "rewrite_score > 0.5"
 
 
+def _split(train: Train) -> None:
+    train["parallel"] = {"distributed_optimizer": False}
+
+
 CHANGES: list[tuple[Callable[[Train], None], str]] = [
     (_optimizer, "train.optimizer.lr"),
     (_seed, "train.seed"),
     (_samples, "train.batch.samples"),
     (_past_phase, "train.curriculum.0.objective"),
     (_filter, "filter"),
+    (_split, "train.parallel.distributed_optimizer"),
 ]
 
 
@@ -100,7 +105,7 @@ def test_tensors_that_are_gone(whole: Command, small: Path, tmp_path: Path) -> N
     train = settings(small, str(tmp_path / "run"))
     train["curriculum"][1]["until"] = {"step": 9}
     _started(whole, train["output"])
-    refused(train, 1, "step-00000008")
+    refused(train, 1, "step-00000008: cannot be loaded", "No such file")
 
 
 def test_sets_that_cannot_be_used(small: Path, tmp_path: Path) -> None:
