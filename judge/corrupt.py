@@ -1,5 +1,5 @@
 """`python -m judge corrupt --config FILE`: label-free labels. Texts of the set at `judge.input` are
-corrupted, so that everybody knows which text is the worse one: `output`/labels.jsonl, for
+corrupted, so that everybody knows which text is the worse one: `output`/corrupted.jsonl, for
 `judge.report.labels`.
 
 A pair is an original and its corruption, each as often first as second. A pointwise factuality line
@@ -19,11 +19,11 @@ from base.cli import run_recipe
 from base.errors import InputError
 from base.files import Folder
 from judge.criteria import Criterion, load_criterion
-from judge.report.labels import verdicts, write_labels
+from judge.report.labels import scale, verdicts, write_labels
 from judge.report.recipe import CorruptRecipe
 from judge.report.sample import Sampled, sample
 
-FILE = "labels.jsonl"
+FILE = "corrupted.jsonl"
 
 Draw = random.Random
 Corruption = Callable[[str, str, Draw], str | None]
@@ -133,8 +133,8 @@ def _told(
     criterion: Criterion, original: str, text: str, worse: str, kind: str, number: int
 ) -> dict[str, Any]:
     """Texts and label; even numbers have the better text first, or are the worse one alone."""
-    values = verdicts(criterion)
-    best, worst = max(values, key=lambda v: values[v]), min(values, key=lambda v: values[v])
+    values: dict[Any, float] = dict(verdicts(criterion)) or {end: end for end in scale(criterion)}
+    worst, *_, best = sorted(values, key=lambda verdict: values[verdict])
     even = number % 2 == 0
     if criterion.kind == "pairwise":
         first, second = (text, worse) if even else (worse, text)

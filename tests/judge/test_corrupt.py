@@ -90,6 +90,11 @@ def test_facts_differ_in_nothing_but_facts(sampled: list[Sampled]) -> None:
         assert line["reference"].startswith(line["candidate"]) == (line["group"] == "true")
 
 
+def test_an_answer_that_is_a_number_has_the_ends_of_the_scale(sampled: list[Sampled]) -> None:
+    criterion = load_criterion("factuality").model_copy(update={"verdicts": {}})
+    assert {line["label"] for line in lines(criterion, sampled, 0)} == {0, 1}
+
+
 def test_a_criterion_without_a_known_label_has_no_lines(sampled: list[Sampled]) -> None:
     assert list(lines(load_criterion("safety"), sampled, 0)) == []
 
