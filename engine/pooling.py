@@ -63,7 +63,7 @@ class PoolingModel:
             ids = self._tokenizer.encode(text[0]).ids
             long = f"a text of {len(ids)} tokens; the model takes {self._longest}"
             return (ids, None) if len(ids) <= self._longest else long
-        encoding = self._tokenizer.encode(*text)
+        encoding = self._tokenizer.encode(text[0], text[1])
         if over := max(len(encoding.ids) - self._longest, 0):
             before = self._tokenizer.encode(text[0], add_special_tokens=False)
             if over >= len(before.ids):

@@ -34,10 +34,9 @@ from base.cli import run_recipe
 from base.config import Section, parse_yaml
 from base.errors import ConfigError
 from base.files import Folder
-from engine.registry import get_engine
 from judge.config import JudgeRecipe
 from judge.criteria import Asked, Criterion, load_criterion
-from judge.judge import Judge
+from judge.judge import Judge, load_judges
 from judge.pool import Pool, Question
 from judge.readout import Verdict
 
@@ -352,11 +351,10 @@ def run(recipe: JudgeRecipe) -> None:
     """Measure each judge of `recipe`: tables, and all of it in `output`/canaries.json."""
     criteria = [load_criterion(name) for name in recipe.judge.criteria]
     found: dict[str, Any] = {}
-    for name in recipe.judge.panel:
-        judge = Judge(name, get_engine(recipe.engines[name]), recipe.judge)
+    for judge in load_judges(recipe.judge, recipe.engines, criteria):
         result = asyncio.run(measure(asking(judge), criteria))
-        found[name] = result.as_dict()
-        print_result(name, result, Console(highlight=False))
+        found[str(judge.name)] = result.as_dict()
+        print_result(str(judge.name), result, Console(highlight=False))
     Folder(recipe.output).write("canaries.json", json.dumps(found, indent=1).encode())
 
 

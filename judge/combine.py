@@ -39,7 +39,7 @@ def _mean(counted: Weighted) -> float:
 
 def _product(counted: Weighted) -> float:
     """Π v^w: one criterion near 0 brings the score there."""
-    return prod(value**weight for weight, value in counted)
+    return prod(float(value**weight) for weight, value in counted)
 
 
 def _min(counted: Weighted) -> float:

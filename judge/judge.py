@@ -1,22 +1,24 @@
 """A judge: an engine that is asked, every distinct question once.
 
 A judgement depends on the judge, the criterion and the texts, so a question that was put before
-(a copied rewrite, a chunk that stands in two documents, a pair that two pools share) is answered
-from memory and costs nothing. Memory holds the latest `REMEMBERED` answers, some 100 MB.
+(a chunk that stands in two documents, a pair that two pools share) is answered from memory and
+costs nothing. Memory holds the latest `REMEMBERED` answers, some 100 MB.
 """
 
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from engine.config import EngineConfig
+from engine.registry import get_engine
 from engine.types import Engine
+from judge.classifiers import classify
 from judge.config import JudgeConfig
-from judge.criteria import Asked, PythonFunction
+from judge.criteria import Asked, Criterion, Likelihood
 from judge.pool import Question
-from judge.readout import Verdict, ask
+from judge.readout import Verdict, ask, likelihood
 from judge.usage import usage_of
-from judge.valued import called
 from shards.manifest import Usage
 
 REMEMBERED = 200_000
@@ -56,9 +58,12 @@ class Judge:
         if isinstance(criterion, Asked):
             pieces = question.pieces(fence, self.config.readout == "reasoning")
             verdicts, completions = await ask(self._model, criterion, pieces, self.config)
+        elif isinstance(criterion, Likelihood):
+            text = pool.candidates[question.candidate]
+            completion = await self._model.likelihood(pool.context, text)
+            verdicts, completions = [likelihood(completion)], [completion]
         else:
-            assert isinstance(criterion, PythonFunction)
-            verdicts, completions = [called(criterion, pool, question.candidate)], []
+            return [await classify(criterion, _texts(question))], Usage()
         return verdicts, sum((usage_of(completion) for completion in completions), Usage())
 
     @property
@@ -68,13 +73,41 @@ class Judge:
 
     def _key(self, question: Question, fence: str) -> bytes:
         """Digest of all that the verdicts depend on beside this judge."""
-        criterion, pool = question.criterion, question.pool
-        if isinstance(criterion, Asked):
+        texts: Sequence[str] = _texts(question)
+        if isinstance(question.criterion, Asked):
             texts = question.pieces(fence, self.config.readout == "reasoning")
-        else:
-            texts = ("".join(pool.context), pool.reference, pool.candidates[question.candidate])
         digest = hashlib.blake2b(digest_size=16)
-        for text in (criterion.name, *texts):
+        for text in (question.criterion.name, *texts):
             data = text.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little") + data)
         return digest.digest()
+
+
+def load_judges(
+    config: JudgeConfig, engines: Mapping[str, EngineConfig], criteria: Iterable[Criterion]
+) -> list[Judge]:
+    """The panel, ready to be asked about `criteria`; no engine is loaded where none is needed.
+
+    EngineError when one cannot be loaded, or does not have a verdict as one token.
+    """
+    asked = [criterion for criterion in criteria if criterion.needs_engine]
+    if not asked:
+        return [Judge(name, None, config) for name in config.panel]
+    judges = []
+    for name in config.panel:
+        engine = get_engine(engines[name])
+        if config.readout == "distribution":
+            engine.check_verdicts(v for c in asked if isinstance(c, Asked) for v in c.verdicts)
+        judges.append(Judge(name, engine, config))
+    return judges
+
+
+def fence_for(criterion: Criterion, texts: Sequence[str]) -> str:
+    """What makes the prompt's tags unlike anything in `texts`; nothing where nothing is asked."""
+    return criterion.prompt.fence(texts) if isinstance(criterion, Asked) else ""
+
+
+def _texts(question: Question) -> tuple[str, str, str]:
+    """Context, reference, candidate."""
+    pool = question.pool
+    return "".join(pool.context), pool.reference, pool.candidates[question.candidate]

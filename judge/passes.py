@@ -16,10 +16,9 @@ import pyarrow as pa
 from base.fingerprint import fingerprint
 from engine.config import EngineConfig
 from engine.digest import identity
-from engine.registry import get_engine
 from judge.config import JudgeConfig
 from judge.criteria import Criterion, load_criterion
-from judge.judge import Judge
+from judge.judge import load_judges
 from judge.scorer import Scorer
 from shards.manifest import File, Manifest, PassInfo
 from shards.passes import Document, End, Item, Split, Work
@@ -158,12 +157,8 @@ class JudgePass:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """Load the judges in this process, if there is something to ask them."""
-        asks = any(c.needs_engine and c.name not in self.kept for c in self.criteria)
-        judges = [
-            Judge(name, get_engine(config) if asks else None, self.judge)
-            for name, config in self.engines.items()
-        ]
-        yield Scorer(judges, self.judge, self.kept)
+        fresh = [criterion for criterion in self.criteria if criterion.name not in self.kept]
+        yield Scorer(load_judges(self.judge, self.engines, fresh), self.judge, self.kept)
 
 
 def judge_pass(url: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> JudgePass:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from judge.combine import combined
 from judge.config import JudgeConfig
 from judge.context import contexts
-from judge.criteria import Asked, Criterion, load_criterion
-from judge.judge import Judge
+from judge.criteria import Criterion, load_criterion
+from judge.judge import Judge, fence_for
 from judge.panel import consistency, disagreement, mean_scores
 from judge.pool import Pool, Question, Result, judgements, play
 from judge.readout import Verdict
@@ -37,10 +37,6 @@ class Scorer:
         self._graded = config.readout == "distribution"
         self._without_engine = [Judge(None, None, config)]
         engines = [judge.engine for judge in judges if judge.engine]
-        if self._graded:
-            asked = [c for c in self.open if isinstance(c, Asked)]
-            for engine in engines:
-                engine.check_verdicts(verdict for c in asked for verdict in c.verdicts)
         self.window = 2 * max((engine.concurrency for engine in engines), default=_OPEN_ROWS)
         self.versions = {name: v for e in engines for name, v in e.versions().items()}
 
@@ -94,7 +90,7 @@ class _Desk:
         self, judge: Judge, criterion: Criterion
     ) -> Callable[[Question], Awaitable[Sequence[Verdict]]]:
         """The way to put questions on `criterion` to `judge`."""
-        fence = criterion.prompt.fence(self.texts) if isinstance(criterion, Asked) else ""
+        fence = fence_for(criterion, self.texts)
 
         async def ask(question: Question) -> Sequence[Verdict]:
             verdicts, usage = await judge.ask(question, fence)

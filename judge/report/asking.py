@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-from engine.types import Engine
-from judge.config import JudgeConfig
+from judge.judge import Judge
 from judge.pool import Question
-from judge.readout import Verdict, ask
+from judge.readout import Verdict
 from judge.report.labels import Item
-from judge.usage import usage_of
 from shards.manifest import Usage
+
+_OPEN_ITEMS = 64  # where no engine has to be kept busy
 
 Ask = Callable[[Question, str], Awaitable[tuple[Sequence[Verdict], Usage]]]
 """A question and the fence of its tags → its verdicts, one a vote, and what they cost."""
@@ -93,12 +93,8 @@ async def answers(judging: Judging, items: Sequence[Item]) -> tuple[list[Answere
     return list(answered), Cost(count, sum(costs, Usage()), seconds)
 
 
-def judging(name: str, engine: Engine, config: JudgeConfig) -> Judging:
-    """The judge that `config` makes of an engine."""
-
-    async def one(question: Question, fence: str) -> tuple[list[Verdict], Usage]:
-        pieces = question.pieces(fence, config.readout == "reasoning")
-        verdicts, completion = await ask(engine, question.criterion, pieces, config)
-        return verdicts, usage_of(completion)
-
-    return Judging(name, one, 2 * engine.concurrency, engine.versions())
+def judging(judge: Judge) -> Judging:
+    """A judge as something to be measured."""
+    engine = judge.engine
+    window = 2 * engine.concurrency if engine else _OPEN_ITEMS
+    return Judging(judge.name or "", judge.ask, window, engine.versions() if engine else {})

@@ -15,8 +15,8 @@ from rich.table import Table
 from base.cli import run_recipe
 from base.errors import ConfigError
 from base.files import Folder
-from engine.registry import get_engine
 from judge.criteria import load_criterion
+from judge.judge import load_judges
 from judge.report.asking import Judging, judging
 from judge.report.build import build
 from judge.report.labels import Item, read_labels
@@ -59,16 +59,8 @@ def texts(recipe: ReportRecipe) -> tuple[list[Item], str]:
 
 def judges(recipe: ReportRecipe) -> list[Judging]:
     """Every judge of the recipe, loaded."""
-    found = recipe.judge.engine
-    names: Sequence[str] = [found] if isinstance(found, str) else found
     criteria = [load_criterion(name) for name in recipe.judge.criteria]
-    judgings = []
-    for name in names:
-        engine = get_engine(recipe.engines[name])
-        if recipe.judge.readout == "distribution":
-            engine.check_verdicts(v for c in criteria for v in c.verdicts)
-        judgings.append(judging(name, engine, recipe.judge))
-    return judgings
+    return [judging(judge) for judge in load_judges(recipe.judge, recipe.engines, criteria)]
 
 
 def summary(report: Report) -> Table:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from base.config import Section, near
 from base.errors import InputError
 from judge.criteria import Criterion
+from judge.judge import fence_for
 from judge.pool import Pool, Question
 
 
@@ -44,9 +45,9 @@ class Item:
     @property
     def fence(self) -> str:
         """The fence of its prompts; nothing is fenced where no prompt is made."""
-        pool, template = self.pool, getattr(self.criterion, "prompt", None)
+        pool = self.pool
         texts = ["".join(pool.context), pool.reference, *pool.candidates.values()]
-        return str(template.fence(texts)) if template else ""
+        return fence_for(self.criterion, texts)
 
 
 class _Line(Section):

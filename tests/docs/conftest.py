@@ -15,6 +15,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from engine.types import Completion, Request, Sample
+from judge.judge import Judge
 from judge.passes import JudgePass
 from judge.scorer import Scorer
 from rewrite.config import RewriteRecipe
@@ -89,7 +90,7 @@ class ScriptedRewrite(RewritePass):
 class ScriptedJudge(JudgePass):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
-        yield Scorer(Scripted(), self.judge)
+        yield Scorer([Judge("main", Scripted(), self.judge)], self.judge)
 
 
 def _tokenizer(folder: Path) -> None:
@@ -130,8 +131,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert recipe.judge
     rewrites = f"{recipe.output}/rewrites"
     run_pass(ScriptedRewrite(recipe), rewrites, RunConfig())
-    run_pass(
-        ScriptedJudge(rewrites, recipe.judge, recipe.engines["main"]), recipe.output, RunConfig()
-    )
+    run_pass(ScriptedJudge(rewrites, recipe.judge, recipe.engines), recipe.output, RunConfig())
     _training_run(root / RUN)
     return root

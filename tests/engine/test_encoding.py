@@ -17,7 +17,7 @@ from base.errors import EngineError
 from engine.encoding import PromptEncoder, load_tokenizer
 from engine.types import Prompt
 from judge.context import contexts, lead
-from judge.pool import Pool, questions
+from judge.pool import Pool, Question
 from rewrite.chunker import Chunker
 from rewrite.prompts import load_template
 from tests.scripted import asked
@@ -158,7 +158,11 @@ def test_judge_prompts_of_one_document_share_rubric_and_context(encoder: PromptE
         prompts = []
         for row, before in zip(document, befores, strict=True):
             texts = {"original": row["original"], "rewrite": row["original"].upper()}
-            found = questions(criterion, Pool(row["id"], before, row["original"], texts))
+            pool = Pool(row["id"], before, row["original"], texts)
+            found = [Question(criterion, pool, text) for text in texts]
+            if criterion.kind == "pairwise":
+                pair = ("original", "rewrite")
+                found = [Question(criterion, pool, *pair, order) for order in (0, 1)]
             prompts.append([encoder.encode(Prompt(q.pieces(fence, False), "(")) for q in found])
         for number in range(1, len(prompts) - 1):
             context = sum(row["original_tokens"] for row in document[:number])

@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from base.fingerprint import fingerprint
 from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.corpus import Corpus
 from shards.manifest import Input, Manifest, PassInfo, Usage
 from shards.passes import Document, Outcome, Split
+from shards.schema import schema
 
 Before = Callable[[Document], Awaitable[None]]
 TOKENIZER = "models/smollm2-135m-instruct"
@@ -50,7 +53,7 @@ class InstantPass:
     max_bad_rows: float = 0.5
     tokens: int = 16
     name: str = "rewrite"
-    criteria: list[str] = field(default_factory=list)
+    columns: pa.Schema = field(default_factory=lambda: schema(()))
 
     @property
     def source(self) -> Corpus:
