@@ -43,7 +43,7 @@ class PromptEncoder:
             raise EngineError(f"{name}: no usable tokenizer there: {text}") from None
         backend = auto.backend_tokenizer.to_str()
         self._special, self._plain = Tokenizer.from_str(backend), Tokenizer.from_str(backend)
-        self._plain.encode_special_tokens = True
+        _as_plain_text(self._plain)
         self._head, self._tail = self._frame(auto, template_args)
         marked, bare = (self._special.encode("x", add_special_tokens=s).ids for s in (True, False))
         self._begin = marked[: marked.index(bare[0])]
@@ -130,7 +130,14 @@ def load_tokenizer(name: str) -> Tokenizer:
     except Exception as error:  # the library raises bare Exception for whatever is wrong
         text = str(error).splitlines()[0]
         raise EngineError(f"{name}: cannot load this tokenizer: {text}") from None
+    return _as_plain_text(tokenizer)
+
+
+def _as_plain_text(tokenizer: Tokenizer) -> Tokenizer:
+    """Special tokens are characters, and nothing is cut or filled up, whatever its file says."""
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 
