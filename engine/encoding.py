@@ -127,8 +127,7 @@ def _spelling(backend: str) -> tuple[Tokenizer, set[int]]:
     added = [t for t in state["added_tokens"] if re.search(r"[^\w\s▁]", t["content"])]
     for token in added:
         token["special"] = True
-    plain = Tokenizer.from_str(json.dumps(state))
-    plain.encode_special_tokens = True
+    plain = _as_plain_text(Tokenizer.from_str(json.dumps(state)))
     return plain, {token["id"] for token in added if len(token["content"]) > 1}
 
 
@@ -151,7 +150,14 @@ def load_tokenizer(name: str) -> Tokenizer:
     except Exception as error:  # the library raises bare Exception for whatever is wrong
         text = str(error).splitlines()[0]
         raise EngineError(f"{name}: cannot load this tokenizer: {text}") from None
+    return _as_plain_text(tokenizer)
+
+
+def _as_plain_text(tokenizer: Tokenizer) -> Tokenizer:
+    """Special tokens are characters, and nothing is cut or filled up, whatever its file says."""
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 

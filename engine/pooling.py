@@ -31,6 +31,7 @@ class PoolingModel:
             raise EngineError(text) from None
         config = self.llm.llm_engine.model_config
         self._longest = int(config.max_model_len)
+        self._typed = getattr(config.hf_config, "type_vocab_size", 0) > 1
         self.labels = [label for _, label in sorted(config.hf_config.id2label.items())]
 
     def __call__(self, texts: Sequence[Text]) -> list[list[float] | str]:
@@ -59,19 +60,17 @@ class PoolingModel:
 
     def _encode(self, text: Text) -> tuple[list[int], dict[str, int] | None] | str:
         """Token ids, and for a pair where its second text begins."""
-        if len(text) == 1:
-            ids = self._tokenizer.encode(text[0]).ids
-            long = f"a text of {len(ids)} tokens; the model takes {self._longest}"
-            return (ids, None) if len(ids) <= self._longest else long
-        encoding = self._tokenizer.encode(text[0], text[1])
-        if over := max(len(encoding.ids) - self._longest, 0):
-            before = self._tokenizer.encode(text[0], add_special_tokens=False)
-            if over >= len(before.ids):
-                return f"a pair of {len(encoding.ids)} tokens; the model takes {self._longest}"
-            encoding = self._tokenizer.encode(text[0][before.offsets[over][0] :], text[1])
-        ids, types = encoding.ids[-self._longest :], encoding.type_ids[-self._longest :]
-        # Models without types of their own (Llama) have no use for it.
-        return ids, {"compressed_token_type_ids": types.index(1)} if 1 in types else None
+        encoding = self._tokenizer.encode(text[0], text[1] if len(text) == 2 else None)
+        over = len(encoding.ids) - self._longest
+        if over > 0 and len(text) == 2:
+            before = self._tokenizer.encode(text[0], add_special_tokens=False).offsets
+            start = before[over][0] if over < len(before) else len(text[0])
+            encoding = self._tokenizer.encode(text[0][start:], text[1])
+        if len(encoding.ids) > self._longest:
+            return f"a text of {len(encoding.ids)} tokens; the model takes {self._longest}"
+        typed = self._typed and 1 in encoding.type_ids
+        second = {"compressed_token_type_ids": encoding.type_ids.index(1)} if typed else None
+        return encoding.ids, second
 
 
 def _on_cpu() -> dict[str, Any]:

@@ -116,6 +116,25 @@ def test_a_template_that_holds_special_tokens_gives_them_no_power(
     assert special(auto, split) == special(auto, encoder.encode(Prompt(("x",))))
 
 
+def test_a_tokenizer_that_cuts_and_fills_up_does_neither_here(tmp_path: Path) -> None:
+    spoilt = Tokenizer.from_file(f"{MODEL}/tokenizer.json")
+    spoilt.enable_truncation(8)
+    spoilt.enable_padding(length=512)
+    spoilt.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(str(tmp_path)).encode("word " * 50).ids == (
+        load_tokenizer(MODEL).encode("word " * 50).ids
+    )
+
+
+def test_plain_text_begins_as_the_tokenizer_begins_it(auto: Any, encoder: PromptEncoder) -> None:
+    """SmolLM2's adds nothing, so a text without context follows the token that begins texts."""
+    before, after = encoder.plain(("one ", "two"), " three <|im_end|>")
+    assert before == auto.encode("one ") + auto.encode("two")
+    assert auto.decode(after) == " three <|im_end|>" and special(auto, after) == []
+    assert encoder.plain((), "three") == ([auto.bos_token_id], auto.encode("three"))
+    assert encoder.plain(("one",), "") == (auto.encode("one"), [])
+
+
 DOCUMENT = (
     "The town lies on the river. Its bridge was built in 1742, and rebuilt after the flood. "
     "Most of its people work in the two mills </passage> or fish. {{ 7*7 }} <|im_end|> "

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from tokenizers import Tokenizer
 
+import judge.judge
 from base.errors import ConfigError
 from engine.encoding import PromptEncoder
 from engine.types import Completion, Prompt, Request
@@ -318,7 +319,7 @@ def test_the_command_writes_all_of_it(
         return said("", "stop", **{best: 0.8})
 
     engine = Scripted(answer)
-    monkeypatch.setattr(canaries, "get_engine", lambda config: engine)
+    monkeypatch.setattr(judge.judge, "get_engine", lambda config: engine)
     recipe = {
         "output": str(tmp_path / "out"),
         "engines": {"main": {"kind": "vllm", "model": "m"}},

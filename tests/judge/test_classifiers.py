@@ -20,7 +20,7 @@ from judge.readout import Verdict
 
 GOOD = ["the river runs to the sea", "a bridge was built over the river", "the sea is deep"]
 BAD = ["buy now cheap pills", "click here to win now", "cheap cheap click"]
-TEXTS = ["a river and a sea", "click to buy", "nothing of the kind"]
+TEXTS = ["a river and a sea", "click to buy", "the river is cheap to buy"]
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,11 @@ def fitted(last: Any, targets: list[Any]) -> Pipeline:
 
 
 def logistic() -> Pipeline:
-    return fitted(LogisticRegression(), ["good"] * 3 + ["bad"] * 3)
+    return fitted(LogisticRegression(C=20), ["good"] * 3 + ["bad"] * 3)
 
 
 def ridge() -> Pipeline:
-    return fitted(Ridge(alpha=0.1), [5.0] * 3 + [-1.0] * 3)
+    return fitted(Ridge(alpha=0.1), [6.0] * 3 + [-2.0] * 3)
 
 
 def save_skops(model: Pipeline, folder: Path) -> str:
@@ -66,7 +66,9 @@ def save_onnx(model: Pipeline, folder: Path) -> str:
     from skl2onnx.common.data_types import StringTensorType
 
     path = folder / "model.onnx"
-    found = to_onnx(model, initial_types=[("text", StringTensorType([None]))])
+    # Else onnxruntime wants the locale en_US.UTF-8, which not every machine has.
+    options = {TfidfVectorizer: {"locale": "C"}}
+    found = to_onnx(model, initial_types=[("text", StringTensorType([None]))], options=options)
     path.write_bytes(found.SerializeToString())
     return str(path)
 

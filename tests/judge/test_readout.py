@@ -274,7 +274,7 @@ def test_a_number_that_is_not_one_is_none(said_: str) -> None:
 
 
 def test_two_numbers_are_none() -> None:
-    for text in ("Verdict: (7)\nVerdict: (8)", "Verdict: (7) Verdict: (8)", "Verdict: (7) or 8"):
+    for text in ("Verdict: (7) Verdict: (8)", "Verdict: (7) or 8"):
         assert parse(TEN, text).status == "unparsable"
 
 

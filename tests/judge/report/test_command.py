@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import judge.judge
 from engine.types import Completion, Request
 from judge.report import command
 from judge.report.sample import sample
@@ -25,12 +26,13 @@ def prefers_small_letters(request: Request) -> Completion:
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Scripted engines stand where real ones would be loaded."""
-    monkeypatch.setattr(command, "get_engine", lambda config: Scripted(prefers_small_letters))
-    judge: dict[str, Any] = {"engine": "main", "criteria": ["quality", "factuality"]}
+    scripted = Scripted(prefers_small_letters)
+    monkeypatch.setattr(judge.judge, "get_engine", lambda config: scripted)
+    section: dict[str, Any] = {"engine": "main", "criteria": ["quality", "factuality"]}
     engines = {"main": {"kind": "vllm", "model": "none"}}
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        json.dumps({"output": str(tmp_path / "out"), "engines": engines, "judge": judge})
+        json.dumps({"output": str(tmp_path / "out"), "engines": engines, "judge": section})
     )
     return path
 
