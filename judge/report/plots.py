@@ -71,7 +71,7 @@ def _values(axes: Any, report: CriterionReport) -> None:
         sides = [[p.value for p in labelled if (p.label > 0.5) == high] for high in (False, True)]  # type: ignore[operator]
         names, colours = ["label ≤ 0.5", "label > 0.5"], [_ORANGE, _BLUE]
         axes.hist(sides, bins=20, range=(0, 1), stacked=True, label=names, color=colours)
-        axes.legend(frameon=False, fontsize=6)
+        axes.legend(frameon=False, fontsize=6, loc="upper left")
     else:
         axes.hist([p.value for p in points], bins=20, range=(0, 1), color=_BLUE)
     axes.set(title="Values", xlabel="value of the judge", ylabel="items")
