@@ -61,5 +61,4 @@ def _fixed(values: dict[str, Any]) -> dict[str, Any]:
     split = "distributed_optimizer"
     kept["parallel"] = {split: values["parallel"][split]}
     kept["batch"] = {k: v for k, v in kept["batch"].items() if k != "row_tokens"}
-    kept["parallel"] = {"distributed_optimizer": values["parallel"]["distributed_optimizer"]}
     return kept
