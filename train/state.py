@@ -57,9 +57,8 @@ def settings(config: TrainConfig) -> dict[str, Any]:
 
 def _fixed(values: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key not in FREE}
-    # The optimizer's tensors have other names with it and without.
+    # What one kind of optimizer has saved, the other does not load.
     split = "distributed_optimizer"
     kept["parallel"] = {split: values["parallel"][split]}
     kept["batch"] = {k: v for k, v in kept["batch"].items() if k != "row_tokens"}
-    kept["parallel"] = {"distributed_optimizer": values["parallel"]["distributed_optimizer"]}
     return kept
