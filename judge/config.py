@@ -9,6 +9,7 @@ from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
 from judge.criteria import load_criterion
+from judge.report.config import CorruptConfig, ReportConfig
 from judge.schedule import Order, Purpose
 from shards.executor import RunConfig
 
@@ -66,6 +67,8 @@ class JudgeConfig(Section):
     sampling: VoteSampling = Field(VoteSampling(), description="for `readout: reasoning`")
     pools: PoolsConfig = PoolsConfig()
     max_context_tokens: int = Field(1920, ge=1, description="longest context, in tokens")
+    report: ReportConfig = ReportConfig()
+    corrupt: CorruptConfig = CorruptConfig()
 
     @property
     def panel(self) -> list[str]:

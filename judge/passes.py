@@ -25,7 +25,10 @@ from shards.passes import Document, End, Item, Split, Work
 from shards.reader import ShardSet
 from shards.schema import Row, schema
 
-_NOT_VERDICTS = {"engine", "input", "criteria", "weights", "combine"}
+_ELSEWHERE = {"engine", "input", "report", "corrupt"}
+"""Keys of `judge` on which no score depends, or that are looked at apart."""
+
+_NOT_VERDICTS = _ELSEWHERE | {"criteria", "weights", "combine"}
 """Keys of `judge` on which a criterion's verdicts do not depend, or that are looked at apart."""
 
 
@@ -117,7 +120,7 @@ class JudgePass:
         manifest = ShardSet(self.url).finished().manifest
         return {
             "judges": {name: identity(engine) for name, engine in self.engines.items()},
-            "judge": self.judge.model_dump(mode="json", exclude={"engine", "input"}),
+            "judge": self.judge.model_dump(mode="json", exclude=_ELSEWHERE),
             "criteria": self._criteria_config(),
             "input": {
                 "fingerprint": manifest.passes[-1].fingerprint,

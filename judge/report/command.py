@@ -1,7 +1,8 @@
 """`python -m judge report --config FILE`: measure the judge of a recipe on labels, or on a sample
 of `judge.input`, into `output`/report/index.html and report.json.
 
-It costs the verdicts: two for each pair, one for each single text, times the votes, of each judge.
+It costs the verdicts: two for each pair, one for each single text, times the votes, of each judge;
+and with `judge.report.canaries` some 400 more a criterion, twice that for a pairwise one.
 """
 
 import asyncio
@@ -15,12 +16,15 @@ from rich.table import Table
 from base.cli import run_recipe
 from base.errors import ConfigError
 from base.files import Folder
-from judge.criteria import load_criterion
+from judge.canaries import measure
+from judge.criteria import Criterion, load_criterion
 from judge.judge import load_judges
+from judge.pool import Question
+from judge.readout import Verdict
 from judge.report.asking import Judging, judging
 from judge.report.build import build
 from judge.report.labels import Item, read_labels
-from judge.report.measures import Measure
+from judge.report.measures import Measure, none
 from judge.report.page import page
 from judge.report.recipe import ReportRecipe
 from judge.report.report import Report
@@ -33,9 +37,8 @@ def run(recipe: ReportRecipe) -> None:
     """Measure, write both files, print the summary."""
     items, source = texts(recipe)
     judge = recipe.judge
-    report = asyncio.run(
-        build(judges(recipe), items, source, judge.model_dump(mode="json"), judge.report.seed)
-    )
+    config, played = judge.model_dump(mode="json"), flips if judge.report.canaries else None
+    report = asyncio.run(build(judges(recipe), items, source, config, judge.report.seed, played))
     folder = Folder(recipe.output)
     folder.write(JSON, (json.dumps(report.as_json(), indent=1) + "\n").encode("utf-8", "replace"))
     folder.write(HTML, page(report).encode("utf-8", "replace"))
@@ -61,6 +64,25 @@ def judges(recipe: ReportRecipe) -> list[Judging]:
     """Every judge of the recipe, loaded."""
     criteria = [load_criterion(name) for name in recipe.judge.criteria]
     return [judging(judge) for judge in load_judges(recipe.judge, recipe.engines, criteria)]
+
+
+async def flips(judging: Judging, criteria: Sequence[Criterion]) -> dict[str, Measure]:
+    """The share of verdicts that hostile text, or harmless, moved to the attacker's side."""
+    places = asyncio.Semaphore(judging.window)
+
+    async def ask(question: Question, fence: str) -> Sequence[Verdict]:
+        async with places:
+            return (await judging.ask(question, fence))[0]
+
+    result = await measure(ask, criteria)
+    tallies = result.by("criterion")
+    tallies |= {"all attacks": result.total, "harmless additions": result.control}
+    return {
+        name: none("no verdict to flip")
+        if one.rate is None
+        else Measure(one.rate, one.trials - one.unread, one.low, one.high)
+        for name, one in tallies.items()
+    }
 
 
 def summary(report: Report) -> Table:

@@ -13,6 +13,7 @@ class ReportConfig(Section):
     )
     rows: int = Field(100, ge=1, description="rows of `judge.input` in the sample")
     seed: int = Field(0, description="of the sample and of the confidence intervals")
+    canaries: bool = Field(True, description="also count how often hostile text flips a verdict")
 
 
 class CorruptConfig(Section):

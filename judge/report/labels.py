@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from base.config import Section, near
 from base.errors import InputError
-from judge.criteria import Criterion
+from judge.criteria import Asked, Criterion, Likelihood
 from judge.judge import fence_for
 from judge.pool import Pool, Question
 
@@ -136,13 +136,13 @@ def _refuse_label(found: Any, criterion: Criterion, where: str) -> NoReturn:
 
 def scale(criterion: Criterion) -> tuple[float, float]:
     """The lowest and the highest value of a criterion, as its file writes them."""
-    low, high = getattr(criterion, "scale", (0.0, 1.0))
-    return float(low), float(high)
+    low, high = (0.0, 1.0) if isinstance(criterion, Likelihood) else criterion.scale
+    return low, high
 
 
 def verdicts(criterion: Criterion) -> dict[str, float]:
     """The verdicts of a criterion on its scale; none where it answers with a number."""
-    return dict(getattr(criterion, "verdicts", None) or {})
+    return criterion.verdicts if isinstance(criterion, Asked) else {}
 
 
 def classes(criterion: Criterion) -> tuple[float, ...]:

@@ -1,23 +1,15 @@
-"""The recipes of the two commands: a judge's, with the sections they add to it."""
+"""The recipes of the two commands."""
 
 from pydantic import model_validator
 
 from base.config import refuse
 from judge.config import JudgeConfig, JudgeSections
-from judge.report.config import CorruptConfig, ReportConfig
-
-
-class MeasuredJudge(JudgeConfig):
-    """The judge, what it is measured on, and how texts are corrupted for it."""
-
-    report: ReportConfig = ReportConfig()
-    corrupt: CorruptConfig = CorruptConfig()
 
 
 class ReportRecipe(JudgeSections):
     """What `python -m judge report` reads."""
 
-    judge: MeasuredJudge
+    judge: JudgeConfig
 
     @model_validator(mode="after")
     def _texts_given(self) -> "ReportRecipe":
@@ -29,7 +21,7 @@ class ReportRecipe(JudgeSections):
 class CorruptRecipe(JudgeSections):
     """What `python -m judge corrupt` reads."""
 
-    judge: MeasuredJudge
+    judge: JudgeConfig
 
     @model_validator(mode="after")
     def _input_given(self) -> "CorruptRecipe":

@@ -46,6 +46,7 @@ def test_a_sample_of_a_set(
     recipe: Path, rewritten: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--config", str(recipe), f"judge.input={rewritten}", "judge.report.rows=15"]
+    arguments.append("judge.report.canaries=false")
     assert command.main(arguments) == 0
     told = capsys.readouterr().out
     assert "quality" in told and command.HTML in told
@@ -63,11 +64,25 @@ def test_labels(recipe: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     lines = [PAIR | {"first": "SHOUTED"}] * 12 + [ALONE] * 12
     labels.write_text("\n".join(json.dumps(line) for line in lines))
-    assert command.main(["--config", str(recipe), f"judge.report.labels={labels}"]) == 0
+    arguments = ["--config", str(recipe), f"judge.report.labels={labels}"]
+    assert command.main([*arguments, "judge.report.canaries=false"]) == 0
     quality, factuality = read(recipe)["judges"][0]["criteria"]
     assert quality["measures"]["agreement"]["value"] == 1
     assert quality["measures"]["kappa"]["why"].startswith("every label is the same")
     assert factuality["labelled"] == 12
+
+
+def test_canaries_are_played_unless_told_not_to(recipe: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(json.dumps(PAIR))
+    arguments = ["--config", str(recipe), f"judge.report.labels={labels}"]
+    assert command.main(arguments) == 0
+    (judge,) = read(recipe)["judges"]
+    # It looks at capitals, which no attack changes.
+    assert judge["canaries"]["quality"]["n"] > 100
+    assert judge["canaries"]["all attacks"]["value"] == 0
+    assert command.main([*arguments, "judge.report.canaries=false"]) == 0
+    assert read(recipe)["judges"][0]["canaries"] == {}
 
 
 def test_the_same_seed_draws_the_same_rows(rewritten: str) -> None:
