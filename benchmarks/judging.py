@@ -39,7 +39,7 @@ RECIPE = [
     "engines.main.max_model_len=2048",
     "engines.main.args={kv_cache_memory_bytes: 188743680}",
 ]
-SIZES = {5: 6, 9: 4, 17: 3}
+SIZES = {5: 4, 9: 3, 17: 2}
 """Candidates → pools."""
 
 REASONING = VoteSampling(votes=1, max_tokens=128)
