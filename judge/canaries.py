@@ -34,7 +34,7 @@ from base.cli import run_recipe
 from base.config import Section, parse_yaml
 from base.errors import ConfigError
 from base.files import Folder
-from judge.config import JudgeRecipe
+from judge.config import MeasuredRecipe
 from judge.criteria import Asked, Criterion, load_criterion
 from judge.judge import Judge, load_judges
 from judge.pool import Pool, Question
@@ -347,7 +347,7 @@ def _trial(probe: Probe, clean: float, attacked: float | None) -> Trial:
     )
 
 
-def run(recipe: JudgeRecipe) -> None:
+def run(recipe: MeasuredRecipe) -> None:
     """Measure each judge of `recipe`: tables, and all of it in `output`/canaries.json."""
     criteria = [load_criterion(name) for name in recipe.judge.criteria]
     found: dict[str, Any] = {}
@@ -367,7 +367,7 @@ def asking(judge: Judge) -> Ask:
     return ask
 
 
-def plan(recipe: JudgeRecipe) -> str:
+def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
     known = [load_criterion(name) for name in recipe.judge.criteria]
     criteria = [criterion for criterion in known if isinstance(criterion, Asked)]
@@ -378,7 +378,7 @@ def plan(recipe: JudgeRecipe) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m judge canaries --config FILE`; the exit code."""
-    return run_recipe("judge canaries", __doc__ or "", JudgeRecipe, run, plan, arguments)
+    return run_recipe("judge canaries", __doc__ or "", MeasuredRecipe, run, plan, arguments)
 
 
 def print_result(name: str, result: CanaryResult, console: Console) -> None:

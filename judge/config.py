@@ -9,7 +9,7 @@ from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
 from judge.criteria import load_criterion
-from judge.report.config import CorruptConfig, ReportConfig
+from judge.measured import CorruptConfig, ReplayConfig, ReportConfig
 from judge.schedule import Order, Purpose
 from shards.executor import RunConfig
 
@@ -48,7 +48,9 @@ class JudgeConfig(Section):
     engine: str | list[str] = Field(
         description="a name under `engines`; a list is a panel, whose judges are averaged"
     )
-    input: str | None = Field(None, description="the set `python -m judge` scores")
+    input: str | None = Field(
+        None, description="the set `python -m judge` scores; others look at `output` without it"
+    )
     criteria: list[str] = Field(
         ["quality", "safety", "factuality"],
         min_length=1,
@@ -69,6 +71,7 @@ class JudgeConfig(Section):
     max_context_tokens: int = Field(1920, ge=1, description="longest context, in tokens")
     report: ReportConfig = ReportConfig()
     corrupt: CorruptConfig = CorruptConfig()
+    replay: ReplayConfig = ReplayConfig()
 
     @property
     def panel(self) -> list[str]:
@@ -104,6 +107,17 @@ class JudgeRecipe(JudgeSections):
         if not self.judge.input:
             raise refuse("judge.input: this key is required here: the set to score")
         return self
+
+
+class MeasuredRecipe(JudgeSections):
+    """What the commands read that look at the judge itself."""
+
+    judge: JudgeConfig
+
+    @property
+    def texts(self) -> str:
+        """The set with the texts that it is tried on."""
+        return self.judge.input or self.output
 
 
 def known_criteria(judge: JudgeConfig) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 from base.cli import run_recipe
 from base.errors import InputError
 from base.files import Folder
+from judge.config import MeasuredRecipe
 from judge.criteria import Criterion, load_criterion
 from judge.report.labels import scale, verdicts, write_labels
-from judge.report.recipe import CorruptRecipe
 from judge.report.sample import Sampled, sample
 
 FILE = "corrupted.jsonl"
@@ -145,11 +145,11 @@ def _told(
     return told | {"candidate": text, "label": best, "group": "true"}
 
 
-def run(recipe: CorruptRecipe) -> None:
+def run(recipe: MeasuredRecipe) -> None:
     """Write the labels and say how many of which."""
     judge = recipe.judge
     rows, seed = judge.corrupt.rows, judge.corrupt.seed
-    sampled = sample(str(judge.input), rows, seed, judge.max_context_tokens)
+    sampled = sample(recipe.texts, rows, seed, judge.max_context_tokens)
     found = []
     for criterion in (load_criterion(name) for name in judge.criteria):
         mine = list(lines(criterion, sampled, seed))
@@ -159,20 +159,18 @@ def run(recipe: CorruptRecipe) -> None:
         print(f"{criterion.name}: {told or 'no corruption has a known label'}")
     if not found:
         raise InputError(
-            f"{judge.input}: no text could be corrupted for {', '.join(judge.criteria)}; "
+            f"{recipe.texts}: no text could be corrupted for {', '.join(judge.criteria)}; "
             f"accepted: criteria named {', '.join(KNOWN)}"
         )
     Folder(recipe.output).write(FILE, write_labels(found))
     print(f"{len(found)} lines; read them with judge.report.labels={recipe.output}/{FILE}")
 
 
-def plan(recipe: CorruptRecipe) -> str:
+def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
-    return (
-        f"corrupt {recipe.judge.corrupt.rows} rows of {recipe.judge.input} → {recipe.output}/{FILE}"
-    )
+    return f"corrupt {recipe.judge.corrupt.rows} rows of {recipe.texts} → {recipe.output}/{FILE}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return run_recipe("judge corrupt", __doc__ or "", CorruptRecipe, run, plan, arguments)
+    return run_recipe("judge corrupt", __doc__ or "", MeasuredRecipe, run, plan, arguments)

@@ -25,7 +25,7 @@ from shards.passes import Document, End, Item, Split, Work
 from shards.reader import ShardSet
 from shards.schema import Row, schema
 
-_ELSEWHERE = {"engine", "input", "report", "corrupt"}
+_ELSEWHERE = {"engine", "input", "report", "corrupt", "replay"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
 
 _NOT_VERDICTS = _ELSEWHERE | {"criteria", "weights", "combine"}

@@ -15,50 +15,26 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count, islice
 from statistics import fmean
 
-from pydantic import Field
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 from base.cli import run_recipe
-from base.config import Section
 from base.errors import ConfigError, InputError
 from base.files import Folder
-from engine.registry import get_engine
-from judge.config import PoolsConfig
+from judge.config import JudgeConfig, MeasuredRecipe, PoolsConfig
 from judge.corrupt import CORRUPTIONS
 from judge.criteria import Asked, Criterion, load_criterion
-from judge.judge import Judge
+from judge.judge import Judge, load_judges
 from judge.pool import Ask, Pool, Question, Result, play
 from judge.readout import Verdict
-from judge.report.recipe import CorruptRecipe, MeasuredJudge
 from judge.report.sample import Sampled, sample
 from judge.schedule import Purpose
 
 FILE = "schedule.json"
 PURPOSES: tuple[Purpose, ...] = ("auto", "ranks")
 _TRIES = 200  # corruptions of a text until it counts as too short to give so many
-
-
-class ReplayConfig(Section):
-    """The pools that schedules are tried on."""
-
-    rows: int = Field(10, ge=1, description="rows of `judge.input`, one pool each")
-    candidates: int = Field(17, ge=3, le=33, description="texts a pool")
-    seed: int = Field(0, description="of the rows and of the corruptions")
-
-
-class ReplayedJudge(MeasuredJudge):
-    """The judge, and what its schedules are tried on."""
-
-    replay: ReplayConfig = ReplayConfig()
-
-
-class ReplayRecipe(CorruptRecipe):
-    """What `python -m judge schedule` reads."""
-
-    judge: ReplayedJudge
 
 
 Figures = dict[str, float | str | None]
@@ -136,7 +112,7 @@ def compared(full: Sequence[Result], again: Sequence[Result]) -> Figures:
 
 
 async def _measure(
-    judge: Judge, criterion: Criterion, texts: Sequence[Pool], config: ReplayedJudge
+    judge: Judge, criterion: Criterion, texts: Sequence[Pool], config: JudgeConfig
 ) -> list[Figures]:
     graded = config.readout == "distribution"
 
@@ -162,22 +138,21 @@ async def _measure(
     ]
 
 
-def run(recipe: ReplayRecipe) -> None:
+def run(recipe: MeasuredRecipe) -> None:
     """Ask, replay, print, write."""
     config, replay = recipe.judge, recipe.judge.replay
     criteria = [c for name in config.criteria if (c := load_criterion(name)).kind == "pairwise"]
     if not criteria:
         raise ConfigError("judge.criteria: found no pairwise criterion; accepted: at least one")
-    sampled = sample(str(config.input), replay.rows, replay.seed, config.max_context_tokens)
+    sampled = sample(recipe.texts, replay.rows, replay.seed, config.max_context_tokens)
     texts = pools(sampled, replay.candidates, replay.seed)
     if not texts:
         raise InputError(
-            f"{config.input}: no row of the sample is long enough for judge.replay.candidates="
+            f"{recipe.texts}: no row of the sample is long enough for judge.replay.candidates="
             f"{replay.candidates} different texts"
         )
     found = []
-    for name in config.panel:
-        judge = Judge(name, get_engine(recipe.engines[name]), config)
+    for judge in load_judges(config, recipe.engines, criteria):
         for criterion in criteria:
             found += asyncio.run(_measure(judge, criterion, texts, config))
     result = {"candidates": replay.candidates, "readout": config.readout, "schedules": found}
@@ -196,13 +171,13 @@ def table(found: Sequence[Figures], size: int) -> Table:
     return shown
 
 
-def plan(recipe: ReplayRecipe) -> str:
+def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
     rows, size = recipe.judge.replay.rows, recipe.judge.replay.candidates
     asked = rows * size * (size - 1)
-    return f"ask {asked} questions about {rows} rows of {recipe.judge.input}, replay the schedules"
+    return f"ask {asked} questions about {rows} rows of {recipe.texts}, replay the schedules"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return run_recipe("judge schedule", __doc__ or "", ReplayRecipe, run, plan, arguments)
+    return run_recipe("judge schedule", __doc__ or "", MeasuredRecipe, run, plan, arguments)

@@ -17,6 +17,7 @@ from base.cli import run_recipe
 from base.errors import ConfigError
 from base.files import Folder
 from judge.canaries import measure
+from judge.config import MeasuredRecipe
 from judge.criteria import Criterion, load_criterion
 from judge.judge import load_judges
 from judge.pool import Question
@@ -26,14 +27,13 @@ from judge.report.build import build
 from judge.report.labels import Item, read_labels
 from judge.report.measures import Measure, none
 from judge.report.page import page
-from judge.report.recipe import ReportRecipe
 from judge.report.report import Report
 from judge.report.sample import sample, unlabelled
 
 HTML, JSON = "report/index.html", "report/report.json"
 
 
-def run(recipe: ReportRecipe) -> None:
+def run(recipe: MeasuredRecipe) -> None:
     """Measure, write both files, print the summary."""
     items, source = texts(recipe)
     judge = recipe.judge
@@ -46,21 +46,21 @@ def run(recipe: ReportRecipe) -> None:
     print(f"{recipe.output}/{HTML}")
 
 
-def texts(recipe: ReportRecipe) -> tuple[list[Item], str]:
+def texts(recipe: MeasuredRecipe) -> tuple[list[Item], str]:
     """The items to ask about, and a phrase on where they come from."""
     judge, report = recipe.judge, recipe.judge.report
     criteria = [load_criterion(name) for name in judge.criteria]
     if report.labels:
         items = read_labels(report.labels, criteria)
         return items, f"{len(items)} labelled items of {report.labels}"
-    sampled = sample(str(judge.input), report.rows, report.seed, judge.max_context_tokens)
+    sampled = sample(recipe.texts, report.rows, report.seed, judge.max_context_tokens)
     items = unlabelled(sampled, criteria)
     if not items:
-        raise ConfigError(f"judge.input: found no row to judge in {judge.input}")
-    return items, f"{len(sampled)} rows of {judge.input}, without labels"
+        raise ConfigError(f"judge.input: found no row to judge in {recipe.texts}")
+    return items, f"{len(sampled)} rows of {recipe.texts}, without labels"
 
 
-def judges(recipe: ReportRecipe) -> list[Judging]:
+def judges(recipe: MeasuredRecipe) -> list[Judging]:
     """Every judge of the recipe, loaded."""
     criteria = [load_criterion(name) for name in recipe.judge.criteria]
     return [judging(judge) for judge in load_judges(recipe.judge, recipe.engines, criteria)]
@@ -105,12 +105,12 @@ def _cell(measure: Measure | None) -> str:
     return f"{measure.value:.2f} ({measure.low:.2f}…{measure.high:.2f})"
 
 
-def plan(recipe: ReportRecipe) -> str:
+def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
-    where = recipe.judge.report.labels or f"a sample of {recipe.judge.input}"
+    where = recipe.judge.report.labels or f"a sample of {recipe.texts}"
     return f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return run_recipe("judge report", __doc__ or "", ReportRecipe, run, plan, arguments)
+    return run_recipe("judge report", __doc__ or "", MeasuredRecipe, run, plan, arguments)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+import judge.judge
 from engine.types import Completion, Request
-from judge.config import PoolsConfig
+from judge.config import MeasuredRecipe, PoolsConfig
 from judge.criteria import load_criterion
 from judge.pool import Pool, Question, Result
 from judge.readout import Verdict
-from judge.replay import ReplayRecipe, compared, plan, pools, replayed, table
+from judge.replay import compared, plan, pools, replayed, table
 from tests.scripted import Scripted, said
 
 QUALITY = load_criterion("quality")
@@ -115,10 +116,10 @@ def test_a_judge_that_sees_no_difference_has_no_gap() -> None:
     assert compared([level], [level])["gap"] is None
 
 
-def recipe(output: Path) -> ReplayRecipe:
+def recipe(output: Path) -> MeasuredRecipe:
     engine = {"kind": "vllm", "model": "models/smollm2-135m-instruct"}
     judge = {"engine": "e", "input": "set", "replay": {"rows": 2, "candidates": 9}}
-    return ReplayRecipe.model_validate(
+    return MeasuredRecipe.model_validate(
         {"output": str(output), "engines": {"e": engine}, "judge": judge}
     )
 
@@ -137,7 +138,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
         share = 0.7 if first < second else 0.3
         return said("", "stop", **{"1": share, "2": 1 - share})
 
-    monkeypatch.setattr(replay, "get_engine", lambda _: Scripted(answer))
+    monkeypatch.setattr(judge.judge, "get_engine", lambda _: Scripted(answer))
     monkeypatch.setattr(replay, "sample", lambda *_: sampled())
     replay.run(recipe(tmp_path))
     written = json.loads((tmp_path / "schedule.json").read_text())

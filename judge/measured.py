@@ -1,4 +1,4 @@
-"""The sections of `python -m judge report` and `python -m judge corrupt`."""
+"""The sections of the commands that look at the judge itself: report, corrupt, schedule."""
 
 from pydantic import Field
 
@@ -21,3 +21,11 @@ class CorruptConfig(Section):
 
     rows: int = Field(100, ge=1, description="originals, each corrupted in one way a criterion")
     seed: int = Field(0, description="of the choice and of the corruptions")
+
+
+class ReplayConfig(Section):
+    """The pools of `judge.input` that schedules are tried on."""
+
+    rows: int = Field(10, ge=1, description="rows of `judge.input`, one pool each")
+    candidates: int = Field(17, ge=3, le=33, description="texts a pool")
+    seed: int = Field(0, description="of the rows and of the corruptions")
