@@ -60,7 +60,7 @@ class PoolingModel:
 
     def _encode(self, text: Text) -> tuple[list[int], dict[str, int] | None] | str:
         """Token ids, and for a pair where its second text begins."""
-        encoding = self._tokenizer.encode(*text)
+        encoding = self._tokenizer.encode(text[0], text[1] if len(text) == 2 else None)
         over = len(encoding.ids) - self._longest
         if over > 0 and len(text) == 2:
             before = self._tokenizer.encode(text[0], add_special_tokens=False).offsets

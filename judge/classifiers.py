@@ -149,7 +149,7 @@ def _skops(criterion: Classifier) -> Adapter:
         _index(criterion, ["its number"])
         return lambda items: [float(told) for told in model.predict(_candidates(items))]
     index = _index(criterion, [str(label) for label in model.classes_])
-    return lambda items: model.predict_proba(_candidates(items))[:, index].tolist()  # type: ignore[no-any-return]
+    return lambda items: model.predict_proba(_candidates(items))[:, index].tolist()
 
 
 def _onnx(criterion: Classifier) -> Adapter:
@@ -168,7 +168,7 @@ def _onnx(criterion: Classifier) -> Adapter:
     (known,) = run([("", "", "a")])
     if not isinstance(known, dict):  # a regression
         _index(criterion, ["its number"] * numpy.size(known))
-        return lambda items: numpy.reshape(run(items), len(items)).astype(float).tolist()  # type: ignore[no-any-return]
+        return lambda items: numpy.reshape(run(items), len(items)).astype(float).tolist()
     label = list(known)[_index(criterion, [str(label) for label in known])]
     return lambda items: [float(told[label]) for told in run(items)]
 
@@ -179,10 +179,11 @@ def _candidates(items: Sequence[Texts]) -> list[str]:
 
 def _index(criterion: Classifier, labels: Sequence[str]) -> int:
     """Which of a model's outputs is the value."""
-    if criterion.label is None and len(labels) == 1:
+    label = criterion.label
+    if len(labels) == 1 and label is None:
         return 0
-    if criterion.label in labels and len(labels) > 1:
-        return list(labels).index(criterion.label)
-    found = "none" if criterion.label is None else f"'{criterion.label}'"
+    if len(labels) > 1 and label in labels:
+        return list[str | None](labels).index(label)
+    found = "none" if label is None else f"'{label}'"
     accepted = ", ".join(labels) if len(labels) > 1 else "none, for a model with one output"
     raise ConfigError(f"criterion {criterion.name}: label: found {found}; accepted: {accepted}")

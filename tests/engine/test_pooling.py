@@ -90,7 +90,7 @@ def expected(model: Any, *texts: str) -> list[float]:
     kinds = {"token_type_ids": torch.tensor([types])} if hasattr(model, "bert") else {}
     with torch.no_grad():
         logits = model(torch.tensor([found]), **kinds).logits[0]
-    return (torch.softmax(logits, -1) if len(logits) > 1 else logits).tolist()  # type: ignore[no-any-return]
+    return (torch.softmax(logits, -1) if len(logits) > 1 else logits).tolist()
 
 
 ASKED: list[tuple[str, ...]] = [
