@@ -179,10 +179,11 @@ def _candidates(items: Sequence[Texts]) -> list[str]:
 
 def _index(criterion: Classifier, labels: Sequence[str]) -> int:
     """Which of a model's outputs is the value."""
-    if criterion.label is None and len(labels) == 1:
+    label = criterion.label
+    if len(labels) == 1 and label is None:
         return 0
-    if criterion.label is not None and criterion.label in labels and len(labels) > 1:
-        return list(labels).index(criterion.label)
-    found = "none" if criterion.label is None else f"'{criterion.label}'"
+    if len(labels) > 1 and label in labels:
+        return list[str | None](labels).index(label)
+    found = "none" if label is None else f"'{label}'"
     accepted = ", ".join(labels) if len(labels) > 1 else "none, for a model with one output"
     raise ConfigError(f"criterion {criterion.name}: label: found {found}; accepted: {accepted}")

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
-from judge.criteria import load_criterion
+from judge.criteria import Asked, load_criterion
 from judge.measured import CorruptConfig, ReplayConfig, ReportConfig
 from judge.schedule import Order, Purpose
 from shards.executor import RunConfig
@@ -121,8 +121,18 @@ class MeasuredRecipe(JudgeSections):
 
 
 def known_criteria(judge: JudgeConfig) -> None:
-    """Refuse criteria that cannot be read or share a column, and weights of others."""
-    names = [load_criterion(name).name for name in judge.criteria]
+    """Refuse criteria that cannot be read, share a column or do not fit the read-out, and weights
+    of others.
+    """
+    criteria = [load_criterion(name) for name in judge.criteria]
+    for criterion in criteria:
+        numeric = isinstance(criterion, Asked) and not criterion.verdicts
+        if numeric and judge.readout == "distribution":
+            raise refuse(
+                f"judge.readout: found 'distribution'; accepted with '{criterion.name}', which has "
+                "no verdicts: reasoning"
+            )
+    names = [criterion.name for criterion in criteria]
     for name in names:
         if names.count(name) > 1:
             raise refuse(f"judge.criteria: found '{name}' twice")

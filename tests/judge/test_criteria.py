@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic_core import PydanticCustomError
 
 from base.errors import ConfigError
 from engine.encoding import PromptEncoder
+from judge.config import JudgeConfig, known_criteria
 from judge.criteria import Asked, Classifier, Criterion, PythonFunction, load_criterion
 from tests.scripted import asked
 
@@ -207,6 +209,13 @@ def test_a_file_that_is_no_criterion(tmp_path: Path, content: bytes, sentence: s
 def test_a_missing_criterion_names_those_there_are(name: str) -> None:
     with pytest.raises(ConfigError, match="accepted: coherence, .*thinking_match, or the path of"):
         load_criterion(name)
+
+
+def test_a_number_cannot_be_read_from_one_token(tmp_path: Path) -> None:
+    path = write(tmp_path, verdicts=None)
+    known_criteria(JudgeConfig(engine="e", criteria=[path], readout="reasoning"))
+    with pytest.raises(PydanticCustomError, match="judge.readout: found 'distribution'; accepted"):
+        known_criteria(JudgeConfig(engine="e", criteria=[path]))
 
 
 # Kinds that ask nothing.
