@@ -15,7 +15,16 @@ from benchmarks.machine import facts
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-NAMES = ("throughput", "prefix_cache", "mechanism", "tournament", "judging", "loader", "steps", "trunk")
+NAMES = (
+    "throughput",
+    "prefix_cache",
+    "mechanism",
+    "tournament",
+    "judging",
+    "loader",
+    "steps",
+    "trunk",
+)
 
 
 def main() -> int:
