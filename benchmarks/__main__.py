@@ -21,6 +21,7 @@ NAMES = (
     "mechanism",
     "tournament",
     "judging",
+    "canaries",
     "loader",
     "steps",
     "trunk",

@@ -53,12 +53,15 @@ class Scorer:
             _store(rows[index], criterion, [result for _, result in results])
             for judge, result in results:
                 outcome.judgements += judgements(judge.name, result.answers)
+                outcome.counts += Counter(
+                    {"pool:ties": result.ties, "pool:conflicts": result.conflicts}
+                )
         order = {row["id"]: index for index, row in enumerate(rows)}
         outcome.judgements.sort(key=lambda verdict: order[verdict["id"]])
         for row in rows:
             self._total(row)
         outcome.usage = desk.usage
-        outcome.counts = _counts(rows, outcome.judgements)
+        outcome.counts += _counts(rows, outcome.judgements)
         return outcome
 
     async def _ask(
