@@ -27,7 +27,7 @@ from shards.manifest import File, Manifest, PassInfo
 from shards.reader import ShardSet
 from shards.schema import Row, schema, to_parquet
 from train.config import TrainConfig
-from train.loader import Loader
+from train.data.loader import Loader
 
 MODEL = "models/smollm2-135m-instruct"
 BATCHES = 12

@@ -37,10 +37,10 @@ Step = Callable[[Tokens], float]
 def _ours(dtype: str) -> Step:
     from train import parallel
     from train.config import TrainConfig
+    from train.data.rows import build_row
+    from train.data.trees import ORIGINAL, Candidate, Tree
     from train.learner import Learner
     from train.model.shape import load_shape
-    from train.rows import build_row
-    from train.trees import ORIGINAL, Candidate, Tree
 
     phase = {"name": "imitate", "objective": "nll", "until": {"step": 1}}
     optimizer = {"lr": RATE, "clip_grad": CLIP, "warmup_steps": 0, **ADAM}

@@ -1,9 +1,9 @@
 """A trunk shared by all its candidates against each candidate with a copy of its prefix.
 
 What is timed is forward and backward of `forward_backward`, in CPU-seconds of one thread, float32:
-the tree in one row with its DPO loss, then `train.rows.unshared`, a row a candidate, each with the
-plain sum of its log-probabilities (cheaper than its loss, which needs the other rows). The output
-layer sees trained tokens alone on both sides, and of those sharing saves none; and tokens it does
+the tree in one row with its DPO loss, then `train.data.rows.unshared`, a row a candidate, each with
+the plain sum of its log-probabilities (cheaper than its loss, which needs the other rows). The
+output layer sees trained tokens alone on both sides, and of those sharing saves none; and tokens it does
 save attend to less than others. So the ratio of the arithmetic that the rows need (`train.flops`)
 stands beside that of the tokens.
 SmolLM2-135M itself is measured where that takes a minute, `SMALL` everywhere.
@@ -24,12 +24,12 @@ from torch import Tensor
 
 from train import parallel
 from train.config import ParallelConfig, TrainConfig
+from train.data.rows import Row, build_row, unshared
+from train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
 from train.flops import model_flops
 from train.learner import Learner, OfRow, forward_backward
 from train.model.shape import Shape, load_shape
 from train.objectives import Loss, Sums
-from train.rows import Row, build_row, unshared
-from train.trees import ORIGINAL, REWRITE, Candidate, Tree
 
 MODEL = "models/smollm2-135m-instruct"
 CHUNK = 128

@@ -8,9 +8,9 @@ alike, so recomputed or shared work is not counted twice.
 
 from collections.abc import Sequence
 
+from train.data.rows import Row
 from train.model.shape import Shape
 from train.model.weights import parameters
-from train.rows import Row
 
 PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12}
 """Dense bfloat16 operations a second, by NVIDIA's data sheets."""

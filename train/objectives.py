@@ -24,8 +24,8 @@ from torch.nn.functional import logsigmoid
 
 from base.errors import ShardError
 from train.config import Dpo, Grpo, Nll, Objective, RfNll
-from train.rows import Candidates
-from train.trees import KINDS
+from train.data.rows import Candidates
+from train.data.trees import KINDS
 
 Sums = dict[str, Tensor]
 """Sums over a row by name. Which names there are depends on the objective, never on the data."""

@@ -8,11 +8,11 @@ Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.
 """
 
 from train.config import Phase, TrainConfig, end_step
-from train.feed import open_loader
-from train.loader import Loader
+from train.data.feed import open_loader
+from train.data.loader import Loader
+from train.data.rows import Row
 from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
-from train.rows import Row
 
 _TRIED = 64  # samples whose layout is measured
 

@@ -1,8 +1,8 @@
 """Reference log-probabilities, computed once and kept with the shards.
 
 `python -m train reference` runs the configured model over every stretch of the configured sets and
-keeps the summed log-probability of each candidate (`train.stored` says where). Then `reference:
-stored` trains DPO with no second model in memory. Guarantee: a file is whole or not there, so an
+keeps the summed log-probability of each candidate (`train.data.stored` says where). Then
+`reference: stored` trains DPO with no second model in memory. Guarantee: a file is whole or not there, so an
 interrupted pass goes on.
 """
 
@@ -15,13 +15,13 @@ from shards.schema import Row as Values
 from shards.schema import to_parquet
 from train import parallel
 from train.config import TrainConfig
-from train.feed import open_loader
+from train.data.feed import open_loader
+from train.data.rows import Row
+from train.data.stored import COLUMNS, MANIFEST, places
+from train.data.trees import KINDS
 from train.learner import frozen_model, with_reference
 from train.model.shape import load_shape
 from train.objectives import count_tokens
-from train.rows import Row
-from train.stored import COLUMNS, MANIFEST, places
-from train.trees import KINDS
 
 
 def keep(config: TrainConfig) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from shards.reader import ShardSet
 from train import parallel
 from train.config import TrainConfig
-from train.feed import open_loader
+from train.data.feed import open_loader
 from train.model.export import export
 from train.model.shape import load_shape
 from train.outcome import PLOT, continuations, plot, write_continuations

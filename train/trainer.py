@@ -18,16 +18,16 @@ from train import parallel
 from train.checkpoint import Checkpoints
 from train.config import TrainConfig
 from train.curriculum import Curriculum
+from train.data.loader import Batch, Loader
 from train.flops import model_flops, peak_flops
 from train.learner import Learner
-from train.loader import Batch, Loader
 from train.log import RunLog
 from train.model.shape import Shape
 from train.schedule import learning_rate
 from train.state import State, settings
 
 COUNTED = ("no_candidate", "no_rewrite", "no_tokens", "context_only", "split")
-"""What is logged of a batch's samples; `train.samples` says what each means."""
+"""What is logged of a batch's samples; `train.data.samples` says what each means."""
 
 
 class Trainer:

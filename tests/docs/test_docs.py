@@ -34,8 +34,8 @@ from rewrite.prompts import VARIABLES
 from shards import manifest
 from shards.schema import JUDGEMENT_SCHEMA, STATUSES, describe
 from train.config import Dpo, Grpo, Nll, RfNll, TrainRecipe
+from train.data.rows import Candidates
 from train.objectives import Loss
-from train.rows import Candidates
 from train.state import FREE
 
 ROOT = Path(__file__).parents[2]

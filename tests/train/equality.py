@@ -23,12 +23,12 @@ from torch import Tensor
 from tests.train.launch import started
 from train import parallel
 from train.config import ParallelConfig, TrainConfig
+from train.data.rows import Row, build_row, pack, unshared
+from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
 from train.learner import Learner, forward_backward
 from train.model.shape import Shape, load_shape
 from train.model.weights import tensors
 from train.objectives import Loss, Sums
-from train.rows import Row, build_row, pack, unshared
-from train.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
 
 Found = dict[str, float]
 OBJECTIVES: dict[str, Any] = {

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from base.errors import ShardError
 from train.config import Dpo, Grpo, Nll, Objective, RfNll
+from train.data.rows import Candidates
+from train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
 from train.objectives import Loss, report
-from train.rows import Candidates
-from train.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
 
 ALL: list[Objective] = [
     Nll(kind="nll"),

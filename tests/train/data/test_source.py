@@ -7,8 +7,8 @@ import pytest
 
 from base.errors import ConfigError, InputError, ShardError
 from base.files import Folder
-from tests.train.sets import config, write_set
-from train.source import Source
+from tests.train.data.sets import config, write_set
+from train.data.source import Source
 
 ROWS = [[[{"original": "One.", "rewrite": "Two."}], [{"original": "Three."}]]]
 

@@ -17,9 +17,9 @@ from base.fingerprint import fingerprint
 from engine.digest import model_digest
 from shards.reader import ShardSet
 from train.config import TrainConfig
+from train.data.source import Reference, References
+from train.data.trees import KINDS
 from train.model.shape import Shape
-from train.source import Reference, References
-from train.trees import KINDS
 
 MANIFEST = "manifest.json"
 _FIELDS: list[tuple[str, pa.DataType]] = [

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.trees import Candidate, Tree
+from train.data.trees import Candidate, Tree
 
 
 @dataclass(frozen=True, eq=False)

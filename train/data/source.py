@@ -18,9 +18,9 @@ from shards.filters import Filter, Mask, parse_filter
 from shards.reader import ShardSet
 from shards.schema import TEXTS, USABLE, Row
 from train.config import BatchConfig, DataConfig, Phase
-from train.index import Ints, mask_of, read_part, spans, stretch_counts
-from train.samples import Chunk, Stretch
-from train.trees import KINDS, ORIGINAL, REWRITE
+from train.data.index import Ints, mask_of, read_part, spans, stretch_counts
+from train.data.samples import Chunk, Stretch
+from train.data.trees import KINDS, ORIGINAL, REWRITE
 
 Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from base.errors import ConfigError, ShardError
 from base.fingerprint import differences
-from tests.train.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, write_set
-from tests.train.test_rows import read
+from tests.train.data.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, write_set
+from tests.train.data.test_rows import read
 from train.config import Phase, TrainConfig
-from train.loader import Batch, Loader, share_out
-from train.rows import Row
-from train.source import References
+from train.data.loader import Batch, Loader, share_out
+from train.data.rows import Row
+from train.data.source import References
 
 Learnt = tuple[str, int, tuple[int, ...], tuple[int, ...]]
 """(row id, kind, prefix, tokens)"""

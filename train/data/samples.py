@@ -23,8 +23,8 @@ import numpy as np
 
 from base.errors import InputError
 from train.config import BatchConfig
-from train.texts import Text, Texts
-from train.trees import KINDS, Candidate, Tokens, Tree
+from train.data.texts import Text, Texts
+from train.data.trees import KINDS, Candidate, Tokens, Tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from train.trees import Tokens
+from train.data.trees import Tokens
 
 Text = tuple[str, bool]
 """A text, and whether it begins its document."""

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import InputError
-from tests.train.sets import BOS, EOS, HOSTILE, ids, tokenizer
+from tests.train.data.sets import BOS, EOS, HOSTILE, ids, tokenizer
 from train.config import BatchConfig
-from train.rows import Row, pack
-from train.samples import Chunk, Grower, Stretch
-from train.texts import Texts
-from train.trees import ORIGINAL, REWRITE, Tree
+from train.data.rows import Row, pack
+from train.data.samples import Chunk, Grower, Stretch
+from train.data.texts import Texts
+from train.data.trees import ORIGINAL, REWRITE, Tree
 
 BOTH = frozenset((ORIGINAL, REWRITE))
 TEXTS = Texts(tokenizer())

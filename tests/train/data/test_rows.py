@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.rows import Row, build_row, pack, unshared
-from train.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT, Candidate, Tokens, Tree
+from train.data.rows import Row, build_row, pack, unshared
+from train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT, Candidate, Tokens, Tree
 
 Told = tuple[int, int, str, tuple[int, ...], tuple[int, ...]]
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from tests.train.sets import HOSTILE, ids, tokenizer
-from train.texts import Texts
+from tests.train.data.sets import HOSTILE, ids, tokenizer
+from train.data.texts import Texts
 
 WORDS = ("▁", "the", "▁the", "▁fox", "fox", "o", "x", "f", "t", "h", "e", "<unk>")
 SPACES = {

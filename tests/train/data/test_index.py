@@ -13,8 +13,8 @@ from base.files import Folder
 from shards.filters import Filter, parse_filter
 from shards.reader import ShardSet
 from shards.schema import schema
-from tests.train.sets import write_set
-from train.index import stretch_counts
+from tests.train.data.sets import write_set
+from train.data.index import stretch_counts
 
 LENGTHS = ((1, 5, 4), (), (9,), (3, 3))  # chunks of each document of each part
 

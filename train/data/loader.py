@@ -25,11 +25,11 @@ from tokenizers import Tokenizer
 from base.errors import ConfigError
 from base.files import Folder
 from train.config import Phase, TrainConfig
-from train.order import Epochs, Order, Place
-from train.rows import Row, pack
-from train.samples import Grower, Stretch
-from train.source import Part, References, Source
-from train.texts import Texts
+from train.data.order import Epochs, Order, Place
+from train.data.rows import Row, pack
+from train.data.samples import Grower, Stretch
+from train.data.source import Part, References, Source
+from train.data.texts import Texts
 
 _READY = 3  # batches made ahead
 _NEAR = 8  # batches ahead of the newest whose parts are read

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from engine.encoding import load_tokenizer
 from train.config import TrainConfig
-from train.loader import Loader
+from train.data.loader import Loader
+from train.data.stored import stored
 from train.model.shape import Shape
-from train.stored import stored
 
 CACHE = "cache"
 
