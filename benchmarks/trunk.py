@@ -3,9 +3,9 @@
 What is timed is forward and backward of `forward_backward`, in CPU-seconds of one thread, float32:
 the tree in one row with its DPO loss, then `train.data.rows.unshared`, a row a candidate, each with
 the plain sum of its log-probabilities (cheaper than its loss, which needs the other rows). The
-output layer sees trained tokens alone on both sides, and of those sharing saves none; and tokens it does
-save attend to less than others. So the ratio of the arithmetic that the rows need (`train.flops`)
-stands beside that of the tokens.
+output layer sees trained tokens alone on both sides, and of those sharing saves none; and tokens it
+does save attend to less than others. So the ratio of the arithmetic that the rows need
+(`train.flops`) stands beside that of the tokens.
 SmolLM2-135M itself is measured where that takes a minute, `SMALL` everywhere.
 """
 

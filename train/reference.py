@@ -2,8 +2,8 @@
 
 `python -m train reference` runs the configured model over every stretch of the configured sets and
 keeps the summed log-probability of each candidate (`train.data.stored` says where). Then
-`reference: stored` trains DPO with no second model in memory. Guarantee: a file is whole or not there, so an
-interrupted pass goes on.
+`reference: stored` trains DPO with no second model in memory. Guarantee: a file is whole or not
+there, so an interrupted pass goes on.
 """
 
 import json
