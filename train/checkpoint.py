@@ -16,6 +16,7 @@ import torch
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
+from pydantic import ValidationError
 from torch.distributed.checkpoint.api import CheckpointException
 
 from base.errors import ShardError
@@ -91,9 +92,10 @@ class Checkpoints:
             return State.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             raise ShardError(f"{path}: missing, but {self.root / LATEST} names it") from None
-        except ValueError as error:
-            first = str(error).splitlines()[-2].strip()
-            raise ShardError(f"{path}: damaged: {first}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ShardError(f"{path}: damaged: {key}{': ' if key else ''}{first['msg']}") from None
 
     def load(self, learner: Learner, state: State) -> None:
         """Fill `learner` from the checkpoint of `state`."""
