@@ -256,21 +256,24 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["rewrite", "judge", "shards", "shards show", "shards verify", "train", "train reference"],
-)
+    ["rewrite", "judge", "judge canaries", "judge corrupt", "judge report", "judge schedule",
+     "shards", "shards show", "shards verify", "train", "train reference"],
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real_help(command, monkeypatch)
     name = "docs/training-commands.md" if "train" in command else "docs/commands.md"
+    if command.startswith("judge "):
+        name = "docs/judge-commands.md"
     assert f"```text\n{capsys.readouterr().out}```" in page(name)
 
 
 def test_commands_names_every_target_of_make() -> None:
-    targets = re.findall(r"^(\w+):.*## ", page("Makefile"), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):.*## ", page("Makefile"), re.MULTILINE)
     assert {f"make {t}" for t in targets} - {"make help"} <= set(
-        re.findall(r"make \w+", page("docs/commands.md"))
+        re.findall(r"make [\w-]+", page("docs/commands.md"))
     )
 
 
