@@ -97,9 +97,12 @@ def test_the_example_pass_writes_a_set(at_work: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_examples_are_accepted(text: str, tmp_path: Path) -> None:
+def test_yaml_examples_are_accepted(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = yaml.safe_load(text)
     if "version" in data:
+        beside_a_criterion(data, tmp_path, monkeypatch)
         (tmp_path / "example.yaml").write_text(text)
         load_criterion(str(tmp_path / "example.yaml"))
         return
@@ -113,6 +116,19 @@ def test_yaml_examples_are_accepted(text: str, tmp_path: Path) -> None:
         name = next(iter(data["engines"]))
         recipe["rewrite"]["engine"] = recipe["judge"]["engine"] = name
     RewriteRecipe.model_validate(recipe | data)
+
+
+def beside_a_criterion(data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a criterion names lies in the folder the command runs in: its file, its function."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    if data.get("model", "").endswith(".skops"):
+        Path(data["model"]).touch()
+    if function := data.get("function"):
+        module, name = function.split(":")
+        sources = [block.values[0] for block in blocks("python") if "classifiers" in str(block.id)]
+        source = next(str(source) for source in sources if f"def {name}(" in str(source))
+        Path(f"{module}.py").write_text(source)
 
 
 @pytest.mark.parametrize("text", blocks("jinja"))
