@@ -1,7 +1,7 @@
 """The recipe of `python -m judge`, and the sections it shares with `python -m rewrite`."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,7 +57,7 @@ class JudgeConfig(Section):
         description="quality, safety, factuality, or paths to criterion .yaml files",
     )
     combine: Combine = Field("sum", description="how the score follows from the criteria")
-    weights: dict[str, float] = Field(
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {}, description="criterion: weight in the score (default: the criterion's own)"
     )
     readout: Literal["distribution", "reasoning"] = Field(

@@ -41,7 +41,7 @@ class _Criterion(Section):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     version: int
-    weight: float = 1.0
+    weight: float = Field(1.0, ge=0)
 
     @field_validator("name")
     @classmethod

@@ -1,5 +1,7 @@
 """The data-set card (`README.md`) of a finished set, which `datasets.load_dataset` understands."""
 
+from typing import Any
+
 from jinja2 import Environment
 
 from shards.manifest import Manifest
@@ -32,7 +34,7 @@ and everything the rows depend on.
 {% for name, count in m.statuses.items() -%}
 | {{ name }} | {{ count }} |
 {% endfor %}
-Models: {% for p in m.passes %}{{ p.name }}: {{ p.config.get("engine", {}).get("model", "none") }}
+Models: {% for p in m.passes %}{{ p.name }}: {{ models(p.config) }}
 {%- if not loop.last %}; {% endif %}{% endfor %}.
 The licence of the texts is that of the corpus they come from.
 """
@@ -42,7 +44,14 @@ def card(manifest: Manifest) -> str:
     """The card of the set that `manifest` describes."""
     text = _CARD if manifest.judgements else _CARD.replace(_JUDGEMENTS, "")
     template = Environment(autoescape=False).from_string(text)  # noqa: S701  (Markdown, not HTML)
-    return template.render(m=manifest, columns=describe(manifest.criteria, manifest.measures))
+    columns = describe(manifest.criteria, manifest.measures)
+    return template.render(m=manifest, columns=columns, models=_models)
+
+
+def _models(config: dict[str, Any]) -> str:
+    """The models of a pass: of its engine, or of its judges."""
+    engines = [config["engine"]] if "engine" in config else config.get("judges", {}).values()
+    return ", ".join(str(engine.get("model")) for engine in engines) or "none"
 
 
 _JUDGEMENTS = "- config_name: judgements\n  data_files: judgements/part-*.parquet\n"

@@ -253,7 +253,7 @@ def test_interrupted_and_continued(interrupted: Path) -> None:
 MISTAKES: list[tuple[list[str], int, str]] = [
     (["chunking.tokns=64"], 2, "chunking: unknown key 'tokns'; did you mean 'tokens'?"),
     (["rewrite.engine=big"], 2, "rewrite.engine: found 'big'; accepted (see engines): main"),
-    (["judge.criteria=[qualty]"], 2, "judge.criteria: found 'qualty'; accepted: factuality"),
+    (["judge.criteria=[qualty]"], 2, "judge.criteria: found 'qualty'; accepted: coherence"),
     (["rewrite.template=nothing"], 2, "nothing"),
     (
         ["input.paths=[nowhere/*.jsonl]"],

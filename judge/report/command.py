@@ -80,7 +80,7 @@ async def flips(judging: Judging, criteria: Sequence[Criterion]) -> dict[str, Me
     return {
         name: none("no verdict to flip")
         if one.rate is None
-        else Measure(one.rate, one.trials - one.unread, one.low, one.high)
+        else Measure(one.rate, one.held, one.low, one.high)
         for name, one in tallies.items()
     }
 

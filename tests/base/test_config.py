@@ -104,7 +104,7 @@ def command(recipe: str, *arguments: str) -> tuple[int, list[RewriteRecipe]]:
         ("judge.weights={qualty: 1}", "judge.weights: found 'qualty'; did you mean 'quality'? "),
         (
             "judge.criteria=[qualty]",
-            "judge.criteria: found 'qualty'; accepted: factuality, quality",
+            "judge.criteria: found 'qualty'; accepted: coherence, educational, factuality",
         ),
         ("judge.criteria=[quality, quality]", "judge.criteria: found 'quality' twice"),
         # A template.

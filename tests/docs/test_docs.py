@@ -10,6 +10,7 @@ import re
 import runpy
 import types
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -23,16 +24,20 @@ from base import errors
 from base.config import SECTIONS
 from engine.config import EndpointConfig, VllmConfig
 from engine.template import Template
+from judge.canaries import CONTROL, ENCODINGS, Tally, load_suite
+from judge.combine import Combine
 from judge.config import JudgeRecipe
+from judge.corrupt import CORRUPTIONS
 from judge.criteria import load_criterion
 from judge.readout import ReadStatus
+from judge.report.report import MEANING
 from rewrite.checks import Checked
 from rewrite.config import RewriteRecipe
 from rewrite.files import SUFFIXES
 from rewrite.layouts import LAYOUTS
 from rewrite.prompts import VARIABLES
 from shards import manifest
-from shards.schema import JUDGEMENT_SCHEMA, STATUSES, describe
+from shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
 from train.config import Dpo, Grpo, Nll, RfNll, TrainRecipe
 from train.data.rows import Candidates
 from train.objectives import Loss
@@ -97,9 +102,12 @@ def test_the_example_pass_writes_a_set(at_work: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_examples_are_accepted(text: str, tmp_path: Path) -> None:
+def test_yaml_examples_are_accepted(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = yaml.safe_load(text)
     if "version" in data:
+        beside_a_criterion(data, tmp_path, monkeypatch)
         (tmp_path / "example.yaml").write_text(text)
         load_criterion(str(tmp_path / "example.yaml"))
         return
@@ -113,6 +121,19 @@ def test_yaml_examples_are_accepted(text: str, tmp_path: Path) -> None:
         name = next(iter(data["engines"]))
         recipe["rewrite"]["engine"] = recipe["judge"]["engine"] = name
     RewriteRecipe.model_validate(recipe | data)
+
+
+def beside_a_criterion(data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a criterion names lies in the folder the command runs in: its file, its function."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    if data.get("model", "").endswith(".skops"):
+        Path(data["model"]).touch()
+    if function := data.get("function"):
+        module, name = function.split(":")
+        sources = [block.values[0] for block in blocks("python") if "classifiers" in str(block.id)]
+        source = next(str(source) for source in sources if f"def {name}(" in str(source))
+        Path(f"{module}.py").write_text(source)
 
 
 @pytest.mark.parametrize("text", blocks("jinja"))
@@ -256,21 +277,24 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["rewrite", "judge", "shards", "shards show", "shards verify", "train", "train reference"],
-)
+    ["rewrite", "judge", "judge canaries", "judge corrupt", "judge report", "judge schedule",
+     "shards", "shards show", "shards verify", "train", "train reference"],
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real_help(command, monkeypatch)
     name = "docs/training-commands.md" if "train" in command else "docs/commands.md"
+    if command.startswith("judge "):
+        name = "docs/judge-commands.md"
     assert f"```text\n{capsys.readouterr().out}```" in page(name)
 
 
 def test_commands_names_every_target_of_make() -> None:
-    targets = re.findall(r"^(\w+):.*## ", page("Makefile"), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):.*## ", page("Makefile"), re.MULTILINE)
     assert {f"make {t}" for t in targets} - {"make help"} <= set(
-        re.findall(r"make \w+", page("docs/commands.md"))
+        re.findall(r"make [\w-]+", page("docs/commands.md"))
     )
 
 
@@ -368,9 +392,36 @@ def test_judging_has_every_column_and_status_of_a_judgement() -> None:
     assert not [s for s in get_args(ReadStatus) if f"`{s}`" not in page("docs/judging.md")]
 
 
+def test_architecture_names_every_module() -> None:
+    """A module, or the folder it lies in."""
+    text = page("docs/architecture.md")
+    for path in (one.relative_to(ROOT) for one in CODE if not one.name.startswith("__")):
+        names = (f"`{path.name}`", f"`{path}`", f"/{path.name}`", f"`{path.parent}/`")
+        assert any(name in text for name in names), path
+
+
+def test_judging_has_every_way_to_combine() -> None:
+    assert first_cells("docs/judging.md") >= set(get_args(Combine))
+
+
+def test_the_report_page_has_every_measure_and_corruption() -> None:
+    assert first_cells("docs/judge-report.md") >= {*MEANING, *CORRUPTIONS}
+
+
+def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:
+    attacks = {family: some for family, some in load_suite().attacks.items() if family != CONTROL}
+    size = f"plants {sum(map(len, attacks.values()))} such attacks, in {len(attacks)} families"
+    assert size in page("docs/canaries.md")
+    counted = {field.name for field in fields(Tally)} - {"low", "high"}
+    assert first_cells("docs/canaries.md") >= counted
+    assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/canaries.md")]
+
+
 def test_the_readme_has_every_column() -> None:
-    columns = {name for name, _, _ in describe(["quality"])}
-    assert first_cells("README.md") | {"original_quality", "rewrite_quality"} >= columns
+    measures = [f"quality_{measure}" for measure in MEASURES]
+    columns = {name for name, _, _ in describe(["quality"], measures)}
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `.*?\|", page("README.md"), re.M))))
+    assert told >= columns
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_sampled_row_has_its_context(rewritten: str) -> None:
 @pytest.mark.parametrize(
     ("override", "code", "sentence"),
     [
-        ("output=x", 2, "judge.report.labels or judge.input: one of them is required here"),
+        ("output=x", 1, "x: no shard set here"),
         ("judge.report.labels=none.jsonl", 1, "none.jsonl: cannot read the labels"),
         ("judge.report.label=x", 2, "unknown key 'label'; did you mean 'labels'?"),
         ("judge.input=nowhere", 1, "no shard set here"),
