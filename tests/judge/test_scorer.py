@@ -118,3 +118,44 @@ def test_no_text_closes_a_tag(original: str, rewrite: str) -> None:
             own = "-1" if f"<{tag}-1>" in prompt else ""
             if f"<{tag}{own}>" in prompt:
                 assert prompt.count(f"</{tag}{own}>") == prompt.count(f"<{tag}{own}>") == 1
+
+
+def test_a_panel_is_averaged_and_its_disagreement_kept() -> None:
+    def unsafe(request: Request) -> Completion:
+        return said("", A=0.2, B=0.8)
+
+    config = JudgeConfig.model_validate({"engine": ["a", "b"], "criteria": ["safety", "quality"]})
+
+    def answer(request: Request) -> Completion:
+        return unsafe(request) if "1" not in request.sampling.verdicts else Completion(error="down")
+
+    judges = [
+        Judge("a", Scripted(prefers_the_rewrite), config),
+        Judge("b", Scripted(answer), config),
+    ]
+    outcome = asyncio.run(Scorer(judges, config)(Document([row(0, "bad", "GOOD")], 0)))
+    (found,) = outcome.rows
+    assert found["original_safety"] == pytest.approx((1 + 0.2) / 2)
+    assert found["safety_disagreement"] == pytest.approx(0.4)
+    # One judge could not say which is better, so nobody's word is taken for both.
+    assert found["rewrite_quality"] is found["rewrite_score"] is None
+    assert found["quality_consistency"] == 1.0
+    assert {(v["judge"], v["status"]) for v in outcome.judgements} == {
+        ("a", "ok"),
+        ("b", "ok"),
+        ("b", "failed"),
+    }
+
+
+def test_kept_criteria_are_not_asked_again() -> None:
+    engine = Scripted(prefers_the_rewrite)
+    config = JudgeConfig(engine="a", criteria=["safety", "factuality"], combine="min")
+    known = row(0, "bad", "GOOD") | {"original_safety": 0.5, "rewrite_safety": 0.25}
+    verdict = {"id": "id-0", "criterion": "safety", "status": "ok"}
+    scorer = Scorer([Judge("a", engine, config)], config, kept={"safety"})
+    outcome = asyncio.run(scorer(Document([known], 0, [verdict])))
+    assert all("C" in request.sampling.verdicts for request in engine.asked)
+    (found,) = outcome.rows
+    assert (found["original_score"], found["rewrite_score"]) == (0.5, 0.25)
+    assert verdict in outcome.judgements
+    assert outcome.usage.requests == 2
