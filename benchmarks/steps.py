@@ -5,9 +5,9 @@ plain loop over transformers' own model with scaled_dot_product_attention, cross
 logits, clipping and torch's AdamW with the same settings. Both are SmolLM2-135M with its weights,
 in one process, see the same tokens (a step is `ROWS` documents of `LENGTH` tokens, one a
 micro-batch), and take turns; who begins alternates. That both losses agree in the first step is
-checked. In bfloat16 ours keeps
-float32 weights, gradients and optimizer state beside the weights, as mcore does; the rival has all
-of them in bfloat16, which is less work. Each dtype has a process and one thread of its own.
+checked. In bfloat16 ours keeps float32 weights, gradients and optimizer state beside the weights,
+as mcore does; the rival has all of them in bfloat16, which is less work. Each dtype has a process
+and one thread of its own.
 """
 
 import json
