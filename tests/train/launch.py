@@ -6,13 +6,14 @@ Megatron's groups are state of a process and vLLM sets up torch.distributed, too
 
 import os
 import pickle
+import random
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ def launch(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "call").write_bytes(pickle.dumps((function, arguments)))
-        ports = _free_ports() if processes > 1 else []
+        ports = free_ports(_PORTS) if processes > 1 else []
         started = [_start(folder, rank, processes, ports) for rank in range(processes)]
         try:
             _wait(started, folder, time.monotonic() + limit)
@@ -56,12 +57,15 @@ def started(config: ParallelConfig, seed: int = 0) -> Iterator[None]:
     parallel.stop()
 
 
-def _free_ports() -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(_PORTS)]
-    ports = [str(server.getsockname()[1]) for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+def free_ports(count: int) -> list[str]:
+    """Ports of this machine that nobody listens on, below those that systems give to connections:
+    one of those may be taken again before it is used.
+    """
+    found: list[str] = []
+    for port in random.sample(range(20_000, 32_000), 100 + count):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(str(port))
+    return found[:count]
 
 
 def _start(folder: Path, rank: int, size: int, ports: list[str]) -> subprocess.Popen[bytes]:

@@ -8,7 +8,6 @@ codes and output, and die of their own kill.
 import json
 import multiprocessing
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import yaml
 from base.files import Folder
 from shards.manifest import File, Manifest, PassInfo
 from shards.schema import schema, to_parquet
+from tests.train.launch import free_ports
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "models/smollm2-135m-instruct"
@@ -159,8 +159,7 @@ class Command:
         recipe = base.with_suffix(".yaml")
         recipe.write_text(yaml.safe_dump({"output": "unused", "train": train}))
         self._said = base.with_suffix(".log")
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = str(server.getsockname()[1])
+        (port,) = free_ports(1)
         self.ranks = []
         for rank in range(ranks):
             env = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
