@@ -103,6 +103,7 @@ def _config(url: str) -> TrainConfig:
             "output": "unused",
             "model": {"path": MODEL},
             "batch": {"samples": SAMPLES},
+            "optimizer": {"warmup_steps": 0},
             "curriculum": [phase],
         }
     )
