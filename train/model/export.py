@@ -48,6 +48,7 @@ def _write(
         _copy(shape, dtype, part)
         _save(pairs, part)
         for file in part.iterdir():
+            shutil.copymode(part / "config.json", file)  # safetensors writes for the owner alone
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
         if target.exists():

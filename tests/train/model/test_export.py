@@ -81,6 +81,8 @@ def test_transformers_loads_what_it_wrote(source: Path, exported: Path) -> None:
     assert torch.equal(logits(exported / "many" / "model"), expected)
     files = sorted((exported / "many" / "model").glob("*.safetensors"))
     assert len(files) > 2 and files[0].name == f"model-00001-of-{len(files):05}.safetensors"
+    modes = {file.stat().st_mode for file in (exported / "many" / "model").iterdir()}
+    assert len(modes) == 1  # whoever reads one file reads all
     assert sum(file.stat().st_size > 45_000 for file in files) == 2  # embedding, output layer
 
 
