@@ -158,14 +158,14 @@ def _named(criterion: Asked, line: str) -> set[tuple[str, float]]:
 
 _NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+|,(?![0-9]{3}(?![0-9]))[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _NUMBER_LINE = re.compile(
-    rf"""[\s(\["']*({_NUMBER})(?:\s*(?:/|out\ of)\s*({_NUMBER}))?\s*(?:[)\]"'.;!]+\D*)?""",
+    rf"""[\s(\["']*({_NUMBER})(?:\s*(?:/|out\ of)\s*({_NUMBER}))?\s*(?:[)\]"'.;!]+[^\d%]*)?""",
     re.VERBOSE,
 )
 
 
 def _numbers(criterion: Asked, line: str) -> set[tuple[str, float]]:
     """The number that `line` says, if it is on the scale: `7`, `7.25`, `7,25`, and `8/10` where the
-    scale ends at 10. A range, a word, a thousand's comma or a second number make it none.
+    scale ends at 10. A share, a range, a word, a thousand's comma or a second number make it none.
     """
     match = _NUMBER_LINE.fullmatch(line)
     if not match:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -309,8 +310,14 @@ def test_whatever_is_read_is_what_python_reads(text: str) -> None:
     if found.status == "unparsable":
         assert found.value is None
         return
-    head = text.strip(" ()").partition("/")[0].strip(" .").replace(",", ".").split(")")[0]
-    assert found.value == pytest.approx(float(head) / 10)
+    number = re.match(r"[ (]*([-+]?[0-9]+(?:[.,][0-9]+)?(?:[eE][-+]?[0-9]+)?)", text)
+    assert number and "%" not in text
+    assert found.value == pytest.approx(float(number[1].replace(",", ".")) / 10)
+
+
+@pytest.mark.parametrize("text", ["7%", "7 %", "7.%", "0.%", "(7) % of it", "7) percent, or 70%"])
+def test_a_share_is_not_a_place_on_the_scale(text: str) -> None:
+    assert parse(TEN, f"Verdict: {text}").status == "unparsable"
 
 
 @settings(deadline=None)
