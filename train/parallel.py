@@ -113,11 +113,6 @@ def data_size() -> int:
     return int(mpu.get_data_parallel_world_size())
 
 
-def is_first_stage() -> bool:
-    """Whether this process holds the embedding."""
-    return bool(mpu.is_pipeline_first_stage())
-
-
 def is_last_stage() -> bool:
     """Whether this process holds the output layer, and so sees the losses."""
     return bool(mpu.is_pipeline_last_stage())
