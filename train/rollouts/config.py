@@ -1,0 +1,76 @@
+"""The section `train.rollouts`: what the late phase samples, how it is judged, what is watched."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from base.config import Section, refuse
+from judge.config import JudgeConfig
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class ProbeConfig(Section):
+    """A fixed sample of held-out places on which rollouts meet the stored texts."""
+
+    set: str = Field(description="a judged shard set that is not trained on")
+    filter: str | None = Field(None, description="which of its chunks")
+    places: int = Field(64, ge=1, description="how many")
+    every: int = Field(100, ge=1, description="steps between two probes")
+
+
+class AlarmsConfig(Section):
+    """What a run is watched for: means over the last `window` steps with rollouts."""
+
+    window: int = Field(20, ge=1, description="steps")
+    action: Literal["warn", "stop"] = Field("warn", description="what an alarm does")
+    min_spread: float = Field(
+        0.0, ge=0, description="best score of a pool minus worst; less is a collapse"
+    )
+    max_repetition: float = Field(
+        1.0, ge=0, le=1, description="share of a rollout's 4-grams that came before"
+    )
+    max_length_drift: float = Field(
+        4.0, ge=1, description="how many times longer or shorter than originals rollouts may get"
+    )
+
+
+class RolloutsConfig(Section):
+    """Rollouts: sampled from the policy with temperature 1 and top_p 1, judged in a pool."""
+
+    engine: str = Field(description="a vllm engine under `engines`, its model is train.model.path")
+    judge: JudgeConfig = Field(description="how the pool is scored")
+    samples: int = Field(16, ge=1, description="rollouts a place")
+    tokens: int = Field(128, ge=1, description="longest rollout")
+    places: PositiveInt | Literal["every"] = Field(
+        1, description="chunks of a stretch that get rollouts, drawn; or every"
+    )
+    sync_every: int = Field(1, ge=1, description="steps between two loads of new weights")
+    max_staleness: int = Field(
+        0, ge=0, description="how many steps old the weights that sampled may be; 0: on-policy"
+    )
+    sleep: bool = Field(
+        False, description="the engine frees its GPU memory while the trainer steps"
+    )
+    tolerance: float = Field(
+        0.05, gt=0, description="mean difference of log-probabilities from the trainer's, nats"
+    )
+    timeout: float = Field(1800, gt=0, description="seconds without an answer that are a hang")
+    dump_every: int = Field(0, ge=0, description="one pool in so many is kept to be read; 0: none")
+    replay: str | None = Field(
+        None, description="pools that an earlier run kept; then no engine is started"
+    )
+    alarms: AlarmsConfig = AlarmsConfig()
+    probe: ProbeConfig | None = None
+
+    @model_validator(mode="after")
+    def _fresh_enough(self) -> "RolloutsConfig":
+        if self.sync_every > self.max_staleness + 1:
+            raise refuse(
+                f"sync_every: found {self.sync_every}; accepted: at most {self.max_staleness + 1}, "
+                "max_staleness and one"
+            )
+        if self.sleep and self.max_staleness:
+            raise refuse("sleep: found true; accepted with max_staleness 0, where engine and "
+                         "trainer take turns")
+        return self

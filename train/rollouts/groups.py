@@ -1,0 +1,127 @@
+"""What goes to a rollout worker and what comes back: places that ask for rollouts, and groups.
+
+A *place* is one cut of a document: the prefix as the policy sees it and as the judge reads it, and
+the stored texts that compete there. A *group* is what became of it: the rollouts, and a score for
+every text of the pool that the judge could read. Groups are plain JSON, so they can be kept
+(`bank`), dumped and replayed; places never leave the run's own processes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Values = dict[str, float]
+
+
+def rollout_name(number: int) -> str:
+    """What a pool calls rollout `number`; the stored texts are `original` and `rewrite`."""
+    return f"rollout-{number}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One cut that asks for rollouts.
+
+    sample: the number of the sample in the run's order. id: the shard row. prompt: the token ids
+    that the policy goes on from. context, original: what the judge reads before the candidate, and
+    as the reference. stored: name (`original`, `rewrite`) → text of those that compete. known:
+    criterion → name → value 0..1 that the set holds and that need not be asked again. seed: of the
+    rollouts; a function of run, sample and row.
+    """
+
+    sample: int
+    id: str
+    prompt: tuple[int, ...]
+    context: tuple[str, ...]
+    original: str
+    stored: dict[str, str]
+    seed: int
+    known: dict[str, Values] = field(default_factory=dict)
+
+
+class Rollout(BaseModel):
+    """One text that the policy sampled. tokens: with the end of text, where it came (`ended`).
+    logprobs: natural log of each token's probability under the weights that sampled it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    ended: bool
+
+
+class Group(BaseModel):
+    """The rollouts of a place and what the judge said of its pool.
+
+    version: steps that the weights which sampled had made. rollouts: fewer than were asked for, or
+    none, where the engine failed. scores: name → combined score; a text that could not be judged is
+    not in it. values: criterion → name → value 0..1. counts: verdicts by status, engine failures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: int
+    id: str
+    version: int
+    rollouts: tuple[Rollout, ...]
+    scores: Values
+    values: dict[str, Values] = {}
+    counts: dict[str, int] = {}
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Load the weights of `version` from `folder`, and prove it on `tokens`, to which the trainer
+    gives the log-probabilities `logprobs` (of all but the first).
+    """
+
+    version: int
+    folder: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Sample and judge these places with the weights of `version`. number: the caller's, which the
+    answer bears. rollouts: how many at each place. keep: whether the groups go into the bank.
+    """
+
+    number: int
+    version: int
+    places: tuple[Place, ...]
+    rollouts: int
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Synced:
+    """The engine has the weights. difference: mean absolute difference of log-probabilities, nats.
+    seconds: of loading and proving.
+    """
+
+    version: int
+    difference: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The groups of an `Ask`, in the order of its places. values: what it took, as metrics:
+    seconds of sampling and of judging, and tokens and requests of both.
+    """
+
+    number: int
+    groups: tuple[Group, ...]
+    values: Values
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The worker cannot go on; nothing more will come. sentence: why, for a person."""
+
+    sentence: str
+    kind: Literal["config", "engine"] = "engine"
