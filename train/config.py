@@ -3,17 +3,16 @@
 Impossible combinations are refused here, before anything is loaded.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from base.config import Recipe, Section, refuse
-
-Kind = Literal["original", "rewrite"]
-"""The candidates that shards hold; rollouts come with the late phase."""
+from engine.config import EngineConfig, VllmConfig
+from judge.config import known_criteria, known_engine
+from train.phases import Phase, end_step, twice
+from train.rollouts.config import RolloutsConfig
 
 
 class DataConfig(Section):
@@ -119,144 +118,6 @@ class OptimizerConfig(Section):
         return self
 
 
-class _Component(Section):
-    kind: str
-    weight: float = Field(1.0, gt=0, description="of this component in the loss")
-
-    @property
-    def name(self) -> str:
-        """What metrics call it."""
-        return self.kind
-
-
-class Nll(_Component):
-    """Next-token loss on one kind of candidate."""
-
-    kind: Literal["nll"]
-    text: Kind = Field("original", description="which candidate is learnt")
-
-    @property
-    def name(self) -> str:
-        """What metrics call it: one phase may learn several kinds."""
-        return f"nll_{self.text}"
-
-
-class RfNll(_Component):
-    """Next-token loss on the candidate with the highest score."""
-
-    kind: Literal["rf_nll"]
-
-
-class Dpo(_Component):
-    """The highest-scoring candidate against the lowest."""
-
-    kind: Literal["dpo"]
-    beta: float = Field(0.1, gt=0, description="strength of the reference")
-    normalise: bool = Field(False, description="divide log-probabilities by the number of tokens")
-    reference: Literal["frozen", "stored"] = Field(
-        "frozen", description="a second model in memory, or what `python -m train reference` kept"
-    )
-
-
-class Grpo(_Component):
-    """All candidates of a cut, each by its advantage."""
-
-    kind: Literal["grpo"]
-    tokens: int = Field(
-        128, ge=1, description="what sums over a candidate's tokens are divided by, at any length"
-    )
-
-
-Objective = Annotated[Nll | RfNll | Dpo | Grpo, Field(discriminator="kind")]
-
-
-def _components(value: Any) -> Any:
-    """`nll`, `{kind: dpo}` and lists of both: a list of mappings."""
-    items = value if isinstance(value, list) else [value]
-    return [{"kind": item} if isinstance(item, str) else item for item in items]
-
-
-class Plateau(Section):
-    """The loss stands still."""
-
-    steps: int = Field(ge=1, description="steps of the two windows that are compared")
-    improvement: float = Field(0.01, ge=0, description="less than this share is standing still")
-
-
-class Until(Section):
-    """When a phase ends: at a step or sample of the whole run, or when the loss stands still."""
-
-    step: int | None = Field(None, ge=1, description="optimizer steps of the run so far")
-    samples: int | None = Field(None, ge=1, description="samples of the run so far")
-    plateau: Plateau | None = Field(
-        None, description="sooner, when the loss no longer falls; beside step or samples"
-    )
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if (self.step is None) == (self.samples is None):
-            found = "neither step nor" if self.step is None else "both step and"
-            raise refuse(f"step: found {found} samples; accepted: one of them")
-        return self
-
-
-class Phase(Section):
-    """One phase of the curriculum."""
-
-    name: str = Field(pattern=r"^[a-z0-9_-]+$", description="what logs call it")
-    objective: Annotated[list[Objective], BeforeValidator(_components)] = Field(
-        min_length=1, description="nll, rf_nll, dpo, grpo, or a list of components with weights"
-    )
-    candidates: list[Kind] = Field(
-        [],
-        validate_default=True,
-        description="the texts that are laid out; empty: those that the objective learns from",
-    )
-    filter: str | None = Field(None, description="in this phase, only chunks for which this holds")
-    until: Until
-    learning_rate: Literal["continue", "restart"] = Field(
-        "continue", description="go on with the schedule, or start it anew with a warm-up"
-    )
-
-    @field_validator("candidates")
-    @classmethod
-    def _needed(cls, candidates: list[Kind], info: ValidationInfo) -> list[Kind]:
-        parts = info.data.get("objective", [])
-        learnt = {part.text for part in parts if isinstance(part, Nll)}
-        if candidates or not parts:
-            return candidates
-        return [kind for kind in get_args(Kind) if kind in learnt or not learnt_only(parts)]
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        for name in twice(part.name for part in self.objective):
-            raise refuse(f"objective: found {name} twice; accepted: once, with a weight")
-        for kind in twice(self.candidates):
-            raise refuse(f"candidates: found '{kind}' twice")
-        shown = ", ".join(self.candidates)
-        for part in self.objective:
-            if isinstance(part, Nll) and part.text not in self.candidates:
-                raise refuse(
-                    f"candidates: found {shown}; accepted: with {part.text}, which nll learns"
-                )
-            if not isinstance(part, Nll) and len(self.candidates) < 2:
-                raise refuse(
-                    f"candidates: found {shown}; accepted: {' and '.join(get_args(Kind))}, which "
-                    f"{part.kind} compares"
-                )
-        return self
-
-    @property
-    def needs_scores(self) -> bool:
-        """Whether an objective reads scores."""
-        return not learnt_only(self.objective)
-
-    @property
-    def reference(self) -> Literal["frozen", "stored"] | None:
-        """Where the reference log-probabilities come from, if any are needed."""
-        return next((part.reference for part in self.objective if isinstance(part, Dpo)), None)
-
-
 class CheckpointConfig(Section):
     """Saved states of a run."""
 
@@ -276,6 +137,9 @@ class TrainConfig(Section):
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     curriculum: list[Phase] = Field(min_length=1, description="phases, one after the other")
+    rollouts: RolloutsConfig | None = Field(
+        None, description="of the phases with rollout among their candidates"
+    )
     checkpoint: CheckpointConfig = CheckpointConfig()
     non_finite: Literal["stop", "skip"] = Field(
         "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
@@ -314,6 +178,33 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _rollouts_fit(self) -> Self:
+        for number, phase in enumerate(self.curriculum):
+            probe = self.rollouts and self.rollouts.probe
+            if phase.online and not self.rollouts:
+                raise refuse(f"rollouts: this key is required for the phase {phase.name}")
+            if phase.until.win_rate and not probe:
+                raise refuse(f"rollouts.probe: required by curriculum.{number}.until.win_rate")
+        if self.rollouts:
+            self._room(self.rollouts)
+        return self
+
+    def _room(self, rollouts: RolloutsConfig) -> None:
+        """Refuse rollouts for which a row has no room beside the longest trunk."""
+        batch = self.batch
+        if rollouts.tokens >= batch.max_seq_len - batch.context_tokens:
+            raise refuse(
+                f"rollouts.tokens: found {rollouts.tokens}; accepted: less than max_seq_len without"
+                f" context_tokens, {batch.max_seq_len - batch.context_tokens}"
+            )
+        needed = batch.max_seq_len + rollouts.samples * rollouts.tokens
+        if needed > batch.row_tokens:
+            raise refuse(
+                f"batch.row_tokens: found {batch.row_tokens}; accepted with {rollouts.samples} "
+                f"rollouts of {rollouts.tokens} tokens: at least {-(-needed // 128) * 128}"
+            )
+
+    @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
         ends = [end_step(phase, self.batch.samples) for phase in self.curriculum]
         restarts = [
@@ -341,7 +232,26 @@ class TrainConfig(Section):
 class TrainRecipe(Recipe):
     """What `python -m train` reads."""
 
+    engines: dict[str, EngineConfig] = {}
     train: TrainConfig
+
+    @model_validator(mode="after")
+    def _engines_fit(self) -> Self:
+        rollouts, path = self.train.rollouts, self.train.model.path
+        if not rollouts:
+            return self
+        known_engine("train.rollouts.engine", rollouts.engine, self.engines)
+        for name in rollouts.judge.panel:
+            known_engine("train.rollouts.judge.engine", name, self.engines)
+        known_criteria(rollouts.judge)
+        policy = self.engines[rollouts.engine]
+        if not isinstance(policy, VllmConfig) or policy.model != path:
+            found = f"{policy.kind} {policy.model}"
+            raise refuse(
+                f"engines.{rollouts.engine}: found {found}; accepted for train.rollouts.engine: "
+                f"vllm {path}, the model that is trained"
+            )
+        return self
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -351,21 +261,3 @@ class TrainRecipe(Recipe):
                 "accepted: another folder"
             )
         return self
-
-
-def learnt_only(parts: Sequence[Objective]) -> bool:
-    """Whether no component compares candidates."""
-    return all(isinstance(part, Nll) for part in parts)
-
-
-def twice(names: Iterable[str]) -> list[str]:
-    """The names that stand more than once."""
-    return [name for name, times in Counter(names).items() if times > 1]
-
-
-def end_step(phase: Phase, samples: int) -> int:
-    """The step before which `phase` ends at the latest, with `samples` a step."""
-    if phase.until.step is not None:
-        return phase.until.step
-    assert phase.until.samples is not None
-    return -(-phase.until.samples // samples)

@@ -12,7 +12,7 @@ from math import fsum, isfinite
 from typing import Any, NamedTuple
 
 from base.errors import ConfigError
-from train.config import Phase, Plateau
+from train.phases import Phase, Plateau
 
 
 class Start(NamedTuple):

@@ -28,11 +28,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
 from train import parallel
-from train.config import Phase, TrainConfig
+from train.config import TrainConfig
 from train.data.rows import Row
 from train.model.build import build
 from train.model.shape import Shape
 from train.objectives import Loss, Sums, report, sum_tokens
+from train.phases import Phase
 
 OfRow = Callable[[Row, Tensor], tuple[Tensor, Sums]]
 

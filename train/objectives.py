@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from base.errors import ShardError
-from train.config import Dpo, Grpo, Nll, Objective, RfNll
 from train.data.rows import Candidates
 from train.data.trees import KINDS
+from train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
 Sums = dict[str, Tensor]
 """Sums over a row by name. Which names there are depends on the objective, never on the data."""

@@ -7,12 +7,13 @@ numbers a parameter, and the weight itself once more under bfloat16), activation
 Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.
 """
 
-from train.config import Phase, TrainConfig, end_step
+from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.loader import Loader
 from train.data.rows import Row
 from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
+from train.phases import Phase, end_step
 
 _TRIED = 64  # samples whose layout is measured
 

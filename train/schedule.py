@@ -14,8 +14,9 @@ Here step i has the rate that Megatron-Core has after i + 1 steps.
 from collections.abc import Sequence
 from math import cos, pi, sqrt
 
-from train.config import OptimizerConfig, TrainConfig, end_step
+from train.config import OptimizerConfig, TrainConfig
 from train.curriculum import Start
+from train.phases import end_step
 
 
 def learning_rate(config: TrainConfig, step: int, starts: Sequence[Start]) -> float:

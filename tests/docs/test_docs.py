@@ -38,9 +38,10 @@ from rewrite.layouts import LAYOUTS
 from rewrite.prompts import VARIABLES
 from shards import manifest
 from shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
-from train.config import Dpo, Grpo, Nll, RfNll, TrainRecipe
+from train.config import TrainRecipe
 from train.data.rows import Candidates
 from train.objectives import Loss
+from train.phases import Dpo, Grpo, Nll, RfNll
 from train.state import FREE
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ import yaml
 from base.config import load
 from base.errors import ConfigError
 from tests.base.test_config import keys
-from train.config import Dpo, Grpo, Nll, RfNll, TrainRecipe, end_step
+from train.config import TrainRecipe
+from train.phases import Dpo, Grpo, Nll, RfNll, end_step
 
 GOOD = """
 output: data/set

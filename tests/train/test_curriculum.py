@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import ConfigError
-from train.config import Phase, Plateau, TrainConfig, end_step
+from train.config import TrainConfig
 from train.curriculum import Curriculum, Start, stands_still
+from train.phases import Phase, Plateau, end_step
 from train.schedule import learning_rate
 
 

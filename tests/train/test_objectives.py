@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from base.errors import ShardError
-from train.config import Dpo, Grpo, Nll, Objective, RfNll
 from train.data.rows import Candidates
 from train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
 from train.objectives import Loss, report
+from train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
 ALL: list[Objective] = [
     Nll(kind="nll"),

@@ -1,8 +1,12 @@
 """The loader of a run: its tokenizer, its stored references, its cache."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from engine.config import EngineConfig
 from engine.encoding import load_tokenizer
+from judge.criteria import load_criterion
+from judge.passes import judge_pass
 from train.config import TrainConfig
 from train.data.loader import Loader
 from train.data.stored import stored
@@ -12,9 +16,16 @@ CACHE = "cache"
 
 
 def open_loader(
-    config: TrainConfig, shape: Shape, rank: int = 0, ranks: int = 1, references: bool = True
+    config: TrainConfig,
+    shape: Shape,
+    rank: int = 0,
+    ranks: int = 1,
+    references: bool = True,
+    engines: Mapping[str, EngineConfig] | None = None,
 ) -> Loader:
-    """The loader of data parallel rank `rank` of `ranks`; without `references` it reads none."""
+    """The loader of data parallel rank `rank` of `ranks`; without `references` it reads none.
+    engines: those of the recipe; without them no score of a set is taken over.
+    """
     needed = references and any(phase.reference == "stored" for phase in config.curriculum)
     return Loader(
         config,
@@ -25,4 +36,23 @@ def open_loader(
         rank,
         ranks,
         stored(config, shape) if needed else None,
+        _known(config, engines or {}),
     )
+
+
+def _known(
+    config: TrainConfig, engines: Mapping[str, EngineConfig]
+) -> Callable[[str], frozenset[str]]:
+    """The criteria that a set has been judged on, by the judges of the rollouts in the same way,
+    and that look at one text alone: what a text got there it would get again.
+    """
+
+    def known(url: str) -> frozenset[str]:
+        if not (config.rollouts and engines and any(p.online for p in config.curriculum)):
+            return frozenset()
+        judge = config.rollouts.judge
+        kinds = {c.name: c.kind for c in map(load_criterion, judge.criteria)}
+        kept = judge_pass(url, judge, dict(engines)).kept
+        return frozenset(name for name in kept if kinds[name] != "pairwise")
+
+    return known

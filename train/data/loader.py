@@ -13,7 +13,7 @@ a few batches.
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,15 +24,22 @@ from tokenizers import Tokenizer
 
 from base.errors import ConfigError
 from base.files import Folder
-from train.config import Phase, TrainConfig
+from train.config import TrainConfig
 from train.data.order import Epochs, Order, Place
+from train.data.places import Asked, Key, grown, places_of
 from train.data.rows import Row, pack
 from train.data.samples import Grower, Stretch
 from train.data.source import Part, References, Source
 from train.data.texts import Texts
+from train.data.trees import ORIGINAL, Tree
+from train.phases import Phase
+from train.rollouts.groups import Group
 
 _READY = 3  # batches made ahead
 _NEAR = 8  # batches ahead of the newest whose parts are read
+
+
+Shares = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +57,7 @@ class Batch:
     counts: dict[str, int]
     used: int
     padding: int
-    shares: tuple[tuple[int, ...], ...]
+    shares: Shares
 
 
 class Loader:
@@ -72,15 +79,13 @@ class Loader:
         rank: int = 0,
         ranks: int = 1,
         references: References | None = None,
+        known: Callable[[str], frozenset[str]] = lambda url: frozenset(),
     ) -> None:
         self._config, self._rank, self._ranks = config, rank, ranks
         self._texts, self._bos, self._eos = Texts(tokenizer), bos, eos
         # In the order of their URLs, so that the order of the recipe does not matter.
         self._sources = sorted(
-            (
-                Source(number, data, config.batch, config.curriculum)
-                for number, data in enumerate(config.data)
-            ),
+            (Source(number, config, known(data.set)) for number, data in enumerate(config.data)),
             key=lambda source: source.url,
         )
         counts = _counts(self._sources, config.curriculum, Folder(cache))
@@ -109,6 +114,19 @@ class Loader:
         self.wait_seconds = time.perf_counter() - begun
         return batch
 
+    def asked(self, first: int, phase: Phase) -> Future[Asked]:
+        """The same samples of an online phase, without rollouts, as soon as they are made."""
+        self._forget()
+        return self._maker.submit(self._ask, first, phase)
+
+    def finish(self, asked: Asked, groups: Mapping[Key, Group], phase: Phase) -> Batch:
+        """Their batch, with the rollouts of `groups`."""
+        trees = grown(asked.trees, groups, phase.stored)
+        rows = pack([tree for tree in trees if tree.candidates], self._config.batch.row_tokens)
+        counts = Counter(asked.counts)
+        counts["rollout"] += sum(len(group.rollouts) for group in groups.values())
+        return _batch(asked.first, asked.stop, rows, counts, asked.shares)
+
     def stored(self) -> Iterator[tuple[str, str, Iterator[Row]]]:
         """(URL of the set, name of the part, rows) of this rank's parts, in storage order.
 
@@ -124,7 +142,8 @@ class Loader:
         size = self._config.batch.samples
         for first in range(0, len(part), size):
             numbers = range(first, min(first + size, len(part)))
-            rows, _ = self._rows([part.stretch(n, n, None) for n in numbers])
+            trees, _ = self._trees([part.stretch(n, n, None) for n in numbers])
+            rows = pack([tree for some in trees for tree in some], self._config.batch.row_tokens)
             yield from (row for row in rows if row.used)
 
     def close(self) -> None:
@@ -151,6 +170,37 @@ class Loader:
 
     def _make(self, first: int, phase: Phase) -> Batch:
         """The batch; runs in the one thread that makes batches."""
+        stretches, shares = self._share(first, phase)
+        trees, counts = self._trees(stretches)
+        rows = pack([tree for some in trees for tree in some], self._config.batch.row_tokens)
+        return _batch(first, first + self._config.batch.samples, rows, counts, shares)
+
+    def _ask(self, first: int, phase: Phase) -> Asked:
+        """What waits for rollouts; runs in that thread, too."""
+        stretches, shares = self._share(first, phase)
+        trees, counts = self._trees(stretches)
+        assert self._config.rollouts, "the configuration of an online phase has them"
+        limit = self._config.rollouts.judge.max_context_tokens
+        places = tuple(
+            place
+            for stretch, some in zip(stretches, trees, strict=True)
+            for place in places_of(
+                stretch, some, self._texts, phase.stored, self._config.seed, limit
+            )
+        )
+        anchors = [(t.sample, c) for some in trees for t in some for c in t.candidates]
+        return Asked(
+            first=first,
+            stop=first + self._config.batch.samples,
+            trees=tuple(tree for some in trees for tree in some),
+            places=places,
+            lengths={(n, c.id): len(c.tokens) for n, c in anchors if c.kind == ORIGINAL},
+            counts=dict(counts),
+            shares=shares,
+        )
+
+    def _share(self, first: int, phase: Phase) -> tuple[list[Stretch], Shares]:
+        """This rank's stretches of the samples from `first` on, and everybody's samples."""
         samples = self._config.batch.samples
         near = [self._places(first + number * samples) for number in range(_NEAR)]
         windows = dict.fromkeys((p.set, p.window) for places in near for p in places)
@@ -161,26 +211,24 @@ class Loader:
         costs = [part.cost(stretch, phase) for part, stretch in places]
         shares = share_out(costs, self._ranks)
         mine = [places[n][0].stretch(places[n][1], first + n, phase) for n in shares[self._rank]]
-        rows, counts = self._rows(mine)
-        used = sum(row.used for row in rows)
-        return Batch(
-            first=first,
-            stop=first + samples,
-            rows=tuple(rows),
-            counts=dict(counts),
-            used=used,
-            padding=sum(len(row.tokens_S) for row in rows) - used,
-            shares=tuple(tuple(first + n for n in numbers) for numbers in shares),
-        )
+        return mine, tuple(tuple(first + n for n in numbers) for numbers in shares)
 
-    def _rows(self, stretches: Sequence[Stretch]) -> tuple[list[Row], Counter[str]]:
+    def _trees(self, stretches: Sequence[Stretch]) -> tuple[list[list[Tree]], Counter[str]]:
+        """The trees of each stretch, and what became of them."""
         grower = Grower(self._texts, self._bos, self._eos, self._config.batch)
         self._texts.prepare(text for stretch in stretches for text in stretch.texts())
-        trees = [tree for stretch in stretches for tree in grower.trees(stretch)]
-        return pack(trees, self._config.batch.row_tokens), grower.counts
+        return [grower.trees(stretch) for stretch in stretches], grower.counts
 
     def _find_places(self, first: int) -> list[Place]:
         return [self._order.place(first + n) for n in range(self._config.batch.samples)]
+
+
+def _batch(
+    first: int, stop: int, rows: Sequence[Row], counts: Counter[str], shares: Shares
+) -> Batch:
+    used = sum(row.used for row in rows)
+    padding = sum(len(row.tokens_S) for row in rows) - used
+    return Batch(first, stop, tuple(rows), dict(counts), used, padding, shares)
 
 
 class _Parts:

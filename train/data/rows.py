@@ -15,6 +15,7 @@ other), C candidates.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +33,8 @@ class Candidates:
     candidate_T (int64): which candidate a trained token belongs to. cut_C (int64): candidates with
     the same number compete. kind_C (int64): trees.ORIGINAL, REWRITE, ROLLOUT. score_C (float32):
     the judge's, NaN when not scored. reference_C (float32): summed log-probability under the
-    reference model, NaN when not known. ids: shard row of each candidate.
+    reference model, NaN when not known. sampled_T (float32): log-probability of a rollout's token
+    under the weights that sampled it, NaN for a stored text. ids: shard row of each candidate.
     """
 
     candidate_T: Tensor
@@ -40,6 +42,7 @@ class Candidates:
     kind_C: Tensor
     score_C: Tensor
     reference_C: Tensor
+    sampled_T: Tensor
     ids: tuple[str, ...]
 
     def to(self, device: torch.device) -> Self:
@@ -168,8 +171,13 @@ def _candidates(every: Sequence[Candidate], cuts: Sequence[int]) -> Candidates:
         kind_C=torch.tensor([c.kind for c in every], dtype=torch.int64),
         score_C=torch.tensor([c.score for c in every], dtype=torch.float32),
         reference_C=torch.tensor([c.reference for c in every], dtype=torch.float32),
+        sampled_T=torch.tensor([v for c in every for v in _sampled(c)], dtype=torch.float32),
         ids=tuple(c.id for c in every),
     )
+
+
+def _sampled(candidate: Candidate) -> Sequence[float]:
+    return candidate.sampled or [nan] * len(candidate.tokens)
 
 
 def unshared(trees: Sequence[Tree]) -> list[Row]:

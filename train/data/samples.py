@@ -10,12 +10,13 @@ prefix with its text has more than `max_seq_len` inputs, no tree more than `row_
 that is longer under the model's tokenizer is split before the first chunk that does not fit, and
 each further tree gets a context of its own. Splits depend on all texts of the rows, never on which
 of them a phase learns: so the prefix of a text, and with it a stored reference, is the same in
-every phase. Nothing is dropped in silence: what is left out is counted.
+every phase without rollouts (for those a phase keeps room). Nothing is dropped in silence: what is
+left out is counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import NoReturn
 
@@ -30,7 +31,9 @@ from train.data.trees import KINDS, Candidate, Tokens, Tree
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A shard row. By kind, original and rewrite: texts (None: not usable), the judge's scores,
-    stored references (NaN: not known). learn: the kinds to lay out.
+    stored references (NaN: not known). learn: the kinds to lay out. room: how many rollouts it will
+    get, and tokens of each, at most. known: criterion → kind → what the set holds, for the judge of
+    rollouts.
     """
 
     id: str
@@ -38,6 +41,8 @@ class Chunk:
     scores: tuple[float, float] = (nan, nan)
     references: tuple[float, float] = (nan, nan)
     learn: frozenset[int] = frozenset()
+    room: tuple[int, int] = (0, 0)
+    known: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def original(self) -> str:
@@ -126,7 +131,9 @@ class Grower:
             lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in found]
             trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)
             longest = max((length for length, _ in lengths), default=trunk)
-            branches = sum(len(c.tokens) for c in found if not c.on_trunk)
+            count, tokens = chunk.room
+            longest = max(longest, start + tokens - 1)
+            branches = count * tokens + sum(len(c.tokens) for c in found if not c.on_trunk)
             places.append(_Place(chunk, start, found, trunk, longest, branches))
             start += len(parts[-1])
         return np.concatenate(parts), places
@@ -177,6 +184,9 @@ class Grower:
     def _pieces(self, stretch: Stretch, tokens: Tokens, place: _Place) -> Iterator[Tree]:
         """The trees of a chunk too long for one: its original in pieces, each with context."""
         learnt = _learnt(place)
+        if place.chunk.room[0]:
+            self.counts["no_room"] += 1
+            return
         if any(not c.on_trunk for c in learnt):
             self._refuse(stretch, place)
         at = 0

@@ -3,7 +3,7 @@
 Memory: the texts, ids and scores of a part, as Arrow columns; `meta` and raw verdicts stay on disk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import nan
 from typing import Any
 
@@ -17,16 +17,20 @@ from base.fingerprint import fingerprint
 from shards.filters import Filter, Mask, parse_filter
 from shards.reader import ShardSet
 from shards.schema import TEXTS, USABLE, Row
-from train.config import BatchConfig, DataConfig, Phase
+from train.config import TrainConfig
 from train.data.index import Ints, mask_of, read_part, spans, stretch_counts
 from train.data.samples import Chunk, Stretch
 from train.data.trees import KINDS, ORIGINAL, REWRITE
+from train.phases import Phase
+from train.rollouts.config import RolloutsConfig
 
 Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""
 
 References = Callable[[str, str], Reference]
 """(URL of a set, name of a part) → its references."""
+
+_BYTES = 4  # of a token's text, roughly
 
 _COLUMNS = ("id", "chunk", "chunks", "original", "original_tokens", "rewrite", "rewrite_status")
 
@@ -35,13 +39,16 @@ class Source:
     """One set of the recipe, `train.data[number]`.
 
     size: chunks of a stretch, so many that with its context it has `max_seq_len` tokens; it never
-    depends on the phase. context: chunks before a stretch that hold its context, as a rule.
+    depends on the phase. context: chunks before a stretch that hold its context, as a rule. known:
+    the criteria whose columns the judge of rollouts takes over.
     """
 
     def __init__(
-        self, number: int, config: DataConfig, batch: BatchConfig, phases: Sequence[Phase]
+        self, number: int, recipe: TrainConfig, known: frozenset[str] = frozenset()
     ) -> None:
+        config, batch, phases = recipe.data[number], recipe.batch, recipe.curriculum
         self._number, self.url, self.weight = number, config.set, config.weight
+        self.seed, self.rollouts, self.known = recipe.seed, recipe.rollouts, sorted(known)
         self.shards = ShardSet(config.set).finished()
         columns = self.shards.manifest.columns
         self.files = self.shards.manifest.parts
@@ -53,13 +60,15 @@ class Source:
             phase.name: _filters(phase.filter, columns, f"train.curriculum.{i}.filter")
             for i, phase in enumerate(phases)
         }
-        if not self.shards.manifest.criteria and any(phase.needs_scores for phase in phases):
+        offline = [phase for phase in phases if not phase.online]
+        if not self.shards.manifest.criteria and any(phase.needs_scores for phase in offline):
             raise ConfigError(
                 f"train.data.{number}.set: found {self.url} without scores; accepted: a judged "
                 "set, or objectives that read no scores"
             )
         used = [item.columns for group in (self.filters, *self.phases.values()) for item in group]
-        scores = {f"{text}_score" for text in TEXTS} & set(columns.names)
+        kept = {f"{text}_{name}" for text in TEXTS for name in ("score", *self.known)}
+        scores = kept & set(columns.names)
         self._columns = sorted(scores.union(_COLUMNS, *used))
 
     def counts(self, cache: Folder) -> list[int]:
@@ -124,13 +133,20 @@ class Part:
         size = self._bytes[stop] - self._bytes[first - context]
         if "rewrite" in phase.candidates:
             size += self._branch_bytes[stop] - self._branch_bytes[first]
+        if phase.online:
+            size += _BYTES * rollout_tokens(self._source.rollouts)
         return int(size)
 
     def stretch(self, number: int, sample: int, phase: Phase | None) -> Stretch:
         """A stretch with what `phase` learns of it; None: all that `train.data` passes."""
         first, stop = (int(row) for row in self._spans[number])
-        kinds = frozenset(KINDS.index(kind) for kind in (phase.candidates if phase else TEXTS))
-        mask = self._masks[phase.name if phase else None]
+        kinds = frozenset(KINDS.index(kind) for kind in (phase.stored if phase else TEXTS))
+        mask = self._masks[phase.name if phase else None][first:stop]
+        room = (0, 0)
+        if phase and phase.online and (rollouts := self._source.rollouts):
+            # The original says where the place is; it is taken out again where nobody learns it.
+            kinds, room = kinds | {ORIGINAL}, (rollouts.samples, rollouts.tokens)
+            mask = drawn(mask, rollouts.places, self._source.seed, sample)
         rows = self._table.slice(first, stop - first).to_pylist()
         begin = first - rows[0]["chunk"]
         return Stretch(
@@ -138,15 +154,15 @@ class Part:
             url=self._source.url,
             first=rows[0]["chunk"],
             chunks=[
-                self._row(row, kinds if passes else frozenset())
-                for row, passes in zip(rows, mask[first:stop], strict=True)
+                self._row(row, kinds, room) if passes else self._row(row, frozenset(), (0, 0))
+                for row, passes in zip(rows, mask, strict=True)
             ],
             original=lambda chunk: str(self._original[begin + chunk]),
             context=self._source.context,
             ends=rows[-1]["chunk"] + 1 == rows[-1]["chunks"],
         )
 
-    def _row(self, row: Row, learn: frozenset[int]) -> Chunk:
+    def _row(self, row: Row, learn: frozenset[int], room: tuple[int, int]) -> Chunk:
         usable = row["rewrite_status"] in USABLE
         original, rewrite = (row.get(f"{text}_score") for text in TEXTS)
         return Chunk(
@@ -158,7 +174,35 @@ class Part:
                 self._reference.get((row["id"], REWRITE), nan),
             ),
             learn=learn,
+            room=room,
+            known={name: _known(row, name) for name in self._source.known if learn},
         )
+
+
+def drawn(mask: Mask, places: int | str, seed: int, sample: int) -> Mask:
+    """Of the chunks for which `mask` holds those that get rollouts: `places` of them, or `every`;
+    drawn by run and sample.
+    """
+    found = np.flatnonzero(mask)
+    if isinstance(places, int):
+        found = np.random.default_rng([seed, sample]).permutation(found)[:places]
+    result = np.zeros_like(mask)
+    result[found] = True
+    return result
+
+
+def rollout_tokens(rollouts: RolloutsConfig | None) -> int:
+    """Tokens of the rollouts of a sample, at most (of `every` place: of one)."""
+    if not rollouts:
+        return 0
+    places = rollouts.places if isinstance(rollouts.places, int) else 1
+    return places * rollouts.samples * rollouts.tokens
+
+
+def _known(row: Row, criterion: str) -> dict[int, float]:
+    """Kind → what the set holds."""
+    values = {kind: row.get(f"{text}_{criterion}") for kind, text in enumerate(TEXTS)}
+    return {kind: value for kind, value in values.items() if value is not None}
 
 
 def _bytes(texts: Any) -> Ints:

@@ -26,7 +26,8 @@ class Candidate:
     first token, at least 1. on_trunk: its tokens but the last are trunk[cut:cut + n - 1], so it
     needs no branch (the last is only ever a label: at a document's end it is EOS, which the trunk
     need not hold). score: the judge's, NaN when not scored. reference: summed log-probability
-    under the reference model in nats, NaN when not known.
+    under the reference model in nats, NaN when not known. sampled: of a rollout, log-probability of
+    each token under the weights that sampled it; empty for a stored text.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Candidate:
     on_trunk: bool
     score: float = nan
     reference: float = nan
+    sampled: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,6 +71,8 @@ class RolloutsConfig(Section):
                 "max_staleness and one"
             )
         if self.sleep and self.max_staleness:
-            raise refuse("sleep: found true; accepted with max_staleness 0, where engine and "
-                         "trainer take turns")
+            raise refuse(
+                "sleep: found true; accepted with max_staleness 0, where engine and "
+                "trainer take turns"
+            )
         return self

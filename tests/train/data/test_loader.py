@@ -15,10 +15,11 @@ from base.errors import ConfigError, ShardError
 from base.fingerprint import differences
 from tests.train.data.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, write_set
 from tests.train.data.test_rows import read
-from train.config import Phase, TrainConfig
+from train.config import TrainConfig
 from train.data.loader import Batch, Loader, share_out
 from train.data.rows import Row
 from train.data.source import References
+from train.phases import Phase
 
 Learnt = tuple[str, int, tuple[int, ...], tuple[int, ...]]
 """(row id, kind, prefix, tokens)"""

@@ -15,7 +15,7 @@ ROWS = [[[{"original": "One.", "rewrite": "Two."}], [{"original": "Three."}]]]
 
 def source(url: str, **changes: Any) -> Source:
     recipe = config({"set": url, "filter": changes.pop("where", None)}, **changes)
-    return Source(0, recipe.data[0], recipe.batch, recipe.curriculum)
+    return Source(0, recipe)
 
 
 def counts(folder: Path, **changes: Any) -> list[int]:

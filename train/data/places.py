@@ -1,0 +1,128 @@
+"""Places that ask for rollouts, out of trees; and trees again, with the rollouts as branches.
+
+A tree of an online phase holds, for each place, the stored texts that compete, and the original in
+any case: it says where the place is. Tokens of a rollout become the branch as they were sampled;
+they are never made to text and back.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from math import nan
+
+import numpy as np
+
+from judge.context import contexts
+from train.data.samples import Chunk, Stretch
+from train.data.texts import Texts
+from train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
+from train.rollouts.groups import Group, Place, rollout_name
+
+Key = tuple[int, str]
+"""(sample, row id): a place of a run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One rank's share of the samples [first, stop) of an online phase, before its rollouts.
+
+    trees: with the stored texts as candidates. places: one a place, in their order. lengths: tokens
+    of the original at each place. counts, shares: as a `Batch` has them.
+    """
+
+    first: int
+    stop: int
+    trees: tuple[Tree, ...]
+    places: tuple[Place, ...]
+    lengths: Mapping[Key, int]
+    counts: dict[str, int]
+    shares: tuple[tuple[int, ...], ...]
+
+
+def places_of(
+    stretch: Stretch,
+    trees: Sequence[Tree],
+    texts: Texts,
+    stored: Sequence[str],
+    seed: int,
+    max_context_tokens: int,
+) -> Iterator[Place]:
+    """The places of a stretch. stored: the kinds that compete with rollouts."""
+    before = _befores(stretch, texts, max_context_tokens)
+    chunks = {chunk.id: chunk for chunk in stretch.chunks}
+    for tree in trees:
+        for anchor in tree.candidates:
+            if anchor.kind == ORIGINAL:
+                chunk, key = chunks[anchor.id], (stretch.sample, anchor.id)
+                yield Place(
+                    sample=stretch.sample,
+                    id=anchor.id,
+                    prompt=tuple(tree.trunk[: anchor.cut].tolist()),
+                    context=before[anchor.id],
+                    original=chunk.original,
+                    stored=dict(_stored(chunk, stored)),
+                    seed=_seed(seed, key),
+                    known={name: _named(values) for name, values in chunk.known.items()},
+                )
+
+
+def grown(trees: Sequence[Tree], groups: Mapping[Key, Group], stored: Sequence[str]) -> list[Tree]:
+    """The trees with their rollouts and the scores of the pool; a text without a score there has
+    none, whatever the set holds: the two are on different scales.
+    """
+    return [_grown(tree, groups, stored) for tree in trees]
+
+
+def _grown(tree: Tree, groups: Mapping[Key, Group], stored: Sequence[str]) -> Tree:
+    found = list[Candidate]()
+    for candidate in tree.candidates:
+        group = groups.get((tree.sample, candidate.id))
+        name = KINDS[candidate.kind]
+        score = group.scores.get(name, nan) if group else nan
+        if name in stored:
+            found.append(replace(candidate, score=score))
+        if candidate.kind == ORIGINAL and group:
+            found += _rollouts(candidate, group)
+    return replace(tree, candidates=tuple(found))
+
+
+def _rollouts(anchor: Candidate, group: Group) -> Iterator[Candidate]:
+    for number, rollout in enumerate(group.rollouts):
+        yield Candidate(
+            id=anchor.id,
+            kind=ROLLOUT,
+            cut=anchor.cut,
+            tokens=np.array(rollout.tokens, np.int32),
+            on_trunk=False,
+            score=group.scores.get(rollout_name(number), nan),
+            sampled=rollout.logprobs,
+        )
+
+
+def _befores(stretch: Stretch, texts: Texts, limit: int) -> dict[str, tuple[str, ...]]:
+    """What the judge reads before each chunk: the pieces that later chunks share."""
+    begin = max(0, stretch.first - stretch.context)
+    originals = [stretch.original(number) for number in range(begin, stretch.first)]
+    originals += [chunk.original for chunk in stretch.chunks]
+    rows = [
+        {"original": text, "original_tokens": len(texts((text, number == 0)))}
+        for number, text in enumerate(originals, begin)
+    ]
+    found = contexts(rows, limit)[stretch.first - begin :]
+    return {chunk.id: pieces for chunk, pieces in zip(stretch.chunks, found, strict=True)}
+
+
+def _stored(chunk: Chunk, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for kind, text in zip(KINDS, chunk.texts, strict=False):
+        if kind in kinds and text is not None:
+            yield kind, text
+
+
+def _named(values: Mapping[int, float]) -> dict[str, float]:
+    return {KINDS[kind]: value for kind, value in values.items()}
+
+
+def _seed(seed: int, key: Key) -> int:
+    """Of a place's rollouts; room is left above it, for the engine adds each one's number."""
+    digest = blake2b(f"{seed}:{key[0]}:{key[1]}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 2

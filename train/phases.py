@@ -1,0 +1,207 @@
+"""Phases of the curriculum: what each learns from, and when it ends."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from base.config import Section, refuse
+
+Stored = Literal["original", "rewrite"]
+"""The candidates that shards hold."""
+
+Kind = Literal["original", "rewrite", "rollout"]
+"""Those, and what the policy samples in the late phase."""
+
+
+class _Component(Section):
+    kind: str
+    weight: float = Field(1.0, gt=0, description="of this component in the loss")
+
+    @property
+    def name(self) -> str:
+        """What metrics call it."""
+        return self.kind
+
+
+class Nll(_Component):
+    """Next-token loss on one kind of candidate."""
+
+    kind: Literal["nll"]
+    text: Stored = Field("original", description="which candidate is learnt")
+
+    @property
+    def name(self) -> str:
+        """What metrics call it: one phase may learn several kinds."""
+        return f"nll_{self.text}"
+
+
+class RfNll(_Component):
+    """Next-token loss on the candidate with the highest score."""
+
+    kind: Literal["rf_nll"]
+
+
+class Dpo(_Component):
+    """The highest-scoring candidate against the lowest."""
+
+    kind: Literal["dpo"]
+    beta: float = Field(0.1, gt=0, description="strength of the reference")
+    normalise: bool = Field(False, description="divide log-probabilities by the number of tokens")
+    reference: Literal["frozen", "stored"] = Field(
+        "frozen", description="a second model in memory, or what `python -m train reference` kept"
+    )
+
+
+class Grpo(_Component):
+    """All candidates of a cut, each by its advantage."""
+
+    kind: Literal["grpo"]
+    variant: Literal["dr_grpo", "grpo"] = Field(
+        "dr_grpo",
+        description="advantages as they are and one divisor for all lengths, or advantages divided "
+        "by the pool's standard deviation and sums by the candidate's length",
+    )
+    tokens: int = Field(
+        128, ge=1, description="dr_grpo: what sums over a candidate's tokens are divided by"
+    )
+    ratio_cap: float = Field(
+        2.0, ge=1, description="most that a rollout's token counts for being likelier by now"
+    )
+
+
+Objective = Annotated[Nll | RfNll | Dpo | Grpo, Field(discriminator="kind")]
+
+
+def _components(value: Any) -> Any:
+    """`nll`, `{kind: dpo}` and lists of both: a list of mappings."""
+    items = value if isinstance(value, list) else [value]
+    return [{"kind": item} if isinstance(item, str) else item for item in items]
+
+
+class Plateau(Section):
+    """The loss stands still."""
+
+    steps: int = Field(ge=1, description="steps of the two windows that are compared")
+    improvement: float = Field(0.01, ge=0, description="less than this share is standing still")
+
+
+class Until(Section):
+    """When a phase ends: at a step or sample of the whole run, or when the loss stands still."""
+
+    step: int | None = Field(None, ge=1, description="optimizer steps of the run so far")
+    samples: int | None = Field(None, ge=1, description="samples of the run so far")
+    plateau: Plateau | None = Field(
+        None, description="sooner, when the loss no longer falls; beside step or samples"
+    )
+    win_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="sooner, when rollouts win so often against the stored texts of "
+        "train.rollouts.probe; beside step or samples",
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if (self.step is None) == (self.samples is None):
+            found = "neither step nor" if self.step is None else "both step and"
+            raise refuse(f"step: found {found} samples; accepted: one of them")
+        return self
+
+
+class Phase(Section):
+    """One phase of the curriculum."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]+$", description="what logs call it")
+    objective: Annotated[list[Objective], BeforeValidator(_components)] = Field(
+        min_length=1, description="nll, rf_nll, dpo, grpo, or a list of components with weights"
+    )
+    candidates: list[Kind] = Field(
+        [],
+        validate_default=True,
+        description="the texts that are laid out; empty: the stored ones that the objective learns "
+        "from; with rollout the phase samples",
+    )
+    filter: str | None = Field(None, description="in this phase, only chunks for which this holds")
+    until: Until
+    learning_rate: Literal["continue", "restart"] = Field(
+        "continue", description="go on with the schedule, or start it anew with a warm-up"
+    )
+
+    @field_validator("candidates")
+    @classmethod
+    def _needed(cls, candidates: list[Kind], info: ValidationInfo) -> list[Kind]:
+        parts = info.data.get("objective", [])
+        learnt = {part.text for part in parts if isinstance(part, Nll)}
+        if candidates or not parts:
+            return candidates
+        return [kind for kind in get_args(Stored) if kind in learnt or not learnt_only(parts)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for name in twice(part.name for part in self.objective):
+            raise refuse(f"objective: found {name} twice; accepted: once, with a weight")
+        for kind in twice(self.candidates):
+            raise refuse(f"candidates: found '{kind}' twice")
+        shown = ", ".join(self.candidates)
+        for part in self.objective:
+            if isinstance(part, Nll) and part.text not in self.candidates:
+                raise refuse(
+                    f"candidates: found {shown}; accepted: with {part.text}, which nll learns"
+                )
+            if not isinstance(part, Nll) and len(self.candidates) < 2 and not self.online:
+                raise refuse(
+                    f"candidates: found {shown}; accepted: two of {', '.join(get_args(Kind))}, or "
+                    f"rollout alone, which {part.kind} compares"
+                )
+        if self.online and self.reference == "stored":
+            raise refuse(
+                "objective: found reference: stored; accepted with rollouts, which no set holds: "
+                "frozen"
+            )
+        if self.online and learnt_only(self.objective):
+            raise refuse(
+                "candidates: found rollout; accepted with an objective that compares: rf_nll, dpo, "
+                "grpo"
+            )
+        return self
+
+    @property
+    def online(self) -> bool:
+        """Whether the phase samples rollouts."""
+        return "rollout" in self.candidates
+
+    @property
+    def stored(self) -> list[Stored]:
+        """The candidates out of shards."""
+        return [kind for kind in get_args(Stored) if kind in self.candidates]
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether an objective reads scores."""
+        return not learnt_only(self.objective)
+
+    @property
+    def reference(self) -> Literal["frozen", "stored"] | None:
+        """Where the reference log-probabilities come from, if any are needed."""
+        return next((part.reference for part in self.objective if isinstance(part, Dpo)), None)
+
+
+def learnt_only(parts: Sequence[Objective]) -> bool:
+    """Whether no component compares candidates."""
+    return all(isinstance(part, Nll) for part in parts)
+
+
+def twice(names: Iterable[str]) -> list[str]:
+    """The names that stand more than once."""
+    return [name for name, times in Counter(names).items() if times > 1]
+
+
+def end_step(phase: Phase, samples: int) -> int:
+    """The step before which `phase` ends at the latest, with `samples` a step."""
+    if phase.until.step is not None:
+        return phase.until.step
+    assert phase.until.samples is not None
+    return -(-phase.until.samples // samples)
