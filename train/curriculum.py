@@ -1,8 +1,8 @@
 """The curriculum: which phase of a run is on, and when the next one begins.
 
-The state is what it was at the last step and the losses that a plateau still compares: plain
-numbers that go through JSON unchanged, so they live in the checkpoint. What comes next is a
-function of that state and of the configuration alone; a run that stops at any step, the edge of a
+The state is what it was at the last step, the losses that a plateau still compares, and whether the
+probe was won: plain numbers that go through JSON unchanged, so they live in the checkpoint. What
+comes next is a function of that state and of the configuration alone; a run that stops at any step, the edge of a
 phase included, goes on through the same phases. Cost: a mean over two windows of losses a step,
 and only in a phase that has a plateau.
 """
@@ -33,6 +33,7 @@ class Curriculum:
         self.starts = [Start(0, 0)]
         self.step = self.samples = 0
         self._losses: list[float] = []
+        self._won = False
 
     @property
     def current(self) -> Phase:
@@ -44,20 +45,24 @@ class Curriculum:
         """Whether no step is left: the last phase has ended."""
         return len(self.starts) == len(self.phases) and self._ended()
 
-    def after_step(self, step: int, samples: int, loss: float) -> Phase | None:
+    def after_step(
+        self, step: int, samples: int, loss: float, win_rate: float | None = None
+    ) -> Phase | None:
         """The phase that begins now, if one does.
 
         step, samples: made and consumed in the run so far. loss: of the step just made, over all
-        ranks; where it is not finite, the step does not count towards a plateau.
+        ranks; where it is not finite, the step does not count towards a plateau. win_rate: of the
+        probe after this step, where there was one.
         """
         self.step, self.samples = step, samples
         plateau = self.current.until.plateau
         if plateau and isfinite(loss):
             self._losses = [*self._losses, loss][-2 * plateau.steps :]
+        self._won = bool(win_rate and win_rate >= (self.current.until.win_rate or 2))
         if len(self.starts) == len(self.phases) or not self._ended():
             return None
         self.starts.append(Start(step, samples))
-        self._losses = []
+        self._losses, self._won = [], False
         return self.current
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,6 +73,7 @@ class Curriculum:
             "step": self.step,
             "samples": self.samples,
             "losses": self._losses,
+            "won": self._won,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -80,7 +86,7 @@ class Curriculum:
             )
         self.starts = [Start(*start) for start in state["starts"]]
         self.step, self.samples = state["step"], state["samples"]
-        self._losses = list(state["losses"])
+        self._losses, self._won = list(state["losses"]), state.get("won", False)
 
     def _ended(self) -> bool:
         until = self.current.until
@@ -88,6 +94,7 @@ class Curriculum:
             (until.step is not None and self.step >= until.step)
             or (until.samples is not None and self.samples >= until.samples)
             or (until.plateau is not None and stands_still(self._losses, until.plateau))
+            or self._won
         )
 
 

@@ -70,7 +70,7 @@ class Learner:
 
     def step(self, rows: Sequence[Row], phase: Phase, rate: float) -> Outcome:
         """Learn from this rank's rows of a batch at learning rate `rate`; every rank calls."""
-        loss = Loss(phase.objective)
+        loss = Loss(phase.objective, phase.online)
         for row in rows:  # not on the device, which each of these would wait for
             loss.check(row.candidates)
         counts_N = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)

@@ -24,14 +24,14 @@ from torch.nn.functional import logsigmoid
 
 from base.errors import ShardError
 from train.data.rows import Candidates
-from train.data.trees import KINDS
+from train.data.trees import KINDS, ROLLOUT
 from train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
 Sums = dict[str, Tensor]
 """Sums over a row by name. Which names there are depends on the objective, never on the data."""
 
-TOTALS = ("cuts", "skipped", "equal")
-"""Sums that `report` gives as they are; every other one becomes a mean over `cuts`."""
+TOTALS = ("cuts", "tokens", "skipped", "equal")
+"""Sums that `report` gives as they are; every other one becomes a mean over `cuts` or `tokens`."""
 
 
 def nll(logp_T: Tensor, candidates: Candidates, text: str) -> tuple[Tensor, Sums]:
@@ -77,7 +77,10 @@ def dpo(
     chosen_K = beta * gain_C[ranking.best_K[decided_K]]
     rejected_K = beta * gain_C[ranking.worst_K[decided_K]]
     margin_K = chosen_K - rejected_K
+    logp_C = sum_tokens(logp_T, candidates)
     sums = {
+        "chosen_logp": logp_C[ranking.best_K[decided_K]].sum(),
+        "rejected_logp": logp_C[ranking.worst_K[decided_K]].sum(),
         "accuracy": (margin_K > 0).sum(),
         "margin": margin_K.sum(),
         "chosen_reward": chosen_K.sum(),
@@ -87,7 +90,9 @@ def dpo(
     return -logsigmoid(margin_K).sum(), sums
 
 
-def grpo(logp_T: Tensor, candidates: Candidates) -> tuple[Tensor, Sums]:
+def grpo(
+    logp_T: Tensor, candidates: Candidates, standard: bool = False, ratio_cap: float = 2.0
+) -> tuple[Tensor, Sums]:
     """-sum of (score - mean score of the cut) * log p(candidate): Dr. GRPO, arXiv 2503.20783.
 
     The two corrections of that paper: advantages are not divided by the group's standard
@@ -96,19 +101,59 @@ def grpo(logp_T: Tensor, candidates: Candidates) -> tuple[Tensor, Sums]:
     all cuts that have two or more: the mean over group and prompts. Groups of equal scores have no
     gradient yet stay in the count, or the divisor would depend on the scores.
 
-    This is the policy gradient for candidates that the policy itself has just sampled: importance
-    ratio 1, no clipping. Candidates out of shards were written by others; on them it is a
-    likelihood weighted by advantage, off-policy, and nothing bounds how far a bad one is pushed
-    down. The ratio to a sampling policy belongs on `logp_T`, before it is summed.
+    standard: without them, as in arXiv 2402.03300, section 4.1 (the deviation with n - 1, and 1e-4
+    added as TRL does); the count is then the scored candidates.
+
+    A rollout's token counts p_now / p_when_sampled times, at most `ratio_cap` times: so the gradient
+    stays right when the weights have moved on; there is no clipping beside. Candidates out of
+    shards were written by others, and nobody knows with which probability: on them it is a
+    likelihood weighted by advantage, and nothing bounds how far a bad one is pushed down.
     """
     ranking = rank(candidates, least=2)
     score_S = candidates.score_C[ranking.members_S]
-    total_K = torch.zeros_like(ranking.spread_K).index_add(0, ranking.cut_S, score_S)
-    advantage_S = score_S - (total_K / ranking.size_K)[ranking.cut_S]
-    logp_S = sum_tokens(logp_T, candidates)[ranking.members_S]
+    advantage_S = score_S - (_sums(score_S, ranking) / ranking.size_K)[ranking.cut_S]
+    logp_C = sum_tokens(_ratio(logp_T, candidates, ratio_cap) * logp_T, candidates)
+    if standard:
+        variance_K = _sums(advantage_S**2, ranking) / (ranking.size_K - 1)
+        advantage_S = advantage_S / (variance_K.sqrt() + 1e-4)[ranking.cut_S]
+        logp_C = logp_C / count_tokens(candidates)
     every_K = torch.ones_like(ranking.best_K, dtype=torch.bool)
     sums = {"spread": ranking.spread_K.sum()} | ranking.totals(every_K)
-    return -(advantage_S * logp_S).sum(), sums
+    return -(advantage_S * logp_C[ranking.members_S]).sum(), sums
+
+
+def _sums(value_S: Tensor, ranking: "Ranking") -> Tensor:
+    """What the members of each cut add up to, [K]."""
+    return torch.zeros_like(ranking.spread_K).index_add(0, ranking.cut_S, value_S)
+
+
+def _ratio(logp_T: Tensor, candidates: Candidates, cap: float) -> Tensor:
+    """How much likelier each token is than when it was sampled, [T] without gradient: at most
+    `cap`; 1 for stored texts.
+    """
+    change_T = (logp_T.detach() - candidates.sampled_T).nan_to_num(nan=0.0)
+    return change_T.exp().clamp(max=cap)
+
+
+def drift(logp_T: Tensor, candidates: Candidates, reference: bool) -> Sums:
+    """How far the policy is from the weights that sampled its rollouts, and from the reference.
+
+    Means over the rollouts' tokens in nats: `gap` |log p - log p_when_sampled| (with weights of no
+    age what engine and trainer differ by), `sampler_kl` and `reference_kl` the estimates of
+    KL(sampler || policy) and KL(policy || reference) by one sample each.
+    """
+    sampled_T = ~candidates.sampled_T.isnan()
+    change_T = (logp_T - candidates.sampled_T)[sampled_T]
+    sums = {
+        "rollout/tokens": sampled_T.sum(),
+        "rollout/gap": change_T.abs().sum(),
+        "rollout/sampler_kl": -change_T.sum(),
+    }
+    if reference:
+        own_C = candidates.kind_C == ROLLOUT
+        gain_C = sum_tokens(logp_T, candidates) - candidates.reference_C
+        sums["rollout/reference_kl"] = gain_C[own_C].sum()
+    return sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,8 +241,9 @@ class Loss:
     and ranks to the step's loss and sums; `report` turns the latter into what a person reads.
     """
 
-    def __init__(self, components: Sequence[Objective]) -> None:
-        self.components = components
+    def __init__(self, components: Sequence[Objective], online: bool = False) -> None:
+        self.components, self._online = components, online
+        self._reference = any(isinstance(part, Dpo) for part in components)
 
     def check(self, candidates: Candidates) -> None:
         """ShardError, naming the row, where a stored reference is needed and missing."""
@@ -224,6 +270,8 @@ class Loss:
             sums[f"loss/{part.name}"] = total / count
             sums |= {f"{part.name}/{name}": value for name, value in details.items()}
         sums = {"loss": loss} | sums
+        if self._online:
+            sums |= drift(logp_T, candidates, self._reference)
         return loss, {name: value.detach().double() for name, value in sums.items()}
 
 
@@ -233,7 +281,8 @@ def report(sums: Mapping[str, float]) -> dict[str, float]:
     for name, value in sums.items():
         part, _, detail = name.rpartition("/")
         plain = part in ("", "loss") or detail in TOTALS
-        values[name] = value if plain else value / max(1.0, sums[f"{part}/cuts"])
+        number = sums.get(f"{part}/cuts", sums.get(f"{part}/tokens", 1.0))
+        values[name] = value if plain else value / max(1.0, number)
     return values
 
 
@@ -246,7 +295,7 @@ def _sum(part: Objective, logp_T: Tensor, candidates: Candidates) -> tuple[Tenso
         case Dpo():
             return dpo(logp_T, candidates, part.beta, part.normalise)
         case Grpo():
-            return grpo(logp_T, candidates)
+            return grpo(logp_T, candidates, part.variant == "grpo", part.ratio_cap)
 
 
 def _count(part: Objective, candidates: Candidates) -> Tensor:
@@ -258,7 +307,8 @@ def _count(part: Objective, candidates: Candidates) -> Tensor:
         case Dpo():
             return (rank(candidates, least=2).spread_K > 0).sum()
         case Grpo():
-            return rank(candidates, least=2).size_K.sum() * part.tokens
+            divisor = part.tokens if part.variant == "dr_grpo" else 1
+            return rank(candidates, least=2).size_K.sum() * divisor
 
 
 def _check_reference(candidates: Candidates) -> None:

@@ -8,6 +8,7 @@ process: `start` once, `stop` at the end; a command uses `processes`.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,8 @@ from torch._C._distributed_c10d import HashStore
 from base.errors import ConfigError, EngineError
 from train import cpu
 from train.config import ParallelConfig
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -136,6 +139,23 @@ def from_last_stage(values: dict[str, float] | None) -> dict[str, float]:
         last = mpu.get_pipeline_model_parallel_last_rank()
         group = mpu.get_pipeline_model_parallel_group()
         dist.broadcast_object_list(box, last, group, device=device())
+    assert box[0] is not None
+    return box[0]
+
+
+def speaks() -> bool:
+    """Whether this process speaks for its copy of the model: the first of those that share it."""
+    ranks = dist.get_process_group_ranks(mpu.get_model_parallel_group())
+    return bool(dist.get_rank() == ranks[0])
+
+
+def told(value: T | None) -> T:
+    """What the process that speaks for this copy of the model holds, on all that share it."""
+    group = mpu.get_model_parallel_group()
+    ranks = dist.get_process_group_ranks(group)
+    box = [value]
+    if len(ranks) > 1:
+        dist.broadcast_object_list(box, ranks[0], group, device=device())
     assert box[0] is not None
     return box[0]
 

@@ -93,9 +93,14 @@ def _tree(sample: int, size: int, cuts: list[tuple[int, int, list[int]]]) -> Tre
                     on_trunk=kind == ORIGINAL,
                     score=nan if len(candidates) == 4 else random.choice([0.0, 0.5, 0.75, 2.0]),
                     reference=random.normal(-6 * len(tokens), 3),
+                    sampled=_sampled(random, kind, len(tokens)),
                 )
             )
     return Tree(sample, trunk, tuple(candidates))
+
+
+def _sampled(random: np.random.Generator, kind: int, size: int) -> tuple[float, ...]:
+    return tuple(random.normal(-5, 1, size).tolist()) if kind == ROLLOUT else ()
 
 
 def _later_branches(row: Row) -> Row:

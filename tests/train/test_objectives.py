@@ -4,6 +4,7 @@ Suffixes as in train/objectives.py.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor
 from base.errors import ShardError
 from train.data.rows import Candidates
 from train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
-from train.objectives import Loss, report
+from train.objectives import Loss, grpo, report
 from train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
 ALL: list[Objective] = [
@@ -53,6 +54,7 @@ def row(pool: Sequence[Text]) -> tuple[Tensor, Candidates]:
         kind_C=torch.tensor([text[1] for text in pool], dtype=torch.int64),
         score_C=torch.tensor([text[2] for text in pool], dtype=torch.float32),
         reference_C=torch.tensor([text[3] for text in pool], dtype=torch.float32),
+        sampled_T=torch.full([len(owner)], math.nan),
         ids=tuple(f"row-{number}" for number in range(len(pool))),
     )
     return logp_T.requires_grad_(), candidates
@@ -150,6 +152,44 @@ def test_grpo(pool: list[Text]) -> None:
     assert close(total, expected)
     assert details["cuts"] == len(groups)
     assert close(details["spread"], sum(group[0][2] - group[-1][2] for group in groups))
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts)
+def test_grpo_as_it_was_first_published(pool: list[Text]) -> None:
+    total, count, _, _ = alone(Grpo(kind="grpo", variant="grpo"), pool)
+    expected = 0.0
+    for group in cuts(pool, 2):
+        scores = [text[2] for text in group]
+        spread = statistics.stdev(scores) + 1e-4
+        for text in group:
+            advantage = (text[2] - statistics.fmean(scores)) / spread
+            expected -= advantage * sum(text[4]) / len(text[4])
+    assert count == sum(map(len, cuts(pool, 2)))
+    assert close(total, expected)
+
+
+def test_a_rollout_counts_for_what_it_has_become_likelier_by() -> None:
+    """p_now / p_when_sampled of each token, at most the cap; a stored text counts once."""
+    pool: list[Text] = [(0, ORIGINAL, 0.0, -1.0, [-1.0]), (0, ROLLOUT, 1.0, -1.0, [-2.0, -3.0, -1])]
+    logp_T, candidates = row(pool)
+    candidates.sampled_T[1:] = torch.tensor([-2.0, -2.0, -5.0])
+    total, _ = grpo(logp_T, candidates, ratio_cap=1.5)
+    (gradient_T,) = torch.autograd.grad(total, logp_T)
+    assert gradient_T.tolist() == pytest.approx([0.5, -0.5, -0.5 * math.exp(-1), -0.5 * 1.5])
+
+
+def test_drift_is_a_mean_over_the_tokens_of_rollouts() -> None:
+    pool: list[Text] = [(0, ORIGINAL, 0.0, -1.0, [-1.0]), (0, ROLLOUT, 1.0, -4.0, [-2.0, -3.0])]
+    logp_T, candidates = row(pool)
+    candidates.sampled_T[1:] = torch.tensor([-1.0, -3.5])
+    loss = Loss([Dpo(kind="dpo")], online=True)
+    _, sums = loss(logp_T, candidates, loss.counts(candidates))
+    values = report({name: float(value) for name, value in sums.items()})
+    assert values["rollout/tokens"] == 2
+    assert values["rollout/gap"] == pytest.approx(0.75)
+    assert values["rollout/sampler_kl"] == pytest.approx(0.25)
+    assert values["rollout/reference_kl"] == pytest.approx(-0.5)
 
 
 def test_equal_scores_choose_the_first_kind_and_reject_the_last() -> None:

@@ -1,0 +1,112 @@
+"""The bank gives back what was kept, whatever was torn off, and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from train.rollouts.bank import Bank, BankWriter
+from train.rollouts.groups import Group, Rollout
+
+ABOUT = {"seed": 1}
+texts = st.text(max_size=12).filter(lambda text: text.isprintable() or "\n" in text)
+logprobs = st.floats(-50, 0, width=32)
+rollouts = st.builds(
+    lambda text, pairs, ended: Rollout(
+        text=text,
+        tokens=tuple(token for token, _ in pairs),
+        logprobs=tuple(value for _, value in pairs),
+        ended=ended,
+    ),
+    texts,
+    st.lists(st.tuples(st.integers(0, 50_000), logprobs), min_size=1, max_size=5),
+    st.booleans(),
+)
+
+
+def group(sample: int, version: int = 0, some: tuple[Rollout, ...] = ()) -> Group:
+    scores = {f"rollout-{number}": 0.1 * number for number in range(len(some))}
+    return Group(sample=sample, id=f"row-{sample}", version=version, rollouts=some, scores=scores)
+
+
+def bank(folder: Path, about: object = ABOUT) -> Bank:
+    return Bank(folder, about)
+
+
+def samples(folder: Path, first: int = 0) -> list[int]:
+    return sorted(sample for sample, _ in bank(folder).open(first)[0])
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.lists(rollouts, max_size=3), min_size=1, max_size=6), st.data())
+def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
+    tmp_path_factory: pytest.TempPathFactory,
+    given_rollouts: list[list[Rollout]],
+    data: st.DataObject,
+) -> None:
+    folder = tmp_path_factory.mktemp("bank")
+    bank(folder).open(0)
+    groups = [group(number, 3, tuple(some)) for number, some in enumerate(given_rollouts)]
+    writer = BankWriter(folder, 0)
+    for number, one in enumerate(groups):
+        writer.append(number, [one])
+    (file,) = folder.glob("*.jsonl")
+    whole = file.read_bytes()
+    ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
+    size = data.draw(st.integers(0, len(whole)))
+    file.write_bytes(whole[:size])
+    # A record whose line break alone is missing is whole.
+    kept = [one for one, end in zip(groups, ends, strict=True) if end - 1 <= size]
+    found, damaged = bank(folder).open(0)
+    assert list(found.values()) == kept
+    assert damaged == (0 if size in {0, *ends, *(end - 1 for end in ends)} else 1)
+    # A worker that goes on does not spoil what comes after the torn record.
+    BankWriter(folder, 0).append(0, [group(99)])
+    assert samples(folder) == sorted([*(one.sample for one in kept), 99])
+
+
+def test_a_changed_byte_costs_its_record_alone(tmp_path: Path) -> None:
+    bank(tmp_path).open(0)
+    BankWriter(tmp_path, 0).append(0, [group(1), group(2), group(3)])
+    (file,) = tmp_path.glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b'"sample":2', b'"sample":7')
+    file.write_bytes(b"".join(lines))
+    found, damaged = bank(tmp_path).open(0)
+    assert ([sample for sample, _ in found], damaged) == ([1, 3], 1)
+
+
+def test_trained_groups_go(tmp_path: Path) -> None:
+    bank(tmp_path).open(0)
+    for worker in (0, 1):
+        writer = BankWriter(tmp_path, worker)
+        for step in range(130):
+            writer.append(step, [group(10 * step + worker)])
+    assert len(list(tmp_path.glob("*.jsonl"))) == 6
+    bank(tmp_path).trim(127)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 4
+    bank(tmp_path).trim(128)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+    assert samples(tmp_path, 1290) == [1290, 1291]
+    assert samples(tmp_path, 1300) == []
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_another_configuration_starts_with_an_empty_bank(tmp_path: Path) -> None:
+    bank(tmp_path).open(0)
+    BankWriter(tmp_path, 0).append(0, [group(1)])
+    assert samples(tmp_path) == [1]
+    assert bank(tmp_path, {"seed": 2}).open(0) == ({}, 0)
+    assert samples(tmp_path) == []
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", '{"about": 7}', "{"])
+def test_a_damaged_manifest_is_another_configuration(tmp_path: Path, manifest: str) -> None:
+    BankWriter(tmp_path, 0).append(0, [group(1)])
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert samples(tmp_path) == []
+    assert "about" in json.loads((tmp_path / "manifest.json").read_text())

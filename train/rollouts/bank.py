@@ -1,0 +1,122 @@
+"""The bank: groups that are finished and not yet trained on, so that a killed run pays once.
+
+`rollouts/bank/` of a run has files of one record a line, a CRC-32 and a group as JSON; each rollout
+worker appends to a file of its own and has it on disk before it answers. `manifest.json` says what
+the groups depend on: a bank of another configuration is thrown away. Guarantees: what is read is
+what was written, a torn or damaged record is as good as absent, and counted. Cost: one write and
+one fsync a step; the files go when a checkpoint is past them.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from pydantic import ValidationError
+
+from base.files import Folder, sync
+from base.fingerprint import fingerprint
+from train.rollouts.groups import Group
+
+MANIFEST = "manifest.json"
+_ASKS = 64  # in a file
+
+Key = tuple[int, str]
+"""(sample, row id): a place of a run."""
+
+
+class BankWriter:
+    """Appends groups for worker `writer`; the files are named after their first step."""
+
+    def __init__(self, folder: Path, writer: int) -> None:
+        self._folder, self._writer, self._asks = folder, writer, 0
+        self._file: Path | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def append(self, step: int, groups: Sequence[Group]) -> None:
+        """Keep the groups of a step; they are on disk when this returns."""
+        if self._file is None or self._asks == _ASKS:
+            self._file, self._asks = self._folder / f"{step:08d}-{self._writer:05d}.jsonl", 0
+        self._asks += 1
+        new = not self._file.exists()
+        with open(self._file, "a+b") as stream:
+            # What an earlier process left torn must not take the next record along.
+            if stream.tell() and not _ends_line(stream):
+                stream.write(b"\n")
+            stream.write(b"".join(map(_line, groups)))
+            stream.flush()
+            os.fsync(stream.fileno())
+        if new:
+            sync(self._folder)
+
+
+class Bank:
+    """What the workers of the run in `folder` have kept. about: all that groups depend on."""
+
+    def __init__(self, folder: Path, about: Any) -> None:
+        self.folder, self._about = folder, fingerprint(about)
+
+    def open(self, samples: int) -> tuple[dict[Key, Group], int]:
+        """The groups of the samples from number `samples` on, and how many records were torn or
+        damaged. Removes files that hold none, and those of another configuration.
+        """
+        folder = Folder(str(self.folder))
+        if not self._is_ours(folder.read(MANIFEST)):
+            for file in self._files():
+                file.unlink(missing_ok=True)
+        folder.write(MANIFEST, json.dumps({"about": self._about}).encode())
+        kept, damaged = list[Group](), 0
+        for file in self._files():
+            found = [_group(line) for line in file.read_bytes().split(b"\n") if line]
+            groups = [group for group in found if group and group.sample >= samples]
+            if not groups:
+                file.unlink()
+            kept, damaged = kept + groups, damaged + found.count(None)
+        return by_key(kept), damaged
+
+    def trim(self, step: int) -> None:
+        """Remove the files that hold nothing but steps before `step`: a later one of their worker
+        begins there.
+        """
+        files = self._files()
+        for file in files:
+            first, _, writer = file.stem.partition("-")
+            later = [f.stem.partition("-")[0] for f in files if f.stem.endswith(f"-{writer}")]
+            if any(first < other and int(other) <= step for other in later):
+                file.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.jsonl"))
+
+    def _is_ours(self, manifest: bytes | None) -> bool:
+        try:
+            return bool(json.loads(manifest or b"{}").get("about") == self._about)
+        except (ValueError, AttributeError):
+            return False
+
+
+def by_key(groups: Iterable[Group]) -> dict[Key, Group]:
+    """The groups by place; of two for one place the later."""
+    return {(group.sample, group.id): group for group in groups}
+
+
+def _line(group: Group) -> bytes:
+    text = group.model_dump_json().encode()
+    return b"%08x %s\n" % (crc32(text), text)
+
+
+def _group(line: bytes) -> Group | None:
+    check, _, text = line.partition(b" ")
+    if check != b"%08x" % crc32(text):
+        return None
+    try:
+        return Group.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def _ends_line(stream: Any) -> bool:
+    stream.seek(-1, os.SEEK_END)
+    return bool(stream.read(1) == b"\n")

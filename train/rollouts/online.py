@@ -1,0 +1,211 @@
+"""Batches of an online phase: asks the rollout worker ahead of time, waits, and packs.
+
+A step's samples, its places, their seeds and the weights that sample (`lag`) follow from the
+configuration, so what is asked for does too. Every data parallel rank asks for its own share, and
+for nothing that is in the bank. Guarantee: after `drain` all that was asked for is in the bank, so
+a checkpoint that is written then goes on with the same groups, on any number of ranks.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from base.cli import console
+from engine.config import EngineConfig
+from train import parallel
+from train.config import TrainConfig
+from train.data.loader import Batch, Loader
+from train.data.places import Asked, Key
+from train.model.shape import Shape
+from train.phases import Phase
+from train.rollouts import dump
+from train.rollouts.bank import Bank, by_key
+from train.rollouts.groups import Answered, Ask, Group, Place, Sync, Values
+from train.rollouts.lag import Lag
+from train.rollouts.link import Link
+from train.rollouts.sync import probe_logprobs, publish
+
+FOLDER = "rollouts"
+_PROOF = 64  # tokens on which new weights are proved
+
+
+@dataclass
+class _Step:
+    """A step that was asked for. groups: those known so far. open: whether the worker still has to
+    answer. work: what the answer took.
+    """
+
+    asked: Asked
+    groups: dict[Key, Group]
+    open: bool = False
+    work: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A batch with rollouts. asked, groups: what it was made of; work: of the worker, as metrics."""
+
+    batch: Batch
+    asked: Asked
+    groups: dict[Key, Group]
+    work: Values
+
+
+class Online:
+    """Rollouts for this rank; every process makes one, and those that share a copy of the model
+    hold the same groups. No engine is started before it is needed.
+
+    about: all that groups depend on beside the weights. seconds: of waiting and of loading weights
+    since they were last taken.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        engines: Mapping[str, EngineConfig],
+        shape: Shape,
+        loader: Loader,
+        about: Any,
+    ) -> None:
+        assert config.rollouts, "the configuration of a run with online phases has them"
+        self.config, self.rollouts = config, config.rollouts
+        self._engines, self._shape, self._loader = engines, shape, loader
+        self._folder = Path(config.output) / FOLDER
+        self._bank = Bank(self._folder / "bank", about)
+        self._known: dict[Key, Group] = {}
+        self._steps: dict[int, _Step] = {}
+        self._link: Link | None = None
+        self._version = -1
+        self.seconds = {"wait": 0.0, "sync": 0.0}
+
+    def resume(self, samples: int) -> None:
+        """Find what an earlier process has left for the samples from number `samples` on."""
+        if self.rollouts.replay:
+            self._known = dump.load(self.rollouts.replay)
+            return
+        with parallel.main_first():
+            self._known, damaged = self._bank.open(samples)
+        if damaged and parallel.is_main():
+            console.print(
+                f"{self._bank.folder}: {damaged} torn records; those places are sampled again",
+                soft_wrap=True,
+            )
+
+    def prepare(
+        self, step: int, samples: int, phase: Phase, lag: Lag, end: int, model: Any
+    ) -> None:
+        """Ask for every step before `end` that the weights of now, after `step` steps, or older
+        ones sample; every process calls. samples: consumed so far.
+        """
+        size = self.config.batch.samples
+        fresh = [s for s in lag.due(step) if s < end and s not in self._steps]
+        wanted = dict[int, tuple[Place, ...]]()
+        for number in fresh:
+            asked = self._loader.asked(samples + (number - step) * size, phase).result()
+            keys = {(place.sample, place.id): place for place in asked.places}
+            known = {key: self._known.pop(key) for key in keys if key in self._known}
+            self._steps[number] = _Step(asked, known)
+            wanted[number] = tuple(place for key, place in keys.items() if key not in known)
+        if self.rollouts.replay or not parallel.any_of(any(wanted.values())):
+            return
+        self.sync(step, model)
+        for number, places in wanted.items():
+            if places:
+                self._ask(number, places, self.rollouts.samples, keep=True)
+                self._steps[number].open = True
+
+    def batch(self, step: int, phase: Phase) -> Fresh:
+        """The batch of a step that was asked for, once its groups are there."""
+        with self._timed("wait"):
+            self._settle(step)
+        state = self._steps.pop(step)
+        batch = self._loader.finish(state.asked, state.groups, phase)
+        return Fresh(batch, state.asked, state.groups, state.work)
+
+    def drain(self) -> None:
+        """Wait until the bank has all that was asked for; every process calls."""
+        with self._timed("wait"):
+            for step in sorted(self._steps):
+                self._settle(step)
+
+    def forget(self) -> None:
+        """Drop what was asked for: the phase has ended before."""
+        self.drain()
+        self._steps = {}
+
+    def saved(self, step: int) -> None:
+        """A checkpoint of `step` is whole: older groups are not needed any more."""
+        if parallel.is_main() and not self.rollouts.replay:
+            self._bank.trim(step)
+
+    def ask(self, number: int, places: Sequence[Place], rollouts: int) -> Answered:
+        """The groups of these places under the weights that were loaded last, beside the bank.
+
+        number: negative, and never used before.
+        """
+        if parallel.speaks():
+            self._ask(number, places, rollouts, keep=False)
+        with self._timed("wait"):
+            return parallel.told(self._answer(number))
+
+    def sync(self, step: int, model: Any) -> None:
+        """Give the engines the weights of now, after `step` steps; every process calls."""
+        if self._version == step:
+            return
+        with self._timed("sync"):
+            folder = self._folder / "weights" / f"{step:08d}"
+            publish(model, self._shape, folder)
+            tokens = self._proof()
+            logprobs = probe_logprobs(model, tokens)
+            if parallel.speaks():
+                self._worker.send(Sync(step, str(folder), tokens, logprobs))
+        self._version = step
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._link:
+            self._link.close()
+            self._link = None
+
+    @property
+    def difference(self) -> float:
+        """How far trainer and engine were apart when weights were loaded last, in nats a token."""
+        return self._link.difference if self._link else 0.0
+
+    @property
+    def _worker(self) -> Link:
+        if not self._link:
+            self._link = Link(
+                self.config, self._engines, self._shape.eos[0], self._bank.folder,
+                parallel.data_rank(),
+            )  # fmt: skip
+        return self._link
+
+    def _ask(self, number: int, places: Sequence[Place], rollouts: int, keep: bool) -> None:
+        if parallel.speaks():
+            self._worker.send(Ask(number, self._version, tuple(places), rollouts, keep))
+
+    def _settle(self, step: int) -> None:
+        state = self._steps[step]
+        if state.open:
+            answer = parallel.told(self._answer(step))
+            state.groups |= by_key(answer.groups)
+            state.work, state.open = answer.values, False
+
+    def _answer(self, number: int) -> Answered | None:
+        return self._worker.answer(number) if parallel.speaks() else None
+
+    def _proof(self) -> tuple[int, ...]:
+        """Tokens that any two weights tell apart: the beginning of a prefix, or any tokens."""
+        prompts = (place.prompt for step in self._steps.values() for place in step.asked.places)
+        found = next((prompt for prompt in prompts if len(prompt) > 1), None)
+        return (found or tuple(range(1, 1 + _PROOF)))[:_PROOF]
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self.seconds[what] += time.monotonic() - begun

@@ -1,0 +1,101 @@
+"""The probe: on fixed held-out places, how often a rollout beats the best stored text.
+
+It decides when a run goes online, and watches it afterwards. One rollout a place, with the same
+seeds every time; a tie counts half, a place where one of the two has no score counts for nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from engine.config import EngineConfig
+from train import parallel
+from train.config import DataConfig, TrainConfig
+from train.data.feed import open_loader
+from train.data.places import Asked
+from train.data.trees import KINDS
+from train.model.shape import Shape
+from train.phases import Phase
+from train.rollouts.config import ProbeConfig
+from train.rollouts.groups import Group, Place, Values, rollout_name
+from train.rollouts.online import Online
+
+_PHASE = {
+    "name": "probe",
+    "objective": "rf_nll",
+    "candidates": ["original", "rewrite", "rollout"],
+    "until": {"step": 1},
+}
+
+
+class Probe:
+    """The places of this rank, read at the first use."""
+
+    def __init__(
+        self, config: TrainConfig, engines: Mapping[str, EngineConfig], shape: Shape
+    ) -> None:
+        self._config, self._engines, self._shape = config, engines, shape
+        self._places: tuple[Place, ...] | None = None
+
+    def __call__(self, online: Online, step: int, model: Any) -> Values:
+        """What the weights of now, after `step` steps, are worth; every process calls."""
+        if self._places is None:
+            self._places = self._read()
+        online.sync(step, model)
+        answer = online.ask(-1 - step, self._places, rollouts=1)
+        results = [result for group in answer.groups if (result := _result(group)) is not None]
+        sums = parallel.add_up(
+            {
+                "won": sum(results),
+                "judged": float(len(results)),
+                "places": float(len(self._places)),
+                **answer.values,
+            }
+        )
+        found = {"win_rate": sums.pop("won") / max(1.0, sums["judged"])}
+        return {f"probe/{name}": value for name, value in (found | sums).items()}
+
+    def _read(self) -> tuple[Place, ...]:
+        rollouts = self._config.rollouts
+        assert rollouts and rollouts.probe
+        config = held_out(self._config, rollouts.probe)
+        rank, ranks = parallel.data_rank(), parallel.data_size()
+        with parallel.main_first():
+            loader = open_loader(config, self._shape, rank, ranks, engines=self._engines)
+        with loader:
+            asked = loader.asked(0, config.curriculum[0]).result()
+        return tuple(_against_the_best(asked))
+
+
+def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
+    """A recipe whose first batch is the probe's places."""
+    rollouts = config.rollouts
+    assert rollouts
+    return config.model_copy(
+        update={
+            "data": [DataConfig(set=probe.set, filter=probe.filter, weight=1.0)],
+            "batch": config.batch.model_copy(update={"samples": probe.places}),
+            "rollouts": rollouts.model_copy(update={"places": 1, "samples": 1}),
+            "curriculum": [Phase.model_validate(_PHASE)],
+        }
+    )
+
+
+def _against_the_best(asked: Asked) -> Iterator[Place]:
+    """Each place with its better stored text alone, as the set's judge saw it."""
+    scores = {
+        (tree.sample, c.id, KINDS[c.kind]): c.score for tree in asked.trees for c in tree.candidates
+    }
+    for place in asked.places:
+        known = {name: scores[place.sample, place.id, name] for name in place.stored}
+        best = max(known, key=lambda name: (known[name] == known[name], known[name]))
+        yield replace(place, stored={best: place.stored[best]})
+
+
+def _result(group: Group) -> float | None:
+    """1 where the rollout won, 0.5 for a tie; None where one of the two could not be judged."""
+    own = group.scores.get(rollout_name(0))
+    others = [score for name, score in group.scores.items() if name != rollout_name(0)]
+    if own is None or not others:
+        return None
+    return (own > others[0]) + 0.5 * (own == others[0])
