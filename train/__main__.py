@@ -25,7 +25,7 @@ def train(recipe: TrainRecipe) -> None:
     """Train, or go on, or say that the run is complete."""
     from train.run import run
 
-    run(recipe.train)
+    run(recipe.train, recipe.engines)
 
 
 def reference(recipe: TrainRecipe) -> None:

@@ -12,7 +12,7 @@ from base.config import Recipe, Section, refuse
 from engine.config import EngineConfig, VllmConfig
 from judge.config import known_criteria, known_engine
 from train.phases import Phase, end_step, twice
-from train.rollouts.config import RolloutsConfig
+from train.rollouts.config import ProbeConfig, RolloutsConfig
 
 
 class DataConfig(Section):
@@ -187,7 +187,18 @@ class TrainConfig(Section):
                 raise refuse(f"rollouts.probe: required by curriculum.{number}.until.win_rate")
         if self.rollouts:
             self._room(self.rollouts)
+            self._held_out(self.rollouts.probe)
         return self
+
+    def _held_out(self, probe: ProbeConfig | None) -> None:
+        """Refuse a probe on what is trained on, as far as names tell."""
+        for data in self.data if probe else ():
+            split = probe and data.filter and probe.filter and data.filter != probe.filter
+            if probe and data.set.rstrip("/") == probe.set.rstrip("/") and not split:
+                raise refuse(
+                    f"rollouts.probe.set: found '{probe.set}', a set under data; accepted: another "
+                    "one, or filters that split it"
+                )
 
     def _room(self, rollouts: RolloutsConfig) -> None:
         """Refuse rollouts for which a row has no room beside the longest trunk."""

@@ -2,9 +2,9 @@
 
 The state is what it was at the last step, the losses that a plateau still compares, and whether the
 probe was won: plain numbers that go through JSON unchanged, so they live in the checkpoint. What
-comes next is a function of that state and of the configuration alone; a run that stops at any step, the edge of a
-phase included, goes on through the same phases. Cost: a mean over two windows of losses a step,
-and only in a phase that has a plateau.
+comes next is a function of that state and of the configuration alone; a run that stops at any step,
+the edge of a phase included, goes on through the same phases. Cost: a mean over two windows of
+losses a step, and only in a phase that has a plateau.
 """
 
 from collections.abc import Sequence

@@ -104,7 +104,7 @@ def grpo(
     standard: without them, as in arXiv 2402.03300, section 4.1 (the deviation with n - 1, and 1e-4
     added as TRL does); the count is then the scored candidates.
 
-    A rollout's token counts p_now / p_when_sampled times, at most `ratio_cap` times: so the gradient
+    A rollout's token counts p_now / p_when_sampled times, at most `ratio_cap` times: the gradient
     stays right when the weights have moved on; there is no clipping beside. Candidates out of
     shards were written by others, and nobody knows with which probability: on them it is a
     likelihood weighted by advantage, and nothing bounds how far a bad one is pushed down.
@@ -145,14 +145,14 @@ def drift(logp_T: Tensor, candidates: Candidates, reference: bool) -> Sums:
     sampled_T = ~candidates.sampled_T.isnan()
     change_T = (logp_T - candidates.sampled_T)[sampled_T]
     sums = {
-        "rollout/tokens": sampled_T.sum(),
-        "rollout/gap": change_T.abs().sum(),
-        "rollout/sampler_kl": -change_T.sum(),
+        "policy/tokens": sampled_T.sum(),
+        "policy/gap": change_T.abs().sum(),
+        "policy/sampler_kl": -change_T.sum(),
     }
     if reference:
         own_C = candidates.kind_C == ROLLOUT
         gain_C = sum_tokens(logp_T, candidates) - candidates.reference_C
-        sums["rollout/reference_kl"] = gain_C[own_C].sum()
+        sums["policy/reference_kl"] = gain_C[own_C].sum()
     return sums
 
 

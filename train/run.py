@@ -1,9 +1,11 @@
 """A training run from end to end: what stands before the first step and after the last."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
+from engine.config import EngineConfig
 from shards.reader import ShardSet
 from train import parallel
 from train.config import TrainConfig
@@ -17,15 +19,16 @@ MODEL = "model"
 _SHOWN = 3
 
 
-def run(config: TrainConfig) -> None:
+def run(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) -> None:
     """Train, or go on, or say that the run is complete; leave a model and what shows it."""
     model, shown = Path(config.output) / MODEL, Path(config.output) / PLOT
     with parallel.processes(config.parallel, config.seed):
         shape = load_shape(config.model.path, config.model.revision)
         with parallel.main_first():
-            loader = open_loader(config, shape, parallel.data_rank(), parallel.data_size())
+            rank, ranks = parallel.data_rank(), parallel.data_size()
+            loader = open_loader(config, shape, rank, ranks, engines=engines)
         with loader:
-            trainer = Trainer(config, shape, loader)
+            trainer = Trainer(config, shape, loader, engines)
             complete = trainer.curriculum.over and shown.exists()
             if not complete:
                 shown.unlink(missing_ok=True)  # it is of an earlier end, and drawn last

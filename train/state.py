@@ -18,11 +18,16 @@ FREE = ("output", "parallel", "checkpoint", "non_finite", "curriculum")
 that are not over. So may `batch.row_tokens`, which changes no loss."""
 
 
+FREE_ROLLOUTS = ("alarms", "dump_every", "sleep", "timeout")
+"""Keys of `rollouts` that may."""
+
+
 class State(BaseModel):
     """The point a run has reached.
 
     step, samples: done so far. skipped: steps in which the model did not move because the loss or
-    the gradient was not finite. curriculum: `Curriculum.state_dict`. data: `Loader.identity`.
+    the gradient was not finite. curriculum: `Curriculum.state_dict`. alarms: those of
+    `train.rollouts.alarms`. data: `Loader.identity`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -31,6 +36,7 @@ class State(BaseModel):
     samples: int
     skipped: int
     curriculum: dict[str, Any]
+    alarms: list[list[float | None]] = []
     settings: dict[str, Any]
     data: dict[str, Any]
 
@@ -61,4 +67,6 @@ def _fixed(values: dict[str, Any]) -> dict[str, Any]:
     split = "distributed_optimizer"
     kept["parallel"] = {split: values["parallel"][split]}
     kept["batch"] = {k: v for k, v in kept["batch"].items() if k != "row_tokens"}
+    rollouts = values["rollouts"] or {}
+    kept["rollouts"] = {k: v for k, v in rollouts.items() if k not in FREE_ROLLOUTS}
     return kept

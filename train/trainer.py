@@ -7,13 +7,14 @@ SIGINT end it after the step in hand, with a checkpoint.
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 
 import torch
 
 from base.cli import console
 from base.errors import Interrupted, PrewriteError
+from engine.config import EngineConfig
 from train import parallel
 from train.checkpoint import Checkpoints
 from train.config import TrainConfig
@@ -23,6 +24,7 @@ from train.flops import model_flops, peak_flops
 from train.learner import Learner
 from train.log import RunLog
 from train.model.shape import Shape
+from train.rollouts.late import Late
 from train.schedule import learning_rate
 from train.state import State, settings
 
@@ -33,8 +35,15 @@ COUNTED = ("no_candidate", "no_rewrite", "no_tokens", "context_only", "split")
 class Trainer:
     """One run, up to its end; every process makes one and calls the same methods."""
 
-    def __init__(self, config: TrainConfig, shape: Shape, loader: Loader) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        shape: Shape,
+        loader: Loader,
+        engines: Mapping[str, EngineConfig] | None = None,
+    ) -> None:
         self.config, self.shape, self.loader = config, shape, loader
+        self.late = Late(config, engines or {}, shape, loader)
         self.checkpoints = Checkpoints(config.output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
         self.skipped = 0
@@ -44,6 +53,7 @@ class Trainer:
             self._found.refuse_others(where, config, loader.identity())
             self.curriculum.load_state_dict(self._found.curriculum)
             self.skipped = self._found.skipped
+            self.late.alarms = self._found.alarms
 
     def train(self) -> Learner:
         """Make the steps that are left, and a checkpoint of the last; returns what has learnt.
@@ -52,18 +62,26 @@ class Trainer:
         where the configuration says `stop`.
         """
         self.checkpoints.clean(self._found)
+        self.late.begin(self.curriculum.step, self.curriculum.samples)
         learner = Learner(self.config, self.shape)
         if self._found:
             self.checkpoints.load(learner, self._found)
         saved = self.curriculum.step
-        with closing(self.checkpoints), self._log() as log, _signals() as caught:
+        with (
+            closing(self.checkpoints),
+            closing(self.late),
+            self._log() as log,
+            _signals() as caught,
+        ):
             while not self.curriculum.over:
                 self._step(learner, log)
                 self.checkpoints.poll()
                 stop = parallel.any_of(bool(caught))
                 due = self.curriculum.step % self.config.checkpoint.every == 0
                 if due or stop or self.curriculum.over:
+                    self.late.drain()
                     self.checkpoints.save(learner, self._state())
+                    self.late.saved(saved)  # the one before is whole by now
                     saved = self.curriculum.step
                 if stop and not self.curriculum.over:
                     break
@@ -77,15 +95,26 @@ class Trainer:
         curriculum, phase = self.curriculum, self.curriculum.current
         step = curriculum.step
         rate = learning_rate(self.config, step, curriculum.starts)
-        batch = self.loader.batch(curriculum.samples, phase)
+        if phase.online:
+            batch = self.late.batch(curriculum, learner.model)
+        else:
+            batch = self.loader.batch(curriculum.samples, phase)
+        ready = time.monotonic()
         outcome = learner.step(batch.rows, phase, rate)
+        trained = time.monotonic()
         if outcome.fault:
             self._fault(step + 1, batch, outcome.fault)
-        curriculum.after_step(step + 1, batch.stop, outcome.values["loss"])
         values = {**outcome.values, "learning_rate": rate, "grad_norm": outcome.grad_norm}
-        values |= self._measured(batch, time.monotonic() - begun)
+        values |= self.late.watched(step + 1, trained - ready)
+        values |= self.late.probed(step + 1, phase, learner.model)
+        curriculum.after_step(
+            step + 1, batch.stop, outcome.values["loss"], values.get("probe/win_rate")
+        )
+        values |= self._measured(batch, ready - begun, trained - begun)
         if log:
             log.record(step + 1, phase.name, values)
+        if curriculum.current is not phase:
+            self.late.forget()
 
     def _fault(self, step: int, batch: Batch, fault: str) -> None:
         sentence = f"step {step} (samples {batch.first} to {batch.stop - 1}): {fault}"
@@ -96,8 +125,8 @@ class Trainer:
         if parallel.is_main():
             console.print(f"{sentence}; the step is skipped", soft_wrap=True)
 
-    def _measured(self, batch: Batch, seconds: float) -> dict[str, float]:
-        """Throughput and what was left out, over all ranks."""
+    def _measured(self, batch: Batch, wait: float, seconds: float) -> dict[str, float]:
+        """Throughput and what was left out, over all ranks; wait: until the batch was there."""
         sums = {
             "tokens": float(batch.used),
             "padding": float(batch.padding),
@@ -114,7 +143,7 @@ class Trainer:
             "padding": padding / (sums["tokens"] + padding),
             "tokens_per_second": sums["tokens"] / seconds,
             "seconds": seconds,
-            "data_wait": self.loader.wait_seconds / seconds,
+            "data_wait": wait / seconds,
             "skipped_steps": float(self.skipped),
             "samples": float(self.curriculum.samples),
         }
@@ -125,6 +154,7 @@ class Trainer:
             samples=self.curriculum.samples,
             skipped=self.skipped,
             curriculum=self.curriculum.state_dict(),
+            alarms=self.late.alarms,
             settings=settings(self.config),
             data=self.loader.identity(),
         )

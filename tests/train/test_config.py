@@ -191,8 +191,8 @@ CURRICULUM = "train.curriculum"
             f"{CURRICULUM}.0.candidates: found 'original' twice",
         ),
         (
-            phases("candidates: [rollout]"),
-            f"{CURRICULUM}.0.candidates.0: found 'rollout'; accepted: 'original' or 'rewrite'",
+            phases("candidates: [walkout]"),
+            f"{CURRICULUM}.0.candidates.0: found 'walkout'; accepted: 'original', 'rewrite' or",
         ),
         (
             phases("candidates: [rewrite]"),
@@ -200,7 +200,7 @@ CURRICULUM = "train.curriculum"
         ),
         (
             phases("{objective: [nll, dpo], candidates: [original]}"),
-            f"{CURRICULUM}.0.candidates: found original; accepted: original and rewrite, which dpo",
+            f"{CURRICULUM}.0.candidates: found original; accepted: two of original, rewrite, ",
         ),
     ],
 )

@@ -186,10 +186,10 @@ def test_drift_is_a_mean_over_the_tokens_of_rollouts() -> None:
     loss = Loss([Dpo(kind="dpo")], online=True)
     _, sums = loss(logp_T, candidates, loss.counts(candidates))
     values = report({name: float(value) for name, value in sums.items()})
-    assert values["rollout/tokens"] == 2
-    assert values["rollout/gap"] == pytest.approx(0.75)
-    assert values["rollout/sampler_kl"] == pytest.approx(0.25)
-    assert values["rollout/reference_kl"] == pytest.approx(-0.5)
+    assert values["policy/tokens"] == 2
+    assert values["policy/gap"] == pytest.approx(0.75)
+    assert values["policy/sampler_kl"] == pytest.approx(0.25)
+    assert values["policy/reference_kl"] == pytest.approx(-0.5)
 
 
 def test_equal_scores_choose_the_first_kind_and_reject_the_last() -> None:

@@ -46,7 +46,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class Fresh:
-    """A batch with rollouts. asked, groups: what it was made of; work: of the worker, as metrics."""
+    """A batch with rollouts, what it was made of, and the worker's part in it as metrics."""
 
     batch: Batch
     asked: Asked

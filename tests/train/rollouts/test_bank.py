@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.rollouts.bank import Bank, BankWriter
@@ -39,18 +39,16 @@ def samples(folder: Path, first: int = 0) -> list[int]:
     return sorted(sample for sample, _ in bank(folder).open(first)[0])
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(rollouts, max_size=3), min_size=1, max_size=6), st.data())
 def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
     tmp_path_factory: pytest.TempPathFactory,
-    given_rollouts: list[list[Rollout]],
+    pools: list[list[Rollout]],
     data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.mktemp("bank")
     bank(folder).open(0)
-    groups = [group(number, 3, tuple(some)) for number, some in enumerate(given_rollouts)]
+    groups = [group(number, 3, tuple(some)) for number, some in enumerate(pools)]
     writer = BankWriter(folder, 0)
     for number, one in enumerate(groups):
         writer.append(number, [one])

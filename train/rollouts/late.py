@@ -1,0 +1,170 @@
+"""The late phase as the trainer sees it: batches with rollouts, what is watched, and the probe.
+
+It stands between the loop and what makes rollouts, so that the loop reads the same in every phase.
+What it needs is made at its first use: a run, or a phase, without rollouts starts no engine.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from base.cli import console
+from engine.config import EngineConfig
+from engine.digest import identity
+from train import parallel
+from train.config import TrainConfig
+from train.curriculum import Curriculum
+from train.data.loader import Batch, Loader
+from train.model.shape import Shape
+from train.phases import Phase, end_step
+from train.rollouts import alarms, dump, watch
+from train.rollouts.config import RolloutsConfig
+from train.rollouts.groups import WORK, Values
+from train.rollouts.lag import Lag
+from train.rollouts.online import FOLDER, Fresh, Online
+from train.rollouts.probe import Probe
+
+POOLS = "pools"
+
+
+class Late:
+    """Rollouts of a run; every process makes one and calls the same methods.
+
+    alarms: their state.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        engines: Mapping[str, EngineConfig],
+        shape: Shape,
+        loader: Loader,
+    ) -> None:
+        self._config, self._engines, self._shape, self._loader = config, engines, shape, loader
+        self._pools = str(Path(config.output) / FOLDER / POOLS)
+        self._first = 0
+        self._fresh: Fresh | None = None
+        self.alarms: alarms.State = []
+
+    def begin(self, step: int, samples: int) -> None:
+        """The run goes on after `step` steps and `samples` samples."""
+        self._first = samples
+        if self._config.rollouts and parallel.is_main():
+            dump.keep_until(self._pools, step)
+
+    def batch(self, curriculum: Curriculum, model: Any) -> Batch:
+        """The batch of the next step, of an online phase."""
+        phase, start, step = curriculum.current, curriculum.starts[-1], curriculum.step
+        lag = Lag(start.step, self._rollouts.sync_every, self._rollouts.max_staleness)
+        end = end_step(phase, self._config.batch.samples)
+        self._online.prepare(step, curriculum.samples, phase, lag, end, model)
+        self._fresh = self._online.batch(step, phase)
+        return self._fresh.batch
+
+    def watched(self, step: int, seconds: float) -> Values:
+        """What is logged of the rollouts of step `step`, whose training took `seconds`, where it
+        had some. Keeps one pool in n; raises PrewriteError where an alarm stops the run.
+        """
+        fresh, self._fresh = self._fresh, None
+        if fresh is None:
+            return {}
+        places = [place for place in fresh.asked.places if _key(place) in fresh.groups]
+        groups = [fresh.groups[_key(place)] for place in places]
+        pools = [
+            pair
+            for pair in zip(places, groups, strict=True)
+            if dump.kept(pair[0].sample, self._rollouts.dump_every)
+        ]
+        if parallel.speaks():
+            dump.write(self._pools, step, parallel.data_rank(), pools)
+        lengths = [fresh.asked.lengths[_key(place)] for place in places]
+        values = watch.report(parallel.add_up(watch.tally(groups, places, lengths)))
+        self._sound(values)
+        return values | self._costs(fresh, step - 1, seconds)
+
+    def probed(self, step: int, phase: Phase, model: Any) -> Values:
+        """The probe after `step` steps, where one is due."""
+        probe = self._config.rollouts and self._config.rollouts.probe
+        if not probe or step % probe.every or not (phase.online or phase.until.win_rate):
+            return {}
+        return self._probe(self._online, step, model)
+
+    def drain(self) -> None:
+        """Wait until what was asked for is in the bank: a checkpoint follows."""
+        if self._used:
+            self._online.drain()
+
+    def saved(self, step: int) -> None:
+        """A checkpoint of `step` is whole."""
+        if self._used:
+            self._online.saved(step)
+
+    def forget(self) -> None:
+        """The phase is over."""
+        if self._used:
+            self._online.forget()
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self._used:
+            self._online.close()
+
+    @property
+    def _used(self) -> bool:
+        return "_online" in self.__dict__
+
+    @property
+    def _rollouts(self) -> RolloutsConfig:
+        assert self._config.rollouts, "the configuration of an online phase has them"
+        return self._config.rollouts
+
+    @cached_property
+    def _online(self) -> Online:
+        online = Online(self._config, self._engines, self._shape, self._loader, self._about())
+        online.resume(self._first)
+        return online
+
+    @cached_property
+    def _probe(self) -> Probe:
+        return Probe(self._config, self._engines, self._shape)
+
+    def _about(self) -> dict[str, Any]:
+        """All that the groups of the run depend on; the weights follow from it."""
+        names = {self._rollouts.engine, *self._rollouts.judge.panel} & self._engines.keys()
+        speed = {"output", "parallel", "checkpoint", "non_finite"}
+        return {
+            "settings": self._config.model_dump(mode="json", exclude=speed),
+            "data": self._loader.identity(),
+            "engines": {name: identity(self._engines[name]) for name in sorted(names)},
+        }
+
+    def _sound(self, values: Values) -> None:
+        before, self.alarms = self.alarms, alarms.after(self.alarms, values, self._rollouts.alarms)
+        for sentence in alarms.sound(before, self.alarms, self._rollouts.alarms):
+            if parallel.is_main():
+                console.print(sentence, soft_wrap=True)
+
+    def _costs(self, fresh: Fresh, made: int, seconds: float) -> Values:
+        """Seconds of a rank, mean over the ranks; requests and tokens of all; how far engine and
+        trainer were apart, and how many steps old the weights that sampled were, `made` being made.
+        """
+        took = self._online.seconds
+        self._online.seconds = dict.fromkeys(took, 0.0)
+        times = {"train": seconds, **took}
+        times |= {name: fresh.work.get(f"{name}_seconds", 0.0) for name in ("rollout", "judge")}
+        counts = {name: fresh.work.get(name, 0.0) for name in WORK}
+        sums = parallel.add_up(
+            {f"time/{name}": value / parallel.data_size() for name, value in times.items()}
+            | {f"work/{name}": value for name, value in counts.items()}
+        )
+        ages = [made - group.version for group in fresh.groups.values()]
+        age = parallel.add_up({"sum": float(sum(ages)), "count": float(len(ages))})
+        return sums | {
+            "sync/difference": self._online.difference,
+            "sync/staleness": age["sum"] / max(1.0, age["count"]),
+        }
+
+
+def _key(place: Any) -> tuple[int, str]:
+    return place.sample, place.id
