@@ -12,6 +12,7 @@ from typing import Any
 from base.cli import console
 from engine.config import EngineConfig
 from engine.digest import identity
+from shards.manifest import Usage
 from train import parallel
 from train.config import TrainConfig
 from train.curriculum import Curriculum
@@ -20,12 +21,14 @@ from train.model.shape import Shape
 from train.phases import Phase, end_step
 from train.rollouts import alarms, dump, watch
 from train.rollouts.config import RolloutsConfig
-from train.rollouts.groups import WORK, Values
+from train.rollouts.groups import Values
 from train.rollouts.lag import Lag
 from train.rollouts.online import FOLDER, Fresh, Online
 from train.rollouts.probe import Probe
 
 POOLS = "pools"
+PARTS = ("rollout", "judge")
+_WORK = [f"{part}_{name}" for part in PARTS for name in Usage.model_fields]
 
 
 class Late:
@@ -152,8 +155,8 @@ class Late:
         took = self._online.seconds
         self._online.seconds = dict.fromkeys(took, 0.0)
         times = {"train": seconds, **took}
-        times |= {name: fresh.work.get(f"{name}_seconds", 0.0) for name in ("rollout", "judge")}
-        counts = {name: fresh.work.get(name, 0.0) for name in WORK}
+        times |= {name: fresh.work.get(f"{name}_seconds", 0.0) for name in PARTS}
+        counts = {name: fresh.work.get(name, 0.0) for name in _WORK}
         sums = parallel.add_up(
             {f"time/{name}": value / parallel.data_size() for name, value in times.items()}
             | {f"work/{name}": value for name, value in counts.items()}

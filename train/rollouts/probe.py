@@ -44,14 +44,8 @@ class Probe:
         online.sync(step, model)
         answer = online.ask(-1 - step, self._places, rollouts=1)
         results = [result for group in answer.groups if (result := _result(group)) is not None]
-        sums = parallel.add_up(
-            {
-                "won": sum(results),
-                "judged": float(len(results)),
-                "places": float(len(self._places)),
-                **answer.values,
-            }
-        )
+        won = {"won": sum(results), "judged": float(len(results))}
+        sums = parallel.add_up(won | {"places": float(len(self._places))} | answer.values)
         found = {"win_rate": sums.pop("won") / max(1.0, sums["judged"])}
         return {f"probe/{name}": value for name, value in (found | sums).items()}
 
