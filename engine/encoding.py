@@ -58,7 +58,9 @@ class PromptEncoder:
         self._joins = self._pieces_join()
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of the whole prompt, chat template included."""
+        """Token ids of the whole prompt, chat template included; those it has are left alone."""
+        if prompt.tokens:
+            return list(prompt.tokens)
         ids = list(self._head)
         pieces = prompt.user if self._joins else ("".join(prompt.user),)
         for piece in pieces:

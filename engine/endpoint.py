@@ -180,11 +180,18 @@ class EndpointEngine:
         }
         if ask.logprobs:
             extra["return_token_ids"] = True
+        if ask.end is not None:
+            extra |= {"stop_token_ids": [ask.end], "ignore_eos": True}
         if self._encoder:
             common["prompt"] = self._encoder.encode(request.prompt)
             if ask.verdicts or ask.logprobs:
                 common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
             return await client.completions.create(extra_body=extra, **common)
+        if request.prompt.tokens:
+            raise EngineError(
+                f"the endpoint of {self.config.model}: api: chat takes no token ids; accepted: api: "
+                "completions, or kind: vllm"
+            )
         messages: list[Any] = [{"role": "user", "content": "".join(request.prompt.user)}]
         if request.prompt.answer and self.config.primed:
             messages.append({"role": "assistant", "content": request.prompt.answer})

@@ -14,23 +14,26 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A user turn and the first words of the answer.
+    """A user turn and the first words of the answer, or token ids as they are.
 
     user: the pieces of the user turn; joined they are its text. Pieces that several requests
         share (rubric, each chunk of the context) are the same strings, so that they are tokenised
         once and stand at the same tokens for the prefix cache.
     answer: the answer begins with this text; the completion goes on after it.
+    tokens: the whole prompt, in place of both: no chat template, nothing tokenised.
     No piece is ever read as a chat template's special tokens.
     """
 
-    user: tuple[str, ...]
+    user: tuple[str, ...] = ()
     answer: str = ""
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to generate. verdicts: single-token texts whose probability as the first token is asked
-    for; logprobs: whether those of the generated tokens are.
+    for; logprobs: whether those of the generated tokens are. end: the one token that ends an answer,
+    as its last, in place of those that the model knows.
     """
 
     max_tokens: int
@@ -41,6 +44,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     verdicts: tuple[str, ...] = ()
     logprobs: bool = False
+    end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,14 @@ from engine.types import Completion, FinishReason, Request, Sample
 
 
 @dataclass
+class _Call:
+    """Work on the model itself, while it answers nobody."""
+
+    function: Callable[[], Any]
+    future: asyncio.Future[Any]
+
+
+@dataclass
 class _Ticket:
     """scored: how many of the last tokens of the prompt are asked about; then nothing is sampled.
     fresh: whether the prefix cache must not be read.
@@ -49,7 +57,7 @@ class VllmEngine:
         self._encoder = PromptEncoder(
             config.model, config.template_args, config.revision, config.trust_remote_code
         )
-        self._inbox: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Ticket | _Call | None] = queue.SimpleQueue()
         self._open: dict[str, _Ticket] = {}
         self._failure: EngineError | None = None
         self._ready = threading.Event()
@@ -71,14 +79,54 @@ class VllmEngine:
             return Completion(error="a text without tokens, or without one before it")
         return await self._answered(before + after, scored=len(after))
 
+    async def token_likelihood(self, token_ids: Sequence[int]) -> Completion:
+        """As `likelihood`, of all given tokens but the first."""
+        return await self._answered(list(token_ids), scored=len(token_ids) - 1)
+
+    async def reload(self, folder: str) -> None:
+        """Take over the safetensors weights in `folder`, which the model's own may be, and forget
+        the prefix cache. EngineError where that fails, or where a request is open.
+        """
+
+        def work() -> None:
+            # An engine made with `load_format: dummy` would not look into the folder.
+            settings = {"load_config": {"load_format": "safetensors"}}
+            self.llm.collective_rpc("update_config", args=(settings,))
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+            if on_cpu():
+                self.llm.apply_model(_pack_tied)
+            self.llm.reset_prefix_cache()
+
+        await self._called(work)
+
+    async def sleep(self) -> None:
+        """Free the GPU's memory; the weights wait in the machine's. Needs `enable_sleep_mode` among
+        `args`; nothing happens on a CPU. EngineError where a request is open.
+        """
+        if not on_cpu():
+            await self._called(lambda: self.llm.sleep(level=1))
+
+    async def wake(self) -> None:
+        """Be ready again after `sleep`."""
+        if not on_cpu():
+            await self._called(lambda: self.llm.wake_up())
+
     async def _answered(self, token_ids: list[int], **ask: Any) -> Completion:
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._put(_Ticket(token_ids, future, **ask))
+        return await future
+
+    async def _called(self, function: Callable[[], Any]) -> None:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._put(_Call(function, future))
+        await future
+
+    def _put(self, work: _Ticket | _Call) -> None:
         if self._failure:
             raise self._failure
-        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._inbox.put(_Ticket(token_ids, future, **ask))
-        if self._failure:  # the thread may have ended before it could see this ticket
+        self._inbox.put(work)
+        if self._failure:  # the thread may have ended before it could see this
             raise self._failure
-        return await future
 
     def token_ids(self, request: Request) -> list[int]:
         """The prompt as the model gets it."""
@@ -133,12 +181,15 @@ class VllmEngine:
                 outputs = engine.step()
             self._hand_back(outputs)
 
-    def _take(self, ticket: _Ticket | None, numbers: "itertools.count[int]") -> bool:
-        """Give a ticket to vLLM; False when it was the sign to stop."""
+    def _take(self, ticket: _Ticket | _Call | None, numbers: "itertools.count[int]") -> bool:
+        """Give a ticket to vLLM, or do what is called for; False when it was the sign to stop."""
         from vllm.exceptions import VLLMClientError
 
         if ticket is None:
             return False
+        if isinstance(ticket, _Call):
+            self._do(ticket)
+            return True
         name = str(next(numbers))
         try:
             parameters = (
@@ -152,6 +203,21 @@ class VllmEngine:
             answer = Completion(error=first_line(error), prompt_tokens=len(ticket.token_ids))
             _resolve([(ticket, answer)])
         return True
+
+    def _do(self, call: _Call) -> None:
+        loop, failure = call.future.get_loop(), None
+        if self._open:
+            failure = EngineError(f"the engine of {self.config.model} has open requests")
+        else:
+            try:
+                with turn():
+                    call.function()
+            except Exception as error:
+                failure = EngineError(f"vLLM on {self.config.model}: {first_line(error)}")
+        if failure:
+            _call(loop, _raise_in, call.future, failure)
+        else:
+            _call(loop, _set_all, [(call, None)])
 
     def parameters(self, request: Request) -> Any:
         """The SamplingParams that vLLM gets for a request."""
@@ -167,6 +233,8 @@ class VllmEngine:
             top_p=ask.top_p,
             seed=ask.seed,
             stop=list(ask.stop) or None,
+            stop_token_ids=None if ask.end is None else [ask.end],
+            ignore_eos=ask.end is not None,
             logprobs=0 if ask.logprobs and not verdicts else None,
             logprob_token_ids=sorted(set(verdicts.values())) or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -205,12 +273,20 @@ class VllmEngine:
         )
 
     def _fail_all(self, failure: EngineError) -> None:
-        tickets = list(self._open.values())
+        tickets: list[_Ticket | _Call] = [*self._open.values()]
         while not self._inbox.empty():
             if (ticket := self._inbox.get()) is not None:
                 tickets.append(ticket)
         for ticket in tickets:
             _call(ticket.future.get_loop(), _raise_in, ticket.future, failure)
+
+
+def _pack_tied(model: Any) -> None:
+    """On a CPU layers compute with a packed copy of their weights. A reload packs those that it
+    read, so not an output layer that is the embedding: it would stay as it was (vLLM 0.32.0).
+    """
+    if model.config.tie_word_embeddings:
+        model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
 
 
 def _scoring(fresh: bool) -> Any:
@@ -264,13 +340,13 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
         loop.call_soon_threadsafe(function, *arguments)
 
 
-def _set_all(pairs: list[tuple[_Ticket, Completion]]) -> None:
+def _set_all(pairs: Sequence[tuple[_Ticket | _Call, Completion | None]]) -> None:
     for ticket, answer in pairs:
         if not ticket.future.done():
             ticket.future.set_result(answer)
 
 
-def _raise_in(future: asyncio.Future[Completion], failure: EngineError) -> None:
+def _raise_in(future: asyncio.Future[Any], failure: EngineError) -> None:
     if not future.done():
         future.set_exception(failure)
 
