@@ -46,7 +46,7 @@ def _write(
     part.mkdir(parents=True)
     try:
         _copy(shape, dtype, part)
-        _save(pairs, part)
+        save(pairs, part)
         for file in part.iterdir():
             shutil.copymode(part / "config.json", file)  # safetensors writes for the owner alone
             with open(file, "rb") as stream:
@@ -70,8 +70,8 @@ def _copy(shape: Shape, dtype: torch.dtype, part: Path) -> None:
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _save(pairs: Iterator[tuple[str, Tensor]], part: Path) -> None:
-    """One file of weights, or numbered ones and an index."""
+def save(pairs: Iterator[tuple[str, Tensor]], part: Path) -> None:
+    """Write weights to the folder `part`: one file, or numbered ones and an index."""
     files: list[list[str]] = []
     total = 0
     for pack in _packs(pairs):

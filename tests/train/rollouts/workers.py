@@ -1,0 +1,75 @@
+"""What tests of the rollout worker share: a tiny policy, its configuration, and places."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from engine.config import EngineConfig
+from tests.train.small import make_model, settings
+from train.config import TrainConfig
+from train.rollouts.groups import Place
+from train.rollouts.link import Link
+
+EOS = 2
+PROOF = (1, 345, 999, 12, 44, 8000, 71, 5, 90)
+_ENGINES: TypeAdapter[dict[str, EngineConfig]] = TypeAdapter(dict[str, EngineConfig])
+
+
+def make_policy(folder: Path, **changed: Any) -> None:
+    """A tiny llama whose texts do end. vLLM's attention on CPU takes heads of 32 and more."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    make_model(folder, head_dim=32, **changed)
+    weights = load_file(folder / "model.safetensors")
+    with torch.no_grad():
+        weights["model.embed_tokens.weight"][EOS] *= 15
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def engines(model: Path) -> dict[str, EngineConfig]:
+    """The `policy`, and the same model with its first weights as `judge`."""
+    one = {
+        "kind": "vllm",
+        "model": str(model),
+        "dtype": "float32",
+        "max_model_len": 64,
+        "concurrency": 16,
+        "args": {"kv_cache_memory_bytes": 1 << 24},
+    }
+    return _ENGINES.validate_python({"policy": one, "judge": one})
+
+
+def config(folder: Path, **changed: Any) -> TrainConfig:
+    """The section `train` of a run in `folder` with rollouts of 12 tokens."""
+    rollouts = {
+        "engine": "policy",
+        "judge": {"engine": "judge", "criteria": ["variety", "likelihood"]},
+        "samples": 4,
+        "tokens": 12,
+        **changed,
+    }
+    batch = {"samples": 4, "row_tokens": 128, "max_seq_len": 64, "context_tokens": 16}
+    return TrainConfig.model_validate(settings(folder, batch=batch, rollouts=rollouts))
+
+
+@contextmanager
+def worker(
+    config: TrainConfig, engines: dict[str, EngineConfig], bank: Path | None = None
+) -> Iterator[Link]:
+    """A worker of rank 0, which is gone at the end."""
+    link = Link(config, engines, EOS, bank, 0)
+    try:
+        yield link
+    finally:
+        link.close()
+
+
+def place(sample: int, prompt: Sequence[int], row: str = "row", **others: Any) -> Place:
+    """A place with two stored texts."""
+    stored = {"original": " the fox runs over seven hills", "rewrite": " the fox rests at home"}
+    settings = {"context": ("One day",), "original": stored["original"], "stored": stored}
+    return Place(sample, row, tuple(prompt), seed=1000 + sample, **(settings | others))

@@ -1,0 +1,109 @@
+"""The policy in vLLM: it takes over weights, proves that it has them, and samples.
+
+A rollout comes from the model's whole distribution (temperature 1, top_p 1) and keeps the tokens
+and log-probabilities with which it was sampled, the end of text included: what the trainer learns
+from is what was sampled, never a text that was tokenised again. Costs: the engine starts with
+random weights, for a `Sync` always comes first.
+"""
+
+import time
+from statistics import fmean
+
+from tokenizers import Tokenizer
+
+from base.errors import EngineError
+from engine.config import VllmConfig
+from engine.encoding import load_tokenizer
+from engine.types import Completion, Prompt, Request, Sample, Sampling
+from engine.vllm_engine import VllmEngine, on_cpu
+from train.rollouts.config import RolloutsConfig
+from train.rollouts.groups import Place, Rollout, Sync, Synced
+
+_EDGE = 4  # tokens of the prompt that a rollout is decoded with
+
+
+class Policy:
+    """The model that is trained, as it was at `version`; EngineError when it cannot be loaded.
+
+    end: the token that ends a text; no other does.
+    """
+
+    def __init__(self, engine: VllmConfig, config: RolloutsConfig, end: int) -> None:
+        self.version = -1
+        self._config, self._end = config, end
+        self._tokenizer = load_tokenizer(engine.model)
+        args = engine.args | {"load_format": "dummy"}
+        if config.sleep and not on_cpu():
+            args["enable_sleep_mode"] = True
+        self._engine = VllmEngine(engine.model_copy(update={"args": args}))
+        self._sleeps = False
+
+    async def sync(self, sync: Sync) -> Synced:
+        """Load weights and prove them; EngineError where they are not newer than those that are
+        loaded, cannot be loaded, or say something else than the trainer does.
+        """
+        if sync.version <= self.version:
+            raise EngineError(
+                f"weights out of order: found version {sync.version}; accepted: later than "
+                f"{self.version}, which the engine has"
+            )
+        begun = time.monotonic()
+        await self._wake()
+        await self._engine.reload(sync.folder)
+        told = await self._engine.token_likelihood(sync.tokens)
+        if told.error:
+            raise EngineError(f"the weights of version {sync.version} cannot be proved: {told.error}")
+        pairs = zip(told.samples[0].logprobs, sync.logprobs, strict=True)
+        difference = fmean(abs(ours - theirs) for ours, theirs in pairs)
+        if not difference <= self._config.tolerance:  # NaN is no proof
+            raise EngineError(
+                f"the engine does not have the weights of version {sync.version}: its "
+                f"log-probabilities differ from the trainer's by {difference:.3g} nats on average; "
+                f"accepted (train.rollouts.tolerance): {self._config.tolerance:g}"
+            )
+        self.version = sync.version
+        return Synced(sync.version, difference, time.monotonic() - begun)
+
+    async def sample(self, place: Place, rollouts: int) -> tuple[tuple[Rollout, ...], Completion]:
+        """The rollouts of a place, none where the engine could not, and what it said."""
+        await self._wake()
+        sampling = Sampling(
+            self._config.tokens, seed=place.seed, n=rollouts, logprobs=True, end=self._end
+        )
+        told = await self._engine.complete(Request(Prompt(tokens=place.prompt), sampling))
+        return tuple(self._rollout(place, sample) for sample in told.samples), told
+
+    async def rest(self) -> None:
+        """Nothing will be sampled for a while: by configuration the engine frees its memory."""
+        if self._config.sleep:
+            await self._engine.sleep()
+            self._sleeps = True
+
+    def close(self) -> None:
+        """Free the model."""
+        self._engine.close()
+
+    async def _wake(self) -> None:
+        if self._sleeps:
+            self._sleeps = False
+            await self._engine.wake()
+
+    def _rollout(self, place: Place, sample: Sample) -> Rollout:
+        ended = sample.token_ids[-1:] == (self._end,)
+        spoken = sample.token_ids[:-1] if ended else sample.token_ids
+        text = continuation(self._tokenizer, place.prompt, spoken)
+        return Rollout(text=text, tokens=sample.token_ids, logprobs=sample.logprobs, ended=ended)
+
+
+def continuation(
+    tokenizer: Tokenizer, prompt: tuple[int, ...], tokens: tuple[int, ...]
+) -> str:
+    """The text of `tokens` after `prompt`. SentencePiece drops the space that begins a text, so
+    they are decoded with the end of the prompt. Special tokens are spelt out: they were sampled.
+    """
+    edge = list(prompt[-_EDGE:])
+    before, whole = (
+        tokenizer.decode(ids, skip_special_tokens=False) for ids in (edge, [*edge, *tokens])
+    )
+    joins = whole.startswith(before)
+    return whole[len(before) :] if joins else tokenizer.decode(tokens, skip_special_tokens=False)

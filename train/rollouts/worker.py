@@ -1,0 +1,252 @@
+"""The rollout worker: a process beside the trainer that samples and judges.
+
+It holds the policy in vLLM and the judge's engines, and nothing of the trainer's torch.distributed.
+Commands (`groups`) are done in their order: a `Sync` waits until all sampling before it is done.
+While one ask is judged the next may be sampled; answers leave in the order of the asks. Whatever
+cannot be gone on from ends it with one `Failed`. It ends with its parent, however that ends, and
+takes along whatever engines have started; SIGINT and SIGTERM, which a terminal or a scheduler sends
+to all, it leaves to the trainer.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from base.errors import ConfigError, PrewriteError
+from engine.config import EngineConfig
+from engine.registry import close_engines
+from judge.pool import Pool
+from judge.rating import Rated, Rater
+from judge.usage import usage_of
+from shards.manifest import Usage
+from train.rollouts.bank import BankWriter
+from train.rollouts.config import RolloutsConfig
+from train.rollouts.groups import (
+    Answered,
+    Ask,
+    Failed,
+    Group,
+    Place,
+    Rollout,
+    Sync,
+    Values,
+    rollout_name,
+)
+from train.rollouts.policy import Policy
+
+_PARENT_DIED = signal.SIGRTMIN  # nobody else sends it
+_PR_SET_PDEATHSIG = 1
+
+Sampled = tuple[Place, tuple[Rollout, ...]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a worker is made from. end: the token that ends a text. bank: the folder in which groups
+    are kept; none: they are not. rank: of the trainer's process among the data parallel ones.
+    """
+
+    config: RolloutsConfig
+    engines: Mapping[str, EngineConfig]
+    end: int
+    bank: Path | None
+    rank: int
+
+
+@dataclass
+class _Work:
+    """What an ask has taken so far. judging: tasks that give the groups of a document. begun, ended:
+    the clock at the first question to the judge, and at its last answer.
+    """
+
+    sampled: Usage = field(default_factory=Usage)
+    judged: Usage = field(default_factory=Usage)
+    sample_seconds: float = 0.0
+    begun: float = float("inf")
+    ended: float = float("-inf")
+    judging: list["asyncio.Task[list[Group]]"] = field(default_factory=list)
+
+    def values(self) -> Values:
+        """As metrics; a number that an engine does not tell is NaN."""
+        found = {
+            "rollout_seconds": self.sample_seconds,
+            "judge_seconds": max(0.0, self.ended - self.begun),
+        }
+        for name, usage in (("rollout", self.sampled), ("judge", self.judged)):
+            told = {key: float("nan") if n is None else float(n) for key, n in usage}
+            found |= {f"{name}_{key}": number for key, number in told.items()}
+        return found
+
+
+class Worker:
+    """Loads the engines of `start`, then does what comes over `connection`."""
+
+    def __init__(self, start: Start, connection: Connection) -> None:
+        self._start, self._connection = start, connection
+        self._rater = Rater(start.config.judge, start.engines)
+        policy = start.engines[start.config.engine]
+        assert policy.kind == "vllm", "the recipe refuses others"
+        self._policy = Policy(policy, start.config, start.end)
+        self._bank = BankWriter(start.bank, start.rank) if start.bank else None
+
+    async def serve(self, commands: "asyncio.Queue[Sync | Ask]") -> None:
+        """Do commands until cancelled; raises what ends the worker."""
+        async with asyncio.TaskGroup() as tasks:
+            before = tasks.create_task(asyncio.sleep(0))
+            while True:
+                command = await commands.get()
+                if isinstance(command, Sync):
+                    await self._sync(command)
+                    continue
+                work = await self._sample(command, tasks)
+                if commands.empty():
+                    await self._policy.rest()
+                before = tasks.create_task(self._answer(command, work, before))
+
+    def close(self) -> None:
+        """Free the models."""
+        self._policy.close()
+        close_engines()
+
+    async def _sync(self, sync: Sync) -> None:
+        synced = await self._policy.sync(sync)
+        Path(sync.folder, f"loaded-{self._start.rank}").touch()  # `sync.publish` waits for all
+        self._connection.send(synced)
+
+    async def _sample(self, ask: Ask, tasks: asyncio.TaskGroup) -> _Work:
+        """Sample all places; the judge begins with a document as soon as it is complete."""
+        if ask.version != self._policy.version:
+            raise PrewriteError(
+                f"an ask out of order: found one for version {ask.version}; accepted: "
+                f"{self._policy.version}, which the engine has"
+            )
+        work, begun = _Work(), time.monotonic()
+
+        async def document(places: Sequence[Place]) -> "asyncio.Task[list[Group]]":
+            told = await asyncio.gather(*(self._policy.sample(p, ask.rollouts) for p in places))
+            work.sampled = sum((usage_of(one) for _, one in told), work.sampled)
+            for place, (_, one) in zip(places, told, strict=True):
+                if one.error:
+                    print(f"sample {place.sample}, {place.id}: {one.error}", flush=True)
+            found = [(place, rollouts) for place, (rollouts, _) in zip(places, told, strict=True)]
+            return tasks.create_task(self._judge(ask, found, work))
+
+        # The places of a sample are cuts of one document and share its beginning.
+        documents = [list(some) for _, some in groupby(ask.places, lambda place: place.sample)]
+        work.judging = list(await asyncio.gather(*map(document, documents)))
+        work.sample_seconds = time.monotonic() - begun
+        return work
+
+    async def _judge(self, ask: Ask, sampled: Sequence[Sampled], work: _Work) -> list[Group]:
+        """The groups of one document."""
+        work.begun = min(work.begun, time.monotonic())
+        there = [one for one in sampled if one[1]]
+        pools, known = [_pool(*one) for one in there], [place.known for place, _ in there]
+        rated = iter(await self._rater(pools, known))
+        groups = list[Group]()
+        for place, rollouts in sampled:
+            found = next(rated) if rollouts else Rated({}, {}, Counter(rollout_failed=ask.rollouts))
+            work.judged += found.usage
+            groups.append(_group(ask, place, rollouts, found))
+        work.ended = max(work.ended, time.monotonic())
+        return groups
+
+    async def _answer(self, ask: Ask, work: _Work, before: "asyncio.Task[Any]") -> None:
+        """Keep the groups of an ask and send them, after the answer before."""
+        groups = [group for task in work.judging for group in await task]
+        await before
+        if ask.keep and self._bank:
+            await asyncio.to_thread(self._bank.append, ask.number, groups)
+        self._connection.send(Answered(ask.number, tuple(groups), work.values()))
+
+
+def main(descriptor: int) -> None:
+    """A worker that talks over the socket `descriptor`; the first message is its `Start`."""
+    _die_with_parent()
+    connection = Connection(descriptor)
+    start: Start = connection.recv()
+    try:
+        asyncio.run(_serve(start, connection))
+    except asyncio.CancelledError:
+        pass  # it was told to end
+    except BaseException as error:
+        traceback.print_exc()
+        connection.send(_failed(error))
+        raise SystemExit(1) from None
+
+
+async def _serve(start: Start, connection: Connection) -> None:
+    commands: asyncio.Queue[Sync | Ask] = asyncio.Queue()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+
+    def read() -> None:
+        while True:
+            try:
+                command = connection.recv()
+            except (EOFError, OSError):
+                _die()
+            with suppress(RuntimeError):  # the loop has ended, for another reason
+                if command is None:
+                    loop.call_soon_threadsafe(task.cancel)
+                else:
+                    loop.call_soon_threadsafe(commands.put_nowait, command)
+
+    # From now on: a parent that dies while engines load ends this process, too.
+    threading.Thread(target=read, daemon=True).start()
+    worker = Worker(start, connection)
+    try:
+        await worker.serve(commands)
+    finally:
+        worker.close()
+
+
+def _die_with_parent() -> None:
+    """The pipe's end tells it, unless another child of the parent holds that open; so does this."""
+    signal.signal(_PARENT_DIED, lambda *_: _die())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # ignored, but not by what this process starts
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(_PARENT_DIED))
+
+
+def _die() -> None:
+    """End this process and all that engines have started; `link` made it a group of its own."""
+    os.killpg(0, signal.SIGKILL)
+
+
+def _failed(error: BaseException) -> Failed:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, PrewriteError):
+        return Failed(str(error), "config" if isinstance(error, ConfigError) else "engine")
+    text = " ".join(str(error).split())
+    return Failed(f"the rollout worker failed: {type(error).__name__}: {text[:500]}")
+
+
+def _pool(place: Place, rollouts: Sequence[Rollout]) -> Pool:
+    texts = {rollout_name(number): rollout.text for number, rollout in enumerate(rollouts)}
+    return Pool(place.id, place.context, place.original, place.stored | texts)
+
+
+def _group(ask: Ask, place: Place, rollouts: tuple[Rollout, ...], rated: Rated) -> Group:
+    return Group(
+        sample=place.sample,
+        id=place.id,
+        version=ask.version,
+        rollouts=rollouts,
+        scores=rated.scores,
+        values=rated.values,
+        counts=dict(rated.counts),
+    )
