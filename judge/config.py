@@ -1,6 +1,6 @@
 """The recipe of `python -m judge`, and the sections it shares with `python -m rewrite`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
-from judge.criteria import Asked, load_criterion
+from judge.criteria import Asked, Criterion, load_criterion
 from judge.measured import CorruptConfig, ReplayConfig, ReportConfig
 from judge.schedule import Order, Purpose
 from shards.executor import RunConfig
@@ -77,6 +77,10 @@ class JudgeConfig(Section):
     def panel(self) -> list[str]:
         """The names of the judges."""
         return [self.engine] if isinstance(self.engine, str) else self.engine
+
+    def weights_of(self, criteria: Iterable[Criterion]) -> list[float]:
+        """The weight of each criterion in the score."""
+        return [self.weights.get(criterion.name, criterion.weight) for criterion in criteria]
 
 
 class JudgeSections(Recipe):

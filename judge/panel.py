@@ -1,13 +1,77 @@
-"""Several judges on one pool: their mean, and how far they are apart.
+"""Several judges on the pools of a document: each is asked, and their scores are averaged.
 
-A candidate has a score where every judge has one: a mean over those that could be read would favour
-what only a lenient judge reads.
+All questions travel together, criterion by criterion and pool by pool, so that the engine's prefix
+cache serves rubric and context. A candidate has a score where every judge has one: a mean over
+those that could be read would favour what only a lenient judge reads.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, pstdev
 
-from judge.pool import Result
+from judge.config import JudgeConfig
+from judge.criteria import Criterion
+from judge.judge import Judge, fence_for
+from judge.pool import Pool, Question, Result, play
+from judge.readout import Verdict
+from shards.manifest import Usage
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a panel says of one pool on one criterion. results: by the judge's name, which is None
+    where no engine judges. usage: what it cost; a question that was put before costs nothing.
+    """
+
+    results: Mapping[str | None, Result]
+    usage: Usage
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Verdicts by status, ties and conflicts; what there is none of is not in it."""
+        counts: Counter[str] = Counter()
+        for result in self.results.values():
+            counts.update(f"verdict:{v.status}" for _, verdicts in result.answers for v in verdicts)
+            counts += Counter({"pool:ties": result.ties, "pool:conflicts": result.conflicts})
+        return counts
+
+
+class Panel:
+    """Judges that are asked together."""
+
+    def __init__(self, judges: Sequence[Judge], config: JudgeConfig) -> None:
+        self.judges, self.config = judges, config
+        self._graded = config.readout == "distribution"
+        self._without_engine = [Judge(None, None, config)]
+
+    async def __call__(
+        self, questions: Sequence[tuple[Criterion, Pool]], texts: Sequence[str]
+    ) -> list[Said]:
+        """What is said of each pool on its criterion. texts: all that stands in these prompts,
+        which makes their fence.
+        """
+        criteria = {criterion.name: criterion for criterion, _ in questions}
+        fences = {name: fence_for(criterion, texts) for name, criterion in criteria.items()}
+        said = (self._ask(criterion, pool, fences[criterion.name]) for criterion, pool in questions)
+        return await asyncio.gather(*said)
+
+    async def _ask(self, criterion: Criterion, pool: Pool, fence: str) -> Said:
+        costs: list[Usage] = []
+
+        async def result_of(judge: Judge) -> Result:
+            async def ask(question: Question) -> Sequence[Verdict]:
+                verdicts, usage = await judge.ask(question, fence)
+                costs.append(usage)
+                return verdicts
+
+            return await play(criterion, pool, ask, self.config.pools, self._graded)
+
+        judges = self.judges if criterion.needs_engine else self._without_engine
+        results = await asyncio.gather(*(result_of(judge) for judge in judges))
+        named = {judge.name: result for judge, result in zip(judges, results, strict=True)}
+        return Said(named, sum(costs, Usage()))
 
 
 def mean_scores(results: Sequence[Result]) -> dict[str, float]:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.types import FinishReason
-from rewrite.checks import Checked, check, fit, is_refusal
+from judge.text import is_refusal
+from rewrite.checks import Checked, check, fit
 from rewrite.config import LengthConfig
 
 LENGTH = LengthConfig()
