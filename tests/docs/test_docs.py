@@ -41,6 +41,8 @@ from shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
 from train.config import Dpo, Grpo, Nll, RfNll, TrainRecipe
 from train.data.rows import Candidates
 from train.objectives import Loss
+from train.rollouts import dump, watch
+from train.rollouts.config import AlarmsConfig
 from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
@@ -454,6 +456,12 @@ def test_training_has_every_metric_of_an_objective() -> None:
     for name in sums:
         told = name if name.startswith("loss") else name.partition("/")[2]
         assert f"`{told}`" in text, name
+
+
+def test_rollouts_watching_has_every_metric_alarm_and_column() -> None:
+    names = {*watch.TOTALS, *watch.MEANS, *dump.COLUMNS.names, *AlarmsConfig.model_fields}
+    text = page("docs/rollouts-watching.md")
+    assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
 def test_training_has_every_count_of_samples() -> None:

@@ -54,7 +54,8 @@ _TEXTS: dict[str, pa.DataType] = {
     "original": pa.string(),
     "stored": pa.map_(pa.string(), pa.string()),
 }
-_COLUMNS = pa.schema(_GROUP | _TEXTS)
+COLUMNS = pa.schema(_GROUP | _TEXTS)
+"""One pool a row; docs/rollouts-watching.md says what each is."""
 
 
 def kept(sample: int, every: int) -> bool:
@@ -69,7 +70,7 @@ def write(folder: str, step: int, rank: int, pools: Pools) -> None:
     name, target = f"step-{step:08}-rank-{rank:05}", Folder(folder)
     rows = [_row(place, group) for place, group in pools]
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, _COLUMNS), stream, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, COLUMNS), stream, compression="zstd")
     target.write(f"{name}.md", readable(step, pools).encode())
     target.write(f"{name}.parquet", stream.getvalue())
 

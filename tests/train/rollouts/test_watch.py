@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.train.launch import launch, started
 from tests.train.rollouts.pools import any_pools, group, place, rollout
+from train.config import ParallelConfig
 from train.rollouts.groups import Group, Place
 from train.rollouts.watch import MEANS, TOTALS, report, tally
 
@@ -79,6 +81,30 @@ def test_verdicts_that_failed() -> None:
     counts = {"verdict:ok": 6, "verdict:failed": 1, "verdict:outside": 1, "pool:ties": 3}
     found = watched(group("a", counts=counts), group("b", counts={"verdict:ok": 2}))
     same(found, verdicts=10, verdicts_failed=0.2)
+
+
+def added_up(*cases: list[Group]) -> list[dict[str, float]]:
+    """What a rank logs of each case when every second pool is its own."""
+    from train import parallel
+
+    found = []
+    with started(ParallelConfig()):
+        for groups in cases:
+            mine = groups[parallel.data_rank() :: parallel.data_size()]
+            sums = tally(mine, [place()] * len(mine), [8] * len(mine))
+            found.append(report(parallel.add_up(sums)))
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_log_what_one_would() -> None:
+    """Also where one of them has no pool."""
+    one = [group("a b c d", "b", scores={"rollout-0": 0.5, "original": 0.25})]
+    three = [*one, group(rollout("x y z a a a a", 9)), group(scores={})]
+    for found in launch(added_up, 2, one, three):
+        for groups, values in zip((one, three), found, strict=True):
+            alone = report(tally(groups, [place()] * len(groups), [8] * len(groups)))
+            assert values == pytest.approx(alone, nan_ok=True)
 
 
 def test_nothing_is_not_zero() -> None:
