@@ -342,8 +342,9 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
 
 def _set_all(pairs: Sequence[tuple[_Ticket | _Call, Completion | None]]) -> None:
     for ticket, answer in pairs:
-        if not ticket.future.done():
-            ticket.future.set_result(answer)
+        future: asyncio.Future[Any] = ticket.future
+        if not future.done():
+            future.set_result(answer)
 
 
 def _raise_in(future: asyncio.Future[Any], failure: EngineError) -> None:

@@ -42,6 +42,8 @@ from train.config import TrainRecipe
 from train.data.rows import Candidates
 from train.objectives import Loss
 from train.phases import Dpo, Grpo, Nll, RfNll
+from train.rollouts import dump, watch
+from train.rollouts.config import AlarmsConfig
 from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
@@ -446,15 +448,22 @@ def test_training_has_every_metric_of_an_objective() -> None:
         kind_C=torch.tensor([0, 1]),
         score_C=torch.tensor([0.0, 1.0]),
         reference_C=torch.tensor([0.0, 0.0]),
+        sampled_T=torch.tensor([0.0, 0.0]),
         ids=("a", "a"),
     )
     both = [Nll(kind="nll"), Nll(kind="nll", text="rewrite")]
-    loss = Loss([*both, RfNll(kind="rf_nll"), Dpo(kind="dpo"), Grpo(kind="grpo")])
+    loss = Loss([*both, RfNll(kind="rf_nll"), Dpo(kind="dpo"), Grpo(kind="grpo")], online=True)
     _, sums = loss(torch.zeros(2), candidates, loss.counts(candidates))
     text = page("docs/training.md")
     for name in sums:
         told = name if name.startswith("loss") else name.partition("/")[2]
         assert f"`{told}`" in text, name
+
+
+def test_rollouts_watching_has_every_metric_alarm_and_column() -> None:
+    names = {*watch.TOTALS, *watch.MEANS, *dump.COLUMNS.names, *AlarmsConfig.model_fields}
+    text = page("docs/rollouts-watching.md")
+    assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
 def test_training_has_every_count_of_samples() -> None:

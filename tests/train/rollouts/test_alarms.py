@@ -1,0 +1,138 @@
+"""Alarms over a window of steps: told once a crossing, stopping again after a resume."""
+
+import json
+from math import nan
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from base.errors import PrewriteError
+from train.rollouts.alarms import State, after, raised, sound
+from train.rollouts.config import AlarmsConfig
+
+
+def values(spread: float = 0.5, repetition: float = 0.1, ratio: float = 1.0) -> dict[str, float]:
+    return {
+        "rollouts/spread": spread,
+        "rollouts/repetition": repetition,
+        "rollouts/length_ratio": ratio,
+    }
+
+
+def steps(config: AlarmsConfig, *each: dict[str, float], state: State | None = None) -> State:
+    found = state or []
+    for one in each:
+        found = after(found, one, config)
+    return found
+
+
+def config(**keys: Any) -> AlarmsConfig:
+    return AlarmsConfig.model_validate({"window": 2} | keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "found", "sentence"),
+    [
+        (
+            {"min_spread": 0.1},
+            values(spread=0.04),
+            "train.rollouts.alarms.min_spread: found a spread of 0.04 (mean of the last 2 steps "
+            "with rollouts); accepted: a spread of at least 0.1",
+        ),
+        (
+            {"min_spread": 0.1},
+            values(spread=nan),
+            "train.rollouts.alarms.min_spread: found no pool with two scores (mean of the last 2 "
+            "steps with rollouts); accepted: a spread of at least 0.1",
+        ),
+        (
+            {"max_repetition": 0.2},
+            values(repetition=0.25),
+            "train.rollouts.alarms.max_repetition: found a repetition of 0.25 (mean of the last 2 "
+            "steps with rollouts); accepted: at most 0.2",
+        ),
+        (
+            {"max_length_drift": 2},
+            values(ratio=2.5),
+            "train.rollouts.alarms.max_length_drift: found rollouts 2.5 times as long as the "
+            "originals (mean of the last 2 steps with rollouts); accepted: 0.5 to 2 times",
+        ),
+        (
+            {},
+            values(ratio=0.125),
+            "train.rollouts.alarms.max_length_drift: found rollouts 0.125 times as long as the "
+            "originals (mean of the last 2 steps with rollouts); accepted: 0.25 to 4 times",
+        ),
+    ],
+)
+def test_an_alarm_is_one_sentence(
+    keys: dict[str, Any], found: dict[str, float], sentence: str
+) -> None:
+    warns, stops = config(**keys), config(**keys, action="stop")
+    before = steps(warns, found)
+    now = after(before, found, warns)
+    assert sound([], before, warns) == []  # the window is not full
+    assert sound(before, now, warns) == [sentence]
+    with pytest.raises(PrewriteError) as error:
+        sound(before, now, stops)
+    assert str(error.value) == sentence and error.value.exit_code == 1
+
+
+def test_several_alarms_stop_with_all_their_sentences() -> None:
+    settings = config(min_spread=0.1, max_repetition=0.2, action="stop")
+    state = steps(settings, *[values(0.0, 0.9)] * 2)
+    with pytest.raises(PrewriteError, match="min_spread: .*; .*max_repetition: "):
+        sound(state, state, settings)
+
+
+def test_defaults_warn_of_length_alone() -> None:
+    state = steps(AlarmsConfig(), *[values(0.0, 1.0, 4.0)] * 20)
+    assert raised(state, AlarmsConfig()) == {}
+    state = steps(AlarmsConfig(), *[values(nan, nan, nan)] * 20)
+    assert raised(state, AlarmsConfig()) == {}
+
+
+def test_a_warning_is_told_once_a_crossing() -> None:
+    settings, state, told = config(min_spread=0.1), State(), []
+    for spread in (0.5, 0.5, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, nan):
+        before, state = state, after(state, values(spread), settings)
+        told.append(len(sound(before, state, settings)))
+    assert told == [0, 0, 0, 1, 0, 0, 0, 0, 1, 0]
+
+
+def test_a_stopped_run_stops_again() -> None:
+    settings = config(min_spread=0.1, action="stop")
+    state = steps(settings, values(0.0), values(0.0))
+    with pytest.raises(PrewriteError):
+        sound(state, after(state, values(0.0), settings), settings)
+
+
+def test_a_step_without_a_measurement_does_not_count() -> None:
+    settings = config(window=3, min_spread=0.1)
+    state = steps(settings, values(nan), values(nan), values(0.2))
+    assert raised(state, settings) == {}
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(0, 5) | st.just(nan)] * 3), max_size=12),
+    st.integers(0, 12),
+    st.integers(1, 5),
+)
+def test_a_run_goes_on_from_the_json_of_its_state(
+    each: list[tuple[float, float, float]], cut: int, window: int
+) -> None:
+    settings = config(window=window, min_spread=1, max_repetition=0.5)
+    lines = [values(*one) for one in each]
+    resumed = json.loads(json.dumps(steps(settings, *lines[:cut]), allow_nan=False))
+    whole = steps(settings, *lines)
+    assert steps(settings, *lines[cut:], state=resumed) == whole
+    assert len(whole) == min(window, len(each))
+
+
+def test_another_window_may_go_on() -> None:
+    state = steps(config(window=4), *[values(0.0)] * 4)
+    shorter, longer = config(window=2, min_spread=0.1), config(window=6, min_spread=0.1)
+    assert [*raised(after(state, values(0.0), shorter), shorter)] == ["min_spread"]
+    assert raised(after(state, values(0.0), longer), longer) == {}

@@ -1,0 +1,156 @@
+"""Pools that are kept: what comes back is what was learnt from, and no text breaks what is read."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from base.errors import ShardError
+from tests.train.rollouts.pools import any_pools, group, place, rollout
+from train.rollouts.dump import keep_until, kept, load, readable, write
+
+HOSTILE = [
+    "```\n# not a heading\n```",
+    "````text\n```\n~~~",
+    "</pre><script>alert(1)</script>",
+    "\x1b[31mred\x1b[0m\r```\r\n",
+    "line\u2028line\x85\x0c",
+    "\u202eesrever",
+    "`" * 9,
+    "",
+]
+
+
+@given(pools=any_pools(), step=st.integers(0, 10**6))
+def test_what_is_kept_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, pools: Any, step: int
+) -> None:
+    folder = str(tmp_path_factory.mktemp("pools"))
+    write(folder, step, 0, pools[::2])
+    write(folder, step, 1, pools[1::2])
+    assert load(folder) == {(one.sample, one.id): one for _, one in pools}
+    assert len(list(Path(folder).iterdir())) == 2 + 2 * (len(pools) > 1)
+
+
+@given(every=st.integers(1, 9), samples=st.integers(0, 50))
+def test_one_pool_in_n(every: int, samples: int) -> None:
+    chosen = [sample for sample in range(samples) if kept(sample, every)]
+    assert chosen == list(range(0, samples, every))
+    assert not any(kept(sample, 0) for sample in range(samples))
+
+
+def test_nothing_kept_is_no_file(tmp_path: Path) -> None:
+    write(str(tmp_path / "pools"), 1, 0, [])
+    assert not (tmp_path / "pools").exists()
+
+
+def test_later_steps_are_taken_back(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for step in (1, 2, 30):
+        write(str(tmp_path), step, 0, [(place(step), group("a", sample=step))])
+    keep_until(str(tmp_path), 2)
+    assert sorted(sample for sample, _ in load(str(tmp_path))) == [1, 2]
+    assert (tmp_path / "notes.txt").exists() and len(list(tmp_path.iterdir())) == 5
+    keep_until(str(tmp_path / "none"), 2)
+
+
+def test_the_table_opens_elsewhere(tmp_path: Path) -> None:
+    """Prefix and texts stand beside the scores."""
+    found = group("a", rollout("b", 3), scores={"original": 0.25, "rollout-1": 0.75}, version=7)
+    write(str(tmp_path), 8, 0, [(place(), found)])
+    query = (
+        "select prefix, original, stored['original'], rollouts[2].text, len(rollouts[2].tokens), "
+        f"scores['rollout-1'], version from '{tmp_path}/*.parquet'"
+    )
+    original = "The original text."
+    expected = ("What stands before.", original, original, "b", 3, 0.75, 7)
+    assert duckdb.execute(query).fetchall() == [expected]
+
+
+def test_a_page_to_read(tmp_path: Path) -> None:
+    values = {"variety": {"rollout-1": 0.75, "original": 0.25}}
+    scores = {"original": 0.25, "rollout-1": 0.75}
+    counts = {"verdict:ok": 2, "verdict:failed": 1}
+    found = group("worse", "better", scores=scores, values=values, counts=counts, sample=6)
+    write(str(tmp_path), 12, 3, [(place(6), found)])
+    text = (tmp_path / "step-00000012-rank-00003.md").read_text()
+    headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
+    assert headings == [
+        "# Pools of step 12",
+        "## Sample 6",
+        "### Prefix",
+        "### rollout-1",
+        "### original",
+        "### rollout-0",
+    ]
+    for line in ("row row", "verdict:failed 1", "score 0.7500", "variety 0.7500", "no score"):
+        assert f"\n{line}\n" in text
+    assert "\nWhat stands before.\n" in text and "\nbetter\n" in text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_breaks_the_page(text: str) -> None:
+    pools = [(place(original=text, id=text, context=(text,)), group(text, id=text))]
+    page = readable(1, pools)
+    assert outside_fences(page) == outside_fences(readable(1, [(place(), group("tame"))]))
+    assert all(c.isprintable() or c in "\n\t\N{REPLACEMENT CHARACTER}" for c in page)
+
+
+@given(any_pools())
+def test_whatever_stands_in_pools_stays_in_its_fences(pools: Any) -> None:
+    lines = outside_fences(readable(1, pools))
+    assert all(re.fullmatch(r"#{1,3} [A-Za-z0-9 -]+|", line) for line in lines)
+    assert sum(line.startswith("## ") for line in lines) == len(pools)
+
+
+def outside_fences(page: str) -> list[str]:
+    """The lines that Markdown would read, by CommonMark's rule for fences."""
+    found, fence = [], ""
+    for line in re.split(r"\r\n|\n|\r", page):
+        ticks = re.match(r" {0,3}(`{3,})", line)
+        if not fence and ticks:
+            fence = ticks[1]
+        elif fence and re.fullmatch(rf" {{0,3}}`{{{len(fence)},}}[ \t]*", line):
+            fence = ""
+        elif not fence:
+            found.append(line)
+    assert not fence
+    return found
+
+
+def test_a_folder_without_pools(tmp_path: Path) -> None:
+    (tmp_path / "other.parquet").write_bytes(b"")
+    with pytest.raises(ShardError, match="found no pools of rollouts; accepted: .*dump_every"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"no Parquet at all",
+        pa.table({"sample": [1]}),
+        pa.table({"sample": [1], "id": ["a"], "version": [0], "rollouts": ["none"],
+                  "scores": ["x"], "values": ["x"], "counts": ["x"]}),
+    ],
+)  # fmt: skip
+def test_a_damaged_file(tmp_path: Path, table: Any) -> None:
+    name = tmp_path / "step-00000001-rank-00000.parquet"
+    if isinstance(table, bytes):
+        name.write_bytes(table)
+    else:
+        pq.write_table(table, name)
+    with pytest.raises(ShardError, match=r"step-00000001-rank-00000.parquet: not pools of roll"):
+        load(str(tmp_path))
+
+
+def test_a_pool_that_is_there_twice(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write(str(tmp_path), step, 0, [(place(3), group("a", sample=3))])
+    with pytest.raises(ShardError, match="step-00000002-.*: sample 3, row row: found twice"):
+        load(str(tmp_path))

@@ -1,0 +1,70 @@
+"""Alarms: when the rollouts of the last steps say that a run goes wrong.
+
+The state is a few plain numbers, one line a step of the window, so a checkpoint holds it and a
+resumed run warns of the same steps. The functions are pure: every rank comes to the same alarms
+from the same values.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from statistics import fmean
+
+from base.errors import PrewriteError
+from train.rollouts.config import AlarmsConfig
+from train.rollouts.groups import Values
+
+WATCHED = ("rollouts/spread", "rollouts/repetition", "rollouts/length_ratio")
+
+State = list[list[float | None]]
+"""A line a step, oldest first: the values of `WATCHED`, None where there was nothing to measure."""
+
+
+def after(state: State, values: Values, config: AlarmsConfig) -> State:
+    """The state after a step with rollouts, whose logged values are `values`."""
+    line = [values[name] if isfinite(values[name]) else None for name in WATCHED]
+    return [*state, line][-config.window :]
+
+
+def raised(state: State, config: AlarmsConfig) -> dict[str, str]:
+    """What is wrong: key of `config` → sentence. Nothing is before the window is full."""
+    if len(state) < config.window:
+        return {}
+    spread, repetition, ratio = (_mean(column) for column in zip(*state, strict=True))
+    where = f"mean of the last {config.window} steps with rollouts"
+    return {
+        key: f"train.rollouts.alarms.{key}: found {found} ({where}); accepted: {accepted}"
+        for key, found, accepted in _wrong(spread, repetition, ratio, config)
+    }
+
+
+def sound(before: State, now: State, config: AlarmsConfig) -> list[str]:
+    """The sentences to print after a step: alarms that it has raised. Each is told once until it
+    was off again. With `action: stop` a PrewriteError says them, new or not: a run that goes on
+    from a checkpoint with an alarm in it stops again.
+    """
+    alarms = raised(now, config)
+    if alarms and config.action == "stop":
+        raise PrewriteError("; ".join(alarms.values()))
+    known = raised(before, config)
+    return [sentence for key, sentence in alarms.items() if key not in known]
+
+
+def _wrong(
+    spread: float | None, repetition: float | None, ratio: float | None, config: AlarmsConfig
+) -> Iterator[tuple[str, str, str]]:
+    """Key, what was found, what is accepted. No pool with two scores is no spread at all."""
+    if (spread or 0.0) < config.min_spread:
+        told = "no pool with two scores" if spread is None else f"a spread of {spread:.4g}"
+        yield "min_spread", told, f"a spread of at least {config.min_spread:g}"
+    if repetition is not None and repetition > config.max_repetition:
+        told = f"a repetition of {repetition:.4g}"
+        yield "max_repetition", told, f"at most {config.max_repetition:g}"
+    drift = config.max_length_drift
+    if ratio is not None and not 1 / drift <= ratio <= drift:
+        told = f"rollouts {ratio:.4g} times as long as the originals"
+        yield "max_length_drift", told, f"{1 / drift:.4g} to {drift:g} times"
+
+
+def _mean(column: Sequence[float | None]) -> float | None:
+    known = [value for value in column if value is not None]
+    return fmean(known) if known else None
