@@ -58,34 +58,38 @@ class Bank:
     def __init__(self, folder: Path, about: Any) -> None:
         self.folder, self._about = folder, fingerprint(about)
 
-    def open(self, samples: int) -> tuple[dict[Key, Group], int]:
-        """The groups of the samples from number `samples` on, and how many records were torn or
-        damaged. Removes files that hold none, and those of another configuration.
-        """
+    def claim(self) -> None:
+        """Make the bank this configuration's: the files of another one go. One process calls."""
         folder = Folder(str(self.folder))
         if not self._is_ours(folder.read(MANIFEST)):
             for file in self._files():
                 file.unlink(missing_ok=True)
         folder.write(MANIFEST, json.dumps({"about": self._about}).encode())
-        kept, damaged = list[Group](), 0
-        for file in self._files():
-            found = [_group(line) for line in file.read_bytes().split(b"\n") if line]
-            groups = [group for group in found if group and group.sample >= samples]
-            if not groups:
-                file.unlink()
-            kept, damaged = kept + groups, damaged + found.count(None)
-        return by_key(kept), damaged
+
+    def read(self, samples: int) -> tuple[dict[Key, Group], int]:
+        """The groups of the samples from number `samples` on, and how many records were torn or
+        damaged.
+        """
+        lines = [line for file in self._files() for line in file.read_bytes().split(b"\n") if line]
+        found = [_group(line) for line in lines]
+        groups = (group for group in found if group and group.sample >= samples)
+        return by_key(groups), found.count(None)
 
     def trim(self, step: int) -> None:
-        """Remove the files that hold nothing but steps before `step`: a later one of their worker
-        begins there.
+        """Remove the files that hold nothing but steps before `step`: one that begins there or
+        before has followed. One process calls.
         """
         files = self._files()
         for file in files:
             first, _, writer = file.stem.partition("-")
             later = [f.stem.partition("-")[0] for f in files if f.stem.endswith(f"-{writer}")]
             if any(first < other and int(other) <= step for other in later):
-                file.unlink(missing_ok=True)
+                file.unlink()
+
+    def clear(self) -> None:
+        """Remove all files: the run is over. One process calls."""
+        for file in self._files():
+            file.unlink()
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.jsonl"))

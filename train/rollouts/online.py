@@ -87,7 +87,9 @@ class Online:
             self._known = dump.load(self.rollouts.replay)
             return
         with parallel.main_first():
-            self._known, damaged = self._bank.open(samples)
+            if parallel.is_main():
+                self._bank.claim()
+            self._known, damaged = self._bank.read(samples)
         if damaged and parallel.is_main():
             console.print(
                 f"{self._bank.folder}: {damaged} torn records; those places are sampled again",

@@ -31,12 +31,14 @@ def group(sample: int, version: int = 0, some: tuple[Rollout, ...] = ()) -> Grou
     return Group(sample=sample, id=f"row-{sample}", version=version, rollouts=some, scores=scores)
 
 
-def bank(folder: Path, about: object = ABOUT) -> Bank:
-    return Bank(folder, about)
+def claimed(folder: Path, about: object = ABOUT) -> Bank:
+    found = Bank(folder, about)
+    found.claim()
+    return found
 
 
 def samples(folder: Path, first: int = 0) -> list[int]:
-    return sorted(sample for sample, _ in bank(folder).open(first)[0])
+    return sorted(sample for sample, _ in claimed(folder).read(first)[0])
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,7 +49,7 @@ def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
     data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.mktemp("bank")
-    bank(folder).open(0)
+    claimed(folder)
     groups = [group(number, 3, tuple(some)) for number, some in enumerate(pools)]
     writer = BankWriter(folder, 0)
     for number, one in enumerate(groups):
@@ -59,7 +61,7 @@ def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
     file.write_bytes(whole[:size])
     # A record whose line break alone is missing is whole.
     kept = [one for one, end in zip(groups, ends, strict=True) if end - 1 <= size]
-    found, damaged = bank(folder).open(0)
+    found, damaged = claimed(folder).read(0)
     assert list(found.values()) == kept
     assert damaged == (0 if size in {0, *ends, *(end - 1 for end in ends)} else 1)
     # A worker that goes on does not spoil what comes after the torn record.
@@ -68,37 +70,38 @@ def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
 
 
 def test_a_changed_byte_costs_its_record_alone(tmp_path: Path) -> None:
-    bank(tmp_path).open(0)
+    claimed(tmp_path)
     BankWriter(tmp_path, 0).append(0, [group(1), group(2), group(3)])
     (file,) = tmp_path.glob("*.jsonl")
     lines = file.read_bytes().splitlines(keepends=True)
     lines[1] = lines[1].replace(b'"sample":2', b'"sample":7')
     file.write_bytes(b"".join(lines))
-    found, damaged = bank(tmp_path).open(0)
+    found, damaged = claimed(tmp_path).read(0)
     assert ([sample for sample, _ in found], damaged) == ([1, 3], 1)
 
 
 def test_trained_groups_go(tmp_path: Path) -> None:
-    bank(tmp_path).open(0)
+    claimed(tmp_path)
     for worker in (0, 1):
         writer = BankWriter(tmp_path, worker)
         for step in range(130):
             writer.append(step, [group(10 * step + worker)])
     assert len(list(tmp_path.glob("*.jsonl"))) == 6
-    bank(tmp_path).trim(127)
+    claimed(tmp_path).trim(127)
     assert len(list(tmp_path.glob("*.jsonl"))) == 4
-    bank(tmp_path).trim(128)
+    claimed(tmp_path).trim(128)
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
     assert samples(tmp_path, 1290) == [1290, 1291]
     assert samples(tmp_path, 1300) == []
-    assert not list(tmp_path.glob("*.jsonl"))
+    claimed(tmp_path).clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
 def test_another_configuration_starts_with_an_empty_bank(tmp_path: Path) -> None:
-    bank(tmp_path).open(0)
+    claimed(tmp_path)
     BankWriter(tmp_path, 0).append(0, [group(1)])
     assert samples(tmp_path) == [1]
-    assert bank(tmp_path, {"seed": 2}).open(0) == ({}, 0)
+    assert claimed(tmp_path, {"seed": 2}).read(0) == ({}, 0)
     assert samples(tmp_path) == []
 
 

@@ -1,0 +1,248 @@
+"""Whatever is killed, and whoever goes on: every sample is trained once, in its step, with rollouts
+of the weights that a run without a kill would have sampled it with.
+
+The real bank, lag and bookkeeping, driven over random lives of a run: each with its own number of
+data parallel ranks, killed after any step with any part of what was under way done, the newest
+record torn or not. The engine is a stand-in that answers with the version of its weights, for here
+the faults are the point; ranks are threads that meet where processes would.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from train.data.places import Asked
+from train.rollouts import online
+from train.rollouts.bank import BankWriter
+from train.rollouts.groups import Answered, Ask, Group, Place, Rollout, Sync
+from train.rollouts.lag import Lag
+
+SIZE = 4  # samples a step
+STEPS, EVERY = 14, 3  # of the run; between two checkpoints
+START = 2  # steps before the online phase
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the bank waits for its disk
+
+
+class Ranks:
+    """What `train.parallel` is to `online`, for threads."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self._mine = count, threading.local()
+        self._barrier, self._boxes = threading.Barrier(count), [False] * count
+
+    def enter(self, rank: int) -> None:
+        self._mine.rank = rank
+
+    def data_rank(self) -> int:
+        return int(self._mine.rank)
+
+    def is_main(self) -> bool:
+        return self.data_rank() == 0
+
+    def speaks(self) -> bool:
+        return True
+
+    def told(self, value: Any) -> Any:
+        return value
+
+    def any_of(self, mine: bool) -> bool:
+        self._boxes[self.data_rank()] = mine
+        self._barrier.wait(20)
+        found = any(self._boxes)
+        self._barrier.wait(20)
+        return found
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        if not self.is_main():
+            self._barrier.wait(20)
+        yield
+        if self.is_main():
+            self._barrier.wait(20)
+
+
+class Engine:
+    """Answers in the order of the asks, when waited for or told to; banks as a worker does."""
+
+    difference = 0.0
+
+    def __init__(self, config: Any, engines: Any, end: int, bank: Path, rank: int) -> None:
+        self.version, self._bank = -1, BankWriter(bank, rank)
+        self._open: list[tuple[Ask, int]] = []
+        self._done: dict[int, Answered] = {}
+        ENGINES.append(self)
+
+    def send(self, command: Sync | Ask) -> None:
+        if isinstance(command, Sync):
+            assert command.version > self.version
+            self.version = command.version
+        else:
+            assert command.version == self.version
+            self._open.append((command, self.version))
+
+    def work(self, asks: int) -> None:
+        for ask, version in self._open[:asks]:
+            groups = tuple(group(place, version) for place in ask.places)
+            self._bank.append(ask.number, groups)
+            self._done[ask.number] = Answered(ask.number, groups, {})
+        self._open = self._open[asks:]
+
+    def answer(self, number: int) -> Answered:
+        while number not in self._done:
+            self.work(1)
+        return self._done.pop(number)
+
+    def close(self) -> None:
+        pass
+
+
+ENGINES: list[Engine] = []
+
+
+def group(place: Place, version: int) -> Group:
+    rollout = Rollout(text="a", tokens=(version,), logprobs=(-1.0,), ended=False)
+    return Group(sample=place.sample, id=place.id, version=version, rollouts=(rollout,), scores={})
+
+
+@dataclass
+class Reader:
+    """Shares the samples of a step out over the ranks, each in its own way."""
+
+    rank: int
+    ranks: int
+
+    def asked(self, first: int, phase: Any) -> "Future[Asked]":
+        mine = range(first + self.rank, first + SIZE, self.ranks)
+        places = tuple(Place(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
+        found: Future[Asked] = Future()
+        found.set_result(Asked(first, first + SIZE, (), places, {}, {}, ()))
+        return found
+
+    def finish(self, asked: Asked, groups: Any, phase: Any) -> Any:
+        assert [(p.sample, p.id) for p in asked.places] == sorted(groups)
+        return {group.sample: group.version for group in groups.values()}
+
+
+@dataclass
+class Life:
+    """One start of a run. steps: made before the kill; done: asks that engines still finish."""
+
+    ranks: int
+    steps: int
+    done: int
+    torn: int
+
+
+@dataclass
+class Run:
+    """A run over all its lives. trained: step → sample → version, as the last life has it. durable:
+    bytes of the bank's files at the last checkpoint, which no kill takes back.
+    """
+
+    folder: Path
+    lag: Lag
+    checkpoint: int = START
+    trained: dict[int, dict[int, int]] = field(default_factory=dict)
+    durable: dict[Path, int] = field(default_factory=dict)
+
+    def live(self, life: Life) -> None:
+        ranks, begin = Ranks(life.ranks), self.checkpoint
+        end = min(begin + life.steps, STEPS)
+        setattr(online, "parallel", ranks)  # noqa: B010
+        ENGINES.clear()
+        with ThreadPoolExecutor(life.ranks) as pool:
+            jobs = [pool.submit(self._rank, ranks, rank, begin, end) for rank in range(life.ranks)]
+            for job in jobs:
+                job.result()
+        for engine in ENGINES:
+            engine.work(life.done)
+        for file, size in self._sizes().items():
+            os.truncate(file, max(self.durable.get(file, 0), size - life.torn))
+
+    def _sizes(self) -> dict[Path, int]:
+        return {f: f.stat().st_size for f in (self.folder / "rollouts/bank").glob("*.jsonl")}
+
+    def _rank(self, ranks: Ranks, rank: int, begin: int, end: int) -> None:
+        ranks.enter(rank)
+        config: Any = SimpleNamespace(
+            rollouts=SimpleNamespace(replay=None, samples=1),
+            output=str(self.folder),
+            batch=SimpleNamespace(samples=SIZE),
+        )
+        shape: Any = SimpleNamespace(eos=[0])
+        reader: Any = Reader(rank, ranks.count)
+        one = online.Online(config, {}, shape, reader, {"seed": 0})
+        one.resume(begin * SIZE)
+        saved = begin
+        for step in range(begin, end):
+            phase: Any = None
+            one.prepare(step, step * SIZE, phase, self.lag, STEPS, None)
+            batch: Any = one.batch(step, phase).batch
+            if rank == 0:
+                self.trained[step] = {}
+            ranks.any_of(False)
+            self.trained[step] |= batch
+            if (step + 1) % EVERY == 0:
+                one.drain()
+                ranks.any_of(False)
+                one.saved(saved)
+                self.checkpoint = saved = step + 1
+                ranks.any_of(False)
+                if rank == 0:
+                    self.durable = self._sizes()
+
+
+lives = st.lists(
+    st.builds(
+        Life,
+        ranks=st.integers(1, 3),
+        steps=st.integers(0, 9),
+        done=st.integers(0, 5),
+        torn=st.sampled_from([0, 0, 1, 40]),
+    ),
+    max_size=5,
+)
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: Callable[..., Any] = lambda *arguments: ()  # noqa: E731
+    monkeypatch.setattr(online, "parallel", None)
+    monkeypatch.setattr(online, "Link", Engine)
+    monkeypatch.setattr(online, "publish", nothing)
+    monkeypatch.setattr(online, "probe_logprobs", nothing)
+
+
+@pytest.mark.parametrize("staleness", range(4))
+@settings(max_examples=25, deadline=None)
+@given(lives=lives, every=st.integers(1, 4))
+def test_any_lives_tell_one_history(staleness: int, lives: list[Life], every: int) -> None:
+    lag = Lag(START, min(every, staleness + 1), staleness)
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        run = Run(Path(folder), lag)
+        for life in [*lives, Life(2, STEPS, 0, 0)]:
+            run.live(life)
+    assert sorted(run.trained) == list(range(START, STEPS))
+    for step, samples in run.trained.items():
+        assert sorted(samples) == list(range(step * SIZE, (step + 1) * SIZE))
+        assert set(samples.values()) == {lag.version(step)}
+
+
+def test_groups_of_before_the_checkpoint_are_neither_asked_for_nor_lost(tmp_path: Path) -> None:
+    """A kill right after a checkpoint costs nothing that was sampled."""
+    run = Run(tmp_path, Lag(START, 1, 3))
+    run.live(Life(2, 4, done=9, torn=0))  # to the checkpoint after step 6
+    run.live(Life(1, 1, done=0, torn=0))
+    (engine,) = ENGINES
+    assert [ask.number for ask, _ in engine._open] == [9]
