@@ -52,7 +52,9 @@ class Policy:
         await self._engine.reload(sync.folder)
         told = await self._engine.token_likelihood(sync.tokens)
         if told.error:
-            raise EngineError(f"the weights of version {sync.version} cannot be proved: {told.error}")
+            raise EngineError(
+                f"the weights of version {sync.version} cannot be proved: {told.error}"
+            )
         pairs = zip(told.samples[0].logprobs, sync.logprobs, strict=True)
         difference = fmean(abs(ours - theirs) for ours, theirs in pairs)
         if not difference <= self._config.tolerance:  # NaN is no proof
@@ -95,9 +97,7 @@ class Policy:
         return Rollout(text=text, tokens=sample.token_ids, logprobs=sample.logprobs, ended=ended)
 
 
-def continuation(
-    tokenizer: Tokenizer, prompt: tuple[int, ...], tokens: tuple[int, ...]
-) -> str:
+def continuation(tokenizer: Tokenizer, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> str:
     """The text of `tokens` after `prompt`. SentencePiece drops the space that begins a text, so
     they are decoded with the end of the prompt. Special tokens are spelt out: they were sampled.
     """
