@@ -39,9 +39,10 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_criterion_that_is_not_there(tmp_path: Path) -> None:
     judge = {"engine": "judge", "criteria": ["no/criterion.yaml"]}
-    with worker(config(tmp_path, judge=judge), engines(tmp_path)) as link:
-        with pytest.raises(ConfigError, match=r"no/criterion\.yaml"):
-            link.answer(0)
+    settings = config(tmp_path, judge=judge)
+    expected = pytest.raises(ConfigError, match=r"no/criterion\.yaml")
+    with worker(settings, engines(tmp_path)) as link, expected:
+        link.answer(0)
 
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
