@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from base.errors import EngineError
@@ -97,6 +98,8 @@ class VllmEngine:
                 self.llm.apply_model(_pack_tied)
             self.llm.reset_prefix_cache()
 
+        if not any(Path(folder).glob("*.safetensors")):  # found out later, it is half done
+            raise EngineError(f"{folder}: no safetensors weights there")
         await self._called(work)
 
     async def sleep(self) -> None:
