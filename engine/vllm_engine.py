@@ -343,7 +343,7 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
         loop.call_soon_threadsafe(function, *arguments)
 
 
-def _set_all(pairs: Sequence[tuple[_Ticket | _Call, Completion | None]]) -> None:
+def _set_all(pairs: Sequence[tuple[_Ticket | _Call, Any]]) -> None:
     for ticket, answer in pairs:
         if not ticket.future.done():
             ticket.future.set_result(answer)
