@@ -68,6 +68,11 @@ class EndpointEngine:
 
     async def complete(self, request: Request) -> Completion:
         """See `engine.types.Engine.complete`."""
+        if request.prompt.tokens and not self._encoder:
+            raise EngineError(
+                f"the endpoint of {self.config.model}: api: chat takes no token ids; accepted: "
+                "api: completions, or kind: vllm"
+            )
         return await self._delivered(lambda client: self._ask(client, request))
 
     async def likelihood(self, context: Sequence[str], text: str) -> Completion:
@@ -187,11 +192,6 @@ class EndpointEngine:
             if ask.verdicts or ask.logprobs:
                 common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
             return await client.completions.create(extra_body=extra, **common)
-        if request.prompt.tokens:
-            raise EngineError(
-                f"the endpoint of {self.config.model}: api: chat takes no token ids; accepted: api: "
-                "completions, or kind: vllm"
-            )
         messages: list[Any] = [{"role": "user", "content": "".join(request.prompt.user)}]
         if request.prompt.answer and self.config.primed:
             messages.append({"role": "assistant", "content": request.prompt.answer})

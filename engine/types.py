@@ -32,8 +32,8 @@ class Prompt:
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to generate. verdicts: single-token texts whose probability as the first token is asked
-    for; logprobs: whether those of the generated tokens are. end: the one token that ends an answer,
-    as its last, in place of those that the model knows.
+    for; logprobs: whether those of the generated tokens are. end: the one token that ends an
+    answer, as its last, in place of those that the model knows.
     """
 
     max_tokens: int

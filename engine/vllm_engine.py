@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from base.errors import EngineError
@@ -97,6 +98,8 @@ class VllmEngine:
                 self.llm.apply_model(_pack_tied)
             self.llm.reset_prefix_cache()
 
+        if not any(Path(folder).glob("*.safetensors")):  # found out later, it is half done
+            raise EngineError(f"{folder}: no safetensors weights there")
         await self._called(work)
 
     async def sleep(self) -> None:
@@ -340,7 +343,7 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
         loop.call_soon_threadsafe(function, *arguments)
 
 
-def _set_all(pairs: Sequence[tuple[_Ticket | _Call, Completion | None]]) -> None:
+def _set_all(pairs: Sequence[tuple[_Ticket | _Call, Any]]) -> None:
     for ticket, answer in pairs:
         future: asyncio.Future[Any] = ticket.future
         if not future.done():

@@ -334,6 +334,16 @@ def test_completions_sends_token_ids(server: FaultServer) -> None:
     assert sent == PromptEncoder(str(MODEL), {}).encode(asked.prompt)
 
 
+def test_token_ids_are_sent_as_they_are(server: FaultServer) -> None:
+    asked = Request(Prompt(tokens=(5, 6, 7)), Sampling(8, end=2))
+    ask(EndpointEngine(config(server, api="completions")), asked)
+    body = server.calls[0].body
+    assert body["prompt"] == [5, 6, 7]
+    assert (body["stop_token_ids"], body["ignore_eos"]) == ([2], True)
+    with pytest.raises(EngineError, match="api: chat takes no token ids"):
+        ask(EndpointEngine(config(server)), asked)
+
+
 def test_completions_needs_a_tokenizer() -> None:
     with pytest.raises(ValidationError, match="required by api: completions"):
         EndpointConfig(kind="endpoint", urls=["http://127.0.0.1:9"], model="m", api="completions")

@@ -161,6 +161,53 @@ def test_likelihoods_share_the_context(
     assert answers[0].cached_tokens and answers[0].cached_tokens > before - 33
 
 
+def test_token_ids_are_a_prompt(vllm: VllmEngine, encoder: PromptEncoder) -> None:
+    asked = request(temperature=0.0)
+    ids = tuple(encoder.encode(asked.prompt))
+    as_text, as_ids = ask(vllm, asked, Request(Prompt(tokens=ids), asked.sampling))
+    assert as_text.samples == as_ids.samples and as_ids.prompt_tokens == len(ids)
+
+
+def test_one_token_ends_an_answer_and_is_part_of_it(vllm: VllmEngine) -> None:
+    """Whatever else the model takes for an end: of the quick-start model that is `<|im_end|>`."""
+    (whole,) = ask(vllm, request(temperature=0.0, max_tokens=12))
+    tokens = whole.samples[0].token_ids
+    end = tokens[6]
+    (cut,) = ask(vllm, request(temperature=0.0, max_tokens=12, end=end, logprobs=True))
+    (sample,) = cut.samples
+    assert sample.token_ids == tokens[: tokens.index(end) + 1] and sample.finish_reason == "stop"
+    assert len(sample.logprobs) == len(sample.token_ids)
+
+
+def test_likelihood_of_token_ids(vllm: VllmEngine, reference: Any) -> None:
+    ids = tuple(range(400, 420))
+    answer = asyncio.run(vllm.token_likelihood(ids))
+    expected = expected_likelihood(reference, ids[:1], ids[1:])
+    assert answer.samples[0].logprobs == pytest.approx(expected, abs=1e-3)
+
+
+def test_nobody_waits_while_weights_are_loaded(vllm: VllmEngine) -> None:
+    """A reload takes the engine for itself: with a request open it is refused."""
+
+    async def run() -> Any:
+        pending = asyncio.ensure_future(vllm.complete(request(max_tokens=30)))
+        while not vllm._open:
+            await asyncio.sleep(0.001)
+        with pytest.raises(EngineError, match="open requests"):
+            await vllm.reload(str(MODEL))
+        return await pending
+
+    assert asyncio.run(run()).error is None
+
+
+def test_a_folder_without_weights_is_refused(vllm: VllmEngine, tmp_path: Path) -> None:
+    (before,) = ask(vllm, request(temperature=0.0))
+    with pytest.raises(EngineError, match="no safetensors weights there"):
+        asyncio.run(vllm.reload(str(tmp_path)))
+    (after,) = ask(vllm, request(temperature=0.0))
+    assert after.samples == before.samples
+
+
 def test_likelihood_beside_questions(vllm: VllmEngine) -> None:
     async def run() -> tuple[Completion, Completion]:
         asked = request(temperature=0.0)

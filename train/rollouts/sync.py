@@ -52,8 +52,8 @@ def probe_logprobs(model: Any, tokens: Sequence[int]) -> tuple[float, ...]:
     row = _row(tokens).to(parallel.device())
     with torch.no_grad():
         reports = forward_backward(model, [row], _tokens_of_row, forward_only=True)
-    found = reports[0]["logp_T"].tolist() if reports else []
-    named = {str(number): value for number, value in enumerate(found)} if reports else None
+    found = enumerate(reports[0]["logp_T"].tolist()) if reports else None
+    named = {str(number): float(value) for number, value in found} if found else None
     return tuple(parallel.from_last_stage(named).values())
 
 

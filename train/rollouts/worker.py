@@ -67,8 +67,8 @@ class Start:
 
 @dataclass
 class _Work:
-    """What an ask has taken so far. judging: tasks that give the groups of a document. begun, ended:
-    the clock at the first question to the judge, and at its last answer.
+    """What an ask has taken so far. judging: tasks that give the groups of a document. begun,
+    ended: the clock at the first question to the judge, and at its last answer.
     """
 
     sampled: Usage = field(default_factory=Usage)

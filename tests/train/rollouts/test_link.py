@@ -1,0 +1,141 @@
+"""A worker that cannot go on is an error and never a hang; nothing of it stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from base.errors import ConfigError, EngineError
+from tests.train.rollouts.workers import PROOF, config, engines, make_policy, place, worker
+from train.rollouts.groups import Ask, Sync
+from train.rollouts.link import Link
+
+SYNC = Sync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))
+
+
+def gone(pid: int, seconds: float = 60) -> bool:
+    """Whether nobody is left in the process group `pid`, now or soon."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        try:
+            os.killpg(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    with worker(config(tmp_path), engines(tmp_path / "model")) as link:
+        with pytest.raises(EngineError, match="/model: no such folder"):
+            link.synced(0)
+        assert gone(link.pid)
+
+
+def test_a_criterion_that_is_not_there(tmp_path: Path) -> None:
+    judge = {"engine": "judge", "criteria": ["no/criterion.yaml"]}
+    settings = config(tmp_path, judge=judge)
+    expected = pytest.raises(ConfigError, match=r"no/criterion\.yaml")
+    with worker(settings, engines(tmp_path)) as link, expected:
+        link.answer(0)
+
+
+def test_a_worker_that_is_killed(tmp_path: Path) -> None:
+    with worker(config(tmp_path), engines(tmp_path)) as link:
+        os.kill(link.pid, signal.SIGKILL)
+        with pytest.raises(EngineError) as caught:
+            link.answer(0)
+        log = tmp_path / "run/rollouts/worker-0.log"
+        expected = f"the rollout worker died (killed by SIGKILL); its last words, in {log}: nothing"
+        assert str(caught.value) == expected
+        with pytest.raises(EngineError, match="died"):
+            link.send(SYNC)
+
+
+def test_a_worker_that_hangs(tmp_path: Path) -> None:
+    with worker(config(tmp_path, timeout=0.5), engines(tmp_path)) as link:
+        os.kill(link.pid, signal.SIGSTOP)
+        with pytest.raises(EngineError, match=r"not answered for 0\.5 s \(train\.rollouts\.timeo"):
+            link.synced(0)
+        assert gone(link.pid)
+
+
+def test_a_worker_that_reads_nothing(tmp_path: Path) -> None:
+    """A pipe that is full ends in an error as well."""
+    with worker(config(tmp_path, timeout=0.5), engines(tmp_path)) as link:
+        os.kill(link.pid, signal.SIGSTOP)
+        long = place(0, range(1_000_000))
+        with pytest.raises(EngineError, match="not answered"):
+            link.send(Ask(0, 0, (long,), 1, keep=False))
+
+
+def test_signals_are_the_trainers_business(tmp_path: Path) -> None:
+    """What a terminal or a scheduler sends to all must not end the worker before the trainer."""
+    make_policy(tmp_path / "model")
+    with worker(config(tmp_path), engines(tmp_path / "model")) as link:
+        link.send(SYNC)
+        log = Path(f"/proc/{link.pid}/status")
+        while int(_field(log, "SigCgt"), 16) >> (signal.SIGTERM - 1) & 1 == 0:
+            time.sleep(0.01)
+        os.kill(link.pid, signal.SIGINT)
+        os.kill(link.pid, signal.SIGTERM)
+        with pytest.raises(EngineError, match="/nowhere"):
+            link.synced(0)
+
+
+def _field(status: Path, name: str) -> str:
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return lines[name].strip()
+
+
+def test_close_ends_it(tmp_path: Path) -> None:
+    with worker(config(tmp_path), engines(tmp_path)) as link:
+        link.close()
+        assert gone(link.pid, 0.1)
+        link.close()
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_trainer_that_is_killed(tmp_path: Path) -> None:
+    """Not when it samples, and not when another process holds the pipe open."""
+    make_policy(tmp_path / "model")
+    command = [sys.executable, "-m", "tests.train.rollouts.test_link", str(tmp_path)]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert trainer.stdout
+        pid, heir = map(int, trainer.stdout.readline().split())
+        trainer.kill()
+        assert gone(pid)
+    finally:
+        trainer.kill()
+        with suppress(UnboundLocalError, ProcessLookupError):
+            os.kill(heir, signal.SIGKILL)
+
+
+def _train(folder: Path) -> None:
+    """A trainer whose worker samples; says the worker's pid and that of a child with its pipe."""
+    from transformers import AutoModelForCausalLM
+
+    from tests.train.rollouts.test_worker import told
+
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    link = Link(config(folder, tolerance=1e6), engines(folder / "model"), 2, None, 0)
+    link.send(Sync(0, str(folder / "model"), PROOF, told(model, PROOF)))
+    link.synced(0)
+    for number in range(64):
+        places = tuple(place(number, (1, sample)) for sample in range(64))
+        link.send(Ask(number, 0, places, 4, keep=False))
+    link.answer(0)
+    heir = os.fork()
+    if heir:
+        print(link.pid, heir, flush=True)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    _train(Path(sys.argv[1]))

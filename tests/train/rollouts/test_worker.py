@@ -1,0 +1,188 @@
+"""The rollout worker with a real tiny policy and a real judge: what it samples, says and keeps."""
+
+from collections.abc import Iterator
+from math import exp, isclose
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models
+
+from base.errors import EngineError
+from engine.encoding import load_tokenizer
+from judge.text import variety
+from tests.train.rollouts.workers import EOS, PROOF, config, engines, make_policy, place, worker
+from train.rollouts.groups import Answered, Ask, Group, Place, Sync
+from train.rollouts.link import Link
+from train.rollouts.policy import continuation
+
+PLACES = (
+    place(0, (1, 50, 60, 70)),
+    place(0, (1, 50, 60, 70, 80, 90), row="next", known={"variety": {"original": 0.125}}),
+    place(1, range(100, 163)),
+    place(2, range(5, 70)),
+)
+"""Two cuts of one document, one with room for a single token, and one too long to be asked."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("worker")
+    make_policy(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder / "model")
+
+
+@pytest.fixture(scope="module")
+def link(folder: Path, reference: Any) -> Iterator[Link]:
+    with worker(config(folder), engines(folder / "model"), folder / "bank") as link:
+        link.send(Sync(5, str(folder / "model"), PROOF, told(reference, PROOF)))
+        yield link
+
+
+@pytest.fixture(scope="module")
+def answers(link: Link) -> list[Answered]:
+    """All places, kept; two of them again; none at all. Taken in the wrong order."""
+    link.send(Ask(9, 5, PLACES, 4, keep=True))
+    link.send(Ask(-1, 5, PLACES[:2], 2, keep=False))
+    link.send(Ask(10, 5, (), 4, keep=True))
+    last, second = link.answer(10), link.answer(-1)
+    return [link.answer(9), second, last]
+
+
+def told(model: Any, tokens: tuple[int, ...]) -> tuple[float, ...]:
+    """log p of all tokens but the first, by transformers."""
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0]
+    found = torch.log_softmax(logits.double(), -1)
+    return tuple(float(found[at, token]) for at, token in enumerate(tokens[1:]))
+
+
+def pairs(answer: Answered) -> list[tuple[Place, Group]]:
+    return [(place, group) for place, group in zip(PLACES, answer.groups, strict=False)]
+
+
+@pytest.mark.slow
+def test_groups_come_in_the_order_of_their_places(answers: list[Answered]) -> None:
+    first, second, last = answers
+    assert [(group.sample, group.id) for group in first.groups] == [
+        (place.sample, place.id) for place in PLACES
+    ]
+    assert [group.version for group in first.groups] == [5, 5, 5, 5]
+    assert [len(group.rollouts) for group in first.groups] == [4, 4, 4, 0]
+    assert [len(group.rollouts) for group in second.groups] == [2, 2]
+    assert last.groups == ()
+
+
+@pytest.mark.slow
+def test_rollouts_are_the_policys(answers: list[Answered], reference: Any, folder: Path) -> None:
+    tokenizer = load_tokenizer(str(folder / "model"))
+    ended = 0
+    for asked, group in pairs(answers[0]):
+        for rollout in group.rollouts:
+            expected = told(reference, asked.prompt + rollout.tokens)[len(asked.prompt) - 1 :]
+            assert rollout.logprobs == pytest.approx(expected, abs=1e-3)
+            assert rollout.ended == (rollout.tokens[-1] == EOS)
+            assert EOS not in rollout.tokens[:-1]
+            room = min(12, 64 - len(asked.prompt))
+            assert rollout.ended or len(rollout.tokens) == room
+            spoken = rollout.tokens[: len(rollout.tokens) - rollout.ended]
+            assert rollout.text == tokenizer.decode(spoken, skip_special_tokens=False)
+            ended += rollout.ended
+    assert 0 < ended < 12
+
+
+@pytest.mark.slow
+def test_a_seed_gives_the_same_rollouts_whatever_else_is_asked(answers: list[Answered]) -> None:
+    first, second, _ = answers
+    for long, short in zip(first.groups, second.groups, strict=False):
+        assert long.rollouts[:2] == short.rollouts
+        assert len({rollout.tokens for rollout in long.rollouts}) > 1
+
+
+@pytest.mark.slow
+def test_the_whole_pool_is_judged(answers: list[Answered], reference: Any, folder: Path) -> None:
+    tokenizer = load_tokenizer(str(folder / "model"))
+    for asked, group in pairs(answers[0])[:2]:
+        texts = asked.stored | {f"rollout-{n}": r.text for n, r in enumerate(group.rollouts)}
+        known = asked.known.get("variety", {})
+        for name, text in texts.items():
+            before, after = (tuple(tokenizer.encode(t).ids) for t in ("One day", text))
+            if not after:
+                assert name not in group.scores
+                continue
+            likelihood = exp(fmean(told(reference, before + after)[len(before) - 1 :]))
+            found = group.values["likelihood"][name]
+            assert isclose(found, likelihood, rel_tol=1e-2)
+            if name in group.scores:
+                various = known.get(name, variety("", "", text))
+                assert group.values["variety"][name] == various
+                assert isclose(group.scores[name], found + various)
+        names = {name for name in group.scores if name.startswith("rollout")}
+        assert "original" in group.scores and names
+
+
+@pytest.mark.slow
+def test_a_place_that_fails_is_counted(answers: list[Answered]) -> None:
+    failed = answers[0].groups[3]
+    assert failed.counts == {"rollout_failed": 4}
+    assert failed.rollouts == () and failed.scores == {}
+
+
+@pytest.mark.slow
+def test_what_it_took(answers: list[Answered]) -> None:
+    first, second, last = (answer.values for answer in answers)
+    assert first.keys() == second.keys() == last.keys()
+    assert first["rollout_requests"] == 4 and second["rollout_requests"] == 2
+    groups = answers[0].groups
+    drawn = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    assert first["rollout_output_tokens"] == drawn
+    # Likelihoods of two stored texts and four rollouts in three pools; equal questions once.
+    assert 0 < first["judge_requests"] <= 18
+    assert first["rollout_seconds"] > 0 and first["judge_seconds"] > 0
+    assert last["rollout_seconds"] >= 0 == last["judge_requests"] == last["judge_seconds"]
+
+
+@pytest.mark.slow
+def test_the_bank_has_what_was_to_be_kept(answers: list[Answered], folder: Path) -> None:
+    (file,) = (folder / "bank").glob("*.jsonl")
+    assert file.name == "00000009-00000.jsonl"
+    lines = file.read_text().splitlines()
+    assert len(lines) == 4
+    assert all('"version":5' in line.replace(" ", "") for line in lines)
+
+
+@pytest.mark.slow
+def test_loaded_weights_are_marked(answers: list[Answered], folder: Path) -> None:
+    assert (folder / "model" / "loaded-0").exists()
+
+
+@pytest.mark.slow
+def test_an_ask_for_other_weights_ends_the_worker(answers: list[Answered], link: Link) -> None:
+    assert link.difference < 1e-4
+    link.send(Ask(11, 6, PLACES[:1], 1, keep=False))
+    with pytest.raises(EngineError) as caught:
+        link.answer(11)
+    expected = "an ask out of order: found one for version 6; accepted: 5, which the engine has"
+    assert str(caught.value) == expected
+    with pytest.raises(EngineError, match="out of order"):
+        link.send(Ask(12, 5, PLACES[:1], 1, keep=False))
+
+
+def test_a_space_that_begins_a_rollout_stays() -> None:
+    """SentencePiece writes it into the first token, and its decoder drops it."""
+    vocabulary = {"<unk>": 0, "▁the": 1, "▁fox": 2, "es": 3}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.decoder = decoders.Metaspace()
+    assert tokenizer.decode([2, 3]) == "foxes"
+    assert continuation(tokenizer, (1,), (2, 3)) == " foxes"
+    assert continuation(tokenizer, (1, 2), (3,)) == "es"
+    assert continuation(tokenizer, (1,), ()) == ""
