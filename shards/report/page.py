@@ -131,12 +131,12 @@ def shapes(
     reports: Sequence[SetReport], bounds: Bounds
 ) -> Iterator[Plot]:
     """Length and overlap of the rewrites."""
-    for name, what in (
-        ("length", "characters of the rewrite over those of the original"),
-        ("overlap", "words that both have"),
+    for name, what, told in (
+        ("length", "length", "characters of the rewrite over those of the original"),
+        ("overlap", "overlap", "share of words that both have"),
     ):
         counts = [one.total.histograms.get(name, plots.nothing()) for one in reports]
-        yield what, plots.shape(counts, bounds[name], what, f"distribution of {what}")
+        yield told, plots.shape(counts, bounds[name], what, f"distribution of {what}: {told}")
 
 
 def shown(report: SetReport, number: int, names: Sequence[str]) -> Iterator[Shown]:
