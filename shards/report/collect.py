@@ -4,7 +4,7 @@ Cost: every part is read once, and once more only its two columns of combined sc
 nobody knows before. Most of the time goes into counting the words of changed rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import ceil, floor
@@ -12,13 +12,12 @@ from operator import add
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from base.errors import ShardError
 from shards.manifest import Manifest
 from shards.reader import ShardSet
 from shards.report.picks import Picks
-from shards.report.tallies import Bounds, Column, Tally
+from shards.report.tallies import Bounds, Column, Tally, Texts, numbers, texts
 from shards.report.verdicts import Verdicts, verdicts
 from shards.report.words import overlap
 from shards.schema import TEXTS, Row
@@ -26,7 +25,7 @@ from shards.schema import TEXTS, Row
 MOST_SOURCES = 100
 """Sources counted apart; the others, in the order of the set, are counted together."""
 
-OTHERS = "(other sources)"
+OTHERS, NONE = "(other sources)", "(none)"
 _ROW = ["id", "doc_id", "source", "chunk", "chunks", "rewrite_status", *TEXTS]
 _SIZE = 8192
 
@@ -72,16 +71,13 @@ def _bounds(sets: Sequence[ShardSet]) -> dict[str, tuple[float, float]]:
     found = {f"{text}_{name}": (0.0, 1.0) for s in sets for name in s.manifest.criteria
              for text in TEXTS}  # fmt: skip
     combined = [f"{text}_score" for text in TEXTS]
-    ranges = [
-        pc.min_max(batch[name]).as_py()
-        for shards in sets
-        if shards.manifest.criteria
-        for batch in _batches(shards, combined)
-        for name in combined
-    ]
-    low = min((r["min"] for r in ranges if r["min"] is not None), default=0.0)
-    high = max((r["max"] for r in ranges if r["max"] is not None), default=1.0)
-    edges = (float(min(floor(low), 0)), float(max(ceil(high), 1)))
+    low, high = 0.0, 1.0
+    for shards in sets if found else ():
+        for batch in _batches(shards, combined) if shards.manifest.criteria else ():
+            columns = [numbers(batch[name]) for name in combined]
+            low = min(low, *(np.fmin.reduce(column) for column in columns))
+            high = max(high, *(np.fmax.reduce(column) for column in columns))
+    edges = (float(floor(low)), float(ceil(high)))
     if found:
         found |= dict.fromkeys(combined, edges)
     return found | {"length": (0.0, 2.0), "overlap": (0.0, 1.0)}
@@ -99,53 +95,41 @@ def _batches(shards: ShardSet, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 def _collect(shards: ShardSet, every: Bounds) -> SetReport:
     manifest, picks, sources = shards.manifest, Picks(), dict[str, Tally]()
-    criteria = scored(manifest)
+    criteria, measures = scored(manifest), manifest.measures
     scores = [f"{text}_{name}" for name in criteria for text in TEXTS]
     bounds = {name: every[name] for name in [*scores, "length", "overlap"]}
-    for batch in _batches(shards, [*_ROW, *scores, *manifest.measures]):
-        columns = {name: _numbers(batch[name]) for name in [*scores, *manifest.measures]}
-        statuses = batch["rewrite_status"].cast(pa.string()).to_pylist()
-        columns |= _texts(batch, statuses)
-        names = _sources(batch, sources)
-        source_R, status_R = np.array(names, object), np.array(statuses, object)
-        for source in dict.fromkeys(names):
+    for batch in _batches(shards, [*_ROW, *scores, *measures]):
+        status_R, source_R = texts(batch["rewrite_status"]), _sources(batch, sources)
+        columns = {name: numbers(batch[name]) for name in [*scores, *measures]}
+        columns |= _words(batch, status_R)
+        for source in dict.fromkeys(source_R.tolist()):
             at_R = source_R == source
-            tally = Tally.of(
-                status_R[at_R].tolist(),
-                {name: column[at_R] for name, column in columns.items()},
-                bounds,
-                criteria,
-                manifest.measures,
-            )
+            inside = {name: column[at_R] for name, column in columns.items()}
+            tally = Tally.of(status_R[at_R], inside, bounds, criteria, measures)
             sources[source] = sources.get(source, Tally()) + tally
         none_R = np.full(batch.num_rows, np.nan)
         change_R = columns["rewrite_score"] - columns["original_score"] if criteria else none_R
-        picks.add(batch, names, statuses, change_R)
+        picks.add(batch, source_R, status_R, change_R)
     largest = sorted(sources.items(), key=lambda item: (item[0] == OTHERS, -item[1].rows, item[0]))
-    return SetReport(
-        shards.folder.url, manifest, dict(largest), picks.chosen(), verdicts(shards)
-    )
+    return SetReport(shards.folder.url, manifest, dict(largest), picks.chosen(), verdicts(shards))
 
 
-def _numbers(column: pa.Array) -> Column:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _sources(batch: pa.RecordBatch, known: dict[str, Tally]) -> list[str]:
+def _sources(batch: pa.RecordBatch, known: Mapping[str, Tally]) -> Texts:
     """The source of each row, or OTHERS where too many are known."""
-    names = [name or "(none)" for name in batch["source"].cast(pa.string()).to_pylist()]
-    new = [name for name in dict.fromkeys(names) if name not in known]
-    room = max(MOST_SOURCES - len(known.keys() - {OTHERS}), 0)
-    others = set(new[room:])
-    return [OTHERS if name in others else name for name in names] if others else names
+    source_R = texts(batch["source"])
+    source_R[source_R == ""] = NONE
+    new = [name for name in dict.fromkeys(source_R.tolist()) if name not in known]
+    for name in new[max(MOST_SOURCES - len(known.keys() - {OTHERS}), 0) :]:
+        source_R[source_R == name] = OTHERS
+    return source_R
 
 
-def _texts(batch: pa.RecordBatch, statuses: list[str]) -> dict[str, Column]:
+def _words(batch: pa.RecordBatch, status_R: Texts) -> dict[str, Column]:
     """Length and overlap of the rewrites that say something else; NaN for all other rows."""
     length_R, overlap_R = (np.full(batch.num_rows, np.nan) for _ in range(2))
     originals, rewrites = (batch[text].to_pylist() for text in TEXTS)
-    for row, (status, before, after) in enumerate(zip(statuses, originals, rewrites, strict=True)):
-        if after is not None and status != "copied" and before:
+    for row, (before, after) in enumerate(zip(originals, rewrites, strict=True)):
+        if before and after is not None and status_R[row] != "copied":
             length_R[row] = len(after) / len(before)
             overlap_R[row] = overlap(before, after)
     return {"length": length_R, "overlap": overlap_R}

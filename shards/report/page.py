@@ -10,7 +10,7 @@ from base.report.page import render
 from base.report.plots import colours
 from shards.progress import cache_share, span
 from shards.report import plots
-from shards.report.collect import OTHERS, SetReport
+from shards.report.collect import NONE, OTHERS, SetReport
 from shards.report.picks import KINDS
 from shards.report.tallies import BINS, Bounds, Tally
 from shards.report.words import LONGEST, diff
@@ -66,9 +66,7 @@ def page(reports: Sequence[SetReport], bounds: Bounds) -> str:
         "lines": list(lines(reports)),
         "distributions": list(distributions(reports, bounds, names[:PLOTTED_SOURCES])),
         "shapes": list(shapes(reports, bounds)),
-        "rows": [
-            row for number, one in enumerate(reports) for row in shown(one, number, names)
-        ],
+        "rows": [row for number, one in enumerate(reports) for row in shown(one, number, names)],
         "kinds": KINDS,
         "statuses": STATUSES,
         "measures": MEASURES,
@@ -105,16 +103,16 @@ def distributions(
 ) -> Iterator[tuple[str, list[Plot]]]:
     """(criterion, plots): of all rows, then of each of `names`."""
     for criterion in dict.fromkeys(name for report in reports for name in report.criteria):
-        groups: list[tuple[str, list[Tally]]] = [("all sources", [one.total for one in reports])]
+        groups = {"all sources": [one.total for one in reports]}
         if len(names) > 1:
-            groups += [(name, [one.sources.get(name, Tally()) for one in reports]) for name in names]
+            groups |= {n: [one.sources.get(n, Tally()) for one in reports] for n in names}
         edges = bounds[f"original_{criterion}"]
         label = f"distribution of {criterion}, original and rewrite"
         yield (
             criterion,
             [
                 (name, plots.scores([_pair(tally, criterion) for tally in tallies], edges, label))
-                for name, tallies in groups
+                for name, tallies in groups.items()
             ],
         )
 
@@ -127,9 +125,7 @@ def _pair(tally: Tally, criterion: str) -> tuple[plots.Counts, plots.Counts]:
     )
 
 
-def shapes(
-    reports: Sequence[SetReport], bounds: Bounds
-) -> Iterator[Plot]:
+def shapes(reports: Sequence[SetReport], bounds: Bounds) -> Iterator[Plot]:
     """Length and overlap of the rewrites."""
     for name, what, told in (
         ("length", "length", "characters of the rewrite over those of the original"),
@@ -150,7 +146,7 @@ def shown(report: SetReport, number: int, names: Sequence[str]) -> Iterator[Show
             row,
             kinds,
             number,
-            place.get(row["source"] or "(none)", others),
+            place.get(row["source"] or NONE, others),
             [(c, row[f"original_{c}"], row[f"rewrite_{c}"]) for c in report.criteria],
             left,
             None if rewrite is None else right,

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shards.report.tallies import Column
+from shards.report.tallies import Column, Texts, texts
 from shards.schema import TEXTS, USABLE, Row
 
 LONGEST = 6000
@@ -21,6 +21,8 @@ LONGEST = 6000
 
 EXTREMES, OF_SOURCE, BY_CHANCE, OF_STATUS = 100, 10, 100, 20
 """Rows shown: best, and worst, of the set; of every source; by chance; of an unusable status."""
+
+CHANGED = ("ok", "truncated")
 
 KINDS = {
     "best": "best changes",
@@ -46,19 +48,18 @@ class Picks:
         self._held: dict[tuple[str, str], list[Pick]] = {}
 
     def add(
-        self, batch: pa.RecordBatch, sources: list[str], statuses: list[str], change_R: Column
+        self, batch: pa.RecordBatch, source_R: Texts, status_R: Texts, change_R: Column
     ) -> None:
         """Look at the rows of a batch. change_R: score of the rewrite less that of the original."""
-        source_R, status_R = np.array(sources, object), np.array(statuses, object)
-        draw_R = np.array([crc32(i.encode()) for i in batch["id"].to_pylist()], float)
-        for source in dict.fromkeys(sources):
-            mine_R = source_R == source
+        draw_R = np.array([crc32(text.encode()) for text in texts(batch["id"])], np.float64)
+        for source in set(source_R):
             for kind, rank_R in (("best", change_R), ("worst", -change_R)):
-                self._offer((kind, source), EXTREMES, batch, (rank_R, draw_R), mine_R & (rank_R > 0))
-        changed_R = np.isin(status_R, ("ok", "truncated"))
-        self._offer(("chance", ""), BY_CHANCE, batch, (draw_R, draw_R), changed_R)
-        for status in set(statuses) - set(USABLE):
-            self._offer(("unusable", status), OF_STATUS, batch, (draw_R, draw_R), status_R == status)
+                among_R = (source_R == source) & (rank_R > 0)
+                self._offer((kind, source), EXTREMES, batch, (rank_R, draw_R), among_R)
+        drawn_R = (draw_R, draw_R)
+        self._offer(("chance", ""), BY_CHANCE, batch, drawn_R, np.isin(status_R, CHANGED))
+        for status in set(status_R) - set(USABLE):
+            self._offer(("unusable", status), OF_STATUS, batch, drawn_R, status_R == status)
 
     def _offer(
         self,

@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 BINS = 20
 Column = NDArray[np.float64]
+Texts = NDArray[np.object_]
 Bounds = Mapping[str, tuple[float, float]]
 """Histogram → its lowest and highest value; what lies outside counts in the bin at that end."""
 
@@ -47,7 +50,8 @@ class Paired:
         )
 
     def __add__(self, other: "Paired") -> "Paired":
-        return Paired(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
+        pairs = {name: (value, vars(other)[name]) for name, value in vars(self).items()}
+        return Paired(**{name: a + b for name, (a, b) in pairs.items()})
 
     @property
     def change(self) -> float:
@@ -65,10 +69,6 @@ class Paired:
         return 1.96 * sqrt(variance / self.rows)
 
 
-def _values(paired: Paired) -> tuple[float, ...]:
-    return tuple(vars(paired).values())
-
-
 @dataclass
 class Tally:
     """What is counted of the rows of a source. measures: column → [sum, rows with a value]."""
@@ -81,7 +81,7 @@ class Tally:
     @classmethod
     def of(
         cls,
-        statuses: Sequence[str],
+        statuses_R: Texts,
         columns: Mapping[str, Column],
         bounds: Bounds,
         criteria: Sequence[str],
@@ -89,7 +89,7 @@ class Tally:
     ) -> "Tally":
         """That of a batch. criteria: names whose `original_…` and `rewrite_…` are `columns`."""
         return cls(
-            Counter(statuses),
+            Counter(statuses_R.tolist()),
             {c: Paired.of(columns[f"original_{c}"], columns[f"rewrite_{c}"]) for c in criteria},
             {name: histogram(columns[name], *bounds[name]) for name in bounds},
             {
@@ -115,6 +115,16 @@ class Tally:
         """Of a measure over the rows that have it; None where none has."""
         total, rows = self.measures[measure]
         return float(total / rows) if rows else None
+
+
+def numbers(column: "pa.Array[Any]") -> Column:
+    """A column of a batch, [R]; null is NaN."""
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def texts(column: "pa.Array[Any]") -> Texts:
+    """A column of a batch, [R]; null is the empty text."""
+    return np.array([text or "" for text in column.cast(pa.string()).to_pylist()], dtype=object)
 
 
 def histogram(values_R: Column, low: float, high: float) -> NDArray[np.int64]:

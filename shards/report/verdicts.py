@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from shards.reader import ShardSet
+from shards.report.tallies import Column, numbers, texts
 
 _COLUMNS = ["judge", "criterion", "opponent", "order", "value", "mass", "status"]
-_KEYS = ["judge", "criterion"]
 _SIZE = 65536
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verdicts:
     """Those of one judge on one criterion.
 
@@ -31,46 +31,38 @@ class Verdicts:
 
 def verdicts(shards: ShardSet) -> list[Verdicts]:
     """Every judge on every criterion, in one pass over `judgements/`."""
-    tables = [
-        _sums(pa.Table.from_batches([batch]))
-        for file in shards.manifest.judgements
-        for batch in shards.batches(file, _COLUMNS, _SIZE)
-    ]
-    if not tables:
-        return []
-    every = pa.concat_tables(tables)
-    names = [name for name in every.column_names if name not in _KEYS]
-    summed = every.group_by(_KEYS).aggregate([(name, "sum") for name in names])
-    return sorted(map(_verdicts, summed.to_pylist()), key=lambda one: (one.judge, one.criterion))
+    sums = dict[tuple[str, str], Column]()
+    for file in shards.manifest.judgements:
+        for batch in shards.batches(file, _COLUMNS, _SIZE):
+            for key, found in _sums(batch).items():
+                sums[key] = sums.get(key, 0) + found
+    return [_verdicts(key, found) for key, found in sorted(sums.items())]
 
 
-def _sums(table: pa.Table) -> pa.Table:
-    """Sums over a batch by judge and criterion."""
-    value, order = table["value"], table["order"]
-    first = pc.if_else(pc.equal(order, 0), value, pc.subtract(1.0, value))
-    found = pa.table(
-        {
-            "judge": pc.fill_null(table["judge"].cast(pa.string()), ""),
-            "criterion": table["criterion"].cast(pa.string()),
-            "read": pc.equal(table["status"].cast(pa.string()), "ok").cast(pa.int64()),
-            "mass": table["mass"].cast(pa.float64()),
-            "first": pc.if_else(pc.is_valid(table["opponent"]), first, None).cast(pa.float64()),
-        }
+def _sums(batch: pa.RecordBatch) -> dict[tuple[str, str], Column]:
+    """(judge, criterion) → verdicts, those read, and number and sum of masses and first values."""
+    judges, criteria, opponents, statuses = (
+        texts(batch[name]) for name in ("judge", "criterion", "opponent", "status")
     )
-    kept = [("read", "count"), ("read", "sum"), ("mass", "sum"), ("mass", "count")]
-    return found.group_by(_KEYS).aggregate([*kept, ("first", "sum"), ("first", "count")])
+    value_R, mass_R, order_R = (numbers(batch[name]) for name in ("value", "mass", "order"))
+    first_R = np.where(order_R == 0, value_R, 1 - value_R)
+    first_R[opponents == ""] = np.nan
+    found = {}
+    for key in set(zip(judges.tolist(), criteria.tolist(), strict=True)):
+        at_R = (judges == key[0]) & (criteria == key[1])
+        parts = [at_R.sum(), (statuses[at_R] == "ok").sum()]
+        for column in (mass_R[at_R], first_R[at_R]):
+            parts += [np.sum(~np.isnan(column)), np.nansum(column)]
+        found[key] = np.array(parts, np.float64)
+    return found
 
 
-def _verdicts(row: dict[str, float | str | None]) -> Verdicts:
-    def mean(name: str) -> float | None:
-        total, count = row[f"{name}_sum_sum"], row[f"{name}_count_sum"]
-        return float(total or 0) / int(count) if count else None
-
+def _verdicts(key: tuple[str, str], sums: Column) -> Verdicts:
+    asked, read, masses, mass, firsts, first = sums.tolist()
     return Verdicts(
-        str(row["judge"]),
-        str(row["criterion"]),
-        int(row["read_count_sum"] or 0),
-        int(row["read_sum_sum"] or 0),
-        mean("mass"),
-        mean("first"),
+        *key,
+        int(asked),
+        int(read),
+        mass / masses if masses else None,
+        first / firsts if firsts else None,
     )
