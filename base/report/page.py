@@ -28,9 +28,8 @@ def render(package: str, values: dict[str, Any], script: bool = False) -> str:
     )
     code = _own(environment, "rows.js") if script else ""
     template = environment.get_template("page.html.jinja")
-    return template.render(
-        values | {"style": _own(environment, "style.css"), "script": code, "hash": _hash(code)}
-    )
+    style = _own(environment, "style.css")
+    return template.render(values | {"style": style, "script": code, "hash": _hash(code)}) + "\n"
 
 
 def _own(environment: Environment, name: str) -> Markup:

@@ -48,7 +48,9 @@ def svg(draw: Callable[[Any], None], label: str, size: tuple[float, float] = (3.
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        # Room for labels is left by rule: to measure them takes as long as all the rest.
+        figure = Figure(figsize=size)
+        figure.subplots_adjust(left=0.22, bottom=0.19, right=0.93, top=0.89)
         draw(figure.subplots())
         stream = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
