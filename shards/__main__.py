@@ -1,4 +1,4 @@
-"""`python -m shards show|verify|report SET`: look into a shard set, and check it."""
+"""`python -m shards show|verify|report SET`: look into a shard set."""
 
 import argparse
 import json
