@@ -33,6 +33,8 @@ def run_report(
         if not options.to and len(options.paths) > 1:
             raise ConfigError(f"--to: this key is required with more than one {kind}")
         folder, _, file = target.rpartition("/")
+        if not file:
+            raise ConfigError(f"--to: found '{target}'; accepted: a file")
         Folder(folder or ".").write(file, make(options.paths).encode("utf-8", "replace"))
         print(target)
 

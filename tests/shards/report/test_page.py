@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from base.files import Folder
 from shards.__main__ import main
 from shards.report.command import make
 from tests.shards.report import sets
@@ -137,6 +138,13 @@ def test_the_command_writes_beside_the_set(
     assert (tmp_path / "set/report.html").read_text().startswith("<!DOCTYPE html>")
     assert main(["report", url, url, "--to", str(tmp_path / "new/both.html")]) == 0
     assert (tmp_path / "new/both.html").exists()
+
+
+def test_a_set_at_a_url_has_its_report_beside_it() -> None:
+    url = sets.write("memory://reported", [sets.rows(20)], judged=False)
+    assert main(["report", url]) == 0
+    written = Folder(url).read("report.html")
+    assert written and written.startswith(b"<!DOCTYPE html>")
 
 
 def test_a_report_is_no_part_of_the_set(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from base.errors import InputError
 from train.__main__ import main
 from train.report.command import make
-from train.report.metrics import POINTS, curve, groups, read_run
+from train.report.metrics import POINTS, Column, curve, groups, read_run
 from train.report.page import page
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://a.example/x onerror=alert(1)> $x$"
@@ -93,7 +93,7 @@ def test_a_folder_without_metrics_is_no_run(
 
 
 def test_a_long_curve_keeps_its_mean_and_its_extremes() -> None:
-    values = np.sin(np.arange(10_000.0))
+    values: Column = np.sin(np.arange(10_000.0)).astype(np.float64)
     values[1234], values[5] = 50.0, np.nan
     found = curve(np.arange(10_000.0), values)
     assert len(found.x) == POINTS
