@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from base.errors import InputError
 from base.files import Folder
 from train.log import METRICS
+from train.report.pools import pools
 
 CONTINUATIONS = "continuations.md"
 SAMPLES = "samples"
@@ -34,7 +35,8 @@ Column = NDArray[np.float64]
 class Run:
     """A run's metrics. step: of each line; phases: (name, first step, last step), in order;
     columns: metric → a value a line, NaN where there is none; nulls: lines with a value that was
-    not finite, by metric; continuations: what the model said at the end, None before that.
+    not finite, by metric; continuations: what the model said at the end, None before that;
+    pools: see `train.report.pools`.
     """
 
     url: str
@@ -43,6 +45,7 @@ class Run:
     columns: dict[str, Column]
     nulls: dict[str, int]
     continuations: str | None
+    pools: list[tuple[int, str]]
 
     @cached_property
     def hours(self) -> Column:
@@ -84,6 +87,7 @@ def read_run(url: str) -> Run:
         {n: np.array([line.get(n) for line in lines], np.float64) for n in names if n not in _KEYS},
         dict(Counter(key for line in lines for key, value in line.items() if value is None)),
         text.decode("utf-8", "replace") if text else None,
+        pools(url),
     )
 
 

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from base.report.page import render
 from base.report.plots import colours
 from shards.progress import span
+from shards.show import printable
 from train.report import plots
 from train.report.metrics import SAMPLES, Run, groups
 
@@ -14,7 +15,7 @@ Plot = tuple[str, Markup]
 """What it is of, and the SVG."""
 
 TIME = "time"
-"""The group whose metrics are seconds that add up to a step's."""
+"""The group whose metrics are seconds of a step."""
 
 
 def page(runs: Sequence[Run]) -> str:
@@ -30,6 +31,7 @@ def page(runs: Sequence[Run]) -> str:
         "split_names": split,
         "samples": plots.samples(runs) if all(SAMPLES in run.columns for run in runs) else None,
         "span": span,
+        "printable": printable,
     }
     return render("train.report", values)
 
@@ -47,5 +49,5 @@ def _plots(runs: Sequence[Run], names: Sequence[str]) -> Iterator[Plot]:
 
 def _split(runs: Sequence[Run], names: Sequence[str]) -> Iterator[Plot]:
     for run in runs:
-        if names and all(name in run.columns for name in names):
+        if any(name in run.columns for name in names):
             yield run.url, plots.split(run, names)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from base.report.plots import colour, svg
@@ -41,13 +40,14 @@ def samples(runs: Sequence[Run]) -> Markup:
 
 
 def split(run: Run, names: Sequence[str]) -> Markup:
-    """Where the time of a step goes: the seconds of `names` on top of each other, a colour each."""
-    curves = [curve(run.step, np.nan_to_num(run.columns[name])) for name in names]
+    """Where the time of a step goes: the seconds of `names`, a colour each."""
 
     def draw(axes: Any) -> None:
-        drawn = [colour(number) for number in range(len(names))]
-        axes.stackplot(curves[0].x, [one.mean for one in curves], colors=drawn, lw=0)
+        for number, name in enumerate(names):
+            if name in run.columns:
+                _line(axes, run.step, run.columns[name], colour(number), "-")
         axes.set(xlabel="step", ylabel="seconds", xlim=_steps([run]))
+        axes.set_ylim(bottom=0)
 
     return svg(draw, f"time of a step by {', '.join(names)}")
 

@@ -12,6 +12,7 @@ from train.__main__ import main
 from train.report.command import make
 from train.report.metrics import POINTS, Column, curve, groups, read_run
 from train.report.page import page
+from train.report.pools import LONGEST
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://a.example/x onerror=alert(1)> $x$"
 
@@ -113,7 +114,8 @@ def test_the_page_shows_every_metric(run: str) -> None:
     assert "<figcaption>dpo/chance_rollout" not in html
     for caption in ("loss", "loss/nll", "dpo/margin", "new/thing", "seconds"):
         assert f"<figcaption>{caption}</figcaption>" in html
-    assert "Where the time goes" in html and "time of a step by time/generate" in html
+    assert "Where the time goes" in html and "time of a step by time/generate, time/step" in html
+    assert "Rollouts over time" not in html
     assert "None: the run has not ended" in html
     assert "<td>1 to 4</td>" in html and "<td>5 to 12</td>" in html
 
@@ -124,6 +126,29 @@ def test_runs_are_laid_over_each_other(run: str, tmp_path: Path) -> None:
     assert html.count(f"<td>{other}</td>") == 2
     assert "var(--c0)" in html and "var(--c1)" in html
     assert "<figcaption>loss/nll</figcaption>" in html
+
+
+def keep(run: str, step: int, rank: int = 0, text: str = "") -> None:
+    folder = Path(run, "rollouts/pools")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"step-{step:08}-rank-{rank:05}.md").write_text(text or f"# of {step}, {rank}")
+    (folder / f"step-{step:08}-rank-{rank:05}.parquet").touch()
+
+
+def test_pools_are_shown_from_first_to_last(run: str) -> None:
+    for step in range(10, 120, 10):
+        for rank in (0, 1):
+            keep(run, step, rank)
+    found = read_run(run).pools
+    assert [step for step, _ in found] == [10, 30, 50, 70, 90, 110]
+    assert found[1] == (30, "# of 30, 0")
+    assert "pools of step 110" in make([run])
+
+
+def test_pools_are_cut_and_text(run: str) -> None:
+    keep(run, 1, text=HOSTILE + "x" * LONGEST)
+    html = make([run])
+    assert "… (cut here)" in html and "<script" not in html
 
 
 def test_names_and_continuations_are_text(tmp_path: Path) -> None:
