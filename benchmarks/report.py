@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from base.files import Folder
 from shards.manifest import File, Manifest, PassInfo
 from shards.schema import JUDGEMENT_SCHEMA, schema, to_parquet
+from tests import browser
 
 SIZES = (100_000, 1_000_000)
 PART = 20_000
@@ -136,8 +137,6 @@ def _build(url: str) -> dict[str, float]:
 
 def _open(url: str) -> dict[str, Any]:
     """Milliseconds that Chromium takes, the median of several loads."""
-    from tests import browser
-
     times, version = [], ""
     for _ in range(OPENED):
         with browser.opened(Path(url, "report.html").absolute()) as page:
@@ -154,6 +153,8 @@ def _open(url: str) -> dict[str, Any]:
 
 def main(output: str) -> None:
     """Write each set, build its page in a fresh process, open it, and write the figures as JSON."""
+    if browser.CHROMIUM is None:
+        sys.exit("there is no Chromium on PATH")
     result: dict[str, Any] = {}
     for rows in SIZES:
         with tempfile.TemporaryDirectory() as folder:
