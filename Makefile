@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite judge judge-report train test lint bench setup lock clean help
+.PHONY: rewrite judge judge-report train report test lint bench setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
@@ -22,6 +22,9 @@ judge-report: $(MODEL)  ## Measure how far the judge can be trusted (CONFIG=…,
 
 train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m train --config $(CONFIG) $(ARGS)
+
+report: setup  ## Show what became of a set or a run as one HTML page (SET=… or RUN=…, ARGS="--to …")
+	@$(PYTHON) -m $(if $(RUN),train,shards) report $(or $(RUN),$(SET),$(error give SET=… or RUN=…)) $(ARGS)
 
 test: $(MODEL)  ## Run the tests (ARGS="-k name -x …" goes to pytest)
 	@$(PYTHON) -m pytest $(ARGS)

@@ -25,6 +25,7 @@ NAMES = (
     "loader",
     "steps",
     "trunk",
+    "report",
 )
 
 

@@ -1,4 +1,4 @@
-"""`python -m shards show|verify SET`: look into a shard set, and check it."""
+"""`python -m shards show|verify|report SET`: look into a shard set."""
 
 import argparse
 import json
@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     look = commands.add_parser("show", help="print rows readably, then a summary")
     look.add_argument("--rows", type=int, default=5, help="how many rows (default 5)")
     check = commands.add_parser("verify", help="re-hash every file and audit the rows")
+    commands.add_parser("report", help="write what became of it as one HTML page", add_help=False)
     for command in (look, check):
         command.add_argument("set", help="folder or URL of the set")
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -54,7 +55,12 @@ def _verify(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["report"]:
+        from shards.report.command import main as report
+
+        return report(given[1:])
+    options = parser().parse_args(given)
     return ending(lambda: (_show if options.command == "show" else _verify)(options))
 
 

@@ -1,30 +1,13 @@
-"""A report as one HTML file that loads nothing.
+"""The report as one HTML page; see `base.report.page` for what keeps corpus text out of its way."""
 
-Corpus text is hostile here too: jinja escapes all of it, and the page's own policy forbids scripts,
-images and addresses, should one ever get through.
-"""
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from base.report.page import render
 from judge.report.plots import plots
 from judge.report.report import MEANING, Report
 
 
 def page(report: Report) -> str:
     """The HTML."""
-    environment = Environment(
-        loader=PackageLoader("judge.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn = {
-        # Drawn by matplotlib from numbers alone.
-        (judge.name, one.criterion): [Markup(svg) for svg in plots(one)]  # noqa: S704
-        for judge in report.judges
-        for one in judge.criteria
+        (judge.name, one.criterion): plots(one) for judge in report.judges for one in judge.criteria
     }
-    template = environment.get_template("page.html.jinja")
-    return template.render(report=report, plots=drawn, meaning=MEANING)
+    return render("judge.report", {"report": report, "plots": drawn, "meaning": MEANING})

@@ -1,54 +1,31 @@
-"""The plots of a report as SVG that stands in the page: no file, no font, no address.
+"""The plots of a report: calibration, values, the two orders, length."""
 
-No corpus text gets into them.
-"""
-
-import io
-import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from markupsafe import Markup
+
+from base.report.plots import PALETTE, svg
 from judge.report.report import CriterionReport
 
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text; the page's font is used
-    "svg.hashsalt": "prewrite",  # the same report, byte for byte
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#999999"
+_BLUE, _ORANGE, *_, _GREY = PALETTE
 
 
-def plots(report: CriterionReport) -> list[str]:
+def plots(report: CriterionReport) -> list[Markup]:
     """What can be drawn of one judge and criterion."""
-    drawn: list[Callable[[Any, CriterionReport], None]] = []
+    drawn: dict[str, Callable[[CriterionReport, Any], None]] = {}
     if report.calibration:
-        drawn.append(_calibration)
+        drawn["Calibration"] = _calibration
     if report.points:
-        drawn.append(_values)
+        drawn["Values"] = _values
         if len(report.points[0].orders) == 2:
-            drawn.append(_orders)
-        drawn.append(_length)
-    return [_svg(draw, report) for draw in drawn]
+            drawn["The two orders"] = _orders
+        drawn["Length"] = _length
+    return [svg(partial(draw, report), label, (3.1, 2.6)) for label, draw in drawn.items()]
 
 
-def _svg(draw: Callable[[Any, CriterionReport], None], report: CriterionReport) -> str:
-    # A slow import (1 s).
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(3.1, 2.6), layout="constrained")
-        draw(figure.subplots(), report)
-        stream = io.StringIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(stream, format="svg", metadata=nothing)
-    svg = stream.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-
-
-def _calibration(axes: Any, report: CriterionReport) -> None:
+def _calibration(report: CriterionReport, axes: Any) -> None:
     bins = report.calibration
     most = max(b.n for b in bins)
     axes.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls="--")
@@ -64,7 +41,7 @@ def _calibration(axes: Any, report: CriterionReport) -> None:
     )
 
 
-def _values(axes: Any, report: CriterionReport) -> None:
+def _values(report: CriterionReport, axes: Any) -> None:
     points = report.points
     labelled = [p for p in points if p.label is not None]
     if labelled:
@@ -77,7 +54,7 @@ def _values(axes: Any, report: CriterionReport) -> None:
     axes.set(title="Values", xlabel="value of the judge", ylabel="items")
 
 
-def _orders(axes: Any, report: CriterionReport) -> None:
+def _orders(report: CriterionReport, axes: Any) -> None:
     axes.axhline(0.5, color=_GREY, lw=0.6)
     axes.axvline(0.5, color=_GREY, lw=0.6)
     axes.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls="--")
@@ -92,7 +69,7 @@ def _orders(axes: Any, report: CriterionReport) -> None:
     )
 
 
-def _length(axes: Any, report: CriterionReport) -> None:
+def _length(report: CriterionReport, axes: Any) -> None:
     pair = report.kind == "pairwise"
     lengths, values = [p.length for p in report.points], [p.value for p in report.points]
     axes.scatter(lengths, values, s=8, color=_BLUE, alpha=0.6)

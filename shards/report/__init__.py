@@ -1,0 +1,1 @@
+"""What became of a set: scores before and after, statuses, changes, cost, on one HTML page."""

@@ -1,0 +1,135 @@
+"""One pass over a set for everything a report says of it; the memory does not grow with the set.
+
+Cost: every part is read once, and once more only its two columns of combined scores, whose range
+nobody knows before. Most of the time goes into counting the words of changed rows.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import ceil, floor
+from operator import add
+
+import numpy as np
+import pyarrow as pa
+
+from base.errors import ShardError
+from shards.manifest import Manifest
+from shards.reader import ShardSet
+from shards.report.picks import Picks
+from shards.report.tallies import Bounds, Column, Tally, Texts, numbers, texts
+from shards.report.verdicts import Verdicts, verdicts
+from shards.report.words import overlap
+from shards.schema import TEXTS, Row
+
+MOST_SOURCES = 100
+"""Sources counted apart; the others, in the order of the set, are counted together."""
+
+OTHERS, NONE = "(other sources)", "(none)"
+_ROW = ["id", "doc_id", "source", "chunk", "chunks", "rewrite_status", *TEXTS]
+_SIZE = 8192
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """What there is to say about a set. sources: the largest first; rows: with why each is shown.
+
+    Histograms are named by their column, and `length` (characters of the rewrite over those of the
+    original) and `overlap` (of words), both over changed rows with a usable rewrite.
+    """
+
+    url: str
+    manifest: Manifest
+    sources: dict[str, Tally]
+    rows: list[tuple[Row, list[str]]]
+    verdicts: list[Verdicts]
+
+    @property
+    def total(self) -> Tally:
+        """All sources together."""
+        return reduce(add, self.sources.values(), Tally())
+
+    @property
+    def criteria(self) -> list[str]:
+        """What there are scores for, the combined one last."""
+        return scored(self.manifest)
+
+
+def scored(manifest: Manifest) -> list[str]:
+    """The names behind `original_` and `rewrite_`."""
+    return [*manifest.criteria, "score"] if manifest.criteria else []
+
+
+def collect(sets: Sequence[ShardSet]) -> tuple[list[SetReport], Bounds]:
+    """A report of each set, and the bounds of their histograms, the same for all."""
+    bounds = _bounds(sets)
+    return [_collect(shards, bounds) for shards in sets], bounds
+
+
+def _bounds(sets: Sequence[ShardSet]) -> dict[str, tuple[float, float]]:
+    """Criteria are within 0..1; the combined score within whole numbers around what was found."""
+    found = {f"{text}_{name}": (0.0, 1.0) for s in sets for name in s.manifest.criteria
+             for text in TEXTS}  # fmt: skip
+    combined = [f"{text}_score" for text in TEXTS]
+    low, high = 0.0, 1.0
+    for shards in sets if found else ():
+        for batch in _batches(shards, combined) if shards.manifest.criteria else ():
+            columns = [numbers(batch[name]) for name in combined]
+            low = min(low, *(np.fmin.reduce(column) for column in columns))
+            high = max(high, *(np.fmax.reduce(column) for column in columns))
+    edges = (float(floor(low)), float(ceil(high)))
+    if found:
+        found |= dict.fromkeys(combined, edges)
+    return found | {"length": (0.0, 2.0), "overlap": (0.0, 1.0)}
+
+
+def _batches(shards: ShardSet, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for part in shards.manifest.parts:
+        for batch in shards.batches(part, columns, _SIZE):
+            if missing := set(columns) - set(batch.schema.names):
+                raise ShardError(
+                    f"{shards.folder.url}/{part.name}: damaged: no column {min(missing)}"
+                )
+            yield batch
+
+
+def _collect(shards: ShardSet, every: Bounds) -> SetReport:
+    manifest, picks, sources = shards.manifest, Picks(), dict[str, Tally]()
+    criteria, measures = scored(manifest), manifest.measures
+    scores = [f"{text}_{name}" for name in criteria for text in TEXTS]
+    bounds = {name: every[name] for name in [*scores, "length", "overlap"]}
+    for batch in _batches(shards, [*_ROW, *scores, *measures]):
+        status_R, source_R = texts(batch["rewrite_status"]), _sources(batch, sources)
+        columns = {name: numbers(batch[name]) for name in [*scores, *measures]}
+        columns |= _words(batch, status_R)
+        for source in dict.fromkeys(source_R.tolist()):
+            at_R = source_R == source
+            inside = {name: column[at_R] for name, column in columns.items()}
+            tally = Tally.of(status_R[at_R], inside, bounds, criteria, measures)
+            sources[source] = sources.get(source, Tally()) + tally
+        none_R = np.full(batch.num_rows, np.nan)
+        change_R = columns["rewrite_score"] - columns["original_score"] if criteria else none_R
+        picks.add(batch, source_R, status_R, change_R)
+    largest = sorted(sources.items(), key=lambda item: (item[0] == OTHERS, -item[1].rows, item[0]))
+    return SetReport(shards.folder.url, manifest, dict(largest), picks.chosen(), verdicts(shards))
+
+
+def _sources(batch: pa.RecordBatch, known: Mapping[str, Tally]) -> Texts:
+    """The source of each row, or OTHERS where too many are known."""
+    source_R = texts(batch["source"])
+    source_R[source_R == ""] = NONE
+    new = [name for name in dict.fromkeys(source_R.tolist()) if name not in known]
+    for name in new[max(MOST_SOURCES - len(known.keys() - {OTHERS}), 0) :]:
+        source_R[source_R == name] = OTHERS
+    return source_R
+
+
+def _words(batch: pa.RecordBatch, status_R: Texts) -> dict[str, Column]:
+    """Length and overlap of the rewrites that say something else; NaN for all other rows."""
+    length_R, overlap_R = (np.full(batch.num_rows, np.nan) for _ in range(2))
+    originals, rewrites = (batch[text].to_pylist() for text in TEXTS)
+    for row, (before, after) in enumerate(zip(originals, rewrites, strict=True)):
+        if before and after is not None and status_R[row] != "copied":
+            length_R[row] = len(after) / len(before)
+            overlap_R[row] = overlap(before, after)
+    return {"length": length_R, "overlap": overlap_R}

@@ -1,0 +1,64 @@
+"""What all reports share: the policy of the page, the command line, plots of numbers alone."""
+
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from base.report.command import run_report
+from base.report.page import render
+from base.report.plots import PALETTE, colours, svg
+
+
+def command(*arguments: str) -> int:
+    return run_report("x report", "About.", "THING", " and ".join, arguments)
+
+
+def test_one_path_has_its_report_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(f"{tmp_path}/") == 0
+    assert (tmp_path / "report.html").read_text() == f"{tmp_path}/"
+    assert capsys.readouterr().out == f"{tmp_path}/report.html\n"
+
+
+def test_a_report_goes_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("a", "--to", "here.html", "b") == 0
+    assert (tmp_path / "here.html").read_text() == "a and b"
+    assert command("a", "--to", f"{tmp_path}/new/folder/there.html") == 0
+    assert (tmp_path / "new/folder/there.html").exists()
+
+
+@pytest.mark.parametrize("arguments", [["a", "b"], ["a", "--to", "folder/"]])
+def test_a_report_without_a_file_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*arguments) == 2
+    assert capsys.readouterr().err.startswith("error: --to: ")
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert command("a", "--to", f"{tmp_path}/file/x.html") == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/file")
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render("shards.report", {"sets": []})
+
+
+def test_a_plot_has_an_escaped_name_and_the_colours_of_the_page() -> None:
+    drawn = svg(lambda axes: axes.plot([0, 1], color=PALETTE[1]), 'a "<b>" name')
+    assert drawn.startswith('<svg role="img" aria-label="a &quot;&lt;b&gt;&quot; name"')
+    assert "var(--c1)" in drawn and "currentColor" in drawn
+    assert "http" not in drawn.replace("http://www.w3.org/", "")
+    assert "#" not in drawn.replace("url(#", "").replace('href="#', "")
+
+
+def test_colours_come_again() -> None:
+    assert colours(len(PALETTE) + 1)[0] == colours(len(PALETTE) + 1)[-1]
+    assert len(set(colours(len(PALETTE)))) == len(PALETTE)

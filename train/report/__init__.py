@@ -1,0 +1,1 @@
+"""How training runs went: their metrics over steps on one HTML page."""

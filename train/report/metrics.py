@@ -1,0 +1,161 @@
+"""The metrics of a run as columns, and what is drawn of them.
+
+A run that is going on may be read; a last line that is torn is left out. All steps are in memory:
+some 100 bytes a number.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from base.errors import InputError
+from base.files import Folder
+from train.log import METRICS
+from train.report.pools import pools
+
+CONTINUATIONS = "continuations.md"
+SAMPLES = "samples"
+_KEYS = ("step", "phase")
+
+POINTS = 300
+"""Points of a line at most; each is a mean over as many steps as it takes."""
+
+Column = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's metrics. step: of each line; phases: (name, first step, last step), in order;
+    columns: metric → a value a line, NaN where there is none; nulls: lines with a value that was
+    not finite, by metric; continuations: what the model said at the end, None before that;
+    pools: see `train.report.pools`.
+    """
+
+    url: str
+    step: Column
+    phases: list[tuple[str, float, float]]
+    columns: dict[str, Column]
+    nulls: dict[str, int]
+    continuations: str | None
+    pools: list[tuple[int, str]]
+
+    @cached_property
+    def hours(self) -> Column:
+        """Since the start at each line, without what lies between two runs of the command."""
+        return np.asarray(np.nancumsum(self.columns.get("seconds", self.step * np.nan)) / 3600)
+
+    def last(self, metric: str) -> float | None:
+        """The newest value; None where there is none."""
+        values = self.columns.get(metric, np.empty(0))
+        known = values[~np.isnan(values)]
+        return float(known[-1]) if len(known) else None
+
+    def mean(self, metric: str, phase: tuple[str, float, float] | None = None) -> float | None:
+        """Over the run, or the steps of a phase; None where there is no value."""
+        values = self.columns.get(metric, np.empty(0))
+        if phase and len(values):
+            values = values[(self.step >= phase[1]) & (self.step <= phase[2])]
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else None
+
+
+def read_run(url: str) -> Run:
+    """The run in the folder `url`; InputError where there are no metrics or a line is none."""
+    folder = Folder(url)
+    data = folder.read(METRICS)
+    if data is None:
+        raise InputError(f"{url}: no training run here (there is no {METRICS})")
+    whole = [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
+    lines = [_parsed(line, f"{url}/{METRICS}, line {n}") for n, line in enumerate(whole, start=1)]
+    if not lines:
+        raise InputError(f"{url}/{METRICS}: found no step; wait for the first")
+    names = dict.fromkeys(key for line in lines for key in line)
+    text = folder.read(CONTINUATIONS)
+    return Run(
+        folder.url,
+        np.array([line["step"] for line in lines], np.float64),
+        _phases(lines),
+        # None becomes NaN.
+        {n: np.array([line.get(n) for line in lines], np.float64) for n in names if n not in _KEYS},
+        dict(Counter(key for line in lines for key, value in line.items() if value is None)),
+        text.decode("utf-8", "replace") if text else None,
+        pools(url),
+    )
+
+
+def _parsed(line: bytes, where: str) -> dict[str, Any]:
+    def refuse(found: str) -> NoReturn:
+        raise InputError(
+            f"{where}: found {found}; accepted: an object with `step`, `phase` and numbers"
+        )
+
+    try:
+        values = json.loads(line)
+    except ValueError:
+        refuse("no JSON")
+    if not isinstance(values, dict):
+        refuse(f"a {type(values).__name__}")
+    if not (isinstance(values.get("step"), int) and isinstance(values.get("phase"), str)):
+        refuse("no step or phase")
+    for key, value in values.items():
+        if key != "phase" and value is not None and not isinstance(value, int | float):
+            refuse(f"a {type(value).__name__} in '{key[:40]}'")
+    return values
+
+
+def _phases(lines: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
+    """Name, first and last step of each, in order."""
+    found = []
+    for name, inside in groupby(lines, key=itemgetter("phase")):
+        steps = [line["step"] for line in inside]
+        found.append((name, steps[0], steps[-1]))
+    return found
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric over something, in at most POINTS points: means, lowest and highest of each."""
+
+    x: Column
+    mean: Column
+    low: Column
+    high: Column
+
+
+def curve(x: Column, values: Column) -> Curve:
+    """`values` over `x`, NaN left out; neighbours are taken together where there are too many."""
+    known = ~np.isnan(values)
+    x, values = x[known], values[known]
+    groups = np.array_split(np.arange(len(x)), min(len(x), POINTS)) if len(x) else []
+    return Curve(*(
+        np.array([function(side[group]) for group in groups])
+        for side, function in ((x, np.mean), (values, np.mean), (values, np.min), (values, np.max))
+    ))  # fmt: skip
+
+
+def groups(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Heading → the metrics below it, of all runs: by what stands before the `/`.
+
+    A group that is not known here has a heading of its own name.
+    """
+    found: dict[str, list[str]] = {"loss": [], "optimizer": []}
+    for name in dict.fromkeys(key for run in runs for key in run.columns if key != SAMPLES):
+        prefix, slash, _ = name.partition("/")
+        heading = prefix if slash else _ALONE.get(name, "speed")
+        found.setdefault(heading, []).append(name)
+    for heading in ("data", "speed"):  # last
+        found[heading] = found.pop(heading, [])
+    return {heading: metrics for heading, metrics in found.items() if metrics}
+
+
+_ALONE = {"loss": "loss"} | dict.fromkeys(
+    ("learning_rate", "grad_norm", "skipped_steps"), "optimizer"
+)
