@@ -1,4 +1,4 @@
-"""`python -m shards show|verify SET`: look into a shard set, and check it."""
+"""`python -m shards show|stats|verify|export SET`: look into a shard set, check it, hand it on."""
 
 import argparse
 import json
@@ -9,6 +9,8 @@ from rich.console import Console
 
 from base.cli import ending
 from base.errors import ShardError
+from shards.export import EACH, Export
+from shards.export_files import export, told
 from shards.reader import ShardSet
 from shards.show import print_summary, show
 from shards.verify import verify
@@ -24,7 +26,15 @@ def parser() -> argparse.ArgumentParser:
     for command in (look, check):
         command.add_argument("set", help="folder or URL of the set")
         command.add_argument("--json", action="store_true", help="print JSON")
+    _add_export(commands.add_parser("export", help="write best texts or preference pairs"))
     return main
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("set", help="folder or URL of the set")
+    command.add_argument("--to", required=True, metavar="FILE", help="a .jsonl or .parquet")
+    command.add_argument("--each", choices=EACH, default="document", help="what a record is")
+    command.add_argument("--filter", metavar="CONDITION", help="take only rows for which it holds")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -52,10 +62,19 @@ def _verify(options: argparse.Namespace) -> None:
         raise ShardError("\n".join(f"{options.set}: {problem}" for problem in problems))
 
 
+def _export(options: argparse.Namespace) -> None:
+    records = Export(options.set, options.each, options.filter)
+    export(records, options.to)
+    print(f"{options.to}: {told(records)}")
+
+
+_COMMANDS = {"show": _show, "verify": _verify, "export": _export}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code."""
     options = parser().parse_args(arguments)
-    return ending(lambda: (_show if options.command == "show" else _verify)(options))
+    return ending(lambda: _COMMANDS[options.command](options))
 
 
 if __name__ == "__main__":

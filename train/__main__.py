@@ -1,7 +1,8 @@
 """`python -m train --config FILE`: scored shards → a trained model, as a Hugging Face folder.
 
 `python -m train reference --config FILE` computes reference log-probabilities once and keeps them
-with the shards. Both run in one process, or in many under torchrun.
+with the shards. Both run in one process, or in many under torchrun. `python -m train export SET`
+writes best texts as token ids for Megatron.
 """
 
 import os
@@ -46,6 +47,10 @@ def main(arguments: list[str]) -> int:
     """Run the command; its exit code."""
     about, run = __doc__ or "", train
     name, *rest = arguments or [""]
+    if name == "export":
+        from train.indexed import main as export
+
+        return export(rest)
     if name == "reference":
         about = "Computes reference log-probabilities once and keeps them with the shards."
         arguments, run = rest, reference
