@@ -13,6 +13,8 @@ from shards.export import EACH, Export
 from shards.export_files import export, told
 from shards.reader import ShardSet
 from shards.show import print_summary, show
+from shards.stats import Stats
+from shards.stats_page import page, tables
 from shards.verify import verify
 
 
@@ -26,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
     for command in (look, check):
         command.add_argument("set", help="folder or URL of the set")
         command.add_argument("--json", action="store_true", help="print JSON")
+    numbers = commands.add_parser("stats", help="print scores, correlations and statuses by source")
+    numbers.add_argument("set", help="folder or URL of the set")
+    form = numbers.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--html", action="store_true", help="print an HTML page")
     _add_export(commands.add_parser("export", help="write best texts or preference pairs"))
     return main
 
@@ -62,13 +69,23 @@ def _verify(options: argparse.Namespace) -> None:
         raise ShardError("\n".join(f"{options.set}: {problem}" for problem in problems))
 
 
+def _stats(options: argparse.Namespace) -> None:
+    report = Stats(options.set).report()
+    if options.json:
+        print(json.dumps(report, ensure_ascii=False))
+    elif options.html:
+        print(page(report), end="")
+    else:
+        Console(highlight=False).print(tables(report))
+
+
 def _export(options: argparse.Namespace) -> None:
     records = Export(options.set, options.each, options.filter)
     export(records, options.to)
     print(f"{options.to}: {told(records)}")
 
 
-_COMMANDS = {"show": _show, "verify": _verify, "export": _export}
+_COMMANDS = {"show": _show, "verify": _verify, "stats": _stats, "export": _export}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
