@@ -10,10 +10,13 @@ import sys
 from rich.console import Console
 
 from base.cli import run_recipe
+from base.errors import ShardError
+from base.files import Folder
 from engine.registry import probe
-from judge.passes import JudgePass, judge_pass
+from judge.passes import JudgePass, judge_pass, remedy
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
+from shards.manifest import Manifest
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
@@ -23,12 +26,14 @@ def run(recipe: RewriteRecipe) -> None:
     """Make the set, continue it, or say that it is complete."""
     rewrites = rewrites_url(recipe)
     first = RewritePass(recipe)
-    done = finished(first, rewrites)
+    done = finished(first, rewrites, "other rewrites need another output")
     second = _judge(recipe, rewrites)
-    if done and (second is None or finished(second, recipe.output)):
+    if done and (second is None or finished(second, recipe.output, _again(recipe))):
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
     if second:
+        if not done:
+            _refuse_occupied(recipe)
         for engine in second.engines.values():
             probe(engine)
     run_pass(first, rewrites, recipe.run)
@@ -52,6 +57,22 @@ def plan(recipe: RewriteRecipe) -> str:
 def rewrites_url(recipe: RewriteRecipe) -> str:
     """Where the rewrite pass writes."""
     return f"{recipe.output.rstrip('/')}/rewrites" if recipe.judge else recipe.output
+
+
+def _refuse_occupied(recipe: RewriteRecipe) -> None:
+    """ShardError for a finished set at `output` without its rewrites, before others are paid for:
+    one that was made without a judge, or of which `rewrites/` was removed.
+    """
+    found = Manifest.find(Folder(recipe.output))
+    if found and found.status == "complete":
+        raise ShardError(
+            f"{recipe.output}: a finished set is here, but not its rewrites in "
+            f"{rewrites_url(recipe)}; {_again(recipe)}"
+        )
+
+
+def _again(recipe: RewriteRecipe) -> str:
+    return remedy(recipe.output, rewrites_url(recipe))
 
 
 def _judge(recipe: RewriteRecipe, rewrites: str) -> JudgePass | None:
