@@ -2,7 +2,8 @@
 
 The rewrites are a set of their own in `output/rewrites`, so that another judge or another weight
 costs no rewriting; a recipe without a `judge` section leaves them at `output`. Both passes run on
-one loaded engine where they name the same one.
+one loaded engine where they name the same one. `python -m rewrite plan --config FILE` tells what a
+run will cost.
 """
 
 import sys
@@ -81,5 +82,14 @@ def _judge(recipe: RewriteRecipe, rewrites: str) -> JudgePass | None:
     return judge_pass(rewrites, recipe.judge, recipe.engines)
 
 
+def main(arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    if arguments[:1] == ["plan"]:
+        from rewrite.plan import main as forecast
+
+        return forecast(arguments[1:])
+    return run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan))
+    sys.exit(main(sys.argv[1:]))
