@@ -277,7 +277,7 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["rewrite", "judge", "judge canaries", "judge corrupt", "judge report", "judge schedule",
+    ["rewrite", "rewrite plan", "judge", "judge canaries", "judge corrupt", "judge report", "judge schedule",
      "shards", "shards show", "shards verify", "shards stats", "shards export", "train",
      "train reference", "train export"],
 )  # fmt: skip
