@@ -166,3 +166,18 @@ def test_a_meter_hands_on_what_it_is_asked() -> None:
     answers = asyncio.run(ask())
     assert answers == (said("yes"), said("yes")) and len(engine.asked) == 1
     assert [open_ for _, open_ in meter.ended] == [1, 1] and meter.open == 0
+
+
+@pytest.mark.slow
+def test_the_engine_in_the_process_is_measured(tmp_path: Path) -> None:
+    """One short document, the real engine: both stages take time, and the cache is told."""
+    record = {"text": "The river carries water from the hills down to the sea. " * 12}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    changes = [f"input.paths=['{tmp_path}/a.jsonl']", f"output={tmp_path}/set"]
+    changes += ["chunking.tokens=64", "rewrite.sampling.max_tokens=16", "judge.criteria=[safety]"]
+    plan = make_plan(load(RewriteRecipe, "configs/quickstart.yaml", changes), seconds=1)
+    figures = {name: likely for name, (likely, _, _) in plan.forecast.items()}
+    assert plan.documents == figures["documents"] == 1 and not plan.failed
+    assert plan.requests >= figures["rows"] > 1
+    assert figures["hours"] > 0 and figures["judge: prompt tokens"] > figures["original tokens"]
+    assert 0 <= figures["rewrite: cached tokens"] < figures["rewrite: prompt tokens"]
