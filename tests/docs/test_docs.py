@@ -278,8 +278,8 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "command",
     ["rewrite", "rewrite plan", "judge", "judge canaries", "judge corrupt", "judge report",
-     "judge schedule", "shards", "shards show", "shards verify", "shards stats", "shards export", "train",
-     "train reference", "train export"],
+     "judge schedule", "shards", "shards show", "shards verify", "shards stats", "shards export",
+     "train", "train reference", "train export"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
