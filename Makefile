@@ -8,11 +8,14 @@ PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite judge judge-report train report test lint bench setup lock clean help
+.PHONY: rewrite plan judge judge-report train report test lint bench setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m rewrite --config $(CONFIG) $(ARGS)
+
+plan: $(MODEL)  ## Say what a whole run will cost, from a minute of it (CONFIG=…, ARGS="key=value …")
+	@$(PYTHON) -m rewrite plan --config $(CONFIG) $(ARGS)
 
 judge: $(MODEL)  ## Score a shard set (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m judge --config $(CONFIG) $(ARGS)

@@ -22,6 +22,7 @@ NAMES = (
     "tournament",
     "judging",
     "canaries",
+    "plan",
     "loader",
     "steps",
     "trunk",

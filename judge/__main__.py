@@ -9,7 +9,7 @@ from rich.console import Console
 
 from base.cli import run_recipe
 from judge.config import JudgeRecipe
-from judge.passes import judge_pass
+from judge.passes import judge_pass, remedy
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
@@ -26,7 +26,7 @@ COMMANDS = {
 def run(recipe: JudgeRecipe) -> None:
     """Score, or say that it is done."""
     job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
-    if finished(job, recipe.output):
+    if finished(job, recipe.output, remedy(recipe.output)):
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
     run_pass(job, recipe.output, recipe.run)

@@ -110,6 +110,8 @@ class JudgeRecipe(JudgeSections):
     def _input_given(self) -> "JudgeRecipe":
         if not self.judge.input:
             raise refuse("judge.input: this key is required here: the set to score")
+        if self.judge.input.rstrip("/") == self.output.rstrip("/"):
+            raise refuse(f"output: found '{self.output}', which is judge.input; accepted: another")
         return self
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from base.files import Folder
 from base.fingerprint import fingerprint
 from engine.config import EngineConfig
 from engine.digest import identity
@@ -131,16 +132,24 @@ class JudgePass:
     def _criteria_config(self) -> list[dict[str, Any]]:
         """Each criterion with its weight, and the key of its verdicts."""
         judges = {name: identity(engine) for name, engine in self.engines.items()}
-        settings = self.judge.model_dump(mode="json", exclude=_NOT_VERDICTS)
         found = []
         for criterion in self.criteria:
-            known = criterion.identity()
+            known, settings = criterion.identity(), self._settings(criterion)
             key = fingerprint(
                 [known, settings, judges] if criterion.needs_engine else [known, settings]
             )
             weight = self.judge.weights.get(criterion.name, criterion.weight)
             found.append({**known, "weight": weight, "key": key})
         return found
+
+    def _settings(self, criterion: Criterion) -> dict[str, Any]:
+        """The keys of `judge` on which the verdicts of a criterion depend."""
+        exclude = set(_NOT_VERDICTS)
+        if self.judge.readout == "distribution" or not criterion.needs_engine:
+            exclude.add("sampling")
+        if criterion.kind != "pairwise":
+            exclude.add("pools")
+        return self.judge.model_dump(mode="json", exclude=exclude)
 
     def begin(self, splits: list[Split]) -> Manifest:
         """The input's manifest with this pass added."""
@@ -167,6 +176,20 @@ class JudgePass:
 def judge_pass(url: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> JudgePass:
     """The pass that `judge` describes, over the set at `url`."""
     return JudgePass(url, judge, {name: engines[name] for name in judge.panel})
+
+
+def remedy(scored: str, rewrites: str | None = None) -> str:
+    """What to do when the set at `scored` was judged in another way: judge it once more, or the
+    `rewrites` that it was made of where it is not finished.
+    """
+    found = Manifest.find(Folder(scored))
+    source = scored if found and found.status == "complete" else rewrites
+    if source is None:
+        return "choose another output"
+    return (
+        f"its rewrites stay good: run python -m judge with judge.input={source} and another "
+        "output, which asks only what has not been asked"
+    )
 
 
 def _stem(name: str) -> str:

@@ -2,7 +2,8 @@
 
 The rewrites are a set of their own in `output/rewrites`, so that another judge or another weight
 costs no rewriting; a recipe without a `judge` section leaves them at `output`. Both passes run on
-one loaded engine where they name the same one.
+one loaded engine where they name the same one. `python -m rewrite plan --config FILE` tells what a
+run will cost.
 """
 
 import sys
@@ -10,10 +11,13 @@ import sys
 from rich.console import Console
 
 from base.cli import run_recipe
+from base.errors import ShardError
+from base.files import Folder
 from engine.registry import probe
-from judge.passes import JudgePass, judge_pass
+from judge.passes import JudgePass, judge_pass, remedy
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
+from shards.manifest import Manifest
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
@@ -23,12 +27,14 @@ def run(recipe: RewriteRecipe) -> None:
     """Make the set, continue it, or say that it is complete."""
     rewrites = rewrites_url(recipe)
     first = RewritePass(recipe)
-    done = finished(first, rewrites)
+    done = finished(first, rewrites, "other rewrites need another output")
     second = _judge(recipe, rewrites)
-    if done and (second is None or finished(second, recipe.output)):
+    if done and (second is None or finished(second, recipe.output, _again(recipe))):
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
     if second:
+        if not done:
+            _refuse_occupied(recipe)
         for engine in second.engines.values():
             probe(engine)
     run_pass(first, rewrites, recipe.run)
@@ -54,11 +60,36 @@ def rewrites_url(recipe: RewriteRecipe) -> str:
     return f"{recipe.output.rstrip('/')}/rewrites" if recipe.judge else recipe.output
 
 
+def _refuse_occupied(recipe: RewriteRecipe) -> None:
+    """ShardError for a finished set at `output` without its rewrites, before others are paid for:
+    one that was made without a judge, or of which `rewrites/` was removed.
+    """
+    found = Manifest.find(Folder(recipe.output))
+    if found and found.status == "complete":
+        raise ShardError(
+            f"{recipe.output}: a finished set is here, but not its rewrites in "
+            f"{rewrites_url(recipe)}; {_again(recipe)}"
+        )
+
+
+def _again(recipe: RewriteRecipe) -> str:
+    return remedy(recipe.output, rewrites_url(recipe))
+
+
 def _judge(recipe: RewriteRecipe, rewrites: str) -> JudgePass | None:
     if recipe.judge is None:
         return None
     return judge_pass(rewrites, recipe.judge, recipe.engines)
 
 
+def main(arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    if arguments[:1] == ["plan"]:
+        from rewrite.plan import main as forecast
+
+        return forecast(arguments[1:])
+    return run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan))
+    sys.exit(main(sys.argv[1:]))

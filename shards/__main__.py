@@ -1,4 +1,4 @@
-"""`python -m shards show|verify|report SET`: look into a shard set."""
+"""`python -m shards show|stats|verify|export|report SET`: look into a set, check it, hand it on."""
 
 import argparse
 import json
@@ -9,8 +9,12 @@ from rich.console import Console
 
 from base.cli import ending
 from base.errors import ShardError
+from shards.export import EACH, Export
+from shards.export_files import export, told
 from shards.reader import ShardSet
 from shards.show import print_summary, show
+from shards.stats import Stats
+from shards.stats_page import page, tables
 from shards.verify import verify
 
 
@@ -25,7 +29,20 @@ def parser() -> argparse.ArgumentParser:
     for command in (look, check):
         command.add_argument("set", help="folder or URL of the set")
         command.add_argument("--json", action="store_true", help="print JSON")
+    numbers = commands.add_parser("stats", help="print scores, correlations and statuses by source")
+    numbers.add_argument("set", help="folder or URL of the set")
+    form = numbers.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--html", action="store_true", help="print an HTML page")
+    _add_export(commands.add_parser("export", help="write best texts or preference pairs"))
     return main
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("set", help="folder or URL of the set")
+    command.add_argument("--to", required=True, metavar="FILE", help="a .jsonl or .parquet")
+    command.add_argument("--each", choices=EACH, default="document", help="what a record is")
+    command.add_argument("--filter", metavar="CONDITION", help="take only rows for which it holds")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -53,6 +70,25 @@ def _verify(options: argparse.Namespace) -> None:
         raise ShardError("\n".join(f"{options.set}: {problem}" for problem in problems))
 
 
+def _stats(options: argparse.Namespace) -> None:
+    report = Stats(options.set).report()
+    if options.json:
+        print(json.dumps(report, ensure_ascii=False))
+    elif options.html:
+        print(page(report), end="")
+    else:
+        Console(highlight=False).print(tables(report))
+
+
+def _export(options: argparse.Namespace) -> None:
+    records = Export(options.set, options.each, options.filter)
+    export(records, options.to)
+    print(f"{options.to}: {told(records)}")
+
+
+_COMMANDS = {"show": _show, "verify": _verify, "stats": _stats, "export": _export}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -61,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return report(given[1:])
     options = parser().parse_args(given)
-    return ending(lambda: (_show if options.command == "show" else _verify)(options))
+    return ending(lambda: _COMMANDS[options.command](options))
 
 
 if __name__ == "__main__":

@@ -57,8 +57,10 @@ def run_pass(job: Pass, output: str, run: RunConfig) -> Manifest:
         return _finish(job, folder, journal, manifest, splits)
 
 
-def finished(job: Pass, output: str) -> Manifest | None:
-    """The manifest at `output` when this very pass has completed it; refuses another's set."""
+def finished(job: Pass, output: str, remedy: str = "choose another output") -> Manifest | None:
+    """The manifest at `output` when this very pass has completed it; refuses another's set, and
+    says what to do instead: `remedy`.
+    """
     folder = Folder(output)
     found = Manifest.find(folder)
     if found is None:
@@ -69,8 +71,8 @@ def finished(job: Pass, output: str) -> Manifest | None:
     if _holds_rows(found, job, folder):
         lines = differences({"pass": last.name, **last.config}, {"pass": job.name, **config})
         raise ShardError(
-            f"{folder.url} was made under another configuration; choose another output, or "
-            "restore:\n" + "\n".join(f"  {line}" for line in lines)
+            f"{folder.url} was made under another configuration; {remedy}, or restore:\n"
+            + "\n".join(f"  {line}" for line in lines)
         )
     return None
 

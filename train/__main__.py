@@ -1,8 +1,8 @@
 """`python -m train --config FILE`: scored shards → a trained model, as a Hugging Face folder.
 
 `python -m train reference --config FILE` computes reference log-probabilities once and keeps them
-with the shards. Both run in one process, or in many under torchrun. `python -m train report RUN`
-shows how a run went.
+with the shards. Both run in one process, or in many under torchrun. `python -m train export SET`
+writes best texts as token ids for Megatron; `python -m train report RUN` shows how a run went.
 """
 
 import os
@@ -51,6 +51,10 @@ def main(arguments: list[str]) -> int:
         from train.report.command import main as report
 
         return report(rest)
+    if name == "export":
+        from train.indexed import main as export
+
+        return export(rest)
     if name == "reference":
         about = "Computes reference log-probabilities once and keeps them with the shards."
         arguments, run = rest, reference

@@ -280,9 +280,9 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["rewrite", "judge", "judge canaries", "judge corrupt", "judge report", "judge schedule",
-     "shards", "shards report", "shards show", "shards verify", "train", "train reference",
-     "train report"],
+    ["rewrite", "rewrite plan", "judge", "judge canaries", "judge corrupt", "judge report",
+     "judge schedule", "shards", "shards show", "shards verify", "shards stats", "shards export",
+     "shards report", "train", "train reference", "train export", "train report"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
@@ -292,6 +292,8 @@ def test_commands_shows_the_real_help(
     name = "docs/training-commands.md" if "train" in command else "docs/commands.md"
     if command.startswith("judge "):
         name = "docs/judge-commands.md"
+    if command.startswith("shards") or command == "train export":
+        name = "docs/shard-commands.md"
     if command in ("shards report", "train report"):
         name = "docs/report.md"
     assert f"```text\n{capsys.readouterr().out}```" in page(name)

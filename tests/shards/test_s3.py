@@ -1,5 +1,6 @@
 """A run whose corpus and output are on an object store: one PUT a part, and nothing left over."""
 
+import json
 import re
 import subprocess
 import sys
@@ -16,12 +17,17 @@ from base.cli import run_recipe
 from base.config import load
 from base.errors import EngineError
 from base.files import Folder
+from base.whole import written
 from rewrite.__main__ import plan, run
 from rewrite.config import RewriteRecipe
+from shards.__main__ import main
+from shards.export import Export
+from shards.export_files import export
 from shards.reader import ShardSet
 from shards.verify import verify
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows, start
+from tests.shards.scored import scored_set
 
 FILES, DOCUMENTS = 2, 12
 CORPUS, OUTPUT = "s3://corpus/in/*.jsonl", "s3://sets/out"
@@ -167,3 +173,36 @@ def test_a_bucket_that_is_not_there(
     (line,) = capsys.readouterr().err.splitlines()
     assert code == 1
     assert line.startswith("error: ") and "nowhere" in line
+
+
+def names(store: Any) -> list[str]:
+    store.invalidate_cache()
+    return [path.removeprefix("sets/") for path in store.ls("sets")]
+
+
+def test_an_export_appears_whole_or_not_at_all(store: Any, tmp_path: Path) -> None:
+    """Also one in pieces, which an object store keeps out of sight until it is completed."""
+    url = scored_set(tmp_path / "set")
+    export(Export(url, "pair"), "s3://sets/pairs.jsonl")
+    lines = [json.loads(line) for line in store.cat_file("sets/pairs.jsonl").splitlines()]
+    assert lines == list(Export(url, "pair"))
+    block = bytes(range(256)) * (1 << 16)  # 16 MiB
+    with written("s3://sets/large") as stream:
+        for _ in range(4):
+            stream.write(block)
+        assert "large" not in names(store)
+    assert store.info("sets/large", refresh=True)["size"] == 4 * len(block)
+    with pytest.raises(ZeroDivisionError), written("s3://sets/lost") as stream:
+        for _ in range(4):
+            stream.write(block)
+        raise ZeroDivisionError
+    assert names(store) == ["large", "pairs.jsonl"]
+    assert not store.list_multipart_uploads("sets")
+
+
+def test_a_bucket_that_is_not_there_is_one_sentence(
+    store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = scored_set(tmp_path / "set")
+    assert main(["export", url, "--to", "s3://nowhere/a.jsonl"]) == 1
+    assert capsys.readouterr().err.startswith("error: s3://nowhere/a.jsonl: cannot write: ")

@@ -1,0 +1,180 @@
+"""Commands run again on a finished set: a real endpoint counts what is asked once more."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from base.cli import run_recipe
+from judge.__main__ import main as judge
+from rewrite.__main__ import plan, run
+from rewrite.config import RewriteRecipe
+from shards.reader import ShardSet
+from shards.verify import verify
+from tests.engine.fault_server import FaultServer
+from tests.shards.runs import corpus_lines, recipe
+
+DOCUMENTS = 5
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture
+def config(tmp_path: Path, server: FaultServer) -> Path:
+    """The recipe of a set that is complete; the server has forgotten what it was asked."""
+    (tmp_path / "in.jsonl").write_bytes(corpus_lines(0, DOCUMENTS))
+    path = tmp_path / "recipe.yaml"
+    text = recipe(f"{tmp_path}/in.jsonl", f"{tmp_path}/set", server.url, judge=True)
+    path.write_text(text)
+    assert rewrite(path) == 0
+    server.calls.clear()
+    return path
+
+
+def rewrite(path: Path, *overrides: str) -> int:
+    arguments = ["--config", str(path), *overrides]
+    return run_recipe("rewrite", "", RewriteRecipe, run, plan, arguments)
+
+
+def asked(server: FaultServer) -> Counter[str]:
+    """What was asked since the last look: rewrites, and verdicts by the words of their prompt."""
+    words = {"safety": "safe to learn from", "factuality": "hallucination"}
+    found: Counter[str] = Counter()
+    for call in server.calls:
+        names = [name for name, mark in words.items() if mark in call.text]
+        verdict = names[0] if names else "quality"
+        found["rewrite" if call.body["max_tokens"] > 1 else verdict] += 1
+    server.calls.clear()
+    return found
+
+
+def rows(path: Path) -> int:
+    return ShardSet(str(path)).manifest.rows
+
+
+def test_nothing_changed_asks_nothing(
+    config: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for overrides in ([], ["run.rows_per_part=3", "engines.main.concurrency=2"]):
+        assert rewrite(config, *overrides) == 0
+        assert "the set is complete; nothing to do" in capsys.readouterr().out
+    assert not asked(server)
+
+
+def test_another_judge_keeps_rewrites_and_says_how(
+    config: Path, server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The refusal names a command; that command, run as it says, asks only what is new."""
+    change = "judge.criteria=[quality, safety, factuality]"
+    before = ShardSet(f"{tmp_path}/set").manifest
+    assert rewrite(config, change) == 1
+    errors = capsys.readouterr().err
+    assert f"run python -m judge with judge.input={tmp_path}/set and another output" in errors
+    assert "judge.criteria" in errors and not asked(server)
+    assert ShardSet(f"{tmp_path}/set").manifest == before
+
+    more = f"{tmp_path}/more"
+    again = ["--config", str(config), f"judge.input={tmp_path}/set", f"output={more}"]
+    assert judge([*again, change]) == 0
+    found = asked(server)
+    assert set(found) == {"factuality"} and found["factuality"] >= rows(tmp_path / "set")
+    assert verify(more)["problems"] == []
+    texts = ["id", "original", "rewrite", "original_quality", "rewrite_safety"]
+    old, new = (list(ShardSet(url).rows(texts)) for url in (f"{tmp_path}/set", more))
+    assert old == new
+    assert judge([*again, change]) == 0
+    assert "nothing to do" in capsys.readouterr().out and not asked(server)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["judge.weights.safety=2"],
+        ["judge.combine=mean"],
+        ["judge.criteria=[safety]"],
+        ["judge.sampling.votes=2"],  # no answer is sampled
+    ],
+)
+def test_what_no_verdict_depends_on_asks_nothing(
+    config: Path, server: FaultServer, tmp_path: Path, change: list[str]
+) -> None:
+    assert rewrite(config, *change) == 1
+    again = ["--config", str(config), f"judge.input={tmp_path}/set", f"output={tmp_path}/again"]
+    assert judge([*again, *change]) == 0
+    assert not asked(server)
+    assert verify(f"{tmp_path}/again")["problems"] == []
+
+
+def test_pools_are_of_pairs_only(config: Path, server: FaultServer, tmp_path: Path) -> None:
+    again = ["--config", str(config), f"judge.input={tmp_path}/set", f"output={tmp_path}/again"]
+    assert judge([*again, "judge.pools.order=random"]) == 0
+    assert set(asked(server)) == {"quality"}
+
+
+def test_a_criterion_is_replaced_alone(config: Path, server: FaultServer, tmp_path: Path) -> None:
+    """A template of one's own under the same name takes the column over."""
+    mine = tmp_path / "safety.yaml"
+    mine.write_text(json.dumps({"base": "safety", "name": "safety", "version": 2, "rules": "All."}))
+    again = ["--config", str(config), f"judge.input={tmp_path}/set", f"output={tmp_path}/again"]
+    assert judge([*again, f"judge.criteria=[quality, {mine}]"]) == 0
+    assert set(asked(server)) == {"safety"}
+    assert ShardSet(f"{tmp_path}/again").manifest.criteria == ["quality", "safety"]
+
+
+def test_another_template_is_another_set(
+    config: Path, server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rewrite(config, "rewrite.template=safety") == 1
+    errors = capsys.readouterr().err
+    assert "other rewrites need another output, or restore:" in errors
+    assert "rewrite.template" in errors and "judge.input" not in errors
+    assert not asked(server)
+    assert rewrite(config, "rewrite.template=safety", f"output={tmp_path}/other") == 0
+    assert asked(server)["rewrite"] == rows(tmp_path / "set")
+
+
+def test_a_judge_that_was_stopped_can_be_changed(
+    config: Path, server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its half-made set is no input; the rewrites are."""
+    folder = ShardSet(f"{tmp_path}/set")
+    folder.manifest.model_copy(update={"status": "interrupted"}).save(folder.folder)
+    assert rewrite(config, "judge.criteria=[safety]") == 1
+    assert f"judge.input={tmp_path}/set/rewrites and another output" in capsys.readouterr().err
+    again = ["--config", str(config), f"judge.input={tmp_path}/set/rewrites"]
+    assert judge([*again, f"output={tmp_path}/again", "judge.criteria=[safety]"]) == 0
+    assert set(asked(server)) == {"safety"}
+
+
+def test_rewrites_are_not_paid_for_twice(
+    config: Path, server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A set made without a judge lies where the scored set would go; so does one whose rewrites
+    somebody has removed.
+    """
+    assert rewrite(config, "judge=null", f"output={tmp_path}/plain") == 0
+    server.calls.clear()
+    shutil.rmtree(tmp_path / "set" / "rewrites")
+    for name in ("plain", "set"):
+        assert rewrite(config, f"output={tmp_path}/{name}") == 1
+        assert (
+            f"run python -m judge with judge.input={tmp_path}/{name} and" in capsys.readouterr().err
+        )
+    assert not asked(server)
+    again = ["--config", str(config), f"judge.input={tmp_path}/plain", f"output={tmp_path}/scored"]
+    assert judge(again) == 0
+    assert set(asked(server)) == {"quality", "safety"}
+
+
+def test_a_set_is_not_judged_onto_itself(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert judge(["--config", str(config), f"judge.input={tmp_path}/set/"]) == 2
+    assert f"output: found '{tmp_path}/set', which is judge.input" in capsys.readouterr().err

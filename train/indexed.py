@@ -1,0 +1,120 @@
+"""`python -m train export`: best texts as token ids in Megatron's indexed format, two files.
+
+Each document (or chunk) is one sequence that ends with EOS, as Megatron's own `preprocess_data.py
+--append-eod` writes it. Special tokens in a text are plain characters. Both files are written
+whole, the index last, so a pair that Megatron finds is complete. Megatron's own builder would keep
+the length of every sequence in memory and write to local disks only; here memory holds one batch
+of texts, and lengths wait in a temporary file.
+"""
+
+import argparse
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from base.cli import ending
+from base.errors import EngineError
+from base.files import resolve
+from base.whole import written
+from engine.encoding import load_tokenizer
+from shards.export import Export
+from shards.export_files import groups, refuse_inside, refuse_nothing, told
+
+_MAGIC = b"MMIDIDX\x00\x00"
+_CODES = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
+"""Megatron's code of each type of token ids."""
+
+_BLOCK = 1 << 20  # lengths handled at a time
+_ROWS, _CHARACTERS = 1024, 1 << 22
+
+
+def export(records: Export, prefix: str, model: str) -> int:
+    """Write PREFIX.bin and PREFIX.idx with the tokenizer of `model`; returns the number of tokens.
+
+    EngineError for a tokenizer that cannot be used, ConfigError when no record is left.
+    """
+    refuse_inside(records, prefix)
+    tokenizer, eos = load_tokenizer(model), _eos(model)
+    kind = np.dtype(np.uint16 if tokenizer.get_vocab_size() < 65500 else np.int32)
+    fs, index = resolve(f"{prefix}.idx")
+    if fs.exists(index):
+        fs.rm(index)  # an old index would fit no new tokens
+    with tempfile.TemporaryFile() as lengths:
+        with written(f"{prefix}.bin") as stream:
+            for ids in _tokens(records, tokenizer, eos):
+                stream.write(np.asarray(ids, kind).tobytes())
+                lengths.write(np.int32(len(ids)).tobytes())
+            refuse_nothing(records)
+        with written(f"{prefix}.idx") as stream:
+            return _write_index(stream, lengths, kind)
+
+
+def _tokens(records: Export, tokenizer: Tokenizer, eos: int) -> Iterator[Sequence[int]]:
+    for group in groups(records, _ROWS, _CHARACTERS):
+        texts = [record["text"] for record in group]
+        for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+            yield [*encoding.ids, eos]
+
+
+def _write_index(stream: IO[bytes], lengths: IO[bytes], kind: np.dtype[np.generic]) -> int:
+    """The index: lengths of all sequences, where each begins in bytes, where documents end."""
+    count = lengths.tell() // 4
+    stream.write(_MAGIC + struct.pack("<QBQQ", 1, _CODES[kind], count, count + 1))
+    for block in _blocks(lengths):
+        stream.write(block.tobytes())
+    total = 0
+    for block in _blocks(lengths):
+        ends = total + np.cumsum(block, dtype=np.int64)
+        stream.write(((ends - block) * kind.itemsize).tobytes())
+        total = int(ends[-1])
+    for start in range(0, count + 1, _BLOCK):
+        stream.write(np.arange(start, min(start + _BLOCK, count + 1), dtype=np.int64).tobytes())
+    return total
+
+
+def _blocks(lengths: IO[bytes]) -> Iterable[NDArray[np.int32]]:
+    lengths.seek(0)
+    while data := lengths.read(4 * _BLOCK):
+        yield np.frombuffer(data, np.int32)
+
+
+def _eos(model: str) -> int:
+    # A slow import (2 s) that a wrong option must not pay.
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(model).eos_token_id
+    except (OSError, ValueError) as error:
+        text = str(error).splitlines()[0]
+        raise EngineError(f"{model}: no usable tokenizer there: {text}") from None
+    if found is None:
+        raise EngineError(f"{model}: this tokenizer has no token that ends a text (eos_token)")
+    return int(found)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    about = "Writes the best texts of a scored set as token ids in Megatron's indexed format."
+    parser = argparse.ArgumentParser(prog="python -m train export", description=about)
+    parser.add_argument("set", help="folder or URL of the set")
+    parser.add_argument("--to", required=True, metavar="PREFIX", help="for PREFIX.bin, PREFIX.idx")
+    parser.add_argument(
+        "--tokenizer", required=True, metavar="MODEL", help="a Hugging Face folder or id"
+    )
+    parser.add_argument(
+        "--each", choices=("document", "chunk"), default="document", help="what a sequence is"
+    )
+    parser.add_argument("--filter", metavar="CONDITION", help="take only rows for which it holds")
+    options = parser.parse_args(arguments)
+
+    def run() -> None:
+        records = Export(options.set, options.each, options.filter)
+        tokens = export(records, options.to, options.tokenizer)
+        print(f"{options.to}.bin and .idx: {told(records)}, {tokens} tokens")
+
+    return ending(run)
