@@ -17,6 +17,7 @@ from rewrite.passes import RewritePass
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
+from shards.steps import Stage, spread
 
 
 def run(recipe: RewriteRecipe) -> None:
@@ -28,6 +29,8 @@ def run(recipe: RewriteRecipe) -> None:
     if done and (second is None or finished(second, recipe.output)):
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
+    if spread("rewrite", recipe, stages(recipe), recipe.run):
+        return
     if second:
         for engine in second.engines.values():
             probe(engine)
@@ -35,6 +38,14 @@ def run(recipe: RewriteRecipe) -> None:
     if second:
         run_pass(second, recipe.output, recipe.run)
     print_summary(ShardSet(recipe.output), Console(highlight=False))
+
+
+def stages(recipe: RewriteRecipe) -> list[Stage]:
+    """The passes in their order, and where their sets go."""
+    rewrites = rewrites_url(recipe)
+    judge = _judge(recipe, rewrites)
+    first = Stage(RewritePass(recipe), rewrites)
+    return [first, Stage(judge, recipe.output)] if judge else [first]
 
 
 def plan(recipe: RewriteRecipe) -> str:
