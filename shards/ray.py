@@ -12,7 +12,7 @@ import secrets
 import signal
 from typing import TYPE_CHECKING, Any
 
-from base.errors import ConfigError, EngineError, Interrupted, PrewriteError, ShardError
+from base.errors import ConfigError, Interrupted, PrewriteError, ShardError
 
 if TYPE_CHECKING:
     from shards.executor import PassStep
@@ -128,5 +128,7 @@ def _connected(workers: int) -> Any:
     try:
         ray.init(address or "local", logging_level=logging.ERROR, **({} if address else own))
     except ConnectionError as error:
-        raise EngineError(f"the Ray cluster {address} cannot be reached: {error}") from None
+        raise PrewriteError(f"the Ray cluster {address} cannot be reached: {error}") from None
+    except OSError as error:  # such as a TMPDIR whose path is too long for a socket
+        raise PrewriteError(f"Ray cannot be started on this machine: {error}") from None
     return ray

@@ -14,13 +14,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import yaml
 
-from shards.manifest import Manifest
+from base.cli import run_recipe
+from base.config import load
+from rewrite.__main__ import plan, run
+from rewrite.config import RewriteRecipe
 from shards.reader import ShardSet
 from shards.steps import ranges
 from tests.engine.fault_server import Fault, FaultServer
-from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows, start
+from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows
 
 FILES, DOCUMENTS = 6, 5
 
@@ -56,6 +58,7 @@ class Queue:
         patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
         patch.setenv("QUEUE", str(self.folder))
         self.codes: dict[int, list[int]] = {}
+        self.said: dict[int, str] = {}
 
     def jobs(self) -> list["Job"]:
         return [Job(json.loads(path.read_text())) for path in sorted(self.folder.glob("*.json"))]
@@ -69,9 +72,15 @@ class Queue:
             if kind == "afterok" and any(self.codes[before]):
                 self.codes[job.id] = [1]  # --kill-on-invalid-dep
                 continue
-            self.codes[job.id] = [job.run(index) for index in job.indices if index not in broken]
+            self.codes[job.id] = [
+                self._run(job, index) for index in job.indices if index not in broken
+            ]
             if len(self.codes[job.id]) < len(job.indices):
                 self.codes[job.id].append(1)
+
+    def _run(self, job: "Job", index: str) -> int:
+        code, self.said[job.id] = job.run(index)
+        return code
 
 
 class Job:
@@ -102,8 +111,8 @@ class Job:
             found += map(str, range(int(first), int(last or first) + 1)) if first else [""]
         return found
 
-    def run(self, index: str) -> int:
-        """Run the script as Slurm would; its exit code."""
+    def run(self, index: str) -> tuple[int, str]:
+        """Run the script as Slurm would; its exit code and errors."""
         environment = os.environ | ({"SLURM_ARRAY_TASK_ID": index} if index else {})
         done = subprocess.run(
             ["bash"],
@@ -114,9 +123,8 @@ class Job:
             text=True,
             check=False,
         )
-        self.said = done.stderr
         assert "Traceback" not in done.stderr
-        return done.returncode
+        return done.returncode, done.stderr
 
 
 @pytest.fixture
@@ -134,102 +142,101 @@ class Submitted:
     """One recipe, submitted as often as a test likes."""
 
     def __init__(
-        self, folder: Path, server: FaultServer, judge: bool = False, **run: object
+        self, folder: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
     ) -> None:
         corpus = folder / "corpus"
         corpus.mkdir()
         for number in range(FILES):
             (corpus / f"{number}.jsonl").write_bytes(corpus_lines(number, DOCUMENTS))
-        self.output, self.scratch = str(folder / "set"), folder / "scratch"
+        self.output, self.capsys = str(folder / "set"), capsys
         self.config = folder / "recipe.yaml"
-        shape = {
+        run = {
             "executor": "slurm",
-            "tasks": 4,
+            "tasks": 3,
             "workers": 2,
             "slurm": {"logs": str(folder / "logs")},
         }
-        text = recipe(f"{corpus}/*.jsonl", self.output, server.url, judge=judge, **(shape | run))
+        text = recipe(f"{corpus}/*.jsonl", self.output, server.url, judge=False, **run)
         self.config.write_text(text)
 
     def __call__(self, *overrides: str) -> tuple[int, str, str]:
-        return ended(start(self.config, *overrides, scratch=self.scratch))
+        """The command in this process: its exit code, output and errors."""
+        self.capsys.readouterr()
+        code = run_recipe(
+            "rewrite", "", RewriteRecipe, run, plan, ["--config", str(self.config), *overrides]
+        )
+        return code, *self.capsys.readouterr()
 
 
+@pytest.fixture
+def submit(tmp_path: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]) -> Submitted:
+    return Submitted(tmp_path, server, capsys)
+
+
+@pytest.mark.slow
 def test_both_passes_are_made_by_the_submitted_jobs(
-    tmp_path: Path, server: FaultServer, queue: Queue
+    submit: Submitted, server: FaultServer, queue: Queue
 ) -> None:
-    run = Submitted(tmp_path, server, judge=True)
-    code, out, err = run()
+    judge = "judge={engine: main, criteria: [quality, safety]}"
+    code, out, err = submit(judge, "run.tasks=2")
     assert code == 0, err
     assert len(server.calls) == 0, "the submitting machine did the work"
     name = re.search(r"squeue --name=(prewrite-\w{8});", out)
-    assert name and "job 100: tasks 0-3, then job 101" in out
+    assert name and "job 100: tasks 0-1, then job 101" in out
     tasks, finish, judging, end = queue.jobs()
     assert [job.after for job in (finish, judging, end)] == [
         ("afterany", 100), ("afterok", 101), ("afterany", 102),
     ]  # fmt: skip
-    assert tasks.directives["array"] == judging.directives["array"] == "0-3%2"
+    assert tasks.directives["array"] == judging.directives["array"] == "0-1%2"
     assert "array" not in finish.directives
     assert {job.directives["job-name"] for job in queue.jobs()} == {name[1]}
     queue.drain()
-    assert queue.codes == {100: [0] * 4, 101: [0], 102: [0] * 4, 103: [0]}
-    for url in (run.output, f"{run.output}/rewrites"):
+    assert queue.codes == {100: [0, 0], 101: [0], 102: [0, 0], 103: [0]}
+    for url in (submit.output, f"{submit.output}/rewrites"):
         assert_whole(url)
         assert ShardSet(url).manifest.documents == FILES * DOCUMENTS
-    assert {row["original_quality"] for row in rows(run.output, ["original_quality"])} != {None}
-    code, out, _ = run()
+    assert None not in {
+        row["original_quality"] for row in rows(submit.output, ["original_quality"])
+    }
+    code, out, _ = submit(judge)
     assert (code, len(queue.jobs())) == (0, 4)
     assert "the set is complete; nothing to do" in out
 
 
+@pytest.mark.slow
 def test_what_a_failed_task_left_is_submitted_again_in_other_pieces(
-    tmp_path: Path, server: FaultServer, queue: Queue
+    submit: Submitted, server: FaultServer, queue: Queue
 ) -> None:
-    run = Submitted(tmp_path, server, judge=True, rows_per_part=4)
-    assert run()[0] == 0
+    assert submit("run.rows_per_part=4")[0] == 0
     queue.drain(broken=["1"])
-    assert queue.codes == {100: [0, 0, 0, 1], 101: [1], 102: [1], 103: [1]}
-    asked = len(server.calls)
-    code, out, _ = run("run.tasks=5", "run.workers=1")
-    # Task 1 of 4 had the files 1 and 5; of 5 tasks those are the tasks 1 and 0.
-    assert code == 0 and "job 104: tasks 0-1, then job 105" in out
+    assert queue.codes == {100: [0, 0, 1], 101: [1]}
+    sentence = f"error: {submit.output}: 1 of 3 tasks of rewrite have not ended: 1; run the first"
+    assert sentence in queue.said[101]
+    code, out, _ = submit("run.tasks=5", "run.workers=1")
+    # Task 1 of 3 had the files 1 and 4; of 5 tasks those are the tasks 1 and 4.
+    assert code == 0 and "job 102: tasks 1,4, then job 103" in out
+    assert queue.jobs()[2].directives["array"] == "1,4%1"
     queue.drain()
-    assert_whole(run.output)
-    assert ShardSet(run.output).manifest.documents == FILES * DOCUMENTS
-    manifest = ShardSet(f"{run.output}/rewrites").manifest
-    rewrites = [call for call in server.calls if call.body["max_tokens"] != 1]
-    assert asked and len(rewrites) == manifest.rows == manifest.passes[0].usage.requests
+    assert queue.codes[102] + queue.codes[103] == [0, 0, 0]
+    assert_whole(submit.output)
+    manifest = ShardSet(submit.output).manifest
+    assert manifest.documents == FILES * DOCUMENTS
+    assert len(server.calls) == manifest.rows == manifest.passes[0].usage.requests
 
 
-def test_the_finish_names_what_has_not_ended(
-    tmp_path: Path, server: FaultServer, queue: Queue
-) -> None:
-    run = Submitted(tmp_path, server)
-    assert run()[0] == 0
-    queue.drain(broken=["0", "1", "3"])
-    code, _, err = run("run.step=rewrite:finish")
-    assert code == 1
-    assert f"error: {run.output}: 3 of 4 tasks of rewrite have not ended: 0-1,3; run the" in err
-    code, _, err = run("run.executor=local")
-    assert code == 0, err
-    assert_whole(run.output)
-
-
-def test_a_task_told_to_end_commits(tmp_path: Path, server: FaultServer, queue: Queue) -> None:
+@pytest.mark.slow
+def test_a_task_told_to_end_commits(submit: Submitted, server: FaultServer, queue: Queue) -> None:
     """Slurm's signal before the time limit reaches Python, since the script execs it."""
-    run = Submitted(tmp_path, server, rows_per_part=4, tasks=1)
-    assert run()[0] == 0
+    assert submit("run.rows_per_part=4", "run.tasks=1")[0] == 0
     job = queue.jobs()[0]
     assert job.directives["signal"] == "B:TERM@120"
     server.plan = lambda call: Fault(seconds=0.1)
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": "0"}
     process = subprocess.Popen(
-        ["bash", "-c", job.script],
-        env=os.environ | {"SLURM_ARRAY_TASK_ID": "0"},
-        stderr=-1,
-        text=True,
+        ["bash", "-c", job.script], env=environment, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while not list(Path(run.output, "commits").glob("*.json")):
+    deadline = time.monotonic() + 100
+    while not list(Path(submit.output, "commits").glob("*.json")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
@@ -239,19 +246,17 @@ def test_a_task_told_to_end_commits(tmp_path: Path, server: FaultServer, queue: 
     )  # fmt: skip
     server.plan = None
     asked = len(server.calls)
-    queue.drain()
-    assert_whole(run.output)
-    assert len(server.calls) == ShardSet(run.output).manifest.rows > asked
+    assert submit("run.executor=local")[0] == 0, "the rest, here"
+    assert_whole(submit.output)
+    assert len(server.calls) == ShardSet(submit.output).manifest.rows > asked
 
 
-def test_what_slurm_is_asked_for(tmp_path: Path, server: FaultServer, queue: Queue) -> None:
-    slurm = {
-        "logs": str(tmp_path / "logs of mine"), "partition": "gpu", "time": "24:00:00",
-        "cpus_per_task": 8, "mem_per_cpu_gb": 6, "sbatch_args": {"account": "lab", "mem-per-cpu": "9G"},
-        "env_command": "module load cuda",
-    }  # fmt: skip
-    run = Submitted(tmp_path, server, slurm=slurm, gpus_per_task=2)
-    code, _, err = run("run.slurm.logs=" + str(tmp_path / "logs"))
+def test_what_slurm_is_asked_for(submit: Submitted, queue: Queue) -> None:
+    asked = (
+        "run.slurm={partition: gpu, time: '24:00:00', cpus_per_task: 8, mem_per_cpu_gb: 6, "
+        "sbatch_args: {account: lab, mem-per-cpu: 9G}, env_command: module load cuda}"
+    )
+    code, _, err = submit(asked, f"run.slurm.logs={queue.folder}", "run.gpus_per_task=2")
     assert code == 0, err
     tasks, finish = queue.jobs()
     assert tasks.directives.items() >= {
@@ -263,91 +268,81 @@ def test_what_slurm_is_asked_for(tmp_path: Path, server: FaultServer, queue: Que
 
 
 def test_no_secret_and_no_pickle_lies_beside_the_scripts(
-    tmp_path: Path, server: FaultServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    submit: Submitted, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_KEY", "sk-very-secret")
-    run = Submitted(tmp_path, server)
-    assert run("engines.main.api_key_env=SOME_KEY", "run.tasks=3")[0] == 0
+    assert submit("engines.main.api_key_env=SOME_KEY", "run.tasks=5")[0] == 0
     files = [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"recipe.yaml", "rewrite-tasks.sh", "rewrite-finish.sh"}
     assert not [path for path in files if "sk-very-secret" in path.read_text()]
-    assert not list(Path(run.output).rglob("*.pik"))
-    kept = yaml.safe_load(next(path for path in files if path.suffix == ".yaml").read_text())
-    assert (kept["run"]["tasks"], kept["engines"]["main"]["api_key_env"]) == (3, "SOME_KEY")
-    queue.drain()
-    assert_whole(run.output)
+    kept = load(RewriteRecipe, next(str(path) for path in files if path.suffix == ".yaml"))
+    assert kept == load(
+        RewriteRecipe, str(submit.config), ["engines.main.api_key_env=SOME_KEY", "run.tasks=5"]
+    )
 
 
-def test_a_second_submission_waits_for_the_first(
-    tmp_path: Path, server: FaultServer, queue: Queue
-) -> None:
-    run = Submitted(tmp_path, server)
+def test_a_second_submission_waits_for_the_first(submit: Submitted, queue: Queue) -> None:
     (queue.folder / "pending").write_text("100_1\n101\n")
-    code, _, err = run()
+    code, _, err = submit()
     assert (code, queue.jobs()) == (1, [])
     assert "jobs of this run are in the queue: 100_1, 101; wait for them, or stop them" in err
 
 
-def test_a_refused_job_takes_back_those_before_it(
-    tmp_path: Path, server: FaultServer, queue: Queue
-) -> None:
-    run = Submitted(tmp_path, server, judge=True)
+def test_a_refused_job_takes_back_those_before_it(submit: Submitted, queue: Queue) -> None:
     (queue.folder / "refuse").write_text("2")
-    code, _, err = run()
+    code, _, err = submit("judge={engine: main, criteria: [quality]}")
     assert code == 1
     assert err == "error: sbatch failed: sbatch: error: invalid partition specified: gpuu\n"
     assert (queue.folder / "cancelled").read_text() == "100 101\n"
 
 
-def test_a_changed_recipe_is_refused_before_anything_is_submitted(
-    tmp_path: Path, server: FaultServer, queue: Queue
+def test_another_configuration_is_refused_before_anything_is_submitted(
+    submit: Submitted, queue: Queue
 ) -> None:
-    run = Submitted(tmp_path, server)
-    assert run()[0] == 0
-    queue.drain(broken=["1"])
-    code, _, err = run("chunking.tokens=32")
-    assert code == 1 and "chunking.tokens: 48 → 32" in err
+    assert submit()[0] == 0
+    assert submit("run.step=rewrite:1")[0] == 0
+    for step in ("null", "rewrite:2"):
+        code, _, err = submit("chunking.tokens=32", f"run.step={step}")
+        assert code == 1 and "chunking.tokens: 48 → 32" in err
     assert len(queue.jobs()) == 2
-    code, _, err = run("chunking.tokens=32", "run.step=rewrite:1")
-    assert code == 1 and "chunking.tokens: 48 → 32" in err
 
 
 MISTAKES = [
     (
-        ["run.step=rewrite:4"],
+        "run.step=rewrite:3",
         2,
-        "run.step: found 'rewrite:4'; accepted: PASS:start, PASS:0 to PASS:3",
+        "run.step: found 'rewrite:3'; accepted: PASS:start, PASS:0 to PASS:2",
     ),
-    (["run.step=judge:0"], 2, "run.step: found 'judge:0'; accepted: PASS:start"),
-    (["run.step=rewrite:1"], 1, "rewrite was not started; run it with run.step=rewrite:start"),
-    (["run.slurm.time=24:00:00"], 2, "run.slurm.time: found 86400; accepted: a text in quotes"),
-    (
-        ["run.executor=slurmm"],
-        2,
-        "run.executor: found 'slurmm'; accepted: 'local', 'slurm' or 'ray'",
-    ),
-    ([], 2, "run.executor: found 'slurm', but there is no squeue on PATH"),
+    ("run.step=judge:0", 2, "run.step: found 'judge:0'; accepted: PASS:start"),
+    ("run.step=rewrite:1", 1, "rewrite was not started; run it with run.step=rewrite:start"),
+    ("run.slurm.time=24:00:00", 2, "run.slurm.time: found 86400; accepted: a text in quotes"),
+    ("run.executor=slurmm", 2, "run.executor: found 'slurmm'; accepted: 'local', 'slurm' or 'ray'"),
+    ("run.tasks=2", 2, "run.executor: found 'slurm', but there is no squeue on PATH"),
 ]
 
 
-@pytest.mark.parametrize(("overrides", "code", "sentence"), MISTAKES, ids=[m[2] for m in MISTAKES])
+@pytest.mark.parametrize(("override", "code", "sentence"), MISTAKES, ids=[m[2] for m in MISTAKES])
 def test_a_mistake_is_one_sentence(
-    tmp_path: Path, server: FaultServer, overrides: list[str], code: int, sentence: str
+    submit: Submitted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    code: int,
+    sentence: str,
 ) -> None:
-    got, _, err = Submitted(tmp_path, server)(*overrides)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    got, _, err = submit(override)
     assert got == code and sentence in err and len(err.splitlines()) == 1, err
-    assert not Path(tmp_path, "set").exists()
+    assert not Path(submit.output).exists()
 
 
-def test_start_is_a_step_of_its_own(tmp_path: Path, server: FaultServer) -> None:
-    """For schedulers that only start commands: no executor but the default."""
-    run = Submitted(tmp_path, server, executor="local", tasks=2)
-    for step in ("start", "1", "0", "1", "finish", "finish"):
-        code, _, err = run(f"run.step=rewrite:{step}")
+def test_steps_without_slurm(submit: Submitted, server: FaultServer) -> None:
+    """For schedulers that only start commands: any order, and some of them twice."""
+    for step in ("start", "1", "0", "1", "start", "2", "finish", "finish", "0"):
+        code, _, err = submit("run.executor=local", f"run.step=rewrite:{step}")
         assert code == 0, err
-        assert ShardSet if step == "finish" else Manifest.find
-    assert_whole(run.output)
-    assert len(server.calls) == ShardSet(run.output).manifest.rows
+    assert_whole(submit.output)
+    assert len(server.calls) == ShardSet(submit.output).manifest.rows
 
 
 def test_ranges() -> None:
