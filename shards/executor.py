@@ -46,7 +46,7 @@ class SlurmConfig(Section):
     time: str | None = Field(None, description="limit of one task, in quotes: '24:00:00'")
     cpus_per_task: int = Field(1, ge=1, description="CPU cores of a task")
     mem_per_cpu_gb: int = Field(4, ge=1, description="memory of a core, in GB")
-    sbatch_args: dict[str, str] = Field({}, description="any further option of sbatch")
+    sbatch_args: dict[str, str | int] = Field({}, description="any further option of sbatch")
     env_command: str | None = Field(None, description="shell line before the command")
     logs: str = Field("slurm", min_length=1, description="folder of scripts and logs")
 
@@ -64,12 +64,12 @@ class RunConfig(Section):
     executor: Literal["local", "slurm", "ray"] = Field("local", description="who runs the tasks")
     tasks: int = Field(1, ge=1, description="slices of the input files")
     workers: int = Field(1, ge=1, description="tasks that run at a time, a process each")
-    gpus_per_task: int = Field(0, ge=0, description="GPUs of a worker; 0: whatever it finds")
-    slurm: SlurmConfig = Field(SlurmConfig(), description="what Slurm is asked for")
-    step: str | None = Field(None, description="do only this step; see shards.steps")
     rows_per_part: int = Field(
         8192, ge=1, description="rows a Parquet part holds at least; a kill costs at most two parts"
     )
+    gpus_per_task: int = Field(0, ge=0, description="GPUs of a worker; 0: whatever it finds")
+    slurm: SlurmConfig = Field(SlurmConfig(), description="what Slurm is asked for")
+    step: str | None = Field(None, description="do only this step; see shards.steps")
 
 
 class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types

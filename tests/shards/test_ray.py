@@ -3,9 +3,11 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,36 @@ def server() -> Iterator[FaultServer]:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scratch() -> Iterator[Path]:
     """A temporary folder with a short path: Ray's sockets lie in it."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+CLUSTER = """
+import ray
+found = ray.init("local", num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1")
+print(found["address"], flush=True)
+input()
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(scratch: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A Ray of two CPUs that outlives the runs; RAY_ADDRESS names it meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("MODE", "token"), ("TOKEN", "f" * 64)):
+            patch.setenv(f"RAY_AUTH_{name}", value)
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLUSTER],
+            env=os.environ | {"TMPDIR": str(scratch)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert process.stdout
+        patch.setenv("RAY_ADDRESS", process.stdout.readline().strip())
+        yield process
+        process.communicate("\n", timeout=60)
 
 
 @pytest.fixture
@@ -55,17 +82,14 @@ def begun(config: Path, scratch: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def actors(run: "subprocess.Popen[str]") -> list[int]:
-    """Process ids of the workers of a run; Ray names a process after what it does."""
+def actors(cluster: "subprocess.Popen[str]") -> list[int]:
+    """Process ids of the workers on it; Ray names a process after what it does."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            command = (status.parent / "cmdline").read_text()
-            parents = ancestors(int(status.parent.name))
-        except OSError:
-            continue
-        if command.startswith("ray::_Actor") and run.pid in parents:
-            found.append(int(status.parent.name))
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            ours = cluster.pid in ancestors(int(folder.name))
+            if ours and (folder / "cmdline").read_text().startswith("ray::_Actor"):
+                found.append(int(folder.name))
     return found
 
 
@@ -81,18 +105,6 @@ def check(config: Path) -> None:
     url = str(config.parent / "set")
     assert_whole(url)
     assert ShardSet(url).manifest.documents == FILES * DOCUMENTS
-
-
-def test_a_killed_worker_is_replaced(config: Path, scratch: Path, server: FaultServer) -> None:
-    server.plan = lambda call: Fault(seconds=0.05)
-    process = begun(config, scratch)
-    pids = actors(process)
-    assert len(pids) == 2
-    os.kill(pids[0], signal.SIGKILL)
-    code, _, err = ended(process, 250)
-    assert code == 0, err
-    assert "Traceback" not in err
-    check(config)
 
 
 def test_ctrl_c_commits_and_a_local_run_completes(
@@ -111,6 +123,20 @@ def test_ctrl_c_commits_and_a_local_run_completes(
     check(config)
     total = ShardSet(str(config.parent / "set")).manifest.rows
     assert len(server.calls) == total > asked, "a committed row was asked for again"
+
+
+def test_a_killed_worker_is_replaced(
+    config: Path, scratch: Path, server: FaultServer, cluster: "subprocess.Popen[str]"
+) -> None:
+    server.plan = lambda call: Fault(seconds=0.05)
+    process = begun(config, scratch)
+    pids = actors(cluster)
+    assert len(pids) == 2
+    os.kill(pids[0], signal.SIGKILL)
+    code, _, err = ended(process, 250)
+    assert code == 0, err
+    assert "Traceback" not in err
+    check(config)
 
 
 def test_an_error_of_a_task_is_one_sentence(
