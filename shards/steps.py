@@ -55,7 +55,8 @@ def run_step(step: str, stages: Sequence[Stage], run: RunConfig) -> None:
     if what == "start":
         start(stages[number])
     elif what == "finish":
-        run_pass(stages[number].job, stages[number].output, run, _all_have_ended)
+        manifest = run_pass(stages[number].job, stages[number].output, run, _all_have_ended)
+        print(f"{stages[number].output}: complete, {manifest.rows} rows")
         for stage in stages[number + 1 : number + 2]:
             start(stage)
     else:
