@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def config(tmp_path: Path, server: FaultServer) -> Path:
     for number in range(FILES):
         (corpus / f"{number}.jsonl").write_bytes(corpus_lines(number, DOCUMENTS))
     path = tmp_path / "recipe.yaml"
-    shape = {"executor": "ray", "tasks": 3, "workers": 2, "rows_per_part": 10}
+    shape: dict[str, Any] = {"executor": "ray", "tasks": 3, "workers": 2, "rows_per_part": 10}
     path.write_text(recipe(f"{corpus}/*.jsonl", str(tmp_path / "set"), server.url, **shape))
     return path
 
