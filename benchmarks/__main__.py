@@ -19,6 +19,7 @@ NAMES = (
     "throughput",
     "prefix_cache",
     "mechanism",
+    "workers",
     "tournament",
     "judging",
     "canaries",

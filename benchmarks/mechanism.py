@@ -57,7 +57,7 @@ class _InstantPass(RewritePass):
         yield Rewriter(_Instant(), self.recipe)
 
 
-def _corpus(path: Path, megabytes: int) -> None:
+def _corpus(path: Path, megabytes: float) -> None:
     """The sample's documents over and over, each with a number of its own."""
     lines = [
         json.loads(line)

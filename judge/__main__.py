@@ -13,6 +13,7 @@ from judge.passes import judge_pass, remedy
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
+from shards.steps import Stage, spread
 
 # Each is a module with a `main`, imported when asked for: a report needs large libraries.
 COMMANDS = {
@@ -28,6 +29,8 @@ def run(recipe: JudgeRecipe) -> None:
     job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
     if finished(job, recipe.output, remedy(recipe.output)):
         print(f"{recipe.output}: the set is complete; nothing to do")
+        return
+    if spread("judge", recipe, [Stage(job, recipe.output)], recipe.run):
         return
     run_pass(job, recipe.output, recipe.run)
     print_summary(ShardSet(recipe.output), Console(highlight=False))

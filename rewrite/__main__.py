@@ -21,6 +21,7 @@ from shards.manifest import Manifest
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
+from shards.steps import Stage, spread
 
 
 def run(recipe: RewriteRecipe) -> None:
@@ -32,6 +33,8 @@ def run(recipe: RewriteRecipe) -> None:
     if done and (second is None or finished(second, recipe.output, _again(recipe))):
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
+    if spread("rewrite", recipe, stages(recipe), recipe.run):
+        return
     if second:
         if not done:
             _refuse_occupied(recipe)
@@ -41,6 +44,14 @@ def run(recipe: RewriteRecipe) -> None:
     if second:
         run_pass(second, recipe.output, recipe.run)
     print_summary(ShardSet(recipe.output), Console(highlight=False))
+
+
+def stages(recipe: RewriteRecipe) -> list[Stage]:
+    """The passes in their order, and where their sets go."""
+    rewrites = rewrites_url(recipe)
+    judge = _judge(recipe, rewrites)
+    first = Stage(RewritePass(recipe), rewrites)
+    return [first, Stage(judge, recipe.output)] if judge else [first]
 
 
 def plan(recipe: RewriteRecipe) -> str:

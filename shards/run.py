@@ -7,7 +7,7 @@ output at a time.
 
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,12 @@ SKIPPED = "skipped.jsonl"
 _NAMED = 1000  # skipped records named in the manifest itself; SKIPPED names all
 
 
-def run_pass(job: Pass, output: str, run: RunConfig) -> Manifest:
+Execute = Callable[[Pass, list[Split], str, RunConfig], None]
+
+
+def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute) -> Manifest:
     """Make the set at `output`, or continue it, or find it complete; returns its manifest.
+    `execute` runs the tasks.
 
     Raises ShardError when `output` holds something made under another configuration, InputError
     for a bad corpus, EngineError for a dead engine, Interrupted after a signal.
@@ -39,7 +43,7 @@ def run_pass(job: Pass, output: str, run: RunConfig) -> Manifest:
         return complete
     splits = job.source.splits()
     with _owned(folder):
-        manifest = _start(job, folder, splits)
+        manifest = start_set(job, folder, splits)
         journal = Journal(folder, manifest.columns, manifest.passes[-1].fingerprint)
         begun = time.monotonic()
         try:
@@ -84,7 +88,7 @@ def _holds_rows(found: Manifest, job: Pass, folder: Folder) -> bool:
     return found.status != "running" or not journal.is_empty(splits)
 
 
-def _start(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
+def start_set(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
     """The manifest of this run: the stored one to continue, or a new one."""
     new = job.begin(splits)
     found = Manifest.find(folder)

@@ -245,7 +245,8 @@ def expected_keys() -> list[tuple[str, str, str]]:
 
 def test_configuration_has_every_key_with_type_and_default() -> None:
     row = re.compile(r"^\| `([\w.]+\.\w+)` \| (.+?) \| (required|`.+?`) \| .+ \|$", re.MULTILINE)
-    pages = page("docs/configuration.md") + page("docs/training-configuration.md")
+    names = ("configuration", "clusters", "training-configuration")
+    pages = "".join(page(f"docs/{name}.md") for name in names)
     documented = row.findall(pages)
     expected = [found for found in expected_keys() if found[0] != "output"]
     assert sorted(documented) == sorted(expected)

@@ -1,0 +1,108 @@
+"""A run in steps, each a command of its own, for a scheduler that starts commands on many machines.
+
+The steps of a pass: `PASS:start` writes its manifest; `PASS:0` … `PASS:N-1` (N = `run.tasks`) do
+the work, in any order, at the same time or not; `PASS:finish` makes the set complete when all tasks
+have ended, else names those that have not, and starts the pass after it. Every step may be
+repeated: what is committed stays. No two commands may run the same task at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from base.config import Recipe
+from base.errors import ConfigError, ShardError
+from base.files import Folder
+from base.fingerprint import fingerprint
+from shards.executor import PassStep, RunConfig, is_done
+from shards.journal import Journal
+from shards.manifest import Manifest
+from shards.passes import Pass, Split
+from shards.run import finished, run_pass, start_set
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A pass, and where its set goes."""
+
+    job: Pass
+    output: str
+
+
+def spread(command: str, recipe: Recipe, stages: Sequence[Stage], run: RunConfig) -> bool:
+    """Do what `run.step` or `run.executor: slurm` asks for; False where this process is to run all
+    of `stages`. `command`: what `python -m` starts with `recipe`.
+    """
+    if run.step:
+        run_step(run.step, stages, run)
+    elif run.executor == "slurm":
+        from shards.slurm import submit
+
+        print(submit(command, recipe, stages, run))
+    return bool(run.step) or run.executor == "slurm"
+
+
+def run_step(step: str, stages: Sequence[Stage], run: RunConfig) -> None:
+    """Do one step of `stages`; ConfigError when there is no such step."""
+    name, _, what = step.partition(":")
+    number = next((n for n, stage in enumerate(stages) if stage.job.name == name), None)
+    known = what in ("start", "finish") or (what.isdecimal() and int(what) < run.tasks)
+    if number is None or not known:
+        names = " or ".join(stage.job.name for stage in stages)
+        raise ConfigError(
+            f"run.step: found '{step}'; accepted: PASS:start, PASS:0 to PASS:{run.tasks - 1} "
+            f"(run.tasks), PASS:finish, with PASS = {names}"
+        )
+    if what == "start":
+        start(stages[number])
+    elif what == "finish":
+        manifest = run_pass(stages[number].job, stages[number].output, run, _all_have_ended)
+        print(f"{stages[number].output}: complete, {manifest.rows} rows")
+        for stage in stages[number + 1 : number + 2]:
+            start(stage)
+    else:
+        _run_task(stages[number], int(what), run)
+
+
+def start(stage: Stage) -> None:
+    """Write the manifest of a pass that is not complete; a set of another pass is refused."""
+    if not finished(stage.job, stage.output):
+        start_set(stage.job, Folder(stage.output), stage.job.source.splits())
+
+
+def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[int]:
+    """The tasks, of so many, that have something left to do."""
+    journal = Journal(Folder(output), job.columns, fingerprint(job.config()))
+    left = [number for number, split in enumerate(splits) if not is_done(journal, split)]
+    return sorted({number % tasks for number in left})
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as `0-3,7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def _run_task(stage: Stage, rank: int, run: RunConfig) -> None:
+    if finished(stage.job, stage.output):
+        return
+    if Manifest.find(Folder(stage.output)) is None:
+        name = stage.job.name
+        raise ShardError(
+            f"{stage.output}: {name} was not started; run it with run.step={name}:start"
+        )
+    splits = stage.job.source.splits()
+    PassStep(stage.job, splits, stage.output, run).run(None, rank, run.tasks)
+
+
+def _all_have_ended(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
+    left = unfinished(job, splits, output, run.tasks)
+    if left:
+        raise ShardError(
+            f"{output}: {len(left)} of {run.tasks} tasks of {job.name} have not ended: "
+            f"{ranges(left)}; run the first command again: it continues them"
+        )
