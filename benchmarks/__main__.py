@@ -19,6 +19,7 @@ NAMES = (
     "throughput",
     "prefix_cache",
     "mechanism",
+    "reader",
     "tournament",
     "judging",
     "canaries",
