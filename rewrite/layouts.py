@@ -185,11 +185,14 @@ def _parse_repr(text: str) -> Any:
         return ast.literal_eval(text)
 
 
+_JSON = json.JSONEncoder(default=str, allow_nan=False)  # made once: it costs more than a record
+
+
 def _to_json(fields: Record) -> str:
     """Other fields as JSON that every reader takes, whatever they hold."""
     try:
         try:
-            return json.dumps(fields, default=str, allow_nan=False)
+            return _JSON.encode(fields)
         except (ValueError, TypeError):
             # NaN and Infinity are no JSON, nor are tuples as keys: texts say the same.
             return json.dumps(_plain(fields))
