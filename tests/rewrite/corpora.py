@@ -40,7 +40,7 @@ class CorpusPass(InstantPass):
     options: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def source(self) -> Corpus:  # type: ignore[override]
+    def source(self) -> Corpus:
         return corpus(*self.paths, **self.options)
 
     def config(self) -> dict[str, Any]:

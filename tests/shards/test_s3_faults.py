@@ -13,7 +13,7 @@ import pytest
 
 from shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
-from tests.shards.object_store import DOCUMENTS, FILES, Moto, serving
+from tests.shards.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto, serving
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -37,8 +37,7 @@ class Faulty:
 
     def start(self, *overrides: str) -> "subprocess.Popen[str]":
         path = self.folder / "recipe.yaml"
-        shape = {"rows_per_part": 8, "endpoint": self.endpoint}
-        path.write_text(recipe("s3://corpus/in/*.jsonl", "s3://sets/out", **shape))
+        path.write_text(recipe(CORPUS, OUTPUT, self.endpoint, rows_per_part=8))
         return start(path, *overrides, scratch=self.folder / "scratch")
 
     def injected(self) -> Counter[str]:
@@ -74,9 +73,9 @@ def faulty(
 def assert_every_document_once(store: Any) -> None:
     """And not a byte of any text differs."""
     store.invalidate_cache()
-    assert_whole("s3://sets/out")
+    assert_whole(OUTPUT)
     found: dict[str, str] = {}
-    for row in ShardSet("s3://sets/out").rows(["doc_id", "original"]):
+    for row in ShardSet(OUTPUT).rows(["doc_id", "original"]):
         found[row["doc_id"]] = found.get(row["doc_id"], "") + row["original"]
     lines = [line for n in range(FILES) for line in corpus_lines(n, DOCUMENTS).splitlines()]
     assert list(found.values()) == [json.loads(line)["text"] for line in lines]
@@ -147,7 +146,7 @@ def test_a_store_that_takes_nothing_more(
     faulty.plan()
     code, _, err = ended(faulty.start(*shape), 240)
     assert code == 0, err
-    assert len(server.calls) - asked < ShardSet("s3://sets/out").manifest.rows, "it began anew"
+    assert len(server.calls) - asked < ShardSet(OUTPUT).manifest.rows, "it began anew"
     assert_every_document_once(store)
 
 
