@@ -14,12 +14,10 @@ from rich.console import Console
 
 from base.config import Recipe, load
 from base.errors import PrewriteError
+from base.files import of_storage
 
 console = Console(stderr=True, highlight=False)
 """Where people are told things; results that pipe go to standard output."""
-
-_STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp")
-"""Libraries of object stores; they raise their own exceptions for missing keys and the like."""
 
 R = TypeVar("R", bound=Recipe)
 
@@ -76,7 +74,7 @@ def ending(main: Callable[[], None]) -> int:
         print(f"error: {where}{error.strerror}", file=sys.stderr)
         return 1
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in _STORAGE:
+        if not of_storage(error):
             raise
         print(f"error: the storage cannot be used: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -6,13 +6,18 @@ disk that costs a temporary file, two fsyncs and a rename; on an object store it
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from base.errors import InputError, ShardError
+from base.errors import InputError, PrewriteError, ShardError
+
+_STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp", "fsspec")
+"""Libraries of object stores; they raise their own exceptions for missing keys and the like."""
 
 
 class Folder:
@@ -29,10 +34,12 @@ class Folder:
 
     def read(self, name: str) -> bytes | None:
         """The bytes of `name`, or None when it does not exist."""
-        try:
-            return bytes(self.fs.cat_file(self.path(name)))
-        except FileNotFoundError:
-            return None
+        with told_as(ShardError, f"{self.url}/{name}: cannot read"):
+            try:
+                # With a start, object stores are asked for the bytes and for nothing before that.
+                return bytes(self.fs.cat_file(self.path(name), start=0))
+            except FileNotFoundError:
+                return None
 
     def open(self, name: str) -> IO[bytes]:
         """Open `name` for random access reads."""
@@ -44,10 +51,8 @@ class Folder:
         if self.is_local:
             _write_local(Path(self.path(name)), data)
             return
-        try:
+        with told_as(ShardError, f"{self.url}/{name}: cannot write"):
             self.fs.pipe_file(self.path(name), data)
-        except OSError as error:  # an object store's has neither number nor name
-            raise ShardError(f"{self.url}/{name}: cannot write: {error}") from None
 
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""
@@ -75,6 +80,23 @@ def resolve(url: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise InputError(f"{url}: cannot open this kind of location: {error}") from None
     return fs, str(path)
+
+
+def of_storage(error: Exception) -> bool:
+    """Whether an error is the storage's own: the system's, or that of an object store's library."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _STORAGE
+
+
+@contextmanager
+def told_as(kind: type[PrewriteError], what: str) -> Iterator[None]:
+    """Turn an error of the storage, once its library gives up, into a `kind` with one sentence."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, PrewriteError) or not of_storage(error):
+            raise
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise kind(f"{what}: {reason or type(error).__name__}") from None
 
 
 def _write_local(target: Path, data: bytes) -> None:

@@ -20,6 +20,7 @@ NAMES = (
     "prefix_cache",
     "mechanism",
     "workers",
+    "reader",
     "tournament",
     "judging",
     "canaries",

@@ -18,6 +18,7 @@ from judge.passes import JudgePass, judge_pass, remedy
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
 from shards.manifest import Manifest
+from shards.passes import inputs
 from shards.reader import ShardSet
 from shards.run import finished, run_pass
 from shards.show import print_summary
@@ -58,9 +59,9 @@ def plan(recipe: RewriteRecipe) -> str:
     """What `run` would do."""
     source = RewritePass(recipe).source
     source.chunker  # noqa: B018  (a wrong tokenizer is found here)
-    splits = source.splits()
-    size = sum(split.bytes for split in splits) / 1e6
-    lines = [f"rewrite {len(splits)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
+    files = inputs(source.splits())
+    size = sum(file.bytes for file in files) / 1e6
+    lines = [f"rewrite {len(files)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
     if recipe.judge:
         lines.append(f"judge on {', '.join(recipe.judge.criteria)} → {recipe.output}")
     return "\n".join(lines)

@@ -4,10 +4,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from base.config import Section
+from base.config import Section, refuse
 from judge.config import JudgeSections, known_engine
 from rewrite.layouts import LAYOUTS
 from rewrite.prompts import load_template
+from rewrite.signals import signal_filter
+
+_ONLY_WITH = {"text_field": "text", "filter": "redpajama-v2", "duplicates": "redpajama-v2"}
 
 
 class InputConfig(Section):
@@ -17,11 +20,29 @@ class InputConfig(Section):
     layout: str = Field(
         "auto", pattern=f"^(auto|{'|'.join(LAYOUTS)})$", description="record layout, or auto"
     )
+    text_field: str = Field("text", min_length=1, description="field of the text, layout text only")
+    filter: str | None = Field(None, description="signals of the documents to take, redpajama-v2")
+    duplicates: Literal["keep", "leave_out"] = Field(
+        "keep", description="what becomes of listed duplicates, redpajama-v2"
+    )
     limit: int | None = Field(None, ge=1, description="read only the first records of the corpus")
     max_bad_rows: float = Field(0.01, ge=0, le=1, description="share of bad records that stops")
     max_record_bytes: int = Field(
         8 << 20, ge=1024, description="longer records are skipped as too_large"
     )
+    split_bytes: int = Field(
+        256 << 20, ge=1024, description="larger files are cut in ranges of about this size"
+    )
+
+    @model_validator(mode="after")
+    def _layout_fits(self) -> "InputConfig":
+        for key, layout in _ONLY_WITH.items():
+            given = getattr(self, key)
+            if given != type(self).model_fields[key].default and self.layout != layout:
+                raise refuse(f"{key}: found {given!r}; accepted with layout: {layout}")
+        if self.filter is not None:
+            signal_filter(self.filter)
+        return self
 
 
 class ChunkingConfig(Section):

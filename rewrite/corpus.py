@@ -1,69 +1,82 @@
 """The corpus as a Source: files in a fixed order, records parsed, cut in chunks, bad ones named."""
 
 import hashlib
-import os
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
-
-from fsspec.implementations.local import LocalFileSystem
+from itertools import repeat
 
 from base.errors import InputError
-from base.files import resolve
 from engine.encoding import load_tokenizer
 from rewrite.chunker import Chunk, Chunker
 from rewrite.config import ChunkingConfig, InputConfig
-from rewrite.files import SUFFIXES, CorpusFile, Fault, Raw
-from rewrite.layouts import BadRecord, Layout, Parsed, choose, parse_line
+from rewrite.detect import corpus_layout, record_of
+from rewrite.files import CorpusFile, Fault, Raw
+from rewrite.layouts import BadRecord, Layout, Parsed, Record, layout_of
+from rewrite.listing import Found, list_files
+from rewrite.ranges import cut
+from rewrite.signals import Companion, shard_id
 from shards.manifest import Skip
-from shards.passes import Document, End, Item, Skipped, Split
+from shards.passes import Document, End, Item, LeftOut, Skipped, Split
 from shards.schema import Row
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents of `input`, cut as `chunking` says. Picklable; the tokenizer loads at first use."""
+    """Documents of `input`, cut as `chunking` says. Picklable, with what it has found out about
+    the files; the tokenizer loads at first use.
+    """
 
     input: InputConfig
     chunking: ChunkingConfig
 
     def splits(self) -> list[Split]:
-        """One a file, in the order of their relative paths."""
-        sizes = {path: size for pattern in self.input.paths for _, path, size in _expand(pattern)}
-        if not sum(sizes.values()):
-            raise InputError(f"the corpus is empty: {len(sizes)} files of no bytes")
-        paths = sorted(sizes, key=lambda path: self._relative[path])
-        splits = [Split(f"{i:05d}", path, sizes[path]) for i, path in enumerate(paths)]
-        return splits if self.input.limit is None else list(self._limited(splits))
+        """The files in the order of their relative paths, large ones cut in ranges."""
+        self._layout_name  # noqa: B018  (two layouts are found before any work is done)
+        return self._splits
+
+    def listing(self) -> list[tuple[str, int, int | None]]:
+        """What the rows depend on of each file: relative path, bytes, where a limit ends it."""
+        if self.input.limit is None:
+            return [(file.relative, file.bytes, None) for file in self.files]
+        return [(self.relative(s), s.bytes, s.records) for s in self._splits]
+
+    def beside(self) -> list[int]:
+        """The bytes of each file that is joined to documents; InputError for one not there."""
+        return self._companion.listing(file.path for file in self.files)
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """See `shards.passes.Source.read`."""
-        relative = self.relative(split)
-        file = CorpusFile(split.path, self.input.max_record_bytes)
-        layout: Layout | None = None
-        for number, found in enumerate(file.records()):
+        file = CorpusFile(split.path, self.input.max_record_bytes, split.range)
+        first = split.range.records if split.range else 0
+        layout, name = self._layout, self._published(split)
+        for number, (found, left_out, more) in enumerate(self._joined(file)):
             if number == split.records:
                 break
-            if number < start and layout:
+            if number < start:
+                continue
+            if left_out:
+                yield LeftOut(left_out, found.offset)
                 continue
             try:
-                record = self._record(found)
-                layout = layout or choose(self.input.layout, record)
-                parsed = layout.parse(record, relative)
+                parsed = layout.parse(record_of(found), name, more)
             except BadRecord as bad:
-                if number >= start:
-                    skip = Skip(file=split.path, line=found.line, reason=str(bad))
-                    yield Skipped(skip, found.offset)
+                skip = Skip(file=split.path, line=found.line, reason=str(bad))
+                yield Skipped(skip, found.offset)
                 continue
-            if number >= start:
-                yield Document(self._rows(parsed, relative, number), found.offset)
+            doc_id = parsed.doc_id or f"{name}/{first + number}"
+            yield Document(self._rows(parsed, doc_id, split, first + number), found.offset)
         yield End(file.sha256)
 
     def relative(self, split: Split) -> str:
         """A split's path within the corpus, which stays when the corpus moves."""
         return self._relative[split.path]
+
+    @cached_property
+    def files(self) -> list[Found]:
+        """Every file of the corpus, those behind a limit too."""
+        return list_files(self.input.paths)
 
     @cached_property
     def chunker(self) -> Chunker:
@@ -74,41 +87,73 @@ class Corpus:
 
     @cached_property
     def _relative(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for pattern in self.input.paths:
-            for relative, path, _ in _expand(pattern):
-                found.setdefault(path, relative)
-        return _distinct(found)
+        return {file.path: file.relative for file in self.files}
 
-    @staticmethod
-    def _record(found: Raw | Fault) -> dict[str, object]:
-        if isinstance(found, Fault):
-            raise BadRecord(found.reason)
-        return parse_line(found.data) if isinstance(found.data, bytes) else found.data
+    @cached_property
+    def _layout_name(self) -> str:
+        if self.input.layout != "auto":
+            return self.input.layout
+        paths = dict.fromkeys(split.path for split in self._splits)
+        return corpus_layout(paths, self.input.max_record_bytes)
 
-    def _rows(self, parsed: Parsed, path: str, number: int) -> list[Row]:
-        doc_id = parsed.doc_id or f"{path}/{number}"
-        chunks = self.chunker(parsed.text, doc_id)
+    @property
+    def _layout(self) -> Layout:
+        return layout_of(self._layout_name, self.input.text_field)
+
+    @cached_property
+    def _splits(self) -> list[Split]:
+        if not sum(file.bytes for file in self.files):
+            raise InputError(f"the corpus is empty: {len(self.files)} files of no bytes")
+        splits = [*(self._cut() if self.input.limit is None else self._limited())]
+        width = max(5, len(str(len(splits) - 1)))  # names sort as their splits do
+        return [replace(split, name=f"{i:0{width}d}") for i, split in enumerate(splits)]
+
+    @property
+    def _companion(self) -> Companion:
+        return Companion(self.input.filter, self.input.duplicates == "leave_out")
+
+    def _joined(self, file: CorpusFile) -> Iterable[tuple[Raw | Fault, str | None, Record]]:
+        """The records of a file, each with why it is left out and what else is known about it."""
+        beside = self._companion
+        if beside.filter is None and not beside.duplicates:
+            return zip(file.records(), repeat(None), repeat({}))
+        return beside.join(file.records(), file.path, file.max_record_bytes)
+
+    def _published(self, split: Split) -> str:
+        """What the documents of a split are called by where they have no id."""
+        published = self._layout_name == "redpajama-v2" and "/documents/" in split.path
+        return shard_id(split.path) if published else self.relative(split)
+
+    def _rows(self, parsed: Parsed, doc_id: str, split: Split, number: int) -> list[Row]:
+        path, chunks = self.relative(split), self.chunker(parsed.text, doc_id)
         return [
             _row(parsed, doc_id, row_id(path, number, index), index, len(chunks), chunk)
             for index, chunk in enumerate(chunks)
         ]
 
-    def _limited(self, splits: list[Split]) -> Iterator[Split]:
-        """The splits that hold the first `limit` records; reads no further than that."""
+    def _cut(self) -> Iterator[Split]:
+        """Every file, in ranges where it is large."""
+        step, longest = self.input.split_bytes, self.input.max_record_bytes
+        with ThreadPoolExecutor(8) as pool:
+            every = pool.map(lambda file: cut(file.path, file.bytes, step, longest), self.files)
+            for file, ranges in zip(self.files, every, strict=True):
+                for place, size in ranges:
+                    yield Split("", file.path, size, range=place)
+
+    def _limited(self) -> Iterator[Split]:
+        """Whole files that hold the first `limit` records; reads no further than that."""
         left = self.input.limit or 0
-        for split in splits:
+        for file in self.files:
             if not left:
                 return
-            file = CorpusFile(split.path, self.input.max_record_bytes)
-            count, size = 0, split.bytes
-            for found in file.records():
+            count, size = 0, file.bytes
+            for found in CorpusFile(file.path, self.input.max_record_bytes).records():
                 count += 1
                 if count == left:
                     size = found.offset
                     break
             left -= count
-            yield Split(split.name, split.path, size, count)
+            yield Split("", file.path, size, count)
 
 
 def row_id(path: str, record: int, chunk: int) -> str:
@@ -129,52 +174,3 @@ def _row(parsed: Parsed, doc_id: str, name: str, index: int, count: int, chunk: 
         "rewrite_status": None if chunk.target else "skipped",
         "meta": parsed.meta,
     }
-
-
-def _distinct(relative: dict[str, str]) -> dict[str, str]:
-    """Path → relative path, where equal ones have as many folders more as tell them apart. Other
-    files keep theirs, and ids stay the same when the folders move together.
-    """
-    while True:
-        counts = Counter(relative.values())
-        if len(counts) == len(relative):
-            return relative
-        relative = {
-            path: _longer(path, name) if counts[name] > 1 else name
-            for path, name in relative.items()
-        }
-
-
-def _longer(path: str, relative: str) -> str:
-    """`relative` with one folder more of `path`."""
-    return "/".join(path.split("/")[-relative.count("/") - 2 :])
-
-
-def _expand(pattern: str) -> list[tuple[str, str, int]]:
-    """(path relative to the pattern's fixed part, path, bytes) of each file of a pattern."""
-    fs, path = resolve(pattern)
-    try:
-        if any(c in path for c in "*?["):
-            fixed = path[: min(path.find(c) for c in "*?[" if c in path)].rsplit("/", 1)[0]
-            names = fs.glob(path)
-        elif fs.isdir(path):
-            fixed, names = path.rstrip("/"), fs.find(path)
-        else:
-            fixed, names = os.path.dirname(path), [path]
-        names = [n for n in names if fs.isfile(n) and not n.rsplit("/", 1)[-1].startswith(".")]
-    except FileNotFoundError:
-        names = []
-    except (OSError, PermissionError) as error:
-        raise InputError(f"{pattern}: cannot list: {error}") from None
-    if not names:
-        raise InputError(f"{pattern}: no such file, or a folder or pattern without files")
-    return [_file(fs, pattern, fixed, name) for name in names]
-
-
-def _file(fs: Any, pattern: str, fixed: str, name: str) -> tuple[str, str, int]:
-    if not name.endswith(SUFFIXES):
-        raise InputError(f"{name}: not a corpus file; accepted: {', '.join(SUFFIXES)}")
-    local = isinstance(fs, LocalFileSystem)  # one file has one name, with or without file://
-    protocol = "" if local or "://" not in pattern else pattern.split("://")[0] + "://"
-    relative = name[len(fixed) :].lstrip("/")
-    return relative, protocol + name, int(fs.size(name))

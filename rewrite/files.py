@@ -6,19 +6,18 @@ where it stands and never raised; an I/O error of the storage is no damage and r
 """
 
 import gzip
-import hashlib
-import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 
 from base.errors import InputError
-from base.files import resolve
+from base.files import resolve, told_as
+from rewrite.streams import Lines, Meter, Whole, decompressed, is_record
+from shards.passes import Range
 
 LINE_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 SUFFIXES = (*LINE_SUFFIXES, ".parquet")
@@ -45,59 +44,101 @@ class Fault:
 
 
 class CorpusFile:
-    """One file of a corpus. `sha256` is set once `records` has been read to its end."""
+    """One file of a corpus, or a `range` of it. `sha256`, of the whole file, is set once `records`
+    has been read to its end, by the last range. `block_bytes`: what an object store is asked for
+    at a time (None: as its library likes).
+    """
 
-    def __init__(self, path: str, max_record_bytes: int) -> None:
-        self.path, self.max_record_bytes = path, max_record_bytes
+    def __init__(
+        self,
+        path: str,
+        max_record_bytes: int,
+        range: Range | None = None,
+        block_bytes: int | None = None,
+    ) -> None:
+        self.path, self.max_record_bytes, self.range = path, max_record_bytes, range
+        self.block_bytes = block_bytes
         self.sha256: str | None = None
 
     def records(self) -> Iterator[Raw | Fault]:
-        """Every record in order."""
-        fs, path = resolve(self.path)
-        try:
-            with fs.open(path, "rb") as stream:
+        """Every record in order. `offset` of a range counts from its start."""
+        with told_as(InputError, f"{self.path}: cannot read"):
+            fs, path = resolve(self.path)
+            with fs.open(path, "rb", block_size=self.block_bytes) as stream:
                 if self.path.endswith(".parquet"):
                     yield from self._parquet(stream)
+                elif self.range:
+                    yield from self._stretch(stream, self.range)
                 else:
                     yield from self._lines(stream)
-        except (OSError, InputError) as error:
-            raise InputError(f"{self.path}: cannot read: {_words(error)}") from None
 
     def _lines(self, stream: IO[bytes]) -> Iterator[Raw | Fault]:
-        meter = _Meter(stream)
-        lines = _Lines(_decompressed(meter, self.path), self.max_record_bytes)
+        meter = Meter(stream)
+        lines = Lines(decompressed(meter, self.path), self.max_record_bytes)
+        fault = None
         try:
-            for number, line in enumerate(lines, start=1):
-                if line is None:
-                    yield Fault("too_large", number, meter.count)
-                elif not line.isspace():
-                    yield Raw(line, number, meter.count)
+            yield from _numbered(lines, meter, 0)
         except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError):
-            yield Fault("truncated_or_damaged_archive", lines.count + 1, meter.count)
-        meter.drain()
+            fault = Fault("truncated_or_damaged_archive", lines.count + 1, meter.count)
+        meter.drain()  # a storage that sends too little is found here, before it is called damage
+        if fault:
+            yield fault
         self.sha256 = meter.sha256.hexdigest()
 
+    def _stretch(self, stream: IO[bytes], place: Range) -> Iterator[Raw | Fault]:
+        meter, count = Meter(stream, place.start, place.stop), 0
+        lines = Lines(decompressed(meter, self.path), self.max_record_bytes)
+        for record in _numbered(lines, meter, place.lines):
+            count += 1
+            yield record
+        if count != place.count:
+            raise InputError(
+                f"{self.path}: found {count} records in bytes {place.start} to {place.stop}, where "
+                f"{place.count} were counted; the file was changed: restore it"
+            )
+        self.sha256 = place.sha256
+
     def _parquet(self, stream: IO[bytes]) -> Iterator[Raw | Fault]:
-        number, size = 0, stream.seek(0, io.SEEK_END)
+        whole = Whole(stream)
+        number, offset, last = self.range.records if self.range else 0, 0, True
         try:
-            file = pq.ParquetFile(stream)
+            file = whole.parquet()
             total = max(file.metadata.num_rows, 1)
-            for batch in file.iter_batches(256):
+            groups = range(file.num_row_groups)
+            if self.range:
+                groups = groups[self.range.start : self.range.stop]
+                last = self.range.stop >= file.num_row_groups
+            before = share(whole.size, number, total)
+            for batch in file.iter_batches(256, [*groups]):
                 for row in _rows(batch):
                     number += 1
-                    offset = size * number // total
+                    offset = share(whole.size, number, total) - before
                     if row is None:
                         yield Fault("bad_value", number, offset)
                     else:
                         yield Raw(row, number, offset)
-        except (pa.ArrowException, OSError) as error:
-            if getattr(error, "errno", None):
-                raise  # the storage's; Arrow's own OSError for damage has no number
-            yield Fault("unreadable_parquet", number + 1, size)
-        stream.seek(0)
-        meter = _Meter(stream)
-        meter.drain()
-        self.sha256 = meter.sha256.hexdigest()
+        except (pa.ArrowException, OSError):
+            if whole.error:
+                raise whole.error from None
+            yield Fault("unreadable_parquet", number + 1, offset)
+        if last:
+            meter = Meter(stream)
+            meter.drain()
+            self.sha256 = meter.sha256.hexdigest()
+
+
+def share(size: int, number: int, total: int) -> int:
+    """Bytes of a file of `total` rows that go with the first `number` of them."""
+    return size * number // total
+
+
+def _numbered(lines: Lines, meter: Meter, before: int) -> Iterator[Raw | Fault]:
+    """Lines as records; the first one is line `before` + 1 of its file."""
+    for number, line in enumerate(lines, start=before + 1):
+        if line is None:
+            yield Fault("too_large", number, meter.count)
+        elif is_record(line):
+            yield Raw(line, number, meter.count)
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
@@ -110,107 +151,3 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
         if batch.num_rows == 1:
             return [None]
         return [row for i in range(batch.num_rows) for row in _rows(batch.slice(i, 1))]
-
-
-class _Meter(io.RawIOBase):
-    """Counts and hashes the bytes that are read through it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.count, self.sha256 = stream, 0, hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.stream.read(len(buffer))
-        buffer[: len(data)] = data
-        self.count += len(data)
-        self.sha256.update(data)
-        return len(data)
-
-    def drain(self) -> None:
-        """Read what is left, for the digest."""
-        while self.read(1 << 20):
-            pass
-
-
-def _decompressed(meter: _Meter, path: str) -> io.BufferedReader:
-    raw: Any = meter
-    if path.endswith(".gz"):
-        raw = _Gzip(meter)
-    elif path.endswith(".zst"):
-        raw = _Zstd(meter)
-    return io.BufferedReader(raw, 1 << 18)
-
-
-class _Gzip(io.RawIOBase):
-    """Members of gzip, a piece at a time: a full read would lose what stands before damage."""
-
-    def __init__(self, meter: _Meter) -> None:
-        self.file = gzip.GzipFile(fileobj=cast(IO[bytes], io.BufferedReader(meter, 1 << 18)))
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.file.read1(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-class _Zstd(io.RawIOBase):
-    """Frames of zstd, one after the other; EOFError when the last one is cut, which the
-    library's own reader takes for the end.
-    """
-
-    def __init__(self, meter: _Meter) -> None:
-        self.meter, self.frame, self.left, self.begun = meter, self._new(), memoryview(b""), False
-
-    @staticmethod
-    def _new() -> Any:
-        return zstandard.ZstdDecompressor().decompressobj()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.left:
-            data = self.frame.unused_data if self.frame.eof else b""
-            if self.frame.eof:
-                self.frame, self.begun = self._new(), False
-            # Little at a time: a few bytes of zstd may hold megabytes.
-            data = data or self.meter.read(1 << 14)
-            if not data:
-                if self.begun:
-                    raise EOFError("the last zstd frame is cut")
-                return 0
-            self.begun = True
-            self.left = memoryview(self.frame.decompress(data))
-        count = min(len(buffer), len(self.left))
-        buffer[:count], self.left = self.left[:count], self.left[count:]
-        return count
-
-
-class _Lines:
-    """Lines of a stream; None for one over `limit` bytes, which is passed over unread."""
-
-    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
-        self.stream, self.limit, self.count = stream, limit, 0
-
-    def __iter__(self) -> Iterator[bytes | None]:
-        while line := self.stream.readline(self.limit + 1):
-            if len(line) > self.limit and not line.endswith(b"\n"):
-                self._pass_over()
-                self.count += 1
-                yield None
-            else:
-                self.count += 1
-                yield line
-
-    def _pass_over(self) -> None:
-        while (rest := self.stream.readline(1 << 20)) and not rest.endswith(b"\n"):
-            pass
-
-
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -1,17 +1,18 @@
 """Corpus layouts: how one record of a published corpus becomes (text, id, source, other fields).
 
-The rule all layouts share: text is the first of `text`, `raw_content`; the id is the first of
-`id`, `doc_id`, else `<relative path>/<row>`; the source is named by the record or by its path; all
-else goes into one JSON string, never an inferred structure. A further layout is one more entry in
-LAYOUTS.
+A layout says which field holds the text, which names the source, and how its records are known.
+The id is the first of `id`, `doc_id`, else the caller makes one; where records do not name the
+source, the path does; all else goes into one JSON string, never an inferred structure. A further
+layout is one more entry in LAYOUTS.
 """
 
 import ast
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Record = dict[str, Any]
@@ -36,50 +37,104 @@ class Layout:
     """One published record layout."""
 
     detect: Callable[[Record], bool]
-    source: Callable[[Record, str], str | None]
+    source: Callable[[Record, str], Any]
+    """Of a record and its file's relative path; what is no text falls back to the path."""
+    text: str = "text"
     drop: tuple[str, ...] = ()
-    """Fields that `source` already tells, left out of `meta`."""
+    """Fields that are left out of `meta` where `source` tells them already."""
+    id_with_source: bool = False
+    """Ids are unique within a source only."""
 
-    def parse(self, record: Record, path: str) -> Parsed:
-        """Read one record of the file at the relative `path`; BadRecord when it has no text."""
-        key = "text" if "text" in record else "raw_content"
-        text = _text(record.get(key, None), key in record)
+    def parse(self, record: Record, path: str, more: Record | None = None) -> Parsed:
+        """Read one record of the file at the relative `path`; `more` goes into `meta` as well.
+        BadRecord when it has no text.
+        """
+        text = _text(record.get(self.text), self.text in record)
+        named = self.source(record, path)
+        by_record = isinstance(named, str) and named
+        source = clean(named if by_record else _by_path(path))
         name = next((k for k in ("id", "doc_id") if record.get(k) is not None), None)
-        source = self.source(record, path) or path.split("/")[0].split(".")[0]
-        left = {k: v for k, v in record.items() if k not in (key, name, *self.drop)}
+        told = [k for k in self.drop if by_record and record.get(k) == named]
+        left = {k: v for k, v in record.items() if k not in (self.text, name, *told)}
         if isinstance(left.get("meta"), str):
             left["meta"] = _parse_meta(left["meta"])
         doc_id = None if name is None else clean(str(record[name]))
-        return Parsed(text, doc_id, clean(source), _to_json(left))
+        if doc_id is not None and self.id_with_source:
+            doc_id = f"{source}/{doc_id}"
+        return Parsed(text, doc_id, source, _to_json(left | (more or {})))
 
 
-def _red_pajama_source(record: Record, path: str) -> str | None:
-    named = record.get("red_pajama_subset")
-    if isinstance(named, str):
-        return named
+def _by_path(path: str) -> str:
+    """The last folder of a relative path, else the file's name up to its first dot."""
+    *folders, name = path.split("/")
+    return folders[-1] if folders else name.split(".")[0]
+
+
+# Raw Common Crawl has the label of a classifier beside the text, and no `meta`.
+_V1_ONLY = {"red_pajama_subset", "meta", "pred_label"}
+_SUBSETS = ("arxiv", "book", "c4", "common_crawl", "github", "stackexchange", "wikipedia")
+
+
+def _red_pajama_subset(record: Record, path: str) -> Any:
+    """RedPajama v1 in its raw form names the subset in the path only, at no fixed depth."""
     folders = path.split("/")[:-1]
-    return folders[-1] if folders else None
+    by_path = next((folder for folder in folders if folder in _SUBSETS), None)
+    return record.get("red_pajama_subset") or by_path
 
+
+def _set_name(record: Record) -> Any:
+    """SlimPajama's name of the subset; null for a record of another corpus."""
+    meta = record.get("meta")
+    if isinstance(meta, str) and "redpajama_set_name" in meta:
+        meta = _parse_meta(meta)
+    return meta.get("redpajama_set_name") if isinstance(meta, dict) else None
+
+
+def _snapshot(record: Record, path: str) -> str | None:
+    found = re.search(r"(?:^|/)(\d{4}-\d{2})/", path)
+    return found[1] if found else None
+
+
+def _has(*fields: str) -> Callable[[Record], bool]:
+    return lambda record: all(field in record for field in fields)
+
+
+_FINEWEB = ("text", "id", "dump", "file_path", "language_score")
 
 LAYOUTS: dict[str, Layout] = {
+    "redpajama-v2": Layout(_has("raw_content"), _snapshot, text="raw_content"),
+    "slimpajama": Layout(
+        lambda record: "text" in record and _set_name(record) is not None,
+        lambda record, path: _set_name(record),
+    ),
+    "fineweb-edu": Layout(
+        _has(*_FINEWEB, "int_score"), lambda record, path: record.get("dump"), drop=("dump",)
+    ),
+    "fineweb": Layout(_has(*_FINEWEB), lambda record, path: record.get("dump"), drop=("dump",)),
+    "dolma": Layout(
+        _has("text", "id", "source"),
+        lambda record, path: record.get("source"),
+        drop=("source",),
+        id_with_source=True,
+    ),
     "redpajama-v1": Layout(
-        detect=lambda record: "text" in record,
-        source=_red_pajama_source,
+        lambda record: "text" in record and not _V1_ONLY.isdisjoint(record),
+        _red_pajama_subset,
         drop=("red_pajama_subset",),
     ),
+    "text": Layout(_has("text"), lambda record, path: record.get("source"), drop=("source",)),
 }
+"""By name, the most particular first: a record has the first one that `detect`s it."""
 
 
-def choose(name: str, record: Record) -> Layout:
-    """The layout called `name`, or (`auto`) the one whose records look like `record`; BadRecord
-    when none does, for one row without a text says nothing about the rows after it.
-    """
-    if name != "auto":
-        return LAYOUTS[name]
-    for layout in LAYOUTS.values():
-        if layout.detect(record):
-            return layout
-    raise BadRecord("no_text")
+def layout_of(name: str, text_field: str) -> Layout:
+    """The layout called `name`; that of plain text reads the field `text_field`."""
+    return replace(LAYOUTS[name], text=text_field) if name == "text" else LAYOUTS[name]
+
+
+def detect(record: Record) -> str | None:
+    """The name of the layout that `record` has; null when it has none."""
+    return next((name for name, layout in LAYOUTS.items() if layout.detect(record)), None)
 
 
 def parse_line(line: bytes) -> Record:
@@ -130,11 +185,14 @@ def _parse_repr(text: str) -> Any:
         return ast.literal_eval(text)
 
 
+_JSON = json.JSONEncoder(default=str, allow_nan=False)  # made once: it costs more than a record
+
+
 def _to_json(fields: Record) -> str:
     """Other fields as JSON that every reader takes, whatever they hold."""
     try:
         try:
-            return json.dumps(fields, default=str, allow_nan=False)
+            return _JSON.encode(fields)
         except (ValueError, TypeError):
             # NaN and Infinity are no JSON, nor are tuples as keys: texts say the same.
             return json.dumps(_plain(fields))

@@ -15,8 +15,8 @@ from rewrite.config import RewriteRecipe
 from rewrite.corpus import Corpus
 from rewrite.prompts import load_template
 from rewrite.rewriter import Rewriter
-from shards.manifest import Input, Manifest, PassInfo
-from shards.passes import Split, Work
+from shards.manifest import Manifest, PassInfo
+from shards.passes import Split, Work, inputs
 from shards.schema import schema
 
 
@@ -41,10 +41,11 @@ class RewritePass:
     def config(self) -> dict[str, Any]:
         """What the rows depend on: settings, model, template, and the input files by size."""
         recipe = self.recipe
-        files = [[self.source.relative(s), s.bytes, s.records] for s in self._splits]
+        files, beside = self.source.listing(), self.source.beside()
         return {
             "input": recipe.input.model_dump(mode="json", exclude={"max_bad_rows", "paths"})
-            | {"files": len(files), "listing": fingerprint(files)},
+            | {"files": len(files), "listing": fingerprint(files)}
+            | ({"beside": fingerprint(beside)} if beside else {}),
             "chunking": recipe.chunking.model_dump(mode="json"),
             "engine": identity(recipe.engines[recipe.rewrite.engine]),
             "rewrite": recipe.rewrite.model_dump(mode="json", exclude={"engine"}),
@@ -55,14 +56,9 @@ class RewritePass:
         """The manifest of a set to be made."""
         config = self.config()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        inputs = [Input(path=split.path, bytes=split.bytes) for split in splits]
-        return Manifest(passes=[info], inputs=inputs)
+        return Manifest(passes=[info], inputs=inputs(splits))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """Load the rewriter in this process."""
         yield Rewriter(get_engine(self.recipe.engines[self.recipe.rewrite.engine]), self.recipe)
-
-    @cached_property
-    def _splits(self) -> list[Split]:
-        return self.source.splits()

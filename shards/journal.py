@@ -8,6 +8,7 @@ A kill leaves at most files without a record; the resumed run writes the same na
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ class Block:
     rows: list[Row] = field(default_factory=list)
     judgements: list[Row] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
     counts: dict[str, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     versions: dict[str, str] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Journal:
             judgements=verdicts,
             counts=block.counts,
             skipped=block.skipped,
+            left_out=dict(block.left_out),
             usage=block.usage,
             versions=block.versions,
             last=block.last,
@@ -118,6 +121,7 @@ class Folded:
     parts: list[File]
     judgements: list[File]
     skipped: list[Skip]
+    left_out: dict[str, int]
     counts: dict[str, int]
     usage: Usage
     versions: dict[str, str]
@@ -143,6 +147,7 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
         parts=[r.part for r in every if r.part],
         judgements=[r.judgements for r in every if r.judgements],
         skipped=[skip for r in every for skip in r.skipped],
+        left_out=total([r.left_out for r in every]),
         counts=total([r.counts for r in every]),
         usage=sum((r.usage for r in every), Usage()),
         versions=_versions(every),
@@ -164,16 +169,19 @@ def _versions(records: list[Record]) -> dict[str, str]:
 
 
 def _audit(split: str, chain: list[Record]) -> None:
-    """Input against output: blocks touch, and each record became a document or a skip."""
+    """Input against output: blocks touch, and each record became a document, a skip or is counted
+    as left out.
+    """
     position = 0
     for number, record in enumerate(chain):
         covered = record.stop - record.start
-        whole = record.documents + len(record.skipped) == covered
+        left_out = sum(record.left_out.values())
+        whole = record.documents + len(record.skipped) + left_out == covered
         if record.start != position or not whole or (record.last and number + 1 < len(chain)):
             raise ShardError(
                 f"split {split}, block {number}: records {record.start}..{record.stop} hold "
-                f"{record.documents} documents and {len(record.skipped)} skips after record "
-                f"{position}; the commits of this run do not fit together"
+                f"{record.documents} documents, {len(record.skipped)} skips, {left_out} left out "
+                f"after record {position}; the commits of this run do not fit together"
             )
         position = record.stop
 

@@ -78,6 +78,7 @@ class Record(_Stored):
     judgements: File | None = None
     counts: dict[str, int] = Field(default_factory=dict)
     skipped: list[Skip] = Field(default_factory=list)
+    left_out: dict[str, int] = Field(default_factory=dict)
     usage: Usage = Field(default_factory=Usage)
     versions: dict[str, str] = Field(default_factory=dict)
     last: bool = False
@@ -117,6 +118,7 @@ class Manifest(_Stored):
     rows: int = 0
     documents: int = 0
     statuses: dict[str, int] = Field(default_factory=dict)
+    left_out: dict[str, int] = Field(default_factory=dict)
     skipped: dict[str, int] = Field(default_factory=dict)
     skipped_records: list[Skip] = Field(default_factory=list)
     parts: list[File] = Field(default_factory=list)

@@ -15,20 +15,44 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from shards.manifest import Manifest, Skip, Usage
+from shards.manifest import Input, Manifest, Skip, Usage
 from shards.schema import Row
+
+
+@dataclass(frozen=True)
+class Range:
+    """A stretch of a file: from `start` to `stop`, in bytes of a text, in row groups of Parquet.
+    `lines`, `records`: how many stand before it; `count`: records in it; `sha256`: digest of the
+    whole file, where the last range of it knows.
+    """
+
+    start: int
+    stop: int
+    lines: int
+    records: int
+    count: int
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Split:
     """The unit one worker reads: `name` is part of file names, `bytes` measures progress;
-    `records`: read no more than that many.
+    `records`: read no more than that many; `range`: only this stretch of the file.
     """
 
     name: str
     path: str
     bytes: int
     records: int | None = None
+    range: Range | None = None
+
+
+def inputs(splits: list[Split]) -> list[Input]:
+    """The files that `splits` are read from, each once."""
+    sizes: Counter[str] = Counter()
+    for split in splits:
+        sizes[split.path] += split.bytes
+    return [Input(path=path, bytes=size) for path, size in sizes.items()]
 
 
 @dataclass
@@ -51,13 +75,21 @@ class Skipped:
 
 
 @dataclass
+class LeftOut:
+    """One good input record that the configuration does not want; counted under `reason`."""
+
+    reason: str
+    offset: int
+
+
+@dataclass
 class End:
-    """The split is read to its end; `sha256` is the digest of its file."""
+    """The split is read to its end; `sha256` is the digest of its file, which one split tells."""
 
     sha256: str | None
 
 
-Item = Document | Skipped | End
+Item = Document | Skipped | LeftOut | End
 
 
 @dataclass

@@ -129,14 +129,16 @@ def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: A
         for key, count in folded.counts.items()
         if key.startswith("status:")
     } or manifest.statuses
+    manifest.left_out = folded.left_out
     if folded.skipped:
         manifest.skipped = total([{skip.reason: 1} for skip in folded.skipped])
         manifest.skipped_records = folded.skipped[:_NAMED]
     known = {item.path: item for item in manifest.inputs}
-    for split in splits:
-        if split.path in known:
-            known[split.path].records = folded.records.get(split.name)
-            known[split.path].sha256 = folded.sha256.get(split.name)
+    for split in splits:  # several may be ranges of one file
+        item, records = known.get(split.path), folded.records.get(split.name)
+        if item and records is not None:
+            item.records = (item.records or 0) + records
+            item.sha256 = folded.sha256.get(split.name) or item.sha256
 
 
 def _sweep(folder: Folder, manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from base.errors import InputError, Interrupted, ShardError
 from shards.journal import Block, Journal
 from shards.manifest import Skip
-from shards.passes import Document, End, Outcome, Skipped, Source, Split, Work
+from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
 from shards.progress import Progress
 
 
@@ -126,10 +126,13 @@ class Worker:
         await self._ready.join()
         await self._ready.put(block)
 
-    async def _add(self, current: _OpenBlock, item: Document | Skipped) -> None:
+    async def _add(self, current: _OpenBlock, item: Document | Skipped | LeftOut) -> None:
         if isinstance(item, Skipped):
             current.block.skipped.append(item.skip)
             self.bad += 1
+        elif isinstance(item, LeftOut):
+            current.block.left_out[item.reason] += 1
+            await asyncio.sleep(0)  # many may stand in a row, and the engine's answers wait
         else:
             await self.window.acquire(len(item.rows))
             self.progress.begun(len(item.rows))

@@ -245,8 +245,8 @@ def expected_keys() -> list[tuple[str, str, str]]:
 
 def test_configuration_has_every_key_with_type_and_default() -> None:
     row = re.compile(r"^\| `([\w.]+\.\w+)` \| (.+?) \| (required|`.+?`) \| .+ \|$", re.MULTILINE)
-    names = ("configuration", "clusters", "training-configuration")
-    pages = "".join(page(f"docs/{name}.md") for name in names)
+    names = [path for path in PAGES if path.name.endswith("configuration.md")]
+    pages = "".join(path.read_text() for path in [*names, ROOT / "docs/clusters.md"])
     documented = row.findall(pages)
     expected = [found for found in expected_keys() if found[0] != "output"]
     assert sorted(documented) == sorted(expected)
@@ -377,8 +377,12 @@ def test_corpus_has_every_reason_of_a_skip() -> None:
 
 
 def test_corpus_has_every_suffix_and_layout() -> None:
-    text = page("docs/corpus.md")
+    text = page("docs/corpus.md") + page("docs/layouts.md")
     assert not [one for one in (*SUFFIXES, *LAYOUTS) if f"`{one}`" not in text]
+
+
+def test_redpajama_has_every_reason_to_leave_a_document_out() -> None:
+    assert first_cells("docs/redpajama-v2.md") >= {"filtered", "duplicate"}
 
 
 def test_rewriting_has_every_status_and_reason() -> None:

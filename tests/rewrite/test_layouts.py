@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rewrite.layouts import LAYOUTS, BadRecord, Parsed, choose, clean, parse_line
+from rewrite.layouts import LAYOUTS, BadRecord, Parsed, clean, detect, layout_of, parse_line
 
 HUB = {"text": "Hi.", "red_pajama_subset": "arxiv"}
 META = {"url": "http://a.b/c", "language": "en", "n": 1.5, "none": None, "yes": True}
@@ -27,7 +27,8 @@ def test_redpajama_v1_hub_form(meta: object) -> None:
     ("path", "source"),
     [
         ("arxiv/arxiv_000.jsonl", "arxiv"),
-        ("v1/common_crawl/2023-06/en_head_0000.json.gz", "2023-06"),
+        ("v1/common_crawl/2023-06/en_head_0000.json.gz", "common_crawl"),
+        ("mine/part/x.jsonl", "part"),
         ("wikipedia.jsonl.zst", "wikipedia"),
         (".hidden/x.jsonl", ".hidden"),
     ],
@@ -62,9 +63,21 @@ def test_fields_that_are_used_are_not_told_twice() -> None:
     assert json.loads(found.meta) == {"doc_id": "2", "other": [1]}
 
 
-def test_text_wins_over_raw_content() -> None:
-    assert parse({"text": "a", "raw_content": "b"}).text == "a"
-    assert parse({"raw_content": "b"}).text == "b"
+def test_the_field_of_plain_text_is_configured() -> None:
+    record = {"text": "a", "body": "b", "source": "c"}
+    found = layout_of("text", "body").parse(record, "web/a.jsonl")
+    assert (found.text, found.source, json.loads(found.meta)) == ("b", "c", {"text": "a"})
+    assert layout_of("text", "text").parse(record, "web/a.jsonl").text == "a"
+    assert layout_of("text", "text").parse({"text": "a", "source": 5}, "web/a.jsonl") == Parsed(
+        "a", None, "web", '{"source": 5}'
+    )
+
+
+def test_ids_of_dolma_are_unique_within_a_source_only() -> None:
+    records = [{"id": "7", "text": "a", "source": source} for source in ("c4", "wiki")]
+    found = [LAYOUTS["dolma"].parse(record, "x/a.jsonl") for record in records]
+    assert [one.doc_id for one in found] == ["c4/7", "wiki/7"]
+    assert {one.meta for one in found} == {"{}"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +85,7 @@ def test_text_wins_over_raw_content() -> None:
     [
         ({}, "no_text"),
         ({"text": None}, "no_text"),
-        ({"raw_content": None}, "no_text"),
+        ({"raw_content": "a"}, "no_text"),
         ({"text": 5}, "text_is_no_string"),
         ({"text": ["a"]}, "text_is_no_string"),
         ({"text": {"a": 1}}, "text_is_no_string"),
@@ -170,11 +183,24 @@ def test_a_line_may_begin_with_a_byte_order_mark_and_end_in_crlf() -> None:
     assert parse_line(b'\xef\xbb\xbf{"text": "a"}\r\n') == {"text": "a"}
 
 
-def test_auto_finds_the_layout_of_a_record() -> None:
-    assert choose("auto", {"text": 1}) is LAYOUTS["redpajama-v1"]
-    assert choose("redpajama-v1", {"body": 1}) is LAYOUTS["redpajama-v1"]
-    with pytest.raises(BadRecord, match="^no_text$"):
-        choose("auto", {"body": "a"})
+@pytest.mark.parametrize(
+    ("record", "layout"),
+    [
+        ({"text": 1}, "text"),
+        ({"text": "a", "source": "b", "url": "c"}, "text"),
+        ({"text": "a", "meta": {}}, "redpajama-v1"),
+        ({"text": "a", "red_pajama_subset": "c4"}, "redpajama-v1"),
+        ({"text": "a", "pred_label": "x", "source": "cc/2019-30"}, "redpajama-v1"),
+        ({"text": "a", "meta": {"redpajama_set_name": "RedPajamaC4"}}, "slimpajama"),
+        ({"text": "a", "meta": '{"redpajama_set_name": "RedPajamaC4"}'}, "slimpajama"),
+        ({"text": "a", "id": "1", "source": "b"}, "dolma"),
+        ({"raw_content": "a", "url": "b"}, "redpajama-v2"),
+        ({"body": "a"}, None),
+        ({}, None),
+    ],
+)
+def test_a_record_tells_its_layout(record: dict[str, Any], layout: str | None) -> None:
+    assert detect(record) == layout
 
 
 def test_clean_takes_what_no_writer_takes() -> None:

@@ -12,8 +12,8 @@ import pyarrow as pa
 from base.fingerprint import fingerprint
 from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.corpus import Corpus
-from shards.manifest import Input, Manifest, PassInfo, Usage
-from shards.passes import Document, Outcome, Split
+from shards.manifest import Manifest, PassInfo, Usage
+from shards.passes import Document, Outcome, Split, inputs
 from shards.schema import schema
 
 Before = Callable[[Document], Awaitable[None]]
@@ -68,8 +68,7 @@ class InstantPass:
     def begin(self, splits: list[Split]) -> Manifest:
         config = self.config()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        inputs = [Input(path=split.path, bytes=split.bytes) for split in splits]
-        return Manifest(passes=[info], inputs=inputs)
+        return Manifest(passes=[info], inputs=inputs(splits))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[InstantWork]:

@@ -2,16 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from base.cli import run_recipe
 from base.config import load
@@ -26,58 +21,9 @@ from shards.export_files import export
 from shards.reader import ShardSet
 from shards.verify import verify
 from tests.engine.fault_server import Call, Fault, FaultServer
-from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows, start
+from tests.shards.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto
+from tests.shards.runs import assert_whole, ended, recipe, rows, start
 from tests.shards.scored import scored_set
-
-FILES, DOCUMENTS = 2, 12
-CORPUS, OUTPUT = "s3://corpus/in/*.jsonl", "s3://sets/out"
-
-
-@dataclass(frozen=True)
-class Moto:
-    """A running S3 server: its address, and the file that it logs requests to."""
-
-    url: str
-    log: Path
-
-
-def address(log: Path) -> str:
-    found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
-    assert found
-    return found[0]
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    """A process of its own: vLLM looks at every global of every module, and Flask's raise."""
-    log = tmp_path_factory.mktemp("moto") / "log"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as server:
-        yield Moto(Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1))(address, log), log)
-        server.terminate()
-
-
-@pytest.fixture
-def store(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The file system of an object store with a corpus in one bucket and an empty other one."""
-    settings = {
-        "AWS_ENDPOINT_URL": moto.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    fs = s3fs.S3FileSystem()
-    fs.mkdir("corpus")
-    fs.mkdir("sets")
-    for number in range(FILES):
-        fs.pipe(f"corpus/in/{number}.jsonl", corpus_lines(number, DOCUMENTS))
-    yield fs
-    for bucket in ("corpus", "sets"):
-        fs.rm(bucket, recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -1,0 +1,94 @@
+"""Which files a corpus has, and what each is called within it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from base.errors import InputError
+from base.files import resolve, told_as
+from rewrite.files import SUFFIXES
+from rewrite.signals import COMPANIONS
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file: where it lies, its path within the corpus (which stays when the corpus moves) and
+    its bytes.
+    """
+
+    path: str
+    relative: str
+    bytes: int
+
+
+def list_files(patterns: Iterable[str]) -> list[Found]:
+    """Every file of the patterns once, in the order of the relative paths."""
+    sizes: dict[str, int] = {}
+    relative: dict[str, str] = {}
+    for pattern in patterns:
+        for name, path, size in _expand(pattern):
+            sizes[path] = size
+            relative.setdefault(path, name)
+    names = _distinct(relative)
+    found = [Found(path, names[path], size) for path, size in sizes.items()]
+    return sorted(found, key=lambda file: file.relative)
+
+
+def _distinct(relative: dict[str, str]) -> dict[str, str]:
+    """Path → relative path, where equal ones have as many folders more as tell them apart. Other
+    files keep theirs, and ids stay the same when the folders move together.
+    """
+    while True:
+        counts = Counter(relative.values())
+        if len(counts) == len(relative):
+            return relative
+        relative = {
+            path: _longer(path, name) if counts[name] > 1 else name
+            for path, name in relative.items()
+        }
+
+
+def _longer(path: str, relative: str) -> str:
+    """`relative` with one folder more of `path`."""
+    return "/".join(path.split("/")[-relative.count("/") - 2 :])
+
+
+def _expand(pattern: str) -> list[tuple[str, str, int]]:
+    """(path relative to the pattern's fixed part, path, bytes) of each file of a pattern."""
+    fs, path = resolve(pattern)
+    with told_as(InputError, f"{pattern}: cannot list"):
+        try:
+            fixed, names = _names(fs, path)
+        except FileNotFoundError:
+            fixed, names = path, []
+    if not names:
+        raise InputError(f"{pattern}: no such file, or a folder or pattern without files")
+    return [_file(fs, pattern, fixed, name) for name in names]
+
+
+def _names(fs: Any, path: str) -> tuple[str, list[str]]:
+    """The fixed part of a pattern, and the files it matches: no hidden ones, and none that only
+    stands beside documents.
+    """
+    if any(c in path for c in "*?["):
+        fixed = path[: min(path.find(c) for c in "*?[" if c in path)].rsplit("/", 1)[0]
+        names = fs.glob(path)
+    elif fs.isdir(path):
+        fixed, names = path.rstrip("/"), fs.find(path)
+    else:
+        fixed, names = os.path.dirname(path), [path]
+    shown = [n for n in names if not n.rsplit("/", 1)[-1].startswith(".")]
+    return fixed, [n for n in shown if not n.endswith(COMPANIONS) and fs.isfile(n)]
+
+
+def _file(fs: Any, pattern: str, fixed: str, name: str) -> tuple[str, str, int]:
+    if not name.endswith(SUFFIXES):
+        raise InputError(f"{name}: not a corpus file; accepted: {', '.join(SUFFIXES)}")
+    local = isinstance(fs, LocalFileSystem)  # one file has one name, with or without file://
+    protocol = "" if local or "://" not in pattern else pattern.split("://")[0] + "://"
+    relative = name[len(fixed) :].lstrip("/")
+    return relative, protocol + name, int(fs.size(name))
