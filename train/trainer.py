@@ -86,6 +86,8 @@ class Trainer:
                 if stop and not self.curriculum.over:
                     break
             self.checkpoints.finish()
+            if self.curriculum.over:
+                self.late.done()
         if not self.curriculum.over:
             raise Interrupted(f"stopped after step {saved}; the same command continues")
         return learner

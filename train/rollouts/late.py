@@ -113,6 +113,11 @@ class Late:
         if self._used:
             self._online.close()
 
+    def done(self) -> None:
+        """The run is over, and its last checkpoint whole."""
+        if self._used and parallel.is_main():
+            self._online.done()
+
     @property
     def _used(self) -> bool:
         return "_online" in self.__dict__
@@ -156,6 +161,7 @@ class Late:
         self._online.seconds = dict.fromkeys(took, 0.0)
         times = {"train": seconds, **took}
         times |= {name: fresh.work.get(f"{name}_seconds", 0.0) for name in PARTS}
+        times["load"] = self._online.load_seconds
         counts = {name: fresh.work.get(name, 0.0) for name in _WORK}
         sums = parallel.add_up(
             {f"time/{name}": value / parallel.data_size() for name, value in times.items()}

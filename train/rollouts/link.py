@@ -71,6 +71,11 @@ class Link:
         """Mean absolute difference of log-probabilities at the last sync, nats; before it 0."""
         return self._synced.difference if self._synced else 0.0
 
+    @property
+    def load_seconds(self) -> float:
+        """How long the last sync took; before it 0."""
+        return self._synced.seconds if self._synced else 0.0
+
     def send(self, command: Sync | Ask) -> None:
         """Give the worker something to do; returns before it is done."""
         if self._failure:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from base.cli import console
@@ -89,6 +90,7 @@ class Online:
         with parallel.main_first():
             if parallel.is_main():
                 self._bank.claim()
+                rmtree(self._folder / "weights", ignore_errors=True)  # of a killed process
             self._known, damaged = self._bank.read(samples)
         if damaged and parallel.is_main():
             console.print(
@@ -166,6 +168,12 @@ class Online:
                 self._worker.send(Sync(step, str(folder), tokens, logprobs))
         self._version = step
 
+    def done(self) -> None:
+        """The run is over: nothing of what was kept for it is needed. The main process calls."""
+        if not self.rollouts.replay:
+            self._bank.clear()
+        rmtree(self._folder / "weights", ignore_errors=True)
+
     def close(self) -> None:
         """End the worker."""
         if self._link:
@@ -176,6 +184,11 @@ class Online:
     def difference(self) -> float:
         """How far trainer and engine were apart when weights were loaded last, in nats a token."""
         return self._link.difference if self._link else 0.0
+
+    @property
+    def load_seconds(self) -> float:
+        """How long the engine took to load and prove the weights that it loaded last."""
+        return self._link.load_seconds if self._link else 0.0
 
     @property
     def _worker(self) -> Link:
