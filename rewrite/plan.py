@@ -35,6 +35,9 @@ from shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
 SECONDS = 30.0
 """How long documents are put to the engines, by stage."""
 
+LEAST = 4
+"""Documents that a stage finishes in any case: of fewer no range can be told."""
+
 
 @dataclass
 class Plan:
@@ -102,7 +105,7 @@ class _Trial:
     async def run(self, work: Work, documents: Sequence[list[Row]], limit: float) -> None:
         """Keep the engines full for `limit` seconds or till the last document; finish what began.
 
-        Of many documents one at least is finished, however long it takes.
+        Of many documents LEAST at least are finished, however long that takes.
         """
         console.print(f"plan: {self.name}, for {limit:.0f} s and what is open then")
         begun, waiting = time.monotonic(), list(documents[::-1])
@@ -114,7 +117,7 @@ class _Trial:
                     await asyncio.sleep(0)  # until its requests are open
             done, tasks = await asyncio.wait(tasks, timeout=0.02, return_when=_FIRST)
             self.outcomes += [task.result() for task in done]
-            if self.outcomes and time.monotonic() - begun > limit:
+            if len(self.outcomes) >= LEAST and time.monotonic() - begun > limit:
                 waiting = []
         self.seconds = time.monotonic() - begun
 
