@@ -152,12 +152,19 @@ class Command:
     Several are told of each other as torchrun does it. What all of them print is in `text`.
     """
 
-    def __init__(self, train: dict[str, Any], *words: str, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        train: dict[str, Any],
+        *words: str,
+        ranks: int = 1,
+        engines: dict[str, Any] | None = None,
+    ) -> None:
         self.output = Path(train["output"])
         self.output.parent.mkdir(exist_ok=True)
         base = self.output.with_name(f"{self.output.name}-{time.monotonic_ns()}")
         recipe = base.with_suffix(".yaml")
-        recipe.write_text(yaml.safe_dump({"output": "unused", "train": train}))
+        sections = {"output": "unused", "train": train, "engines": engines or {}}
+        recipe.write_text(yaml.safe_dump(sections))
         self._said = base.with_suffix(".log")
         (port,) = free_ports(1)
         self.ranks = []
