@@ -7,6 +7,7 @@ disk that costs a temporary file, two fsyncs and a rename; on an object store it
 import hashlib
 import os
 from pathlib import Path
+from threading import get_ident
 from typing import IO, Any
 
 import fsspec
@@ -41,13 +42,14 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write `name` whole or not at all; see the module for the cost."""
-        if self.is_local:
-            _write_local(Path(self.path(name)), data)
-            return
         try:
-            self.fs.pipe_file(self.path(name), data)
-        except OSError as error:  # an object store's has neither number nor name
-            raise ShardError(f"{self.url}/{name}: cannot write: {error}") from None
+            if self.is_local:
+                _write_local(Path(self.path(name)), data)
+            else:
+                self.fs.pipe_file(self.path(name), data)
+        except OSError as error:  # an object store's has neither number nor words
+            why = error.strerror or error
+            raise ShardError(f"{self.url}/{name}: cannot write: {why}") from None
 
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""
@@ -79,7 +81,7 @@ def resolve(url: str) -> tuple[Any, str]:
 
 def _write_local(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{get_ident()}")
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)

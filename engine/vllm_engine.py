@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from base.errors import EngineError
+from base.errors import EngineDied, EngineError
 from engine.config import VllmConfig
 from engine.digest import model_digest
 from engine.encoding import PromptEncoder
@@ -117,7 +117,7 @@ class VllmEngine:
             self._loop()
             self._failure = EngineError(f"the engine of {self.config.model} is closed")
         except BaseException as error:
-            self._failure = EngineError(f"vLLM died on {self.config.model}: {first_line(error)}")
+            self._failure = EngineDied(f"vLLM died on {self.config.model}: {first_line(error)}")
         self._fail_all(self._failure)
 
     def _loop(self) -> None:

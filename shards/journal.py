@@ -8,6 +8,7 @@ A kill leaves at most files without a record; the resumed run writes the same na
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.manifest import File, Record, Skip, Usage, total
+from shards.manifest import File, Opened, Record, Skip, Usage, total
 from shards.schema import JUDGEMENT_SCHEMA, Row, to_parquet
 
 FOLDER = "commits"
@@ -34,11 +35,12 @@ class Block:
     rows: list[Row] = field(default_factory=list)
     judgements: list[Row] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
     versions: dict[str, str] = field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
+    abandoned: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -69,15 +71,20 @@ class Journal:
             documents=block.documents,
             part=part,
             judgements=verdicts,
-            counts=block.counts,
+            counts=dict(block.counts),
             skipped=block.skipped,
             usage=block.usage,
             versions=block.versions,
             last=block.last,
             sha256=block.sha256,
+            abandoned=block.abandoned,
         )
-        self.folder.write(_name(block.split, block.number), record.model_dump_json().encode())
+        self.write(record)
         return record
+
+    def write(self, record: Record) -> None:
+        """Record a commit; nothing looks at the files that it names."""
+        self.folder.write(_name(record.split, record.block), record.model_dump_json().encode())
 
     def records(self, split: str) -> list[Record]:
         """Every committed block of `split`, in order."""
@@ -89,6 +96,18 @@ class Journal:
                 name = _name(split, len(found))
                 raise ShardError(f"{self.folder.url}/{name}: damaged commit record") from None
         return found
+
+    def opened(self, split: str) -> Opened | None:
+        """What the latest worker on `split` had open."""
+        data = self.folder.read(f"{FOLDER}/{split}.open")
+        try:
+            return Opened.model_validate_json(data) if data is not None else None
+        except ValidationError:
+            return None  # it only says where to be careful
+
+    def open(self, split: str, record: Opened) -> None:
+        """Say what is open; see `shards.suspects`."""
+        self.folder.write(f"{FOLDER}/{split}.open", record.model_dump_json().encode())
 
     def is_empty(self, splits: Iterable[str]) -> bool:
         """Whether nothing of `splits` is committed."""
@@ -121,6 +140,7 @@ class Folded:
     counts: dict[str, int]
     usage: Usage
     versions: dict[str, str]
+    abandoned: list[str]
     documents: int
     records: dict[str, int]
     sha256: dict[str, str]
@@ -138,7 +158,11 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
     for split, chain in chains.items():
         _audit(split, chain)
     every = [record for chain in chains.values() for record in chain]
-    ended = {split: chain[-1] for split, chain in chains.items() if chain and chain[-1].last}
+    ended = {
+        split: chain[-1]
+        for split, chain in chains.items()
+        if chain and chain[-1].last and not any(record.redo for record in chain)
+    }
     return Folded(
         parts=[r.part for r in every if r.part],
         judgements=[r.judgements for r in every if r.judgements],
@@ -146,6 +170,7 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
         counts=total([r.counts for r in every]),
         usage=sum((r.usage for r in every), Usage()),
         versions=_versions(every),
+        abandoned=[name for r in every for name in r.abandoned],
         documents=sum(r.documents for r in every),
         records={split: chain[-1].stop for split, chain in chains.items() if chain},
         sha256={split: end.sha256 for split, end in ended.items() if end.sha256},

@@ -1,7 +1,6 @@
 """The pass mechanism: order, commits, resume, refusal, audit; killed anywhere, nothing is lost."""
 
 import asyncio
-import fcntl
 import itertools
 import json
 import os
@@ -115,15 +114,6 @@ def test_another_configuration_is_refused_with_the_difference(corpus: Path, tmp_
     run(job_of(corpus), tmp_path / "set")
     with pytest.raises(ShardError, match=r"seed: 0 → 1"):
         run(job_of(corpus, seed=1), tmp_path / "set")
-
-
-def test_a_second_run_on_one_output_is_refused(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "set/commits").mkdir(parents=True)
-    with open(tmp_path / "set/commits/lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ShardError, match="another run is writing here"):
-            run(job_of(corpus), tmp_path / "set")
-    run(job_of(corpus), tmp_path / "set")
 
 
 def test_commits_that_do_not_fit_are_found(corpus: Path, tmp_path: Path) -> None:
