@@ -75,8 +75,8 @@ class Crew:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, os.getpid(), self.task))
-        self._hands[ours] = _Hand(process, rank)
         process.start()
+        self._hands[ours] = _Hand(process, rank)
         theirs.close()
         with suppress(ConnectionError):  # dead already: `_hear` finds out
             ours.send(rank)
