@@ -10,6 +10,7 @@ from rich.console import Console
 from base.cli import ending
 from base.errors import ShardError
 from shards.reader import ShardSet
+from shards.repair import repair
 from shards.show import print_summary, show
 from shards.verify import verify
 
@@ -21,6 +22,11 @@ def parser() -> argparse.ArgumentParser:
     look = commands.add_parser("show", help="print rows readably, then a summary")
     look.add_argument("--rows", type=int, default=5, help="how many rows (default 5)")
     check = commands.add_parser("verify", help="re-hash every file and audit the rows")
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="drop damaged parts, so that the command that made the set recomputes just them",
+    )
     for command in (look, check):
         command.add_argument("set", help="folder or URL of the set")
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -39,6 +45,10 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
+    if options.repair:
+        for line in repair(options.set) or ["nothing to repair"]:
+            print(f"{options.set}: {line}")
+        return
     result = verify(options.set)
     problems = result["problems"]
     if options.json:

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.manifest import File, Opened, Record, Skip, Usage, total
+from shards.manifest import File, Manifest, Opened, Record, Skip, Status, Usage, total
 from shards.schema import JUDGEMENT_SCHEMA, Row, to_parquet
 
 FOLDER = "commits"
+_NAMED = 1000  # skipped records named in the manifest itself; skipped.jsonl names all
 
 
 @dataclass
@@ -151,6 +152,23 @@ class Folded:
         """Rows over all parts."""
         return sum(part.rows for part in self.parts)
 
+    def write_into(self, manifest: Manifest, status: Status) -> None:
+        """Make a manifest say what the records say."""
+        made = manifest.passes[-1]
+        manifest.status = status
+        manifest.rows, manifest.documents = self.rows, self.documents
+        manifest.parts, manifest.judgements = self.parts, self.judgements
+        made.usage, made.counts, made.versions = self.usage, self.counts, self.versions
+        made.abandoned = self.abandoned
+        manifest.statuses = {
+            key.removeprefix("status:"): count
+            for key, count in self.counts.items()
+            if key.startswith("status:")
+        } or manifest.statuses
+        if self.skipped:
+            manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
+            manifest.skipped_records = self.skipped[:_NAMED]
+
 
 def fold(journal: Journal, splits: Iterable[str]) -> Folded:
     """Gather every record of `splits`; ShardError where a record contradicts its neighbours."""
@@ -171,7 +189,7 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
         usage=sum((r.usage for r in every), Usage()),
         versions=_versions(every),
         abandoned=[name for r in every for name in r.abandoned],
-        documents=sum(r.documents for r in every),
+        documents=sum(r.documents for r in every if not r.redo),
         records={split: chain[-1].stop for split, chain in chains.items() if chain},
         sha256={split: end.sha256 for split, end in ended.items() if end.sha256},
         unfinished=[split for split in chains if split not in ended],
@@ -194,7 +212,11 @@ def _audit(split: str, chain: list[Record]) -> None:
     for number, record in enumerate(chain):
         covered = record.stop - record.start
         whole = record.documents + len(record.skipped) == covered
-        if record.start != position or not whole or (record.last and number + 1 < len(chain)):
+        if (
+            record.start != position
+            or not (whole or record.redo)
+            or (record.last and number + 1 < len(chain))
+        ):
             raise ShardError(
                 f"split {split}, block {number}: records {record.start}..{record.stop} hold "
                 f"{record.documents} documents and {len(record.skipped)} skips after record "

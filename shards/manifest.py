@@ -17,6 +17,7 @@ from base.files import Folder
 from shards.schema import FORMAT_VERSION, schema
 
 NAME = "manifest.json"
+Status = Literal["running", "interrupted", "complete"]
 
 
 class _Stored(BaseModel):
@@ -126,7 +127,7 @@ class Manifest(_Stored):
     """A shard set. `passes` is in the order they were made; the last one made this set."""
 
     format_version: int = FORMAT_VERSION
-    status: Literal["running", "interrupted", "complete"] = "running"
+    status: Status = "running"
     criteria: list[str] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo]

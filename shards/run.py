@@ -8,7 +8,6 @@ output at a time.
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from base.errors import Interrupted, PrewriteError, ShardError
 from base.files import Folder
@@ -17,12 +16,12 @@ from shards.card import card
 from shards.executor import RunConfig, execute
 from shards.journal import FOLDER, Folded, Journal, fold, skipped_lines
 from shards.lease import Lease
-from shards.manifest import NAME, Manifest, total
+from shards.manifest import NAME, Manifest, Status
 from shards.passes import Pass, Split
+from shards.repair import keep
 from shards.worker import check_bad_rows
 
 SKIPPED = "skipped.jsonl"
-_NAMED = 1000  # skipped records named in the manifest itself; SKIPPED names all
 
 
 def run_pass(job: Pass, output: str, run: RunConfig) -> Manifest:
@@ -121,27 +120,15 @@ def _finish(
     if folded.skipped:
         folder.write(SKIPPED, skipped_lines(folded.skipped))
     folder.write("README.md", card(manifest).encode())
+    keep(folder, journal, (split.name for split in splits))
     _sweep(folder, manifest)
     manifest.save(folder)
     return manifest
 
 
-def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: Any) -> None:
+def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: Status) -> None:
     """Write into the manifest what the records say."""
-    manifest.status = status
-    manifest.rows, manifest.documents = folded.rows, folded.documents
-    manifest.parts, manifest.judgements = folded.parts, folded.judgements
-    manifest.passes[-1].usage, manifest.passes[-1].counts = folded.usage, folded.counts
-    manifest.passes[-1].versions = folded.versions
-    manifest.passes[-1].abandoned = folded.abandoned
-    manifest.statuses = {
-        key.removeprefix("status:"): count
-        for key, count in folded.counts.items()
-        if key.startswith("status:")
-    } or manifest.statuses
-    if folded.skipped:
-        manifest.skipped = total([{skip.reason: 1} for skip in folded.skipped])
-        manifest.skipped_records = folded.skipped[:_NAMED]
+    folded.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}
     for split in splits:
         if split.path in known:

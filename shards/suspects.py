@@ -58,6 +58,7 @@ class Suspects:
                 f"{self.split}, records {position - _IN_A_ROW}..{position}); it is the machine or "
                 "the model; run the same command once it is mended"
             )
+        self._stop = position + 1  # it is committed alone
         return True
 
     def must_mark(self, position: int) -> bool:
