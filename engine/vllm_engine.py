@@ -23,6 +23,7 @@ from base.errors import EngineDied, EngineError
 from engine.config import VllmConfig
 from engine.digest import model_digest
 from engine.encoding import PromptEncoder
+from engine.orphans import guard
 from engine.types import Completion, FinishReason, Request, Sample
 
 
@@ -313,6 +314,8 @@ def load(arguments: dict[str, Any]) -> Any:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if on_cpu():
         _prepare_cpu()
+    if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") != "0":
+        guard()
     from vllm import LLM
 
     with turn():

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--repair",
         action="store_true",
-        help="drop damaged parts, so that the command that made the set recomputes just them",
+        help="have damaged parts, and only these, made again",
     )
     for command in (look, check):
         command.add_argument("set", help="folder or URL of the set")
