@@ -19,6 +19,7 @@ NAMES = (
     "throughput",
     "prefix_cache",
     "mechanism",
+    "faults",
     "tournament",
     "judging",
     "canaries",

@@ -19,7 +19,7 @@ from shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
 from tests.faults.runs import Disturbed, kill_group, rows, wait_for
 
-KILLS = 20
+KILLS = 12
 ROWS_PER_PART = 16
 SECONDS = 0.02  # of an answer
 
@@ -42,9 +42,8 @@ def _killed_often(folder: Path, undisturbed: Disturbed) -> dict[str, int]:
     with FaultServer() as server:
         run = _run(folder, server)
         for _ in range(KILLS):
-            calls = len(server.calls) + draw.randint(0, 60)
-            process = run.start()
-            killed += wait_for(lambda calls=calls: len(server.calls) >= calls, process)
+            moment, process = run.after(draw.randint(0, 60)), run.start()
+            killed += wait_for(moment, process)
             kill_group(process)
         _complete(run)
     expected, found = rows(undisturbed.output), rows(run.output)
@@ -67,7 +66,7 @@ def _restart(folder: Path) -> dict[str, Any]:
     with FaultServer() as server:
         run = _run(folder / "again", server)
         process = run.start()
-        wait_for(lambda: len(server.calls) >= asked // 2, process)
+        wait_for(run.after(asked // 2), process)
         kill_group(process)
         before = {(call.path, call.text) for call in server.calls}
         begun, first = time.monotonic(), len(server.calls)

@@ -9,11 +9,12 @@ import signal
 import sys
 import time
 
+from base.cli import run_recipe
 from engine import registry
 from engine.config import EndpointConfig, EngineConfig
 from engine.endpoint import EndpointEngine
 from engine.types import Completion, Engine, Request
-from rewrite.__main__ import plan, run, run_recipe
+from rewrite.__main__ import plan, run
 from rewrite.config import RewriteRecipe
 
 DEADLY = os.environ.get("DEADLY", "")

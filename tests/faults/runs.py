@@ -55,6 +55,11 @@ class Disturbed:
         found = Path(self.output).rglob("*")
         return [str(path.relative_to(self.output)) for path in found]
 
+    def after(self, calls: int) -> Callable[[], bool]:
+        """The moment at which the engine has been asked so many times more."""
+        goal = len(self.server.calls) + calls
+        return lambda: len(self.server.calls) >= goal
+
     def slow(self, seconds: float) -> None:
         """Every answer of the engine takes so long."""
         self.server.plan = lambda call: Fault(seconds=seconds)
@@ -107,15 +112,14 @@ def wait_for(
 
 def moments(run: Disturbed, draw: random.Random) -> list[tuple[str, Callable[[], Any]]]:
     """A random moment in each phase of a run that starts now."""
-    asked, known = len(run.server.calls), set(run.files())
-    calls, begun, after = draw.randint(1, 40), time.monotonic(), draw.uniform(0, 3)
+    known, begun, after = set(run.files()), time.monotonic(), draw.uniform(0, 3)
 
     def new(part: str) -> Callable[[], bool]:
         return lambda: any(part in name for name in set(run.files()) - known)
 
     return [
         ("starting", lambda: time.monotonic() > begun + after),
-        ("generating", lambda: len(run.server.calls) >= asked + calls),
+        ("generating", run.after(draw.randint(1, 40))),
         ("writing", new(".tmp-")),
         ("committing", new("commits/0")),
         ("finishing", new("README.md")),

@@ -64,8 +64,7 @@ def test_workers_killed_under_a_running_command(
     run.slow(0.03)
     process, killed = run.start(), 0
     while killed < max(3, KILLS // 2):
-        asked = len(server.calls) + draw.randint(1, 30)
-        if not wait_for(lambda asked=asked: len(server.calls) > asked, process):
+        if not wait_for(run.after(draw.randint(1, 30)), process):
             break
         workers = [pid for pid in members(process.pid) if _is_worker(pid)]
         if workers:
@@ -86,7 +85,7 @@ def test_the_workers_of_a_killed_command_end(tmp_path: Path, server: FaultServer
     run = Disturbed(tmp_path, server, judge=False, workers=2)
     run.slow(0.05)
     process = run.start()
-    assert wait_for(lambda: len(server.calls) > 5, process)
+    assert wait_for(run.after(5), process)
     process.kill()
     process.wait()
     end = time.monotonic() + 10
