@@ -134,8 +134,13 @@ class Crew:
             line.close()
             if at_once:
                 hand.process.terminate()
-        for hand in self._hands.values():
-            hand.process.join()
+        try:
+            for hand in self._hands.values():
+                hand.process.join()
+        except KeyboardInterrupt:  # a second one does not wait
+            for hand in self._hands.values():
+                hand.process.kill()
+            raise
 
 
 def _cause(exitcode: int | None) -> str:

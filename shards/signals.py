@@ -21,6 +21,8 @@ async def stop_on_signal(stop: asyncio.Event) -> AsyncIterator[None]:
         signal.SIGTERM: stop.set,
     }
     earlier = {number: signal.getsignal(number) for number in handlers}
+    if earlier[signal.SIGINT] == signal.SIG_IGN:  # a worker leaves Ctrl-C to its parent
+        del handlers[signal.SIGINT], earlier[signal.SIGINT]
     # Signals reach the main thread only; elsewhere (a test's thread) there is nothing to catch.
     with suppress(ValueError, RuntimeError):
         for number, handler in handlers.items():
