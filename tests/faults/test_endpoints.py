@@ -15,6 +15,8 @@ from tests.engine.fault_server import Call, Fault, FaultServer, Plan
 from tests.faults.runs import Disturbed
 from tests.shards.runs import assert_whole
 
+pytestmark = pytest.mark.slow
+
 FAULTS = {
     "500": Fault(500),
     "503": Fault(503, {"Retry-After": "0"}),
@@ -37,8 +39,8 @@ def server() -> Iterator[FaultServer]:
 
 
 def go(run: Disturbed, retries: int) -> None:
-    """The command in this process: nothing is killed here. A second is a hang."""
-    over = {"concurrency": 16, "timeout": 1, "retries": retries}
+    """The command in this process: nothing is killed here. Four seconds are a hang."""
+    over = {"concurrency": 16, "timeout": 4, "retries": retries}
     main.run(
         load(RewriteRecipe, str(run.config), [f"engines.main.{k}={v}" for k, v in over.items()])
     )
@@ -46,16 +48,17 @@ def go(run: Disturbed, retries: int) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_passes_costs_no_row(tmp_path: Path, server: FaultServer, name: str) -> None:
-    """Every seventh request meets the fault, its retry an answer."""
+    """Some requests meet the fault, their retry an answer."""
     seen: set[str] = set()
+    every = 40 if name == "hanging" else 7
 
     def plan(call: Call) -> Fault | None:
         again, number = call.text in seen, len(seen)
         seen.add(call.text)
-        return FAULTS[name] if number % 7 == 0 and not again else None
+        return FAULTS[name] if number % every == 0 and not again else None
 
     server.plan = plan
-    run = Disturbed(tmp_path, server)
+    run = Disturbed(tmp_path, server, judge=name == "500")
     go(run, retries=4)
     run.check()
 
@@ -77,7 +80,7 @@ def everything(name: str, after: int) -> Plan:
     return lambda call: FAULTS[name] if call.number >= after else None
 
 
-@pytest.mark.parametrize("name", ["500", "429", "html", "half-json", "dropped", "hanging"])
+@pytest.mark.parametrize("name", ["500", "429", "half-json", "dropped", "hanging"])
 def test_an_outage_ends_the_run_and_fails_no_row(
     tmp_path: Path, server: FaultServer, name: str
 ) -> None:
