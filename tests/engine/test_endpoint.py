@@ -110,7 +110,7 @@ def test_a_server_that_tells_no_probabilities_of_a_prompt(server: FaultServer, r
     engine = EndpointEngine(config(server, api="completions", retries=1))
     with pytest.raises(EngineError, match="an answer (without prompt_logprobs|that is no compl)"):
         asyncio.run(engine.likelihood(("context",), "some text"))
-    assert len(server.calls) == 2
+    assert len(server.calls) == 2 + 1
     assert server.calls[0].body["prompt_logprobs"] == 0
 
 
