@@ -77,7 +77,7 @@ class Suspects:
 
     def close(self) -> None:
         """Write down that nothing is open."""
-        if self._stop > self.committed:
+        if max(self._stop, self._until) > self.committed:
             self._write(self.committed, 0)
 
     def _write(self, stop: int, deaths: int) -> None:
