@@ -43,7 +43,7 @@ def _killed_often(folder: Path, undisturbed: Disturbed) -> dict[str, int]:
         run = _run(folder, server)
         for _ in range(KILLS):
             moment, process = run.after(draw.randint(0, 60)), run.start()
-            killed += wait_for(moment, process)
+            killed += wait_for(moment, process, 600)
             kill_group(process)
         _complete(run)
     expected, found = rows(undisturbed.output), rows(run.output)
@@ -66,7 +66,7 @@ def _restart(folder: Path) -> dict[str, Any]:
     with FaultServer() as server:
         run = _run(folder / "again", server)
         process = run.start()
-        wait_for(run.after(asked // 2), process)
+        wait_for(run.after(asked // 2), process, 600)
         kill_group(process)
         before = {(call.path, call.text) for call in server.calls}
         begun, first = time.monotonic(), len(server.calls)
