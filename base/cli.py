@@ -5,8 +5,12 @@ interrupted after a clean commit. A traceback is a bug in Prewrite, never a user
 """
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 import yaml
@@ -53,13 +57,14 @@ def run_recipe(
 
 
 def ending(main: Callable[[], None]) -> int:
-    """Run `main`; turn a PrewriteError into its sentence and its exit code."""
+    """Run `main`; turn a PrewriteError into its sentence and its exit code. SIGTERM is Ctrl-C."""
+    with _interrupted_by(signal.SIGINT, signal.SIGTERM):
+        return _ending(main)
+
+
+def _ending(main: Callable[[], None]) -> int:
     try:
         main()
-    except PrewriteError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}" if error.exit_code != 130 else line, file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
@@ -67,15 +72,44 @@ def ending(main: Callable[[], None]) -> int:
         # The reader of a pipe (`| head`) has enough; that is no failure.
         sys.stderr.close()
         return 0
-    except OSError as error:
-        if error.errno is None:
-            raise  # a library's own, not the system's
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}", file=sys.stderr)
-        return 1
     except Exception as error:
-        if not of_storage(error):
+        known = sentence(error)
+        if known is None:
             raise
-        print(f"error: the storage cannot be used: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        for line in str(known).splitlines():
+            print(f"error: {line}" if known.exit_code != 130 else line, file=sys.stderr)
+        return known.exit_code
     return 0
+
+
+def sentence(error: Exception) -> PrewriteError | None:
+    """An error that a user can meet, as one that says so in a sentence; None: it is a bug."""
+    if isinstance(error, PrewriteError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:  # none: a library's own
+        where = f"{error.filename}: " if error.filename else ""
+        return PrewriteError(f"{where}{error.strerror}")
+    if of_storage(error):
+        return PrewriteError(f"the storage cannot be used: {' '.join(str(error).split())}")
+    return None
+
+
+@contextmanager
+def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
+    """Raise KeyboardInterrupt on these signals, at once and wherever the main thread is.
+
+    asyncio would put Python's own handler of SIGINT off for as long as a model loads.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    earlier = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in earlier.items():
+            signal.signal(number, before)

@@ -25,6 +25,10 @@ class EngineError(PrewriteError):
     """A model or an endpoint that cannot answer at all (one failed request is no EngineError)."""
 
 
+class EngineDied(EngineError):
+    """A model that was answering and will not again; another one in a new process may."""
+
+
 class ShardError(PrewriteError):
     """A shard set that is damaged, incomplete, locked, or made under another configuration."""
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import IO, Any
 
 import fsspec
@@ -48,11 +49,11 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write `name` whole or not at all; see the module for the cost."""
-        if self.is_local:
-            _write_local(Path(self.path(name)), data)
-            return
         with told_as(ShardError, f"{self.url}/{name}: cannot write"):
-            self.fs.pipe_file(self.path(name), data)
+            if self.is_local:
+                _write_local(Path(self.path(name)), data)
+            else:
+                self.fs.pipe_file(self.path(name), data)
 
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""
@@ -101,7 +102,7 @@ def told_as(kind: type[PrewriteError], what: str) -> Iterator[None]:
 
 def _write_local(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{get_ident()}")
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)

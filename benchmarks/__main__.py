@@ -21,6 +21,7 @@ NAMES = (
     "mechanism",
     "workers",
     "reader",
+    "faults",
     "tournament",
     "judging",
     "canaries",

@@ -3,8 +3,9 @@
 A request is retried on 408, 409, 429 (honouring Retry-After) and 5xx, on dropped connections,
 time-outs and answers that are no completion (HTML, half a JSON), each time at the next URL, with
 exponential back-off. What happens then: if the endpoint answered anyone since the first retry, this
-one request has failed; if nobody got an answer, the endpoint is down and the run stops, so that an
-outage never turns a corpus into failed rows. 401, 403 and 404 stop at once.
+one request has failed. If nobody got an answer it is asked something harmless in the same way:
+unless it answers that, it is down and the run stops, so that an outage never turns a corpus into
+failed rows; if it does, the request is tried once more. 401, 403 and 404 stop at once.
 
 `api: completions` sends token ids made here, so special tokens in corpus text stay plain text.
 `api: chat` sends text; there the server must be trusted to do that.
@@ -25,18 +26,23 @@ import tenacity
 from base.errors import EngineError
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
-from engine.types import Completion, FinishReason, Request, Sample, Sampling
+from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
 
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)
 _TOP_LOGPROBS = 20
 _Limits = type(openai.DEFAULT_CONNECTION_LIMITS)  # of whichever httpx the client is built on
+_HARMLESS = Prompt(("Hello",))
 _PATIENCE = 16  # requests refused in a row before anything was answered: it is no row's fault
 _UNPRIMED_TOKENS = 16  # where an answer cannot be begun for the model, its verdict comes later
 
 
 class _Garbage(Exception):
     """An answer with status 200 that is no completion."""
+
+
+Ask = Callable[[openai.AsyncOpenAI], Awaitable[Completion]]
+_NO_ANSWER = (openai.APIError, _Garbage, TimeoutError)
 
 
 @dataclass
@@ -73,7 +79,10 @@ class EndpointEngine:
                 f"the endpoint of {self.config.model}: api: chat takes no token ids; accepted: "
                 "api: completions, or kind: vllm"
             )
-        return await self._delivered(lambda client: self._ask(client, request))
+        harmless = Request(_HARMLESS, request.sampling)
+        return await self._delivered(
+            lambda client: self._ask(client, request), lambda client: self._ask(client, harmless)
+        )
 
     async def likelihood(self, context: Sequence[str], text: str) -> Completion:
         """See `engine.types.Engine.likelihood`: vLLM's `prompt_logprobs`, for token ids only."""
@@ -85,11 +94,12 @@ class EndpointEngine:
         before, after = self._encoder.plain(context, text)
         if not before or not after:
             return Completion(error="a text without tokens, or without one before it")
-        return await self._delivered(lambda client: self._score(client, before, after))
+        return await self._delivered(
+            lambda client: self._score(client, before, after),
+            lambda client: self._score(client, before[:1], after[:1]),
+        )
 
-    async def _delivered(
-        self, ask: Callable[[openai.AsyncOpenAI], Awaitable[Completion]]
-    ) -> Completion:
+    async def _delivered(self, ask: Ask, harmless: Ask) -> Completion:
         """What one request comes to in the end, tries and all."""
         here = await self._here()
         async with here.limit:
@@ -100,13 +110,26 @@ class EndpointEngine:
                     if number <= 2:
                         since = time.monotonic()
                     with attempt:
-                        client = here.clients[(turn + number) % len(here.clients)]
-                        async with asyncio.timeout(self.config.timeout):
-                            answer = await _whole(ask(client))
-            except (openai.APIError, _Garbage, TimeoutError) as error:
-                return self._give_up(error, since)
-            self._answered = time.monotonic()
-            return answer
+                        return await self._once(here, turn + number, ask)
+            except _NO_ANSWER as error:
+                failure: Exception = error
+            if not self._is_down(failure, since):
+                return self._failed(failure)
+            try:
+                await self._once(here, turn, harmless)
+            except _NO_ANSWER:
+                raise EngineError(self._sentence(failure)) from None
+            try:
+                return await self._once(here, turn, ask)
+            except _NO_ANSWER as error:
+                return self._failed(error)
+
+    async def _once(self, here: _Connections, turn: int, ask: Ask) -> Completion:
+        """One try, at the URL whose turn it is."""
+        async with asyncio.timeout(self.config.timeout):
+            answer = await _whole(ask(here.clients[turn % len(here.clients)]))
+        self._answered = time.monotonic()
+        return answer
 
     def check_verdicts(self, verdicts: Iterable[str]) -> None:
         """Only `api: completions` knows the tokens; a chat endpoint's verdicts fail one by one."""
@@ -145,11 +168,17 @@ class EndpointEngine:
             reraise=True,
         )
 
-    def _give_up(self, error: Exception, since: float) -> Completion:
-        sentence = f"the endpoint of {self.config.model}: {self._words(error)}"
-        status = getattr(error, "status_code", None)
-        if status in _FATAL or (_worth_another(error) and self._answered < since):
-            raise EngineError(sentence) from None
+    def _is_down(self, error: Exception, since: float) -> bool:
+        """Whether nobody got an answer; EngineError where nobody ever will."""
+        if getattr(error, "status_code", None) in _FATAL:
+            raise EngineError(self._sentence(error)) from None
+        return _worth_another(error) and self._answered < since
+
+    def _sentence(self, error: Exception) -> str:
+        return f"the endpoint of {self.config.model}: {self._words(error)}"
+
+    def _failed(self, error: Exception) -> Completion:
+        sentence = self._sentence(error)
         self._refused += 1
         if not self._answered and self._refused >= _PATIENCE:
             raise EngineError(f"{sentence} (so it answered all of the first {_PATIENCE} requests)")

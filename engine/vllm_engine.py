@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from base.errors import EngineError
+from base.errors import EngineDied, EngineError
 from engine.config import VllmConfig
 from engine.digest import model_digest
 from engine.encoding import PromptEncoder
+from engine.orphans import guard
 from engine.types import Completion, FinishReason, Request, Sample
 
 
@@ -168,7 +169,7 @@ class VllmEngine:
             self._loop()
             self._failure = EngineError(f"the engine of {self.config.model} is closed")
         except BaseException as error:
-            self._failure = EngineError(f"vLLM died on {self.config.model}: {first_line(error)}")
+            self._failure = EngineDied(f"vLLM died on {self.config.model}: {first_line(error)}")
         self._fail_all(self._failure)
 
     def _loop(self) -> None:
@@ -393,6 +394,8 @@ def load(arguments: dict[str, Any]) -> Any:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if on_cpu():
         _prepare_cpu()
+    if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") != "0":
+        guard()
     from vllm import LLM
 
     with turn():

@@ -7,7 +7,7 @@ or dropped, or the weights, at the price of what is new.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -83,6 +83,10 @@ class JudgePass:
     engines: dict[str, EngineConfig]
     name: str = "judge"
     max_bad_rows: float = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: not what is cached, for compiled templates cannot be sent."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def criteria(self) -> list[Criterion]:

@@ -12,6 +12,7 @@ from base.errors import ShardError
 from shards.export import EACH, Export
 from shards.export_files import export, told
 from shards.reader import ShardSet
+from shards.repair import repair
 from shards.show import print_summary, show
 from shards.stats import Stats
 from shards.stats_page import page, tables
@@ -26,6 +27,11 @@ def parser() -> argparse.ArgumentParser:
     look.add_argument("--rows", type=int, default=5, help="how many rows (default 5)")
     check = commands.add_parser("verify", help="re-hash every file and audit the rows")
     commands.add_parser("report", help="write what became of it as one HTML page", add_help=False)
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="have damaged parts, and only these, made again",
+    )
     for command in (look, check):
         command.add_argument("set", help="folder or URL of the set")
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -57,6 +63,10 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
+    if options.repair:
+        for line in repair(options.set) or ["nothing to repair"]:
+            print(f"{options.set}: {line}")
+        return
     result = verify(options.set)
     problems = result["problems"]
     if options.json:

@@ -2,22 +2,13 @@
 
 Here, on datatrove's local executor, or on Ray (`shards.ray`); Slurm runs commands of ours
 (`shards.slurm`, `shards.steps`). Resume is ours alone (the journal): datatrove's completion markers
-are empty files that know no configuration, so they and its logs go nowhere. A worker whose parent
-dies ends itself, so that no engine outlives a killed run.
+are empty files that know no configuration, so they and its logs go nowhere.
 """
 
 import asyncio
-import os
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import suppress
-from itertools import islice
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
@@ -26,9 +17,10 @@ from pydantic import Field, field_validator
 
 from base.cli import console
 from base.config import Section
-from base.errors import ConfigError, Interrupted, PrewriteError, ShardError
+from base.errors import ConfigError, EngineDied
 from base.files import Folder
 from base.fingerprint import fingerprint
+from shards.crew import Crew
 from shards.gpus import claim
 from shards.journal import Journal
 from shards.passes import Pass, Split
@@ -83,6 +75,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         self.job, self.splits, self.output, self.run_config = job, splits, output, run
         self.worker: Worker | None = None
         self.stopped = False
+        self.opened: Callable[[], None] = _nothing
 
     def run(self, data: None, rank: int = 0, world_size: int = 1) -> None:
         """Work through this rank's splits; no engine is loaded where nothing is left."""
@@ -112,6 +105,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                     progress,
                     self.run_config.rows_per_part,
                     self.job.max_bad_rows,
+                    self.opened,
                 )
                 if self.stopped:
                     self.worker.stop.set()
@@ -127,7 +121,8 @@ def is_done(journal: Journal, split: Split) -> bool:
 def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
     """Run all splits to their end; the first error (or Interrupted) of any task is raised.
 
-    One local worker runs in this process, so that the next pass finds its engine loaded.
+    One local worker runs in this process, so that the next pass finds its engine loaded; when that
+    engine dies, worker processes go on.
     """
     step = PassStep(job, splits, output, run)
     if run.executor == "ray":
@@ -136,10 +131,28 @@ def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None
         run_on_ray(step)
     elif run.executor == "slurm":
         raise ConfigError("run.executor: found 'slurm'; accepted from Python: local, ray")
-    elif run.workers == 1:
-        _run_tasks(step, run.tasks, 0, run.tasks)
     else:
-        _run_in_processes(step, run)
+        _run_here(step, run)
+
+
+def _run_here(step: PassStep, run: RunConfig) -> None:
+    if run.workers == 1:
+        try:
+            _run_tasks(step, run.tasks, 0, run.tasks)
+            return
+        except EngineDied as error:
+            console.print(f"{error}; a process of its own continues", soft_wrap=True)
+    Crew(partial(_run_task, step, run.tasks), run.tasks, run.workers).run()
+
+
+def _run_task(step: PassStep, tasks: int, rank: int, opened: Callable[[], None]) -> None:
+    """Run one of `tasks` tasks in this process."""
+    step.opened = opened
+    _run_tasks(step, tasks, rank, 1)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class _Executor(LocalPipelineExecutor):  # type: ignore[misc]
@@ -162,82 +175,3 @@ def _run_tasks(step: PassStep, tasks: int, first: int, count: int) -> None:
         local_tasks=count,
         local_rank_offset=first,
     ).run()
-
-
-def _run_in_processes(step: PassStep, run: RunConfig) -> None:
-    """Worker processes, each handed one task after the other over a pipe of its own.
-
-    A pool with a shared queue will not do: it has the next task ready for a worker that was just
-    stopped, a killed worker may hold the queue's lock, and datatrove's own waits for it for ever.
-    """
-    ranks = iter(range(run.tasks))
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    crew: dict[Connection, BaseProcess] = {}
-    done = False
-    try:
-        for rank in islice(ranks, run.workers):
-            _hire(crew, step, run.tasks).send(rank)
-        _hand_out(ranks, list(crew))
-        done = True
-    except (EOFError, ConnectionError):
-        raise ShardError("a worker process died; run the same command to continue") from None
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted after a clean commit; the same command continues") from None
-    finally:
-        # A worker without a pipe goes; one with a task commits first what it has finished.
-        for line, process in crew.items():
-            line.close()
-            if not done:
-                process.terminate()
-        for process in crew.values():
-            process.join()
-        signal.signal(signal.SIGTERM, earlier)
-
-
-def _hire(crew: dict[Connection, BaseProcess], step: PassStep, tasks: int) -> Connection:
-    """Start one more worker; returns our end of its pipe."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    crew[ours] = context.Process(target=_serve, args=(theirs, os.getpid(), step, tasks))
-    crew[ours].start()
-    theirs.close()
-    return ours
-
-
-def _hand_out(ranks: Iterator[int], lines: list[Connection]) -> None:
-    """Give each worker that is done the next rank; raise what one of them has met."""
-    while lines:
-        for line in cast(list[Connection], wait(lines)):
-            failure = line.recv()
-            if failure is not None:
-                raise failure
-            rank = next(ranks, None)
-            if rank is None:
-                lines.remove(line)
-            else:
-                line.send(rank)
-
-
-def _serve(line: Connection, parent: int, step: PassStep, tasks: int) -> None:
-    """A worker's life: run each rank that comes, say how it went; the pipe's end is its end."""
-    _end_with(parent)
-    with suppress(EOFError, ConnectionError):
-        while True:
-            rank, failure = line.recv(), None
-            try:
-                _run_tasks(step, tasks, rank, 1)
-            except PrewriteError as error:
-                failure = error
-            line.send(failure)
-
-
-def _end_with(parent: int) -> None:
-    """In a worker: leave Ctrl-C to the parent, and end once the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.manifest import File, Record, Skip, Usage, total
+from shards.manifest import File, Manifest, Opened, Record, Skip, Status, Usage, total
 from shards.schema import JUDGEMENT_SCHEMA, Row, to_parquet
 
 FOLDER = "commits"
+_NAMED = 1000  # skipped records named in the manifest itself; skipped.jsonl names all
 
 
 @dataclass
@@ -36,11 +37,12 @@ class Block:
     judgements: list[Row] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
     versions: dict[str, str] = field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
+    abandoned: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -71,16 +73,21 @@ class Journal:
             documents=block.documents,
             part=part,
             judgements=verdicts,
-            counts=block.counts,
+            counts=dict(block.counts),
             skipped=block.skipped,
             left_out=dict(block.left_out),
             usage=block.usage,
             versions=block.versions,
             last=block.last,
             sha256=block.sha256,
+            abandoned=block.abandoned,
         )
-        self.folder.write(_name(block.split, block.number), record.model_dump_json().encode())
+        self.write(record)
         return record
+
+    def write(self, record: Record) -> None:
+        """Record a commit; nothing looks at the files that it names."""
+        self.folder.write(_name(record.split, record.block), record.model_dump_json().encode())
 
     def records(self, split: str) -> list[Record]:
         """Every committed block of `split`, in order."""
@@ -92,6 +99,18 @@ class Journal:
                 name = _name(split, len(found))
                 raise ShardError(f"{self.folder.url}/{name}: damaged commit record") from None
         return found
+
+    def opened(self, split: str) -> Opened | None:
+        """What the latest worker on `split` had open."""
+        data = self.folder.read(f"{FOLDER}/{split}.open")
+        try:
+            return Opened.model_validate_json(data) if data is not None else None
+        except ValidationError:
+            return None  # it only says where to be careful
+
+    def open(self, split: str, record: Opened) -> None:
+        """Say what is open; see `shards.suspects`."""
+        self.folder.write(f"{FOLDER}/{split}.open", record.model_dump_json().encode())
 
     def is_empty(self, splits: Iterable[str]) -> bool:
         """Whether nothing of `splits` is committed."""
@@ -125,6 +144,7 @@ class Folded:
     counts: dict[str, int]
     usage: Usage
     versions: dict[str, str]
+    abandoned: list[str]
     documents: int
     records: dict[str, int]
     sha256: dict[str, str]
@@ -135,6 +155,24 @@ class Folded:
         """Rows over all parts."""
         return sum(part.rows for part in self.parts)
 
+    def write_into(self, manifest: Manifest, status: Status) -> None:
+        """Make a manifest say what the records say."""
+        made = manifest.passes[-1]
+        manifest.status = status
+        manifest.rows, manifest.documents = self.rows, self.documents
+        manifest.parts, manifest.judgements = self.parts, self.judgements
+        made.usage, made.counts, made.versions = self.usage, self.counts, self.versions
+        made.abandoned = self.abandoned
+        manifest.statuses = {
+            key.removeprefix("status:"): count
+            for key, count in self.counts.items()
+            if key.startswith("status:")
+        } or manifest.statuses
+        manifest.left_out = self.left_out
+        if self.skipped:
+            manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
+            manifest.skipped_records = self.skipped[:_NAMED]
+
 
 def fold(journal: Journal, splits: Iterable[str]) -> Folded:
     """Gather every record of `splits`; ShardError where a record contradicts its neighbours."""
@@ -142,7 +180,11 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
     for split, chain in chains.items():
         _audit(split, chain)
     every = [record for chain in chains.values() for record in chain]
-    ended = {split: chain[-1] for split, chain in chains.items() if chain and chain[-1].last}
+    ended = {
+        split: chain[-1]
+        for split, chain in chains.items()
+        if chain and chain[-1].last and not any(record.redo for record in chain)
+    }
     return Folded(
         parts=[r.part for r in every if r.part],
         judgements=[r.judgements for r in every if r.judgements],
@@ -151,7 +193,8 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
         counts=total([r.counts for r in every]),
         usage=sum((r.usage for r in every), Usage()),
         versions=_versions(every),
-        documents=sum(r.documents for r in every),
+        abandoned=[name for r in every for name in r.abandoned],
+        documents=sum(r.documents for r in every if not r.redo),
         records={split: chain[-1].stop for split, chain in chains.items() if chain},
         sha256={split: end.sha256 for split, end in ended.items() if end.sha256},
         unfinished=[split for split in chains if split not in ended],
@@ -177,7 +220,11 @@ def _audit(split: str, chain: list[Record]) -> None:
         covered = record.stop - record.start
         left_out = sum(record.left_out.values())
         whole = record.documents + len(record.skipped) + left_out == covered
-        if record.start != position or not whole or (record.last and number + 1 < len(chain)):
+        if (
+            record.start != position
+            or not (whole or record.redo)
+            or (record.last and number + 1 < len(chain))
+        ):
             raise ShardError(
                 f"split {split}, block {number}: records {record.start}..{record.stop} hold "
                 f"{record.documents} documents, {len(record.skipped)} skips, {left_out} left out "

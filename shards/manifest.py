@@ -17,6 +17,7 @@ from base.files import Folder
 from shards.schema import FORMAT_VERSION, schema
 
 NAME = "manifest.json"
+Status = Literal["running", "interrupted", "complete"]
 
 
 class _Stored(BaseModel):
@@ -67,6 +68,8 @@ class Record(_Stored):
 
     start, stop: records of the split before and after this part (a part covers [start, stop)).
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
+    abandoned: `doc_id` of documents that killed every worker that opened them.
+    redo: the part was damaged; the same documents are to be done again.
     """
 
     split: str
@@ -83,6 +86,20 @@ class Record(_Stored):
     versions: dict[str, str] = Field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
+    abandoned: list[str] = Field(default_factory=list)
+    redo: bool = False
+
+
+class Opened(_Stored):
+    """Documents that a worker may have open: those of the records [committed, stop) of a split.
+
+    deaths: workers that died on just these; died: those that died on any of the split.
+    """
+
+    committed: int
+    stop: int
+    deaths: int = 0
+    died: int = 0
 
 
 class Input(_Stored):
@@ -103,6 +120,7 @@ class PassInfo(_Stored):
     versions: dict[str, str] = Field(default_factory=dict)
     usage: Usage = Field(default_factory=Usage)
     counts: dict[str, int] = Field(default_factory=dict)
+    abandoned: list[str] = Field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -110,7 +128,7 @@ class Manifest(_Stored):
     """A shard set. `passes` is in the order they were made; the last one made this set."""
 
     format_version: int = FORMAT_VERSION
-    status: Literal["running", "interrupted", "complete"] = "running"
+    status: Status = "running"
     criteria: list[str] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo]

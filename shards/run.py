@@ -5,12 +5,10 @@ records go. A kill between any two of them is resumed by the same command. Only 
 output at a time.
 """
 
-import fcntl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from base.errors import Interrupted, PrewriteError, ShardError
 from base.files import Folder
@@ -18,12 +16,13 @@ from base.fingerprint import differences, fingerprint
 from shards.card import card
 from shards.executor import RunConfig, execute
 from shards.journal import FOLDER, Folded, Journal, fold, skipped_lines
-from shards.manifest import NAME, Manifest, total
+from shards.lease import Lease
+from shards.manifest import NAME, Manifest, Status
 from shards.passes import Pass, Split
+from shards.repair import keep
 from shards.worker import check_bad_rows
 
 SKIPPED = "skipped.jsonl"
-_NAMED = 1000  # skipped records named in the manifest itself; SKIPPED names all
 
 
 Execute = Callable[[Pass, list[Split], str, RunConfig], None]
@@ -37,28 +36,46 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     for a bad corpus, EngineError for a dead engine, Interrupted after a signal.
     """
     folder = Folder(output)
-    complete = finished(job, output)
-    if complete:
-        folder.remove(FOLDER)  # a kill may have come just before this last step
-        return complete
-    splits = job.source.splits()
-    with _owned(folder):
-        manifest = start_set(job, folder, splits)
-        journal = Journal(folder, manifest.columns, manifest.passes[-1].fingerprint)
-        begun = time.monotonic()
-        try:
-            execute(job, splits, output, run)
-        except Interrupted:
-            _complete(manifest, fold(journal, (s.name for s in splits)), splits, "interrupted")
-            manifest.passes[-1].seconds += time.monotonic() - begun
-            manifest.save(folder)
-            raise
-        except PrewriteError:
-            if journal.is_empty(split.name for split in splits):
-                folder.remove(NAME)  # nothing was made: another configuration may start here
-            raise
+    if finished(job, output) is None:
+        job.source.splits()  # an empty corpus is found before anything is made
+    try:
+        with Lease(folder):
+            # Another run may have completed it, or a kill come just before its last step.
+            complete = finished(job, output)
+            complete = complete or _run(job, folder, job.source.splits(), run, execute)
+            folder.remove(FOLDER)
+            return complete
+    finally:
+        _tidy(folder)
+
+
+def _run(
+    job: Pass, folder: Folder, splits: list[Split], run: RunConfig, execute: Execute
+) -> Manifest:
+    manifest = start_set(job, folder, splits)
+    journal = Journal(folder, manifest.columns, manifest.passes[-1].fingerprint)
+    begun = time.monotonic()
+    try:
+        execute(job, splits, folder.url, run)
+    except Interrupted:
+        _complete(manifest, fold(journal, (s.name for s in splits)), splits, "interrupted")
         manifest.passes[-1].seconds += time.monotonic() - begun
-        return _finish(job, folder, journal, manifest, splits)
+        manifest.save(folder)
+        raise
+    except PrewriteError:
+        if journal.is_empty(split.name for split in splits):
+            folder.remove(NAME)  # nothing was made: another configuration may start here
+            journal.clear()
+        raise
+    manifest.passes[-1].seconds += time.monotonic() - begun
+    return _finish(job, folder, journal, manifest, splits)
+
+
+def _tidy(folder: Folder) -> None:
+    """Remove the folder of a local set where nothing was made."""
+    if folder.is_local:
+        with suppress(OSError):
+            Path(folder.root).rmdir()
 
 
 def finished(job: Pass, output: str, remedy: str = "choose another output") -> Manifest | None:
@@ -94,6 +111,8 @@ def start_set(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
     found = Manifest.find(folder)
     same = found and found.passes[-1].fingerprint == new.passes[-1].fingerprint
     manifest = found if found and same else new
+    if not same:
+        folder.remove(FOLDER)  # all that another configuration can have left is what it had open
     manifest.status, manifest.inputs = "running", new.inputs  # the corpus may have moved
     manifest.save(folder)
     return manifest
@@ -111,28 +130,15 @@ def _finish(
     if folded.skipped:
         folder.write(SKIPPED, skipped_lines(folded.skipped))
     folder.write("README.md", card(manifest).encode())
+    keep(folder, journal, (split.name for split in splits))
     _sweep(folder, manifest)
     manifest.save(folder)
-    journal.clear()
     return manifest
 
 
-def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: Any) -> None:
+def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: Status) -> None:
     """Write into the manifest what the records say."""
-    manifest.status = status
-    manifest.rows, manifest.documents = folded.rows, folded.documents
-    manifest.parts, manifest.judgements = folded.parts, folded.judgements
-    manifest.passes[-1].usage, manifest.passes[-1].counts = folded.usage, folded.counts
-    manifest.passes[-1].versions = folded.versions
-    manifest.statuses = {
-        key.removeprefix("status:"): count
-        for key, count in folded.counts.items()
-        if key.startswith("status:")
-    } or manifest.statuses
-    manifest.left_out = folded.left_out
-    if folded.skipped:
-        manifest.skipped = total([{skip.reason: 1} for skip in folded.skipped])
-        manifest.skipped_records = folded.skipped[:_NAMED]
+    folded.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}
     for split in splits:  # several may be ranges of one file
         item, records = known.get(split.path), folded.records.get(split.name)
@@ -149,25 +155,3 @@ def _sweep(folder: Folder, manifest: Manifest) -> None:
         stray = ours.startswith("part-") and name not in listed
         if stray or (ours.startswith(".") and ".tmp-" in ours and "/" not in ours):
             folder.remove(name)
-
-
-@contextmanager
-def _owned(folder: Folder) -> Iterator[None]:
-    """Own the output for one run; a second run on a local disk is refused."""
-    if not folder.is_local:
-        yield
-        return
-    path = Path(folder.path(f"{FOLDER}/lock"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ShardError(f"{folder.url}: another run is writing here; wait for it") from None
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.unlink()
-                path.parent.rmdir()
-                Path(folder.root).rmdir()  # goes only where nothing was made

@@ -3,10 +3,12 @@
 from collections import Counter
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from base.errors import ShardError
-from shards.manifest import File
+from base.fingerprint import fingerprint
+from shards.manifest import File, Manifest
 from shards.reader import ShardSet
 from shards.schema import JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
 
@@ -19,11 +21,12 @@ def verify(url: str) -> dict[str, Any]:
     shards = ShardSet(url)
     manifest = shards.manifest
     problems = [] if manifest.status == "complete" else [f"the set is {manifest.status}"]
+    problems += check_passes(manifest)
     seen: Counter[str] = Counter()
     for part in manifest.parts:
-        problems += _check_file(shards, part, manifest.columns) or _audit(shards, part, seen)
+        problems += check_file(shards, part, manifest.columns) or _audit(shards, part, seen)
     for verdicts in manifest.judgements:
-        problems += _check_file(shards, verdicts, JUDGEMENT_SCHEMA)
+        problems += check_file(shards, verdicts, JUDGEMENT_SCHEMA)
     if not problems:
         problems += _totals(shards, seen)
     return {
@@ -36,7 +39,14 @@ def verify(url: str) -> dict[str, Any]:
     }
 
 
-def _check_file(shards: ShardSet, file: File, columns: Any) -> list[str]:
+def check_passes(manifest: Manifest) -> list[str]:
+    """Whether each pass's configuration is the one its fingerprint was taken of."""
+    edited = [made.name for made in manifest.passes if fingerprint(made.config) != made.fingerprint]
+    return [f"the configuration of pass '{name}' is not that of its fingerprint" for name in edited]
+
+
+def check_file(shards: ShardSet, file: File, columns: Any) -> list[str]:
+    """What is wrong with a listed file: not there, other bytes, rows or columns."""
     try:
         digest = shards.folder.sha256(file.name)
     except FileNotFoundError:
@@ -44,7 +54,10 @@ def _check_file(shards: ShardSet, file: File, columns: Any) -> list[str]:
     if digest != file.sha256:
         return [f"{file.name}: SHA-256 {digest[:12]}…, the manifest says {file.sha256[:12]}…"]
     with shards.folder.open(file.name) as stream:
-        parquet = pq.ParquetFile(stream)
+        try:
+            parquet = pq.ParquetFile(stream)
+        except pa.ArrowException as error:
+            return [f"{file.name}: damaged: {str(error).splitlines()[0]}"]
         if parquet.metadata.num_rows != file.rows:
             return [f"{file.name}: {parquet.metadata.num_rows} rows, listed: {file.rows}"]
         if not parquet.schema_arrow.equals(columns):

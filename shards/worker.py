@@ -7,17 +7,20 @@ most those two. Cost: `benchmarks/mechanism.py`.
 """
 
 import asyncio
-import signal
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from base.errors import InputError, Interrupted, ShardError
+from base.errors import EngineDied, InputError, Interrupted, ShardError
 from shards.journal import Block, Journal
-from shards.manifest import Skip
+from shards.manifest import Record, Skip
 from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
 from shards.progress import Progress
+from shards.signals import stop_on_signal
+from shards.suspects import Suspects
+
+Finish = Callable[[Document], Awaitable[Outcome]]
 
 
 class _Window:
@@ -45,6 +48,7 @@ class _Window:
 @dataclass
 class _OpenBlock:
     block: Block
+    suspects: Suspects | None = None
     tasks: list[asyncio.Task[Outcome]] = field(default_factory=list)
     rows: int = 0
 
@@ -60,9 +64,11 @@ class Worker:
         progress: Progress,
         rows_per_part: int,
         max_bad_rows: float = 1.0,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
         self.source, self.work, self.journal = source, work, journal
         self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
+        self.opened, self._suspects = opened, list[Suspects]()
         self.window = _Window(work.window)
         self.stop = asyncio.Event()
         self.records = self.bad = 0
@@ -72,7 +78,7 @@ class Worker:
 
     async def run(self, splits: list[Split]) -> None:
         """Work through `splits`; Interrupted when a signal asked for a stop, after a commit."""
-        async with _stop_on_signal(self.stop):
+        async with stop_on_signal(self.stop):
             committer = asyncio.create_task(self._commit_all())
             feeder = asyncio.create_task(self._feed_all(splits))
             try:
@@ -82,8 +88,16 @@ class Worker:
                 for task in left:
                     task.cancel()
                 await asyncio.gather(*left, return_exceptions=True)
+                if not isinstance(self.failure, EngineDied):
+                    self._close_suspects()
         if self.stop.is_set():
             raise Interrupted("interrupted after a clean commit; the same command continues")
+
+    def _close_suspects(self) -> None:
+        """Whoever can say so did not die. A full disk must not hide why the run ends."""
+        with suppress(OSError, ShardError):
+            for suspects in self._suspects:
+                suspects.close()
 
     async def _feed_all(self, splits: list[Split]) -> None:
         for split in splits:
@@ -93,40 +107,88 @@ class Worker:
         await self._ready.put(None)
 
     async def _feed(self, split: Split) -> None:
-        """Start the documents of one split, from where its last commit ended."""
+        """Start the documents of one split: of damaged parts, then those after the last commit."""
         done = await asyncio.to_thread(self.journal.records, split.name)
-        start = done[-1].stop if done else 0
         self.progress.resumed(sum(r.part.rows for r in done if r.part))
+        for record in done:
+            if record.redo and not self.stop.is_set():
+                await self._redo(split, record)
         if done and done[-1].last:
             self.progress.consumed(split.bytes)
             return
-        current = _OpenBlock(Block(split.name, len(done), start, start))
+        suspects = await asyncio.to_thread(Suspects, self.journal, split.name, done)
+        self._suspects.append(suspects)
+        if suspects.careful(suspects.committed):
+            await self._ready.join()
+        await self._read(split, len(done), suspects)
+
+    async def _read(self, split: Split, number: int, suspects: Suspects) -> None:
+        """Start documents, and close blocks, from block `number` on to the end of the split."""
+        start = suspects.committed
+        current = _OpenBlock(Block(split.name, number, start, start), suspects)
         offset = 0
         for item in self.source.read(split, start):
             if isinstance(item, End):
                 current.block.last, current.block.sha256 = True, item.sha256
+                current.block.counts.update({"worker:died": suspects.died} if suspects.died else {})
                 self.progress.consumed(split.bytes - offset)
                 break
             self.progress.consumed(item.offset - offset)
             offset = item.offset
-            await self._add(current, item)
+            await self._open(current, item, suspects)
             if self.failure is not None:
                 raise self.failure
             if self.stop.is_set():
                 break
-            if current.rows >= self.rows_per_part:
+            alone = suspects.ends(current.block.stop)
+            if current.rows >= self.rows_per_part or alone:
                 await self._close(current)
                 block = current.block
-                current = _OpenBlock(Block(split.name, block.number + 1, block.stop, block.stop))
+                next_block = Block(split.name, block.number + 1, block.stop, block.stop)
+                current = _OpenBlock(next_block, suspects)
+            if alone:
+                await self._ready.join()
         if current.block.last or current.block.stop > current.block.start:
             await self._close(current)
+
+    async def _redo(self, split: Split, record: Record) -> None:
+        """Do the documents of a damaged part again, as the same block."""
+        block = Block(split.name, record.block, record.start, record.start)
+        block.last, block.sha256 = record.last, record.sha256
+        current = _OpenBlock(block)
+        for item in self.source.read(split, record.start):
+            if isinstance(item, End) or block.stop == record.stop:
+                break
+            lost = isinstance(item, Document) and item.rows[0]["doc_id"] in record.abandoned
+            await self._add(current, item, abandoned=lost)
+            if self.stop.is_set():
+                return  # a part of it would be another part
+        await self._close(current)
 
     async def _close(self, block: _OpenBlock) -> None:
         """Hand a filled block over, once the one before it is committed: two are open at most."""
         await self._ready.join()
         await self._ready.put(block)
 
-    async def _add(self, current: _OpenBlock, item: Document | Skipped | LeftOut) -> None:
+    async def _open(
+        self, current: _OpenBlock, item: Document | Skipped | LeftOut, suspects: Suspects
+    ) -> None:
+        """Start a document once it is written down that it will be open."""
+        position = current.block.stop
+        if isinstance(item, Document) and suspects.abandoned(position):
+            await self._add(current, item, abandoned=True)
+            return
+        if suspects.must_mark(position):
+            await asyncio.to_thread(suspects.mark, position)
+            self.opened()
+        await self._add(current, item)
+
+    async def _add(
+        self,
+        current: _OpenBlock,
+        item: Document | Skipped | LeftOut,
+        abandoned: bool = False,
+    ) -> None:
         if isinstance(item, Skipped):
             current.block.skipped.append(item.skip)
             self.bad += 1
@@ -136,7 +198,9 @@ class Worker:
         else:
             await self.window.acquire(len(item.rows))
             self.progress.begun(len(item.rows))
-            current.tasks.append(self._start(item))
+            if abandoned:
+                current.block.abandoned.append(item.rows[0]["doc_id"])
+            current.tasks.append(self._start(item, _abandon if abandoned else self.work))
             current.block.documents += 1
             current.rows += len(item.rows)
             await asyncio.sleep(0)  # let the new task reach the engine before reading on
@@ -144,8 +208,8 @@ class Worker:
         self.records += 1
         check_bad_rows(self.bad, max(self.records, 1000), self.max_bad_rows, current.block.skipped)
 
-    def _start(self, document: Document) -> asyncio.Task[Outcome]:
-        task = asyncio.create_task(self._finish(document))
+    def _start(self, document: Document, work: Finish) -> asyncio.Task[Outcome]:
+        task = asyncio.create_task(self._finish(document, work))
         self._documents.add(task)
         task.add_done_callback(self._forget)
         return task
@@ -155,10 +219,10 @@ class Worker:
         if not task.cancelled():
             task.exception()  # seen here, so that asyncio does not report it as never seen
 
-    async def _finish(self, document: Document) -> Outcome:
+    async def _finish(self, document: Document, work: Finish) -> Outcome:
         names = [row["id"] for row in document.rows]
         try:
-            outcome = await self.work(document)
+            outcome = await work(document)
             if [row["id"] for row in outcome.rows] != names:
                 raise ShardError(f"a pass changed the rows of the document of row {names[0]}")
         except Exception as error:
@@ -171,16 +235,27 @@ class Worker:
 
     async def _commit_all(self) -> None:
         while (ready := await self._ready.get()) is not None:
-            counts: Counter[str] = Counter()
             for outcome in await asyncio.gather(*ready.tasks):
                 ready.block.rows += outcome.rows
                 ready.block.judgements += outcome.judgements
                 ready.block.usage += outcome.usage
-                counts.update(outcome.counts)
-            ready.block.counts = dict(counts)
+                ready.block.counts.update(outcome.counts)
             ready.block.versions = self.work.versions
             await asyncio.to_thread(self.journal.commit, ready.block)
+            if ready.suspects:
+                ready.suspects.committed = ready.block.stop
+                if ready.block.last:
+                    self._suspects.remove(ready.suspects)
             self._ready.task_done()
+
+
+async def _abandon(document: Document) -> Outcome:
+    """The rows of a document that no worker survived; they keep their place."""
+    for row in document.rows:
+        row["rewrite_status"] = row["rewrite_status"] or "failed"
+    counts = Counter(f"status:{row['rewrite_status']}" for row in document.rows)
+    counts["document:abandoned"] = 1
+    return Outcome(document.rows, document.judgements, counts=counts)
 
 
 def check_bad_rows(bad: int, records: int, limit: float, latest: list[Skip]) -> None:
@@ -199,29 +274,3 @@ async def _first_failure(*tasks: asyncio.Task[None]) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:
         await task
-
-
-@asynccontextmanager
-async def _stop_on_signal(stop: asyncio.Event) -> AsyncIterator[None]:
-    """SIGINT and SIGTERM set `stop` once; a second SIGINT interrupts at once."""
-    loop = asyncio.get_running_loop()
-
-    def on_interrupt() -> None:
-        if stop.is_set():
-            loop.remove_signal_handler(signal.SIGINT)
-        stop.set()
-
-    handlers: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGINT: on_interrupt,
-        signal.SIGTERM: stop.set,
-    }
-    # Signals reach the main thread only; elsewhere (a test's thread) there is nothing to catch.
-    with suppress(ValueError, RuntimeError):
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        with suppress(ValueError, RuntimeError):
-            for number in handlers:
-                loop.remove_signal_handler(number)

@@ -54,4 +54,6 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     (tmp_path / "file").write_bytes(b"")
     folder = Folder(f"{tmp_path}/file/set")
     assert ending(lambda: folder.write("a", b"x")) == 1
-    assert capsys.readouterr().err == f"error: {tmp_path}/file/set: Not a directory\n"
+    assert (
+        capsys.readouterr().err == f"error: {tmp_path}/file/set/a: cannot write: Not a directory\n"
+    )

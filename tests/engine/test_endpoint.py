@@ -110,7 +110,7 @@ def test_a_server_that_tells_no_probabilities_of_a_prompt(server: FaultServer, r
     engine = EndpointEngine(config(server, api="completions", retries=1))
     with pytest.raises(EngineError, match="an answer (without prompt_logprobs|that is no compl)"):
         asyncio.run(engine.likelihood(("context",), "some text"))
-    assert len(server.calls) == 2
+    assert len(server.calls) == 2 + 1
     assert server.calls[0].body["prompt_logprobs"] == 0
 
 
@@ -176,7 +176,21 @@ def test_retries_are_bounded(server: FaultServer) -> None:
     with pytest.raises(EngineError) as caught:
         ask(EndpointEngine(config(server, retries=3)), request())
     assert "HTTP 500" in one_sentence(caught.value)
-    assert len(server.calls) == 4
+    assert len(server.calls) == 4 + 1, "the last one is harmless"
+    assert "hello" not in server.calls[-1].text
+
+
+def test_what_fails_alone_is_no_outage(server: FaultServer) -> None:
+    """Also where nobody else is asking: the last row of a corpus must not stop it for ever."""
+    server.plan = lambda call: Fault(500) if "hello" in call.text else None
+    (answer,) = ask(EndpointEngine(config(server, retries=1)), request())
+    assert answer.error and "HTTP 500" in answer.error
+
+
+def test_an_outage_that_ends_with_the_retries_fails_nothing(server: FaultServer) -> None:
+    server.plan = lambda call: Fault(500) if call.number < 2 else None
+    (answer,) = ask(EndpointEngine(config(server, retries=1)), request())
+    assert answer.error is None
 
 
 def test_a_bad_request_fails_alone(server: FaultServer) -> None:

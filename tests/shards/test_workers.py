@@ -121,16 +121,19 @@ def test_sigterm_commits_and_a_rerun_completes(tmp_path: Path, server: FaultServ
     assert len(server.calls) == total, "a committed row was asked for again, or one was lost"
 
 
-def test_a_killed_worker_ends_the_run(tmp_path: Path, server: FaultServer) -> None:
+def test_a_killed_worker_is_replaced(tmp_path: Path, server: FaultServer) -> None:
     run = Run(tmp_path, server, workers=2)
     process = run.start_and_wait_for_commits()
-    victim, other = workers_of(process)
+    victim, _ = workers_of(process)
     os.kill(victim, signal.SIGKILL)
-    code, _, err = ended(process, 20)
-    assert code == 1
-    assert "a worker process died" in one_error_line(err)
-    assert not command_of(other)
-    run.complete()
+    server.plan = None
+    code, _, err = ended(process)
+    assert code == 0, err
+    assert "its worker died (SIGKILL); another one continues" in err
+    run.check()
+    manifest = ShardSet(run.output).manifest
+    assert manifest.passes[-1].counts["worker:died"] == 1
+    assert manifest.statuses == {"ok": manifest.rows}
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path, server: FaultServer) -> None:

@@ -1,0 +1,44 @@
+"""`python -m rewrite` with an engine that takes its process along on one text, and loads slowly.
+
+The real command in every other respect; vLLM dies like this when a kernel does. The environment
+says what kills (DEADLY) and how long a load takes (LOADING, seconds).
+"""
+
+import os
+import signal
+import sys
+import time
+
+from base.cli import run_recipe
+from engine import registry
+from engine.config import EndpointConfig, EngineConfig
+from engine.endpoint import EndpointEngine
+from engine.types import Completion, Engine, Request
+from rewrite.__main__ import plan, run
+from rewrite.config import RewriteRecipe
+
+DEADLY = os.environ.get("DEADLY", "")
+LOADING = float(os.environ.get("LOADING", "0"))
+
+
+class Deadly(EndpointEngine):
+    """Answers as the endpoint does, until it is asked about the text."""
+
+    async def complete(self, request: Request) -> Completion:
+        if DEADLY and DEADLY in "".join(request.prompt.user):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super().complete(request)
+
+
+def load(config: EngineConfig) -> Engine:
+    if LOADING:
+        print("loading", flush=True)
+        time.sleep(LOADING)
+    assert isinstance(config, EndpointConfig)
+    return Deadly(config)
+
+
+registry._load = load  # worker processes import this module anew, so they have it, too
+
+if __name__ == "__main__":
+    sys.exit(run_recipe("rewrite", "", RewriteRecipe, run, plan))

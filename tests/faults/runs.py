@@ -1,0 +1,127 @@
+"""Real runs of `python -m rewrite` that are disturbed, in process groups of their own."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from shards.reader import ShardSet
+from tests.engine.fault_server import Fault, FaultServer
+from tests.shards.runs import ROOT, assert_whole, corpus_lines, recipe
+
+FILES, DOCUMENTS = 3, 16
+KILLS = int(os.environ.get("PREWRITE_KILLS", "6"))
+"""How often a test kills; the default is for every day, hundreds are for a night."""
+
+COLUMNS = ["id", "original", "rewrite", "rewrite_status", "original_score", "rewrite_score"]
+
+
+class Disturbed:
+    """One recipe over a small corpus, started as often as a test likes."""
+
+    def __init__(self, folder: Path, server: FaultServer, judge: bool = True, **run: Any) -> None:
+        self.server, self.output, self.judge = server, str(folder / "set"), judge
+        self.first = f"{self.output}/rewrites" if judge else self.output
+        self.corpus = folder / "corpus"
+        self.corpus.mkdir(parents=True)
+        for number in range(FILES):
+            (self.corpus / f"{number}.jsonl").write_bytes(corpus_lines(number, DOCUMENTS))
+        self.config = folder / "recipe.yaml"
+        shape = {"rows_per_part": 8, "tasks": FILES, **run}
+        text = recipe(f"{self.corpus}/*.jsonl", self.output, server.url, judge=judge, **shape)
+        self.config.write_text(text)
+
+    def start(self, *overrides: str, module: str = "rewrite") -> "subprocess.Popen[str]":
+        """The command, in a process group of its own."""
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        return subprocess.Popen(
+            [sys.executable, "-m", module, "--config", str(self.config), *overrides],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def files(self) -> list[str]:
+        """Names of everything in the output."""
+        found = Path(self.output).rglob("*")
+        return [str(path.relative_to(self.output)) for path in found]
+
+    def after(self, calls: int) -> Callable[[], bool]:
+        """The moment at which the engine has been asked so many times more."""
+        goal = len(self.server.calls) + calls
+        return lambda: len(self.server.calls) >= goal
+
+    def slow(self, seconds: float) -> None:
+        """Every answer of the engine takes so long."""
+        self.server.plan = lambda call: Fault(seconds=seconds)
+
+    def check(self) -> None:
+        """Whole sets, every document once, every row done, and nothing beside them."""
+        for url in {self.first, self.output}:
+            assert_whole(url)
+            manifest = ShardSet(url).manifest
+            assert manifest.documents == FILES * DOCUMENTS
+            assert manifest.statuses == {"ok": manifest.rows}
+
+
+def rows(url: str) -> list[dict[str, Any]]:
+    """What a set says, without what is of one run."""
+    columns = [name for name in COLUMNS if name in ShardSet(url).manifest.columns.names]
+    return list(ShardSet(url).rows(columns))
+
+
+def kill_group(process: "subprocess.Popen[str]") -> None:
+    """SIGKILL to the command and all that it started; its pipes are read to their end."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+
+
+def members(group: int) -> list[int]:
+    """Living processes of a group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            state, _, of, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(of) == group and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for(
+    moment: Callable[[], Any], process: "subprocess.Popen[str]", seconds: float = 90
+) -> bool:
+    """Whether `moment` came before the process ended."""
+    end = time.monotonic() + seconds
+    while process.poll() is None:
+        if moment():
+            return True
+        assert time.monotonic() < end, "neither the moment nor the end came"
+        time.sleep(0.001)
+    return False
+
+
+def moments(run: Disturbed, draw: random.Random) -> list[tuple[str, Callable[[], Any]]]:
+    """A random moment in each phase of a run that starts now."""
+    known, begun, after = set(run.files()), time.monotonic(), draw.uniform(0, 3)
+
+    def new(part: str) -> Callable[[], bool]:
+        return lambda: any(part in name for name in set(run.files()) - known)
+
+    return [
+        ("starting", lambda: time.monotonic() > begun + after),
+        ("generating", run.after(draw.randint(1, 40))),
+        ("writing", new(".tmp-")),
+        ("committing", new("commits/0")),
+        ("finishing", new("README.md")),
+        ("judging", new("judgements/")),
+    ]

@@ -1,0 +1,102 @@
+"""SIGKILL in every phase, again and again, until the sets are done: every row once, none else."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shards.reader import ShardSet
+from tests.engine.fault_server import FaultServer
+from tests.faults.runs import KILLS, Disturbed, kill_group, members, moments, rows, wait_for
+from tests.shards.runs import ended
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * KILLS + 120)]
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], list[object]]:
+    """The rows of both sets, made in one go."""
+    with FaultServer() as server:
+        run = Disturbed(tmp_path_factory.mktemp("undisturbed"), server)
+        code, _, err = ended(run.start(), 120)
+        assert code == 0, err
+        run.check()
+        return list(rows(run.first)), list(rows(run.output))
+
+
+def test_killed_in_every_phase(
+    tmp_path: Path, server: FaultServer, undisturbed: tuple[list[object], list[object]]
+) -> None:
+    """The whole group at once, as a machine that is switched off; one worker and two in turn."""
+    draw, run = random.Random(1), Disturbed(tmp_path, server)
+    killed: list[str] = []
+    for number in range(KILLS):
+        run.slow(draw.choice((0.0, 0.02, 0.05)))
+        phase, moment = moments(run, draw)[number % 6]
+        process = run.start(f"run.workers={1 + number % 2}")
+        if wait_for(moment, process):
+            killed.append(phase)
+        kill_group(process)
+        assert members(process.pid) == []
+    assert killed
+    server.plan = None
+    code, _, err = ended(run.start(), 120)
+    assert code == 0, err
+    run.check()
+    assert (rows(run.first), rows(run.output)) == undisturbed
+
+
+def test_workers_killed_under_a_running_command(
+    tmp_path: Path, server: FaultServer, undisturbed: tuple[list[object], list[object]]
+) -> None:
+    """The command itself replaces them and ends well."""
+    draw, run = random.Random(2), Disturbed(tmp_path, server, workers=2)
+    run.slow(0.03)
+    process, killed = run.start(), 0
+    while killed < max(3, KILLS // 2):
+        if not wait_for(run.after(draw.randint(1, 30)), process):
+            break
+        workers = [pid for pid in members(process.pid) if _is_worker(pid)]
+        if workers:
+            os.kill(draw.choice(workers), signal.SIGKILL)
+            killed += 1
+    assert killed
+    server.plan = None
+    code, _, err = ended(process, 120)
+    assert code == 0, err
+    assert err.count("its worker died (SIGKILL); another one continues") == killed
+    run.check()
+    assert (rows(run.first), rows(run.output)) == undisturbed
+    died = [ShardSet(url).manifest.passes[-1].counts for url in (run.first, run.output)]
+    assert sum(counts.get("worker:died", 0) for counts in died) == killed
+
+
+def test_the_workers_of_a_killed_command_end(tmp_path: Path, server: FaultServer) -> None:
+    run = Disturbed(tmp_path, server, judge=False, workers=2)
+    run.slow(0.05)
+    process = run.start()
+    assert wait_for(run.after(5), process)
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 10
+    while members(process.pid):
+        assert time.monotonic() < end, "a worker outlives its command"
+        time.sleep(0.05)
+    process.communicate()
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False

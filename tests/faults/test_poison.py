@@ -1,0 +1,65 @@
+"""One document that kills the engine's process every time: it is found, the rest is done."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shards.reader import ShardSet
+from tests.engine.fault_server import FaultServer
+from tests.faults.runs import DOCUMENTS, FILES, Disturbed, kill_group
+from tests.shards.runs import assert_whole, ended
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+POISON = "Document 5 of file 1."
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
+def check(run: Disturbed) -> None:
+    """The document stands in its place with status failed; every other one is done."""
+    assert_whole(run.output)
+    manifest = ShardSet(run.output).manifest
+    assert manifest.documents == FILES * DOCUMENTS
+    rows = list(ShardSet(run.output).rows(["doc_id", "chunk", "original", "rewrite_status"]))
+    failed = [row for row in rows if row["rewrite_status"] == "failed"]
+    assert {row["doc_id"] for row in failed} == {"1.jsonl/5"}
+    assert "".join(row["original"] for row in failed).startswith(POISON)
+    names = list(dict.fromkeys(row["doc_id"] for row in rows))
+    assert names == [f"{file}.jsonl/{n}" for file in range(FILES) for n in range(DOCUMENTS)]
+    assert manifest.statuses == {"failed": len(failed), "ok": len(rows) - len(failed)}
+    assert manifest.passes[-1].abandoned == ["1.jsonl/5"]
+    assert manifest.passes[-1].counts["document:abandoned"] == 1
+
+
+def test_workers_find_it_by_themselves(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEADLY", POISON)
+    run = Disturbed(tmp_path, server, judge=False, workers=2)
+    code, _, err = ended(run.start(module="tests.faults.deadly"), 300)
+    assert code == 0, err
+    check(run)
+    died = ShardSet(run.output).manifest.passes[-1].counts["worker:died"]
+    assert err.count("its worker died (SIGKILL); another one continues") == died <= 6
+
+
+def test_the_same_command_finds_it(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One worker dies with its command; who starts it again and again gets there, too."""
+    monkeypatch.setenv("DEADLY", POISON)
+    run = Disturbed(tmp_path, server, judge=False)
+    for _ in range(8):
+        process = run.start(module="tests.faults.deadly")
+        process.communicate(timeout=120)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9
+        kill_group(process)
+    check(run)

@@ -1,0 +1,144 @@
+"""One run an output: who holds the lock, and when it is stale."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from base.errors import ShardError
+from base.files import Folder
+from shards import lease
+from shards.lease import NAME, Holder, Lease
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("BEAT", 0.05), ("SILENT", 0.6), ("SETTLE", 0.1)):
+        monkeypatch.setattr(lease, name, seconds)
+
+
+@pytest.fixture(params=["disk", "store"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """A local folder, and one of a file system without renames and links."""
+    store = f"memory://lease-{tmp_path.name}"
+    return Folder(str(tmp_path / "set") if request.param == "disk" else store)
+
+
+def put(folder: Folder, holder: Holder) -> None:
+    folder.write(NAME, json.dumps(asdict(holder)).encode())
+
+
+def elsewhere() -> Holder:
+    """A holder of another machine."""
+    return replace(Holder.me(), host="other", space="another kernel", pid=1)
+
+
+def ended_process() -> Holder:
+    """A holder of this machine whose process was killed."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    holder = replace(Holder.me(), pid=child.pid, started=lease._started(child.pid))
+    assert holder.is_gone() is False
+    child.kill()
+    child.communicate()
+    return holder
+
+
+def test_a_second_run_is_refused_until_the_first_ends(folder: Folder) -> None:
+    with (
+        Lease(folder),
+        pytest.raises(ShardError, match=r"another run .*process \d+ on .*UTC\); wait for it"),
+        Lease(folder),
+    ):
+        pass
+    with Lease(folder):
+        assert folder.names() == [NAME]
+    assert NAME not in folder.names()
+
+
+def test_a_killed_run_does_not_lock(folder: Folder) -> None:
+    put(folder, ended_process())
+    with Lease(folder) as held:
+        found = folder.read(NAME)
+        assert found and json.loads(found)["token"] == held.mine.token
+
+
+def test_a_process_id_that_is_used_again_does_not_lock(folder: Folder) -> None:
+    put(folder, replace(Holder.me(), started="1"))
+    with Lease(folder):
+        pass
+
+
+def test_a_silent_run_of_another_machine_is_taken_over(folder: Folder) -> None:
+    put(folder, elsewhere())
+    with Lease(folder):
+        pass
+
+
+def test_a_living_run_of_another_machine_is_refused(folder: Folder) -> None:
+    holder, stop = elsewhere(), threading.Event()
+
+    def live() -> None:
+        beat = 0
+        while not stop.wait(0.05):
+            beat += 1
+            put(folder, replace(holder, beat=beat))
+
+    put(folder, holder)
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        with pytest.raises(ShardError, match="process 1 on other"), Lease(folder):
+            pass
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_of_two_that_take_over_one_wins(folder: Folder) -> None:
+    put(folder, ended_process())
+    held, refused = [], []
+    start, over = threading.Barrier(4), threading.Event()
+
+    def take() -> None:
+        start.wait()
+        try:
+            with Lease(folder) as mine:
+                held.append(mine)
+                over.wait()
+        except ShardError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(held) + len(refused) < 4:
+        time.sleep(0.01)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1 and len(refused) == 3
+
+
+def test_a_run_whose_lock_was_taken_ends(folder: Folder) -> None:
+    """As after a sleep: SIGTERM comes, and what it does is not taken for an interruption."""
+    from base.cli import ending
+
+    def run() -> None:
+        with Lease(folder):
+            put(folder, elsewhere())
+            threading.Event().wait(20)
+
+    assert ending(run) == 1
+    found = folder.read(NAME)
+    assert found and json.loads(found)["host"] == "other"
+
+
+def test_a_damaged_lock_is_one_sentence(folder: Folder) -> None:
+    folder.write(NAME, b"{}")
+    with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"), Lease(folder):
+        pass

@@ -1,0 +1,116 @@
+"""A document that kills its worker is found, in few deaths, and no other one is blamed."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from base.errors import EngineDied, EngineError
+from base.files import Folder
+from shards.executor import PassStep, RunConfig
+from shards.manifest import Manifest, Opened
+from shards.passes import Document
+from shards.reader import ShardSet
+from shards.run import run_pass
+from shards.verify import verify
+from tests.shards.fake import InstantPass
+
+DOCUMENTS = 60
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files of short documents, each with its number."""
+    folder = tmp_path_factory.mktemp("texts")
+    for name in ("a", "b"):
+        lines = [json.dumps({"text": f"The document {name}{n}."}) for n in range(DOCUMENTS)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+class Deadly(InstantPass):
+    """A pass whose engine dies, again and again, on documents with these words."""
+
+    def __init__(self, folder: Path, words: set[str], window: int = 16) -> None:
+        super().__init__((f"{folder}/*.jsonl",), before=self._meet, window=window)
+        self.words = words
+
+    async def _meet(self, document: Document) -> None:
+        text = "".join(row["original"] for row in document.rows)
+        if any(f"{word}." in text for word in self.words):
+            raise EngineDied("dead")
+
+
+def deaths(job: Deadly, out: Path, rows: int = 10, most: int = 60) -> int:
+    """Workers that it takes to get through, each going on where the one before it died."""
+    splits = job.source.splits()
+    job.begin(splits).save(Folder(str(out)))
+    step = PassStep(job, splits, str(out), RunConfig(rows_per_part=rows))
+    for count in range(most):
+        try:
+            step.run(None)
+            return count
+        except EngineDied:
+            pass
+    raise AssertionError(f"not through after {most} deaths")
+
+
+def complete(folder: Path, out: Path) -> Manifest:
+    manifest = run_pass(InstantPass((f"{folder}/*.jsonl",)), str(out), RunConfig())
+    assert verify(str(out))["problems"] == []
+    return manifest
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_kills_is_abandoned_and_nothing_else(texts: Path, tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    rows, window = draw.choice([1, 10, 1000]), draw.choice([1, 16, 500])
+    numbers = {(draw.choice("ab"), draw.randrange(DOCUMENTS // 3)) for _ in range(seed % 4)}
+    words, out = {f"{name}{3 * n}" for name, n in numbers}, tmp_path / "set"
+    took = deaths(Deadly(texts, words, window), out, rows)
+    assert took <= 8 * len(words)
+    manifest = complete(texts, out)
+    found = list(ShardSet(str(out)).rows(["doc_id", "original", "rewrite_status"]))
+    assert "".join(row["original"] for row in found) == "".join(
+        f"The document {name}{n}." for name in "ab" for n in range(DOCUMENTS)
+    )
+    failed = {row["doc_id"] for row in found if row["rewrite_status"] == "failed"}
+    assert failed == {f"{word[0]}.jsonl/{word[1:]}" for word in words}
+    counts = manifest.passes[-1].counts
+    assert set(manifest.passes[-1].abandoned) == failed
+    assert counts.get("document:abandoned", 0) == len(words)
+    assert counts.get("worker:died", 0) == took
+
+
+def test_a_death_or_two_blame_nobody(texts: Path, tmp_path: Path) -> None:
+    """As when somebody kills the command, or memory runs out."""
+    job, out = Deadly(texts, {"a20"}), tmp_path / "set"
+    with pytest.raises(AssertionError, match="not through"):
+        deaths(job, out, most=3)
+    assert complete(texts, out).statuses == {"ok": 2 * DOCUMENTS}
+
+
+def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> None:
+    """An engine that cannot be reached is no document's fault, however often it is tried."""
+    out, job = tmp_path / "set", InstantPass((f"{texts}/*.jsonl",))
+
+    async def unreachable(document: Document) -> None:
+        raise EngineError("nobody answers")
+
+    splits = job.source.splits()
+    job.begin(splits).save(Folder(str(out)))
+    job.before = unreachable
+    for _ in range(6):
+        with pytest.raises(EngineError):
+            PassStep(job, splits, str(out), RunConfig()).run(None)
+    mark = Opened.model_validate_json((out / "commits/00000.open").read_bytes())
+    assert mark == Opened(committed=0, stop=0)
+    assert complete(texts, out).passes[-1].counts == {"status:ok": 2 * DOCUMENTS}
+
+
+def test_three_in_a_row_are_no_fault_of_theirs(texts: Path, tmp_path: Path) -> None:
+    job, out = Deadly(texts, {f"a{n}" for n in range(DOCUMENTS)}), tmp_path / "set"
+    with pytest.raises(EngineError, match="3 documents in a row killed every worker"):
+        deaths(job, out)
+    assert complete(texts, out).statuses == {"failed": 2, "ok": 2 * DOCUMENTS - 2}
