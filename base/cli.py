@@ -89,7 +89,7 @@ def sentence(error: Exception) -> PrewriteError | None:
     if isinstance(error, OSError) and error.errno is not None:  # none: a library's own
         where = f"{error.filename}: " if error.filename else ""
         return PrewriteError(f"{where}{error.strerror}")
-    if of_storage(error):
+    if of_storage(error) and not isinstance(error, OSError):
         return PrewriteError(f"the storage cannot be used: {' '.join(str(error).split())}")
     return None
 
