@@ -30,6 +30,7 @@ NAMES = (
     "steps",
     "trunk",
     "report",
+    "rollouts",
 )
 
 

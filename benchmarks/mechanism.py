@@ -11,12 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from base.config import load
-from engine.types import Completion, Request, Sample
+from benchmarks.instant import Instant
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
 from rewrite.rewriter import Rewriter
@@ -27,34 +27,13 @@ from shards.run import run_pass
 SIZES_MB = (100, 1000)
 
 
-class _Instant:
-    """Answers at once with the passage turned round."""
-
-    concurrency = 256
-
-    async def complete(self, request: Request) -> Completion:
-        """Answer."""
-        text = request.prompt.user[-2]
-        return Completion((Sample(text[::-1], "stop"),), prompt_tokens=1, output_tokens=1)
-
-    def check_verdicts(self, verdicts: Iterable[str]) -> None:
-        """Any verdict will do."""
-
-    def versions(self) -> dict[str, str]:
-        """None."""
-        return {}
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
 class _InstantPass(RewritePass):
     """The rewrite pass without a model."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """No model to load."""
-        yield Rewriter(_Instant(), self.recipe)
+        yield Rewriter(Instant(), self.recipe)
 
 
 def _corpus(path: Path, megabytes: float) -> None:

@@ -9,12 +9,13 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import Iterable
 
 from base.config import load
+from benchmarks.instant import Instant
 from engine.registry import get_engine
-from engine.types import Completion, Engine, Request, Sample, Sampling
+from engine.types import Completion, Engine, Request, Sampling
 from engine.vllm_engine import VllmEngine
+from judge.judge import Judge
 from judge.scorer import Scorer
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
@@ -29,8 +30,8 @@ RECIPE = [
 ]
 
 
-class _Notebook:
-    """An engine that notes requests and copies the passage, so that rewrites can be judged."""
+class _Notebook(Instant):
+    """Notes requests."""
 
     concurrency = 32
 
@@ -38,19 +39,9 @@ class _Notebook:
         self.requests: list[Request] = []
 
     async def complete(self, request: Request) -> Completion:
-        """Note the request; answer with a text of its own."""
+        """Note the request, and answer."""
         self.requests.append(request)
-        return Completion((Sample(f" {request.prompt.user[-2][::-1]}", "stop"),))
-
-    def check_verdicts(self, verdicts: Iterable[str]) -> None:
-        """Any verdict will do."""
-
-    def versions(self) -> dict[str, str]:
-        """None."""
-        return {}
-
-    def close(self) -> None:
-        """Nothing to close."""
+        return await super().complete(request)
 
 
 async def _note(recipe: RewriteRecipe) -> dict[str, list[Request]]:
@@ -58,7 +49,10 @@ async def _note(recipe: RewriteRecipe) -> dict[str, list[Request]]:
     source = RewritePass(recipe).source
     rewriting, judging = _Notebook(), _Notebook()
     assert recipe.judge
-    rewriter, scorer = Rewriter(rewriting, recipe), Scorer(judging, recipe.judge)
+    rewriter, scorer = (
+        Rewriter(rewriting, recipe),
+        Scorer([Judge("main", judging, recipe.judge)], recipe.judge),
+    )
     for split in source.splits():
         for item in source.read(split, 0):
             if isinstance(item, Document):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.config import load
-from benchmarks.mechanism import _corpus, _Instant
+from benchmarks.mechanism import _corpus
 from engine.types import Completion, Request
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
@@ -34,7 +34,7 @@ MEGABYTES = {"instant": 3, "steady": 1}
 AT_A_TIME, SECONDS = 16, 0.2
 
 
-class _Timed(_Instant):
+class _Timed(Instant):
     """Keeps when it answered."""
 
     def __init__(self) -> None:

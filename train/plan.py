@@ -4,7 +4,8 @@ Parameters and steps are exact (of a phase that ends at a plateau: the most it c
 is measured on the first samples of each phase.
 Memory is an estimate: weights, gradients and optimizer state by their sizes (AdamW: two float32
 numbers a parameter, and the weight itself once more under bfloat16), activations by the count of
-Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.
+Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores. The engines of a
+late phase come on top: they take what `engines` gives them.
 """
 
 from train.config import TrainConfig
@@ -14,6 +15,7 @@ from train.data.rows import Row
 from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
 from train.phases import Phase, end_step
+from train.rollouts.config import RolloutsConfig
 
 _TRIED = 64  # samples whose layout is measured
 
@@ -71,6 +73,8 @@ def _activations(config: TrainConfig, shape: Shape, wide: int) -> float:
 def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str:
     """Tokens a step and how well the layout uses them, on the phase's first batches."""
     size = config.batch.samples
+    if config.rollouts and phase.online:
+        return _online(config.rollouts, loader, phase, step * size)
     batches = max(1, min(_TRIED // size, end_step(phase, size) - step))
     used = padding = plain = 0
     for number in range(batches):
@@ -82,6 +86,18 @@ def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str
     return (
         f"about {whole:,.0f} tokens, {used / batches:,.0f} a step{shared}, "
         f"padding {padding / (used + padding):.1%}"
+    )
+
+
+def _online(rollouts: RolloutsConfig, loader: Loader, phase: Phase, first: int) -> str:
+    """What a step samples and learns from, at most, on the phase's first batch."""
+    asked = loader.asked(first, phase).result()
+    places, longest = len(asked.places), rollouts.samples * rollouts.tokens
+    tokens = sum(tree.cost for tree in asked.trees) + places * longest
+    prompts = sum(len(place.prompt) for place in asked.places)
+    return (
+        f"{places} places and {places * rollouts.samples:,} rollouts a step, at most "
+        f"{places * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn from"
     )
 
 

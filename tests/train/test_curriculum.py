@@ -113,6 +113,24 @@ def test_the_phase_that_begins_is_told_once() -> None:
     assert curriculum.over
 
 
+def test_a_probe_that_is_won_ends_a_phase() -> None:
+    """Only where the phase asks for it, only when the rate is reached, and also after a kill."""
+    phases = [
+        Phase.model_validate(
+            {"name": "a", "objective": "nll", "until": {"step": 9, "win_rate": 0.5}}
+        ),
+        Phase.model_validate({"name": "b", "objective": "nll", "until": {"step": 12}}),
+    ]
+    curriculum = Curriculum(phases)
+    assert curriculum.after_step(1, 4, 1.0) is None
+    assert curriculum.after_step(2, 8, 1.0, win_rate=0.49) is None
+    assert curriculum.after_step(3, 12, 1.0, win_rate=0.5) is phases[1]
+    assert curriculum.starts == [Start(0, 0), Start(3, 12)]
+    again = Curriculum(phases)
+    again.load_state_dict(json.loads(json.dumps(curriculum.state_dict())))
+    assert again.after_step(4, 16, 1.0, win_rate=1.0) is None and again.current is phases[1]
+
+
 def test_a_plateau_compares_two_windows() -> None:
     plateau = Plateau(steps=2, improvement=0.1)
     assert not stands_still([9.0, 9.0, 9.0], plateau)

@@ -16,6 +16,8 @@ import yaml
 
 from tests.train.rollouts.workers import engines, make_policy
 from tests.train.small import Command, curve, make_set, metrics, newest, settings, weights
+from train.config import TrainConfig
+from train.plan import plan
 from train.rollouts import dump
 
 pytestmark = pytest.mark.slow
@@ -99,6 +101,11 @@ def test_what_a_run_says_of_its_rollouts(whole: Path) -> None:
     assert all(0 < step["dpo/chance_rollout"] < 1 for step in late)
     assert [step["step"] for step in steps if "probe/win_rate" in step] == [3, 6]
     assert all(step["probe/judged"] == 5 for step in steps if "probe/win_rate" in step)
+
+
+def test_a_plan_bounds_what_a_run_samples(whole: Path, place: Path) -> None:
+    text = plan(TrainConfig.model_validate(recipe(place, "plan")))
+    assert "explore: steps 3 to 7, 4 places and 12 rollouts a step, at most 120 t" in text
 
 
 def test_what_a_run_leaves(whole: Path, place: Path) -> None:
