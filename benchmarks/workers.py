@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.config import load
+from benchmarks.instant import Instant
 from benchmarks.mechanism import _corpus
 from engine.types import Completion, Request
 from rewrite.config import RewriteRecipe
