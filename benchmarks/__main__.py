@@ -31,6 +31,7 @@ NAMES = (
     "trunk",
     "report",
     "rollouts",
+    "online",
 )
 
 

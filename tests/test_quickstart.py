@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from judge.criteria import load_criterion
 from shards.reader import ShardSet
@@ -191,6 +192,36 @@ def test_another_weight_and_another_criterion_ask_only_what_is_new(
             total = 2 * row["original_quality"] + row["original_safety"]
             total += 0.5 * row["original_longer"]
             assert row["original_score"] == pytest.approx(total / 3.5)
+
+
+def test_all_phases_train_on_the_set(run: tuple[Path, str], tmp_path: Path) -> None:
+    """The recipe's own phases with a step each: the better text, offline DPO, fresh rollouts."""
+    recipe = yaml.safe_load(Path("configs/quickstart.yaml").read_text())
+    phases = recipe["train"]["curriculum"]
+    for number, phase in enumerate(phases, 1):
+        phase["until"] = {"step": number}
+    out = tmp_path / "run"
+    done = command(
+        "train",
+        f"train.data=[{{set: {run[0]}}}]",
+        f"train.output={out}",
+        f"train.curriculum={json.dumps(phases)}",
+        "train.batch={samples: 2, row_tokens: 512, max_seq_len: 256, context_tokens: 64}",
+        "train.rollouts.samples=3",
+        "train.rollouts.tokens=12",
+        "engines.main.args={kv_cache_memory_bytes: 268435456}",
+    )
+    assert done.returncode == 0, done.stderr
+    steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [step["phase"] for step in steps] == ["imitate", "prefer", "explore"]
+    assert ["rollouts/pools" in step for step in steps] == [False, False, True]
+    assert steps[2]["rollouts/unscored"] < 1
+    assert steps[2]["sync/difference"] < 1e-3
+    (pools,) = sorted((out / "rollouts/pools").glob("*.md"))
+    text = pools.read_text()
+    assert "### original" in text
+    assert all(f"### rollout-{number}" in text for number in range(3))
+    assert (out / "model/model.safetensors").exists()
 
 
 def test_others_open_it_without_this_project(run: tuple[Path, str], rows: list[Row]) -> None:
