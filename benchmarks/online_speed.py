@@ -149,7 +149,7 @@ def _section(
 
 def _against_trl(folder: Path, rival: str, model: str, steps: int, samples: int) -> dict[str, Any]:
     """Seconds of all steps but the first ones, for the same prompts in the same order."""
-    settings = {"samples": 2, "candidates": ["rollout"]}
+    settings: dict[str, Any] = {"samples": 2, "candidates": ["rollout"]}
     train = _section(folder, "prompts", model, JUDGE, steps, samples, **settings)
     prompts = _prompts(folder, train)
     ours = {}

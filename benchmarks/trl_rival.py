@@ -19,7 +19,7 @@ from benchmarks.known_words import share
 from judge.text import variety
 
 
-class Clock(TrainerCallback):
+class Clock(TrainerCallback):  # type: ignore[misc]  # it has no types here
     """Takes the time at the end of every step."""
 
     def __init__(self) -> None:
