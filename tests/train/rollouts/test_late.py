@@ -165,6 +165,15 @@ def test_kept_pools_teach_again_without_an_engine(whole: Path, place: Path) -> N
     assert not (command.output / "rollouts/worker-0.log").exists()
 
 
+def test_early_phases_start_no_engine(place: Path) -> None:
+    train = recipe(place, "early")
+    train["curriculum"] = train["curriculum"][:1]
+    policy = {"kind": "vllm", "model": str(place / "model")}
+    command = Command(train, engines={"policy": policy})
+    assert command.end(100) == 0, command.text
+    assert not (command.output / "rollouts").exists()
+
+
 def test_a_judge_that_is_not_there_ends_the_run_in_a_sentence(place: Path) -> None:
     judge = {"engine": "policy", "criteria": [str(place / "no.yaml")]}
     command = start(place, "nobody", judge=judge)
