@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from base.errors import EngineError
+from base.errors import EngineDied, EngineError
 from engine.config import VllmConfig
 from engine.encoding import PromptEncoder
 from engine.types import Completion, Prompt, Request, Sampling
@@ -381,7 +381,7 @@ def test_a_death_while_a_request_is_being_encoded(
         return list(await asyncio.gather(first, late, return_exceptions=True))
 
     found = asyncio.run(asyncio.wait_for(run(), 30))
-    assert [type(error) for error in found] == [EngineError, EngineError]
+    assert [type(error) for error in found] == [EngineDied, EngineDied]
 
 
 def test_a_death_after_a_waiting_loop_has_closed(fake: FakeModel) -> None:
