@@ -28,7 +28,7 @@ from train.rollouts.late import Late
 from train.schedule import learning_rate
 from train.state import State, settings
 
-COUNTED = ("no_candidate", "no_rewrite", "no_tokens", "context_only", "split")
+COUNTED = ("no_candidate", "no_rewrite", "no_tokens", "no_room", "context_only", "split")
 """What is logged of a batch's samples; `train.data.samples` says what each means."""
 
 

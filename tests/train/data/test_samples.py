@@ -1,6 +1,7 @@
 """A document's stretches to trees: every text once, with the right prefix, within the limits."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 
 import pytest
@@ -261,3 +262,21 @@ def test_trees_fill_rows() -> None:
     learnt = sum(len(row.at_T) for row in rows)
     every = sum(len(ids(t or "")) for c in chunks for t in c.texts) + 2
     assert learnt == every
+
+
+@given(documents, st.integers(1, 5), st.integers(1, 4), st.integers(1, 10))
+@settings(max_examples=60, deadline=None)
+def test_a_tree_has_room_for_the_rollouts_of_its_places(
+    chunks: list[Chunk], size: int, count: int, tokens: int
+) -> None:
+    """In its row and behind each prefix; a place without room is counted and not sampled."""
+    limits = batch(48, 8, 128)
+    wanted = [replace(c, learn=frozenset({ORIGINAL}), room=(count, tokens)) for c in chunks]
+    trees, grower = grow(wanted, size, limits)
+    places = [(tree, c) for tree in trees for c in tree.candidates if c.kind == ORIGINAL]
+    for tree in trees:
+        rollouts = sum(c.kind == ORIGINAL for c in tree.candidates) * count * tokens
+        assert tree.cost + rollouts <= limits.row_tokens
+    assert all(c.cut + tokens - 1 <= limits.max_seq_len for _, c in places)
+    known = len(places) + grower.counts["no_room"] + grower.counts["no_tokens"]
+    assert known == len(chunks)
