@@ -113,9 +113,9 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
 
 
 def is_done(journal: Journal, split: Split) -> bool:
-    """Whether `split` is committed to its end."""
+    """Whether `split` is committed to its end, and nothing of it is to be made again."""
     records = journal.records(split.name)
-    return bool(records) and records[-1].last
+    return bool(records) and records[-1].last and not any(record.redo for record in records)
 
 
 def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:

@@ -95,6 +95,7 @@ def emptied(record: Record) -> Record:
             "judgements": None,
             "counts": {},
             "skipped": [],
+            "left_out": {},
             "usage": Usage(),
             "versions": {},
             "redo": True,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from base.files import Folder
+from base.fingerprint import fingerprint
 from shards.manifest import File, Manifest, PassInfo, Usage
 from shards.schema import JUDGEMENT_SCHEMA, STATUSES, Row, schema, to_parquet
 
@@ -101,7 +102,9 @@ def write(
             data = to_parquet(found, JUDGEMENT_SCHEMA)
             judgements.append(_file(target, f"judgements/{name}", data, len(found)))
     usage = Usage(requests=len(every), prompt_tokens=1000, cached_tokens=500, output_tokens=700)
-    made = PassInfo(name="rewrite", fingerprint="f", config={}, usage=usage, seconds=10.0)
+    made = PassInfo(
+        name="rewrite", fingerprint=fingerprint({}), config={}, usage=usage, seconds=10.0
+    )
     statuses = dict(Counter(row["rewrite_status"] for row in every))
     given: dict[str, Any] = {
         "status": "complete",
