@@ -32,6 +32,7 @@ NAMES = (
     "report",
     "rollouts",
     "online",
+    "online_speed",
 )
 
 

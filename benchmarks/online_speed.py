@@ -1,9 +1,8 @@
 """What a step of the late phase costs: its parts, overlap, the prefix cache, and TRL beside it.
 
 The policy and the scored set are those of `benchmarks.tiny_policy`; every run is `python -m train`,
-with one thread for the trainer and one for the engines. Two policies: that one, and SmolLM2-135M
-itself. The judge is a function, and costs next to nothing. The first steps, in which everything
-warms up, do not count.
+with one thread for the trainer and one for the engines. The judge is a function, and costs next to
+nothing. The first steps, in which everything warms up, do not count.
 
 TRL's trainer (`benchmarks/trl_rival.py`) gets the same model, prompts in the same order, judge,
 learning rate, two rollouts a prompt (it takes no other number) of the same length. It runs in the
@@ -24,7 +23,6 @@ from typing import Any
 from benchmarks.tiny_policy import (
     CONTEXT,
     JUDGE,
-    MODEL,
     ROLLOUTS,
     command,
     engines,
@@ -52,28 +50,22 @@ def main(output: str) -> None:
 
 def measure(folder: Path) -> dict[str, Any]:
     """All of it, with what `prepare` has left in `folder`."""
-    small, large = str(folder / "base/model"), MODEL
+    small = str(folder / "base/model")
     rival = os.environ.get("PREWRITE_TRL_PYTHON")
     return {
         "rollouts": ROLLOUTS,
-        "small": _overlap(folder, small, JUDGE, steps=14),
-        "large": _overlap(folder, large, JUDGE, steps=7),
+        "overlap": _overlap(folder, small, JUDGE, steps=14),
         "cache": {
             name: _cache(folder, small, judge, samples)
             for name, judge, samples in (("likelihood", LIKELIHOOD, 8), ("quality", QUALITY, 2))
         },
-        "trl": {
-            name: _against_trl(folder, rival, model, steps, samples)
-            for name, model, steps, samples in (("small", small, 40, 8), ("large", large, 6, 4))
-            if rival
-        },
+        "trl": _against_trl(folder, rival, small, 20, 8) if rival else None,
     }
 
 
 def _overlap(folder: Path, model: str, judge: dict[str, Any], steps: int) -> dict[str, Any]:
     """Seconds of a step and of its parts, without overlap and with it."""
-    samples = 8 if model != MODEL else 4
-    found = {}
+    samples, found = 8, {}
     for staleness in (0, 1):
         run = _run(folder, f"staleness-{staleness}", model, judge, steps, samples, staleness)
         found[str(staleness)] = _seconds(run[WARM:])

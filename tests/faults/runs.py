@@ -97,6 +97,16 @@ def members(group: int) -> list[int]:
     return found
 
 
+def left(group: int, seconds: float = 10) -> list[int]:
+    """Those that have not ended within so long: Python's own helper of multiprocessing ends a
+    moment after the process that it was for.
+    """
+    end = time.monotonic() + seconds
+    while members(group) and time.monotonic() < end:
+        time.sleep(0.05)
+    return members(group)
+
+
 def wait_for(
     moment: Callable[[], Any], process: "subprocess.Popen[str]", seconds: float = 90
 ) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.fault_server import FaultServer
-from tests.faults.runs import Disturbed, members, wait_for
+from tests.faults.runs import Disturbed, left, wait_for
 from tests.shards.runs import ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -43,7 +43,7 @@ def test_while_an_engine_loads(
     assert "Traceback" not in err
     line = err.splitlines()[-1]
     assert line.startswith("interrupted") and line.endswith("the same command continues")
-    assert members(process.pid) == []
+    assert left(process.pid) == []
     assert "lock.json" not in run.files()
 
 
