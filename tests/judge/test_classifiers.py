@@ -1,6 +1,7 @@
 """Real small models and functions: their numbers become verdicts, anything else becomes none."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,7 @@ def test_what_waits_is_one_batch_and_a_bad_text_spoils_no_other(
 
     def adapter(items: Any) -> list[float]:
         sizes.append(len(items))
+        time.sleep(0.005)  # a model takes time, in which others come to wait
         if any(candidate == "bad" for _, _, candidate in items):
             raise ValueError("a bad\ntext")
         return [0.5] * len(items)

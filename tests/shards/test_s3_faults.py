@@ -125,7 +125,7 @@ def test_each_fault_of_reading(faulty: Faulty, store: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["error", "cut", "lost", "slow"])
 def test_each_fault_of_writing(faulty: Faulty, store: Any, kind: str) -> None:
-    faulty.plan({"kind": kind, "share": 0.3, **WRITE}, seed=4)
+    faulty.plan({"kind": kind, "share": 0.2, **WRITE}, seed=4)
     code, _, err = ended(faulty.start(), 240)
     assert code == 0, err
     assert faulty.injected()[kind] > 0
