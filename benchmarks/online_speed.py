@@ -59,7 +59,7 @@ def measure(folder: Path) -> dict[str, Any]:
             name: _cache(folder, small, judge, samples)
             for name, judge, samples in (("likelihood", LIKELIHOOD, 8), ("quality", QUALITY, 2))
         },
-        "trl": _against_trl(folder, rival, small, 20, 8) if rival else None,
+        "trl": _against_trl(folder, rival, small, 12, 8) if rival else None,
     }
 
 

@@ -26,14 +26,14 @@ from base.errors import ConfigError
 from base.files import Folder
 from train.config import TrainConfig
 from train.data.order import Epochs, Order, Place
-from train.data.places import Asked, Key, grown, places_of
+from train.data.places import Asked, grown, places_of
 from train.data.rows import Row, pack
 from train.data.samples import Grower, Stretch
 from train.data.source import Part, References, Source
 from train.data.texts import Texts
 from train.data.trees import ORIGINAL, Tree
 from train.phases import Phase
-from train.rollouts.groups import Group
+from train.rollouts.groups import Group, Key
 
 _READY = 3  # batches made ahead
 _NEAR = 8  # batches ahead of the newest whose parts are read

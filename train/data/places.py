@@ -16,10 +16,7 @@ from judge.context import contexts
 from train.data.samples import Chunk, Stretch
 from train.data.texts import Texts
 from train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
-from train.rollouts.groups import Group, Place, rollout_name
-
-Key = tuple[int, str]
-"""(sample, row id): a place of a run."""
+from train.rollouts.groups import Group, Key, Place, rollout_name
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,10 @@ from pydantic import ValidationError
 
 from base.files import Folder, sync
 from base.fingerprint import fingerprint
-from train.rollouts.groups import Group
+from train.rollouts.groups import Group, Key
 
 MANIFEST = "manifest.json"
 _ASKS = 64  # in a file
-
-Key = tuple[int, str]
-"""(sample, row id): a place of a run."""
 
 
 class BankWriter:
@@ -103,7 +100,7 @@ class Bank:
 
 def by_key(groups: Iterable[Group]) -> dict[Key, Group]:
     """The groups by place; of two for one place the later."""
-    return {(group.sample, group.id): group for group in groups}
+    return {group.key: group for group in groups}
 
 
 def _line(group: Group) -> bytes:

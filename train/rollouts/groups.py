@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 Values = dict[str, float]
 
+Key = tuple[int, str]
+"""(sample, row id): a place of a run."""
+
 
 def rollout_name(number: int) -> str:
     """What a pool calls rollout `number`; the stored texts are `original` and `rewrite`."""
@@ -38,6 +41,11 @@ class Place:
     stored: dict[str, str]
     seed: int
     known: dict[str, Values] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """Which place of the run it is."""
+        return self.sample, self.id
 
 
 class Rollout(BaseModel):
@@ -70,6 +78,11 @@ class Group(BaseModel):
     scores: Values
     values: dict[str, Values] = {}
     counts: dict[str, int] = {}
+
+    @property
+    def key(self) -> Key:
+        """The place that it is of."""
+        return self.sample, self.id
 
 
 @dataclass(frozen=True)

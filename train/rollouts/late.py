@@ -72,8 +72,8 @@ class Late:
         fresh, self._fresh = self._fresh, None
         if fresh is None:
             return {}
-        places = [place for place in fresh.asked.places if _key(place) in fresh.groups]
-        groups = [fresh.groups[_key(place)] for place in places]
+        places = [place for place in fresh.asked.places if place.key in fresh.groups]
+        groups = [fresh.groups[place.key] for place in places]
         pools = [
             pair
             for pair in zip(places, groups, strict=True)
@@ -81,7 +81,7 @@ class Late:
         ]
         if parallel.speaks():
             dump.write(self._pools, step, parallel.data_rank(), pools)
-        lengths = [fresh.asked.lengths[_key(place)] for place in places]
+        lengths = [fresh.asked.lengths[place.key] for place in places]
         values = watch.report(parallel.add_up(watch.tally(groups, places, lengths)))
         self._sound(values)
         return values | self._costs(fresh, step - 1, seconds)
@@ -173,7 +173,3 @@ class Late:
             "sync/difference": self._online.difference,
             "sync/staleness": age["sum"] / max(1.0, age["count"]),
         }
-
-
-def _key(place: Any) -> tuple[int, str]:
-    return place.sample, place.id

@@ -19,12 +19,12 @@ from engine.config import EngineConfig
 from train import parallel
 from train.config import TrainConfig
 from train.data.loader import Batch, Loader
-from train.data.places import Asked, Key
+from train.data.places import Asked
 from train.model.shape import Shape
 from train.phases import Phase
 from train.rollouts import dump
 from train.rollouts.bank import Bank, by_key
-from train.rollouts.groups import Answered, Ask, Group, Place, Sync, Values
+from train.rollouts.groups import Answered, Ask, Group, Key, Place, Sync, Values
 from train.rollouts.lag import Lag
 from train.rollouts.link import Link
 from train.rollouts.sync import probe_logprobs, publish
@@ -109,7 +109,7 @@ class Online:
         wanted = dict[int, tuple[Place, ...]]()
         for number in fresh:
             asked = self._loader.asked(samples + (number - step) * size, phase).result()
-            keys = {(place.sample, place.id): place for place in asked.places}
+            keys = {place.key: place for place in asked.places}
             known = {key: self._known.pop(key) for key in keys if key in self._known}
             self._steps[number] = _Step(asked, known)
             wanted[number] = tuple(place for key, place in keys.items() if key not in known)
