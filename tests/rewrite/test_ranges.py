@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from base.errors import InputError, Interrupted
 from rewrite.corpus import Corpus
@@ -25,6 +27,7 @@ from shards.executor import RunConfig
 from shards.passes import Document, End, Item
 from shards.reader import ShardSet
 from shards.run import run_pass
+from shards.show import print_summary
 from shards.verify import verify
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows
 from tests.rewrite.published import jsonl, put, redpajama_v2, texts
@@ -237,6 +240,9 @@ def test_left_out_documents_are_counted_in_the_manifest(tmp_path: Path) -> None:
     assert manifest.documents == len(rows(filtering.source)) > 0
     assert manifest.left_out["duplicate"] == 2 and manifest.left_out["filtered"] > 0
     assert manifest.documents + sum(manifest.left_out.values()) == len(texts())
+    with StringIO() as screen:
+        print_summary(ShardSet(str(tmp_path / "set")), Console(file=screen))
+        assert "input records left out   2: duplicate" in screen.getvalue()
     assert manifest.skipped == {} and manifest.inputs[0].records == len(texts())
 
 

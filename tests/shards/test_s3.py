@@ -100,7 +100,7 @@ def test_a_broken_run_goes_on_where_it_was(tmp_path: Path, store: Any, server: F
 
 def test_workers_on_an_object_store(tmp_path: Path, store: Any, server: FaultServer) -> None:
     path = config(tmp_path, server)
-    code, _, err = ended(start(path, "run.workers=2", "run.tasks=2", scratch=tmp_path / "tmp"))
+    code, _, err = ended(start(path, "run.workers=2", "run.tasks=2", scratch=tmp_path / "tmp"), 180)
     assert code == 0, err
     store.invalidate_cache()
     assert_whole(OUTPUT)
