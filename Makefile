@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite plan judge judge-report train report test lint bench setup lock clean help
+.PHONY: rewrite plan judge judge-report train evaluate ablation report test lint bench setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
@@ -25,6 +25,9 @@ judge-report: $(MODEL)  ## Measure how far the judge can be trusted (CONFIG=…,
 
 train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m train --config $(CONFIG) $(ARGS)
+
+evaluate: $(MODEL)  ## Judge and measure trained models on held-out texts (CONFIG=…, ARGS="key=value …")
+	@$(PYTHON) -m evaluate --config $(CONFIG) $(ARGS)
 
 report: setup  ## Show what became of a set or a run as one HTML page (SET=… or RUN=…, ARGS="--to …")
 	@$(PYTHON) -m $(if $(RUN),train,shards) report $(or $(RUN),$(SET),$(error give SET=… or RUN=…)) $(ARGS)

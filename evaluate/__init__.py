@@ -1,0 +1,1 @@
+"""What became of a model: continuations of held-out texts, judged and measured, beside others."""

@@ -1,0 +1,25 @@
+"""`python -m evaluate --config FILE`: models continue held-out texts, and are judged and measured
+beside a base model. `python -m evaluate tasks --config FILE` runs tasks of the lm-eval harness.
+"""
+
+import sys
+from importlib import import_module
+
+from base.cli import run_recipe
+from evaluate.config import EvaluateRecipe
+
+COMMANDS = {"tasks": "evaluate.tasks"}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    if arguments[:1] and arguments[0] in COMMANDS:
+        code: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+        return code
+    from evaluate.run import plan, run
+
+    return run_recipe("evaluate", __doc__ or "", EvaluateRecipe, run, plan, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
