@@ -91,7 +91,7 @@ def test_a_signal_that_a_document_lacks_is_null(published: Path) -> None:
 
 def test_the_shipped_selection_of_unsafe_documents(published: Path) -> None:
     """Against the published numbers, spelled out once more."""
-    text = load(RewriteRecipe, "configs/redpajama-v2-unsafe.yaml").input.filter
+    text = load(RewriteRecipe, "configs/paper-safety.yaml").input.filter
     assert text
     names = signal_filter(text).columns
     expected = []
@@ -235,7 +235,7 @@ def test_what_is_joined_belongs_to_the_configuration(published: Path, tmp_path: 
     """A set made with other signals is another set."""
     recipe = load(
         RewriteRecipe,
-        "configs/redpajama-v2-unsafe.yaml",
+        "configs/paper-safety.yaml",
         [f"input.paths=[{published}]", f"output={tmp_path}/out"],
     )
     before = RewritePass(recipe).config()

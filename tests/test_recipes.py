@@ -1,0 +1,126 @@
+"""The recipes for real work: each is accepted by every command that it is for, as it stands.
+
+The models it names stand in a cache of the Hugging Face hub as look-alikes: their shape is real
+where it matters (the policy's, which is 1.4B), their tokenizer is the quick-start model's. The
+corpora are small and in their published form. Nothing is replaced in a recipe.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.rewrite import published
+from tests.train.small import make_set
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "models/smollm2-135m-instruct"
+RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+REAL = [name for name in RECIPES if name != "quickstart.yaml"]
+LLAMA = ("TinyLlama/TinyLlama_v1.1", "meta-llama/Llama-3.1-8B-Instruct")
+COMMANDS = ("rewrite", "judge", "train")
+
+# One process for all commands: what they import takes longer than what they do.
+_SCRIPT = """
+import contextlib, importlib, io, json, sys
+told = {}
+for name, command, arguments in json.loads(sys.argv[1]):
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = importlib.import_module(command + ".__main__").main(arguments)
+    told[f"{name} {command}"] = [code, out.getvalue(), errors.getvalue()]
+print(json.dumps(told))
+"""
+
+
+def look_alike(hub: Path, name: str) -> None:
+    """A model in the hub's cache: a shape of TinyLlama's kind and a tokenizer, no weights."""
+    folder = hub / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/main").write_text("0" * 40)
+    snapshot = folder / "snapshots" / ("0" * 40)
+    tokenizer_of_the_quick_start(snapshot)
+    shape = json.loads((ROOT / "configs/policy-1.4b/config.json").read_text())
+    shape |= {"num_hidden_layers": 22, "num_key_value_heads": 4, "num_attention_heads": 32}
+    (snapshot / "config.json").write_text(json.dumps(shape))
+
+
+def tokenizer_of_the_quick_start(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in QUICKSTART.glob("*token*"):
+        shutil.copy(file, folder)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
+    """`RECIPE COMMAND` → exit code, output and errors of its dry run."""
+    root = tmp_path_factory.mktemp("recipes")
+    shutil.copytree(ROOT / "configs", root / "configs")
+    tokenizer_of_the_quick_start(root / "configs/policy-1.4b")
+    published.slimpajama(root / "corpus/slimpajama")
+    published.redpajama_v2(root / "corpus/redpajama-v2")
+    for name in LLAMA:
+        look_alike(root / "hub", name)
+    calls = []
+    for name in REAL:
+        make_set(root / "data" / name.removesuffix(".yaml"))
+        for command in COMMANDS:
+            arguments = ["--config", f"configs/{name}", "--dry-run"]
+            if command == "judge":
+                arguments += [f"judge.input=data/{name.removesuffix('.yaml')}", "output=data/again"]
+            calls.append([name, command, arguments])
+    environment = {"HF_HUB_CACHE": str(root / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, json.dumps(calls)],
+        cwd=root,
+        env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", REAL)
+def test_a_dry_run_accepts_it(
+    told: dict[str, tuple[int, str, str]], name: str, command: str
+) -> None:
+    code, out, errors = told[f"{name} {command}"]
+    assert code == 0, errors
+    assert yaml.safe_load(out[: out.rindex("\n\n")] if "\n\n" in out else out)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_a_recipe_costs_stands_above_it(name: str) -> None:
+    head = (ROOT / "configs" / name).read_text().partition("\ninput:")[0]
+    assert "# Hardware: " in head and "# Expected cost" in head
+
+
+def test_hyper_parameters_are_those_of_the_paper(told: dict[str, tuple[int, str, str]]) -> None:
+    """arXiv 2601.21343, continued training and training from scratch."""
+    for name in REAL:
+        recipe: dict[str, Any] = yaml.safe_load((ROOT / "configs" / name).read_text())
+        train, scratch = recipe["train"], name == "from-scratch.yaml"
+        assert train["batch"]["samples"] == 256
+        assert train["curriculum"][-1]["until"]["step"] == (21_000 if scratch else 2_000)
+        assert train["rollouts"]["samples"] == (1 if scratch else 16)
+        assert (recipe["chunking"]["tokens"], recipe["chunking"]["cuts"]) == (128, "one")
+        assert f"steps 1 to {train['curriculum'][0]['until']['step']}" in told[f"{name} train"][1]
+
+
+def test_the_shape_from_scratch_is_that_of_the_paper(
+    told: dict[str, tuple[int, str, str]],
+) -> None:
+    """1.4B parameters, Llama 2."""
+    out = told["from-scratch.yaml train"][1]
+    (line,) = [line for line in out.splitlines() if line.startswith("model ")]
+    assert round(int(line.split()[2].replace(",", "")) / 1e9, 1) == 1.4, line
