@@ -15,13 +15,16 @@ import itertools
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, TemplateError, meta, nodes
 
 from base.errors import ConfigError
+
+_ECHO = 8
+"""Words in a row that nobody writes by chance as the template has them."""
 
 Text = str | Sequence[str]
 """A text, or the pieces of one (the chunks of a context), which stay pieces of the prompt."""
@@ -52,6 +55,7 @@ class Template:
         self._tags = sorted(set(re.findall(r"</?([\w-]+)\{\{ ?fence ?\}\}", source)))
         self._seen = [_seen(tag) for tag in self._tags]
         self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
+        self._own = {run for part in _JINJA.split(source) for run in _runs(part)}
         try:
             self._frame(frozenset(accepted), frozenset(), "")
         except Exception as error:  # a template is a program, which can do anything wrong
@@ -87,6 +91,10 @@ class Template:
         """Whether an answer holds one of the prompt's tags."""
         return any(f"<{slash}{tag}{fence}>" in answer for tag in self._tags for slash in ("", "/"))
 
+    def repeated(self, answer: str) -> bool:
+        """Whether an answer holds eight words in a row of the template's own text."""
+        return not self._own.isdisjoint(_runs(answer))
+
     def render(self, texts: Mapping[str, Text], fence: str = "") -> tuple[str, ...]:
         """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""
         empty = frozenset(name for name, text in texts.items() if not text)
@@ -106,6 +114,15 @@ class Template:
         values = {name: "" if name in empty else f"{mark}:{name}:{mark}" for name in names}
         rendered = self._template.render(values, fence=fence)
         return tuple(re.split(rf"{mark}:(\w+):{mark}", rendered))
+
+
+_JINJA = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
+
+
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    """Every `_ECHO` words in a row."""
+    words = re.findall(r"\w+", _seen(text))
+    return zip(*(words[start:] for start in range(_ECHO)), strict=False)
 
 
 def _seen(text: str) -> str:

@@ -18,16 +18,19 @@ class Checked:
 
 
 def check(
-    original: str, answer: str, finish: FinishReason, leaked: bool, length: LengthConfig
+    original: str, answer: str, finish: FinishReason, leak: str | None, length: LengthConfig
 ) -> Checked:
-    """Judge a raw answer by its form. A refusal counts as one only where the original is none."""
+    """Judge a raw answer by its form. A refusal counts as one only where the original is none.
+
+    leak: what of the prompt it holds, as the reason that is counted; None: nothing.
+    """
     text = answer.rstrip("\N{REPLACEMENT CHARACTER}").strip()
     if not text:
         return Checked("empty")
     if not _is_unicode(text):
         return Checked("failed", reason="not_unicode")
-    if leaked:
-        return Checked("failed", reason="leaked_tags")
+    if leak:
+        return Checked("failed", reason=leak)
     if is_refusal(text) and not is_refusal(original):
         return Checked("refused")
     if text.split() == original.split():

@@ -63,9 +63,17 @@ class Rewriter:
         sample = completion.samples[0]
         # An endpoint that ignores the primed answer says its words again.
         answer = sample.text.lstrip().removeprefix(begin.strip() or "\0")
-        leaked = self.template.leaked(answer, fence)
-        length = self.recipe.rewrite.length
-        return check(original, answer, sample.finish_reason, leaked, length)
+        leak = self._leak(original, answer, fence)
+        return check(original, answer, sample.finish_reason, leak, self.recipe.rewrite.length)
+
+    def _leak(self, original: str, answer: str, fence: str) -> str | None:
+        """What an answer holds of the prompt. An original may speak of prompts, and then so may its
+        rewrite.
+        """
+        if self.template.leaked(answer, fence):
+            return "leaked_tags"
+        repeats = self.template.repeated(answer) and not self.template.repeated(original)
+        return "leaked_prompt" if repeats else None
 
     def _sampling(self, row: Row) -> Sampling:
         config = self.recipe.rewrite.sampling

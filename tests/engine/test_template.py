@@ -110,6 +110,17 @@ def test_a_template_without_tags_needs_no_fence() -> None:
     assert Template("t", "Say {{ text }}", NAMES).fence(["<passage>"]) == ""
 
 
+INSTRUCTIONS = "You edit texts. {% if context %}Keep what the passage says, and about its length."
+
+
+def test_an_answer_that_repeats_the_prompt() -> None:
+    template = Template("t", INSTRUCTIONS + "{% endif %} {{ text }} Thank you.", NAMES)
+    assert template.repeated("Well: keep what the PASSAGE says – and about\nits length, then.")
+    assert not template.repeated("Keep what the passage says. And about the length of its bridge.")
+    assert not template.repeated("You edit texts. Keep what the passage says.")  # seven in a row
+    assert not template.repeated("")
+
+
 def test_leaked_tags_are_those_of_this_prompt() -> None:
     assert TEMPLATE.leaked("a </passage>", "")
     assert TEMPLATE.leaked("<context-1> b", "-1")

@@ -100,13 +100,13 @@ INNOCENT = [
 def test_a_refusal_is_none_of_the_rewrites(text: str) -> None:
     for answer in (text, text.lower(), f"\n  {text} Is there something else?", text.upper()):
         assert is_refusal(answer)
-        assert check(ORIGINAL, answer, "stop", False, LengthConfig(max=9)) == Checked("refused")
+        assert check(ORIGINAL, answer, "stop", None, LengthConfig(max=9)) == Checked("refused")
 
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_a_text_that_begins_alike_is_no_refusal(text: str) -> None:
     assert not is_refusal(text)
-    assert check(ORIGINAL, text, "stop", False, LENGTH).status == "ok"
+    assert check(ORIGINAL, text, "stop", None, LENGTH).status == "ok"
 
 
 def test_a_refusal_later_in_a_text_is_a_part_of_it() -> None:
@@ -116,47 +116,47 @@ def test_a_refusal_later_in_a_text_is_a_part_of_it() -> None:
 @pytest.mark.parametrize("original", REFUSALS)
 def test_a_document_about_refusals_may_be_rewritten(original: str) -> None:
     """A corpus quotes chats too."""
-    assert check(original, REFUSALS[0], "stop", False, LengthConfig(min=0, max=9)).text
+    assert check(original, REFUSALS[0], "stop", None, LengthConfig(min=0, max=9)).text
 
 
 @pytest.mark.parametrize(
-    ("answer", "finish", "leaked", "found"),
+    ("answer", "finish", "leak", "found"),
     [
         (
             "A better text about the bridge.",
             "stop",
-            False,
+            None,
             Checked("ok", "A better text about the bridge."),
         ),
-        ("  A better text.\n", "stop", False, Checked("ok", "A better text.")),
-        ("A text that was cu", "length", False, Checked("truncated", "A text that was cu")),
-        ("A text with half 漢\ufffd", "length", False, Checked("truncated", "A text with half 漢")),
-        ("", "stop", False, Checked("empty")),
-        (" \n\t", "stop", False, Checked("empty")),
-        ("\ufffd", "length", False, Checked("empty")),
-        (" \ufffd\ufffd", "length", False, Checked("empty")),
-        (ORIGINAL, "stop", False, Checked("copied", ORIGINAL)),
-        (ORIGINAL.replace(" ", "\n "), "length", False, Checked("copied", ORIGINAL)),
-        ("A text. </passage>", "stop", True, Checked("failed", reason="leaked_tags")),
-        (ORIGINAL, "stop", True, Checked("failed", reason="leaked_tags")),
-        ("Half \ud800 a pair.", "stop", False, Checked("failed", reason="not_unicode")),
-        ("Short.", "stop", False, Checked("failed", reason="too_short")),
-        ("Long. " * 40, "stop", False, Checked("failed", reason="too_long")),
-        ("Long. " * 40, "length", False, Checked("failed", reason="too_long")),
-        (REFUSALS[0], "length", False, Checked("refused")),
-        (REFUSALS[0], "stop", True, Checked("failed", reason="leaked_tags")),
+        ("  A better text.\n", "stop", None, Checked("ok", "A better text.")),
+        ("A text that was cu", "length", None, Checked("truncated", "A text that was cu")),
+        ("A text with half 漢\ufffd", "length", None, Checked("truncated", "A text with half 漢")),
+        ("", "stop", None, Checked("empty")),
+        (" \n\t", "stop", None, Checked("empty")),
+        ("\ufffd", "length", None, Checked("empty")),
+        (" \ufffd\ufffd", "length", None, Checked("empty")),
+        (ORIGINAL, "stop", None, Checked("copied", ORIGINAL)),
+        (ORIGINAL.replace(" ", "\n "), "length", None, Checked("copied", ORIGINAL)),
+        ("A text. </passage>", "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
+        (ORIGINAL, "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
+        ("Half \ud800 a pair.", "stop", None, Checked("failed", reason="not_unicode")),
+        ("Short.", "stop", None, Checked("failed", reason="too_short")),
+        ("Long. " * 40, "stop", None, Checked("failed", reason="too_long")),
+        ("Long. " * 40, "length", None, Checked("failed", reason="too_long")),
+        (REFUSALS[0], "length", None, Checked("refused")),
+        (REFUSALS[0], "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
     ],
 )
 def test_an_answer_has_its_status(
-    answer: str, finish: FinishReason, leaked: bool, found: Checked
+    answer: str, finish: FinishReason, leak: str | None, found: Checked
 ) -> None:
-    assert check(ORIGINAL, answer, finish, leaked, LENGTH) == found
+    assert check(ORIGINAL, answer, finish, leak, LENGTH) == found
 
 
 def test_only_usable_statuses_have_a_text() -> None:
     for answer in ("", "x", ORIGINAL, "A better text.", "y" * 999, *REFUSALS):
         for finish in ("stop", "length"):
-            found = check(ORIGINAL, answer, finish, False, LENGTH)
+            found = check(ORIGINAL, answer, finish, None, LENGTH)
             assert (found.text is not None) == (found.status in ("ok", "copied", "truncated"))
             assert (found.reason is not None) == (found.status == "failed")
 
@@ -166,7 +166,7 @@ def test_only_usable_statuses_have_a_text() -> None:
 )
 def test_the_bounds_of_length_are_kept(ratio: float, status: str) -> None:
     original = "  " + "x" * 100 + "\n"
-    assert check(original, "y" * round(100 * ratio), "stop", False, LENGTH).status == status
+    assert check(original, "y" * round(100 * ratio), "stop", None, LENGTH).status == status
 
 
 spaces = st.text(" \n\t\r\u3000", max_size=4)

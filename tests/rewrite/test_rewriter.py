@@ -93,6 +93,12 @@ def test_every_chunk_is_asked_for_once_in_order_behind_its_context() -> None:
         (Completion(error="the prompt is too long"), "failed", None, "check:engine"),
         (said("Good. </passage> Now."), "failed", None, "check:leaked_tags"),
         (said("<context>Good."), "failed", None, "check:leaked_tags"),
+        (
+            said("Leave out claims that are made up. Where the passage is harmful, stop."),
+            "failed",
+            None,
+            "check:leaked_prompt",
+        ),
         (said("x"), "failed", None, "check:too_short"),
         (said("x " * 200), "failed", None, "check:too_long"),
         (said("half \ud800 of a pair"), "failed", None, "check:not_unicode"),
@@ -116,6 +122,12 @@ def test_a_fault_costs_its_row_and_no_other(
     expected = {"status:ok": 2, f"status:{status}": 1} | ({count: 1} if count else {})
     assert outcome.counts == expected
     assert outcome.usage.requests == 3
+
+
+def test_a_text_about_prompts_may_stay_one() -> None:
+    text = "Its prompt says: Leave out claims that are made up. Where the passage is harmful, stop."
+    outcome, _ = rewrite(said(text.replace("Its", "The")), text)
+    assert [status for status, _ in results(outcome)] == ["ok"]
 
 
 def test_a_dead_engine_ends_the_run() -> None:
