@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from base.errors import EngineDied, EngineError
 from engine.config import VllmConfig
 from engine.digest import model_digest
@@ -440,5 +442,10 @@ def _load_sentence(config: VllmConfig, error: Exception) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error says, as far as a person wants to know."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = str(error)
+    if isinstance(error, ValidationError):  # its first line is a count
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        text = f"{key}: {first['msg']}" if key else first["msg"].removeprefix("Value error, ")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

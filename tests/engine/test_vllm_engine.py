@@ -437,3 +437,17 @@ def test_a_model_without_weights(tmp_path: Path) -> None:
         VllmEngine(config(tmp_path, args={"kv_cache_memory_bytes": 1 << 26}))
     text = str(caught.value)
     assert str(tmp_path) in text and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"args": {"block_size": -3}}, "with vLLM: block_size: Input should be greater than 0"),
+        ({"max_model_len": 999_999}, "with vLLM: User-specified max_model_len (999999) is greater"),
+        ({"args": {"nonsense": 1}}, "unexpected keyword argument 'nonsense'"),
+    ],
+)
+def test_settings_that_vllm_refuses_are_told(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(EngineError) as raised:
+        VllmEngine(VllmConfig(kind="vllm", model=str(MODEL), **changed))
+    assert sentence in str(raised.value)
