@@ -18,7 +18,17 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from base.errors import ConfigError
 
-SECTIONS = ("input", "output", "chunking", "engines", "rewrite", "judge", "run", "train", "evaluate")
+SECTIONS = (
+    "input",
+    "output",
+    "chunking",
+    "engines",
+    "rewrite",
+    "judge",
+    "run",
+    "train",
+    "evaluate",
+)
 """Every top-level key a recipe may have, whichever command reads it."""
 
 _CONVERTED = {
