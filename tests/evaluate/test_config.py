@@ -1,4 +1,4 @@
-"""The evaluation's recipe: what a person writes loads, what cannot be is refused in one sentence."""
+"""The evaluation's recipe: what a person writes loads, what cannot be is refused in a sentence."""
 
 from pathlib import Path
 
