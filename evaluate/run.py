@@ -73,7 +73,7 @@ def plan(recipe: EvaluateRecipe) -> str:
         for name, some in splits.items()
     ]
     texts = 1 + evaluate.sampled.continuations
-    criteria = [load_criterion(name) for name in evaluate.judge.criteria]
+    criteria = [c for c in map(load_criterion, evaluate.judge.criteria) if c.needs_engine]
     pairs = sum(criterion.kind == "pairwise" for criterion in criteria)
     alone = len(criteria) - pairs
     for name, path in evaluate.models.items():

@@ -227,8 +227,9 @@ def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
         if not inner:
             default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
             yield f"{prefix}.{name}", kind(field.annotation), default
+        step = f"{name}.NAME" if get_origin(field.annotation) is dict else name
         for section in inner:
-            yield from keys(section, f"{prefix}.{name}")
+            yield from keys(section, f"{prefix}.{step}")
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:

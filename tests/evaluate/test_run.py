@@ -120,6 +120,6 @@ def test_a_second_run_asks_nobody(evaluated: Path, capsys: pytest.CaptureFixture
 def test_the_plan_says_what_would_be_done(evaluated: Path) -> None:
     text = plan(recipe(evaluated, output=str(evaluated / "fresh")))
     assert "ordinary: 4 places in " in text
-    assert f"twin ({MODEL}): 7 of 7 places to continue, 2 texts each; 70 questions" in text
+    assert f"twin ({MODEL}): 7 of 7 places to continue, 2 texts each; 56 questions" in text
     assert "base is itself a judge" in text
     assert not (evaluated / "fresh").exists()
