@@ -40,6 +40,6 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with `out`, `set`, `broken` and the leaderboard."""
     folder = tmp_path_factory.mktemp("evaluated")
     make_set(str(folder / "set"))
-    make_model(folder / "broken", max_position_embeddings=1024)
+    make_model(folder / "broken", hidden_size=128, max_position_embeddings=1024)
     run(recipe(folder))
     return folder
