@@ -47,11 +47,9 @@ def load_tasks(config: TasksConfig) -> Any:
     """What the harness makes of the names: `tasks`, `groups`, `group_map`. PrewriteError in one
     sentence for an unknown name, a task whose data cannot be had, one that is not run here.
     """
-    from lm_eval.tasks import TaskManager
-
     check_files(config.paths)
-    manager = TaskManager(include_path=list(config.paths))
-    for name in config.names:
+    manager = _manager(config)
+    for name in leaves(manager.task_index, config.names):
         if name not in manager.task_index:
             raise ConfigError(
                 f"evaluate.tasks.names: found '{name}';{near(name, manager.all_tasks)} accepted: "
@@ -64,6 +62,16 @@ def load_tasks(config: TasksConfig) -> Any:
     for name, task in loaded["tasks"].items():
         _refuse(name, task)
     return loaded
+
+
+def _manager(config: TasksConfig) -> Any:
+    """The harness's index of tasks: of one's own folders where that is enough, else of all."""
+    from lm_eval.tasks import TaskManager
+
+    own = TaskManager(include_path=list(config.paths), include_defaults=False)
+    if all(name in own.task_index for name in leaves(own.task_index, config.names)):
+        return own
+    return TaskManager(include_path=list(config.paths))
 
 
 def check_files(paths: Iterable[str]) -> None:
@@ -85,7 +93,7 @@ def check_files(paths: Iterable[str]) -> None:
 
 def _blame(manager: Any, names: Iterable[str], error: Exception) -> PrewriteError:
     """The error of the first task that fails by itself, else of them all: with its own name."""
-    for name in _leaves(manager.task_index, names):
+    for name in leaves(manager.task_index, names):
         try:
             manager.load([name])
         except Exception as own:
@@ -99,18 +107,21 @@ def _blame(manager: Any, names: Iterable[str], error: Exception) -> PrewriteErro
     return ConfigError(f"evaluate.tasks.names: {_said(error)}")
 
 
-def _leaves(index: Any, names: Iterable[str]) -> Iterator[str]:
-    """The tasks that names stand for; those that are written out within a group have no name."""
-    for name in names:
-        entry = index.get(name)
-        if entry is None:
+def leaves(index: Any, members: Iterable[Any]) -> Iterator[str]:
+    """The tasks that members of a group stand for, known or not; none that is written out there."""
+    for one in members:
+        if isinstance(one, dict):
+            inside = one.get("task", one.get("group"))
+            if "dataset_path" not in one:
+                yield from leaves(index, inside if isinstance(inside, list) else [inside])
             continue
-        members = (entry.cfg or {}).get("task", name) if entry.yaml_path else sorted(entry.tags)
-        if isinstance(members, str):
-            yield name
+        entry = index.get(one)
+        if entry is not None and entry.yaml_path is None:
+            yield from leaves(index, sorted(entry.tags))
+        elif entry is not None and isinstance(entry.cfg.get("task"), list):
+            yield from leaves(index, entry.cfg["task"])
         else:
-            inner = [one if isinstance(one, str) else one.get("task") for one in members]
-            yield from _leaves(index, (one for one in inner if isinstance(one, str)))
+            yield one
 
 
 def _refuse(name: str, task: Any) -> None:
