@@ -177,9 +177,9 @@ class VllmEngine:
 
     def _serve(self) -> None:
         try:
-            self.llm = _load(self.config)
+            self.llm = load(arguments(self.config))
         except Exception as error:
-            self._failure = EngineError(_load_sentence(self.config, error))
+            self._failure = EngineError(load_sentence(self.config, error))
             return
         finally:
             self._ready.set()
@@ -374,9 +374,9 @@ def _raise_in(future: asyncio.Future[Any], failure: EngineError) -> None:
         future.set_exception(failure)
 
 
-def _load(config: VllmConfig) -> Any:
-    """The LLM of `config`, with settings that hold on this machine."""
-    arguments: dict[str, Any] = {
+def arguments(config: VllmConfig) -> dict[str, Any]:
+    """Those of vllm.LLM for `config`, with settings that hold on this machine."""
+    found: dict[str, Any] = {
         "model": config.model,
         "revision": config.revision,
         "dtype": config.dtype,
@@ -387,10 +387,10 @@ def _load(config: VllmConfig) -> Any:
         "use_tqdm_on_load": False,
     }
     if config.max_model_len:
-        arguments["max_model_len"] = config.max_model_len
+        found["max_model_len"] = config.max_model_len
     if on_cpu():
-        arguments |= _cpu_arguments(config)
-    return load(arguments | config.args)
+        found |= _cpu_arguments(config)
+    return found | config.args
 
 
 _turn = threading.Lock()
@@ -406,6 +406,15 @@ def turn() -> AbstractContextManager[Any]:
 
 def load(arguments: dict[str, Any]) -> Any:
     """vllm.LLM, quiet, and on a CPU in this process."""
+    prepare()
+    from vllm import LLM
+
+    with turn():
+        return LLM(**arguments)
+
+
+def prepare() -> None:
+    """What has to be so before vLLM is imported, whoever makes the LLM."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
     warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
@@ -414,10 +423,6 @@ def load(arguments: dict[str, Any]) -> Any:
         _prepare_cpu()
     if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") != "0":
         guard()
-    from vllm import LLM
-
-    with turn():
-        return LLM(**arguments)
 
 
 def on_cpu() -> bool:
@@ -452,7 +457,8 @@ def _cpu_arguments(config: VllmConfig) -> dict[str, Any]:
     }
 
 
-def _load_sentence(config: VllmConfig, error: Exception) -> str:
+def load_sentence(config: VllmConfig, error: Exception) -> str:
+    """Why a model could not be loaded."""
     return f"cannot load the model {config.model} with vLLM: {first_line(error)}"
 
 
