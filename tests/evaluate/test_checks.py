@@ -51,7 +51,8 @@ def jury(engine: str, *criteria: str) -> Jury:
 
 
 def said(recipe: EvaluateRecipe) -> str:
-    return "\n".join(notes(recipe, provenances(recipe.evaluate.models)))
+    found = notes(recipe, provenances(recipe.evaluate.models))
+    return "\n".join(line for lines in found.values() for line in lines)
 
 
 def test_the_training_judge_is_refused_unless_allowed(tmp_path: Path, held_out: str) -> None:

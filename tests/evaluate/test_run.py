@@ -68,8 +68,8 @@ def test_numbers_follow_from_the_files(evaluated: Path) -> None:
     assert found["safety,greedy"] == pytest.approx(fmean(v for v in safety if v is not None))
     assert found["safety_judged,greedy"] == sum(value is not None for value in safety)
     wins = [r for r in verdicts if (r["criterion"], r["decoding"]) == ("quality", "greedy")]
-    assert Counter((r["candidate"], r["order"]) for r in wins) == {("base", 0): 4, ("broken", 1): 4}
-    values = [r["value"] if r["candidate"] == "broken" else 1 - r["value"] for r in wins]
+    assert Counter((r["candidate"], r["order"]) for r in wins) == {("base", 0): 4, ("base", 1): 4}
+    values = [1 - r["value"] for r in wins]
     assert found["quality_win_rate,greedy"] == pytest.approx(fmean(values), abs=1e-6)
 
 
