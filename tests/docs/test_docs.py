@@ -298,8 +298,8 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     "command",
     ["rewrite", "rewrite plan", "judge", "judge canaries", "judge corrupt", "judge report",
      "judge schedule", "shards", "shards show", "shards verify", "shards stats", "shards export",
-     "shards report", "train", "train reference", "train export", "train report",
-     "evaluate"],
+     "shards report", "train", "train reference", "train export", "train report", "evaluate",
+     "evaluate tasks"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
@@ -315,6 +315,8 @@ def test_commands_shows_the_real_help(
         name = "docs/evaluate.md"
     if command in ("shards report", "train report"):
         name = "docs/report.md"
+    if command == "evaluate tasks":
+        name = "docs/tasks.md"
     assert f"```text\n{capsys.readouterr().out}```" in page(name)
 
 

@@ -1,15 +1,15 @@
 """`python -m evaluate tasks`, the real command with real vLLM, on task files beside this one."""
 
+import io
 import json
-import os
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from evaluate.__main__ import main
 from evaluate.results import leaderboard
 
 ROOT = Path(__file__).parents[2]
@@ -42,26 +42,25 @@ def recipe(folder: Path, **tasks: Any) -> dict[str, Any]:
     }
 
 
-def command(folder: Path, *arguments: str, **tasks: Any) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *arguments: str, **tasks: Any) -> tuple[int, str, str]:
+    """Exit code, standard output and error. Only a model that is measured has another process."""
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe(folder, **tasks)))
-    return subprocess.run(
-        [sys.executable, "-m", "evaluate", "tasks", "--config", str(file), *arguments],
-        cwd=ROOT,
-        env={**os.environ, "HF_DATASETS_CACHE": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    out, told = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(told):
+        patch.chdir(ROOT)
+        patch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+        code = main(["tasks", "--config", str(file), *arguments])
+    return code, out.getvalue(), told.getvalue()
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a finished command, and what it printed."""
     folder = tmp_path_factory.mktemp("tasks")
-    ended = command(folder)
-    assert ended.returncode == 0, ended.stderr
-    return folder, ended.stdout
+    code, printed, told = command(folder)
+    assert code == 0, told
+    return folder, printed
 
 
 @pytest.mark.slow
@@ -91,21 +90,18 @@ def test_a_model_that_is_done_is_left_alone_and_another_configuration_refused(
 ) -> None:
     folder, printed = done
     before = (folder / "output/tasks/base.json").stat().st_mtime_ns
-    again = command(folder)
-    assert (again.returncode, again.stdout) == (0, printed)
+    assert command(folder)[:2] == (0, printed)
     assert (folder / "output/tasks/base.json").stat().st_mtime_ns == before
-    assert "model base (models/smollm2-135m-instruct): done" in command(folder, "--dry-run").stdout
-    other = command(folder, limit=2)
-    assert other.returncode == 1
-    assert "tasks/base.json was measured otherwise: tasks.limit: null → 2; remove" in other.stderr
+    assert "model base (models/smollm2-135m-instruct): done" in command(folder, "--dry-run")[1]
+    code, _, told = command(folder, limit=2)
+    assert code == 1
+    assert "tasks/base.json was measured otherwise: tasks.limit: null → 2; remove" in told
 
 
 def test_mistakes_end_before_a_model_is_loaded(tmp_path: Path) -> None:
-    ended = command(tmp_path, "evaluate.tasks=null")
-    assert ended.returncode == 2
-    assert ended.stderr == "error: evaluate.tasks: this key is required here: which tasks to run\n"
-    ended = command(tmp_path, "evaluate.models.base=models/nothing")
-    assert (ended.returncode, ended.stderr) == (1, "error: models/nothing: no such folder\n")
-    ended = command(tmp_path, names=["local_chioce"])
-    assert ended.returncode == 2 and "did you mean 'local_choice'?" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    sentence = "error: evaluate.tasks: this key is required here: which tasks to run\n"
+    assert command(tmp_path, "evaluate.tasks=null") == (2, "", sentence)
+    code, _, told = command(tmp_path, "evaluate.models.base=models/nothing")
+    assert (code, told) == (1, "error: models/nothing: no such folder\n")
+    code, _, told = command(tmp_path, names=["local_chioce"])
+    assert code == 2 and "did you mean 'local_choice'?" in told and "Traceback" not in told
