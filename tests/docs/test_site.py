@@ -142,7 +142,8 @@ def test_a_page_is_shown_without_a_network(site: Path, scheme: str) -> None:
     asked: list[str] = []
     with sync_playwright() as driver:
         chromium = driver.chromium.launch(
-            executable_path=browser.CHROMIUM, args=["--no-sandbox", "--allow-file-access-from-files"]
+            executable_path=browser.CHROMIUM,
+            args=["--no-sandbox", "--allow-file-access-from-files"],
         )
         page = chromium.new_context(offline=True, color_scheme=scheme).new_page()  # type: ignore[arg-type]
         page.on("request", lambda request: asked.append(request.url))
