@@ -46,7 +46,7 @@ bench: $(MODEL)  ## Measure, and write benchmarks/RESULTS.md
 
 docs: setup  ## Build the documentation as a site in site/, commands' help renewed
 	@$(PYTHON) -m scripts.help
-	@.venv/bin/sphinx-build -q -W --keep-going -c docs -d site/.doctrees . site
+	@$(PYTHON) -m sphinx -q -W --keep-going -c docs -d site/.doctrees . site
 	@echo "site/index.html"
 
 setup:  ## Make .venv for this machine (PREWRITE_DEVICE=cpu|gpu overrides)

@@ -22,6 +22,8 @@ PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
 PHASES = "a minute and a second engine; tests/test_quickstart.py trains all phases with it"
 CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
 
+pytestmark = pytest.mark.timeout(900)  # the first test makes the repository, with a real engine
+
 INSTEAD = {
     "make test": ("make -n test", "these are the tests"),
     "make plan": ('make plan ARGS="--dry-run"', PLANS),
