@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite plan judge judge-report train evaluate ablation report test lint bench setup lock clean help
+.PHONY: rewrite plan judge judge-report train evaluate ablation report test lint bench docs setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
@@ -44,6 +44,11 @@ lint: setup  ## Check style, types and the floors of the architecture
 bench: $(MODEL)  ## Measure, and write benchmarks/RESULTS.md
 	@$(PYTHON) -m benchmarks $(ARGS)
 
+docs: setup  ## Build the documentation as a site in site/, commands' help renewed
+	@$(PYTHON) -m scripts.help
+	@$(PYTHON) -m sphinx -q -W --keep-going -c docs -d site/.doctrees . site
+	@echo "site/index.html"
+
 setup:  ## Make .venv for this machine (PREWRITE_DEVICE=cpu|gpu overrides)
 	@scripts/setup.sh
 
@@ -52,7 +57,7 @@ lock:  ## Resolve requirements/*.lock again from pyproject.toml
 
 clean:  ## Remove the environment, the model and caches (data/ stays)
 	rm -rf .venv models .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf *.egg-info build
+	rm -rf *.egg-info build site
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## List the targets

@@ -101,7 +101,7 @@ def _tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def _training_run(folder: Path) -> None:
+def training_run(folder: Path) -> None:
     """Metrics of two phases, and the quick-start model in place of a trained one."""
     folder.mkdir(parents=True)
     with RunLog(str(folder), 0, 2) as log:
@@ -132,5 +132,5 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rewrites = f"{recipe.output}/rewrites"
     run_pass(ScriptedRewrite(recipe), rewrites, RunConfig())
     run_pass(ScriptedJudge(rewrites, recipe.judge, recipe.engines), recipe.output, RunConfig())
-    _training_run(root / RUN)
+    training_run(root / RUN)
     return root

@@ -1,0 +1,174 @@
+"""Every command of the README and the docs runs, page by page, and ends with exit code 0.
+
+A page's commands run in their order in a repository of their own, so none leans on another page.
+What is too much for a test stands in INSTEAD, with what runs in its place; what cannot run on one
+machine is marked in the page itself, and is in NOT_RUN. Both are checked as far as can be.
+"""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.repository import build
+from tests.docs.shell import PAGES, ROOT, Block, blocks, run, shell
+from tests.shards.object_store import KEYS, new_file_system, serving
+
+REAL = "tests/test_quickstart.py runs it with the real model"
+PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
+PHASES = "a minute and a second engine; tests/test_quickstart.py trains all phases with it"
+CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
+
+pytestmark = pytest.mark.timeout(900)  # the first test makes the repository, with a real engine
+
+INSTEAD = {
+    "make test": ("make -n test", "these are the tests"),
+    "make plan": ('make plan ARGS="--dry-run"', PLANS),
+    "make plan CONFIG=configs/mine.yaml": (
+        'make plan CONFIG=configs/mine.yaml ARGS="--dry-run"',
+        PLANS,
+    ),
+    "python -m rewrite plan --config configs/mine.yaml run.workers=8": (
+        "python -m rewrite plan --config configs/mine.yaml run.workers=8 --dry-run",
+        PLANS,
+    ),
+    "python -m rewrite plan --config configs/quickstart.yaml input.limit=3": (
+        "python -m rewrite plan --config configs/quickstart.yaml input.limit=3 --dry-run",
+        PLANS,
+    ),
+    "make train": ('make train ARGS="--dry-run"', PHASES),
+    "ls runs/quickstart/rollouts/pools": ("ls runs/quickstart", PHASES),
+    "make judge-report": ('make judge-report ARGS="judge.report.canaries=false"', CANARIES),
+    'make judge-report CONFIG=configs/quickstart.yaml ARGS="judge.report.labels=labels.jsonl '
+    'output=data/measured"': (
+        'make judge-report CONFIG=configs/quickstart.yaml ARGS="judge.report.labels=labels.jsonl '
+        'output=data/measured judge.report.canaries=false"',
+        CANARIES,
+    ),
+    ".venv/bin/python -m judge canaries --config configs/quickstart.yaml": (
+        "python -m judge canaries --config configs/quickstart.yaml --dry-run",
+        CANARIES,
+    ),
+    "python -m judge canaries --config configs/quickstart.yaml output=data/quickstart": (
+        "python -m judge canaries --config configs/quickstart.yaml output=data/quickstart "
+        "--dry-run",
+        CANARIES,
+    ),
+    "python -m judge canaries --config configs/quickstart.yaml 'judge.criteria=[safety]' "
+    "output=data/canaries": (
+        "python -m judge canaries --config configs/quickstart.yaml 'judge.criteria=[safety]' "
+        "output=data/canaries --dry-run",
+        CANARIES,
+    ),
+}
+
+NOT_RUN = {
+    "README.md": ["needs eight GPUs"],
+    "docs/clusters.md": ["needs a Ray cluster", "needs a scheduler that numbers its tasks"],
+    "docs/processes.md": ["needs eight GPUs", "needs four nodes"],
+    "docs/redpajama-v2.md": ["needs RedPajama v2 and a model from the hub"],
+}
+STAND_INS = {
+    "docs/redpajama-v2.md": "chunking.tokenizer=models/smollm2-135m-instruct input.layout=auto "
+    "'input.paths=[configs/sample/*.jsonl]' input.filter=null input.duplicates=keep"
+}
+
+BLOCKS = [block for path in PAGES for block in blocks(path)]
+MARKED = [block for block in BLOCKS if block.mark]
+
+
+def by_page() -> dict[str, list[Block]]:
+    found: dict[str, list[Block]] = {}
+    for block in BLOCKS:
+        if not block.mark:
+            found.setdefault(block.page, []).append(block)
+    return found
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository") / "prewrite"
+    folder.mkdir()
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def repository(template: Path, tmp_path: Path) -> Path:
+    """A copy, so that what one page makes no other finds."""
+    folder = tmp_path / "prewrite"
+    shutil.copytree(template, folder, symlinks=True)
+    return folder
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """s3://bucket, on a server of this machine."""
+    with serving(tmp_path / "log", "moto.server", "-H", "127.0.0.1", "-p", "0") as url:
+        for name, value in {"AWS_ENDPOINT_URL": url, **KEYS}.items():
+            monkeypatch.setenv(name, value)
+        new_file_system().mkdir("bucket")
+        yield
+    monkeypatch.undo()
+    new_file_system()
+
+
+@pytest.mark.parametrize("page", by_page())
+def test_every_command_of_a_page_runs(
+    page: str, repository: Path, request: pytest.FixtureRequest
+) -> None:
+    if any("s3://bucket" in command for block in by_page()[page] for command in block.commands):
+        request.getfixturevalue("bucket")
+    for block in by_page()[page]:
+        assert block.commands
+        for command in block.commands:
+            done = run(INSTEAD.get(command, (command,))[0], repository)
+            where = f"{page}:{block.line}: {command}"
+            assert done.code == 0, f"{where} ended with {done.code}:\n{done.text[-3000:]}"
+            assert "Traceback" not in done.text, where
+
+
+def test_no_shell_block_escapes() -> None:
+    """Whatever is fenced as shell is one of BLOCKS, and only the known ones are marked."""
+    fences = sum(
+        len(re.findall(r"^ *```(?:sh|bash|shell|console)\b", path.read_text(), re.MULTILINE))
+        for path in PAGES
+    )
+    assert len(BLOCKS) == fences > 30
+    marks: dict[str, list[str]] = {}
+    for block in MARKED:
+        marks.setdefault(block.page, []).append(str(block.mark))
+    assert marks == NOT_RUN
+    comments = sum(path.read_text().count("<!-- not run") for path in PAGES)
+    assert comments == len(MARKED), "a mark stands directly above its block"
+
+
+def test_what_runs_instead_is_needed() -> None:
+    commands = {command for blocks in by_page().values() for b in blocks for command in b.commands}
+    assert set(INSTEAD) <= commands
+
+
+@pytest.mark.parametrize("block", MARKED, ids=lambda block: f"{block.page}:{block.line}")
+def test_what_is_not_run_is_planned(block: Block, repository: Path) -> None:
+    """Program, options and overrides are right: the same command with --dry-run."""
+    for command in block.commands:
+        command = re.sub(r"^(?:[A-Z_]+=\S+ )+", "", command)
+        if found := re.match(r"(?:\.venv/bin/)?torchrun (.*?)-m (train\b.*)", command):
+            _torchrun_takes(found[1] + "-m " + found[2])
+            command = f"python -m {found[2]}"
+        if command.startswith("make "):
+            command = shell(f"make -n {command[5:]}", repository).text.strip().splitlines()[-1]
+        command = re.sub(r"\$[A-Z_]+", "0", command)
+        done = run(f"{command} {STAND_INS.get(block.page, '')} --dry-run", repository)
+        assert done.code == 0, f"{command}:\n{done.text[-3000:]}"
+
+
+def _torchrun_takes(arguments: str) -> None:
+    from torch.distributed.run import get_args_parser
+
+    parsed = get_args_parser().parse_args(shlex.split(arguments))
+    assert parsed.module and parsed.training_script == "train"
+    assert (ROOT / "train/__main__.py").exists()
