@@ -35,7 +35,7 @@ COMMANDS = (
     "evaluate",
     "evaluate tasks",
 )
-_BLOCK = re.compile(r"(?<=^```text\n)usage: python -m [^`]*(?=^```$)", re.MULTILINE)
+_BLOCK = re.compile(r"(?<=^```text\n)usage: python -m .*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 
 def page(command: str) -> Path:
