@@ -7,10 +7,10 @@ spelt out but for the one that ends it. Greedy and sampled ones and the likeliho
 share the cached prefix.
 
 Models run one after the other: each is closed before the next is loaded, and so is whatever engine
-was open. On a GPU vLLM puts a model into a process of its own, which `close` ends, so all its memory
-is free again. On a CPU it is in this process; `close` frees it there, and takes what vLLM holds in
-globals along, which would break a second one. So a process of ours for each model would buy
-nothing, at ten seconds each.
+was open. On a GPU vLLM puts a model into a process of its own, which `close` ends, so all its
+memory is free again. On a CPU it is in this process; `close` frees it there, and takes what vLLM
+holds in globals along, which would break a second one. So a process of ours for each model would
+buy nothing, at ten seconds each.
 """
 
 import asyncio
