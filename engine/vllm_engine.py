@@ -172,6 +172,7 @@ class VllmEngine:
         self._thread.join()
         if self.llm:
             # On a GPU this ends the engine's process, and all its memory is free when it returns.
+            # In this process it takes vLLM's globals along, as the end of `llm` would by itself.
             self.llm.llm_engine.engine_core.shutdown()
         self.llm = None
 

@@ -6,9 +6,11 @@ prefix loses its beginning. A continuation is decoded with the end of the prompt
 spelt out but for the one that ends it. Greedy and sampled ones and the likelihood of the original
 share the cached prefix.
 
-Models run in this process, one after the other: each is closed before the next is loaded. On a GPU
-vLLM puts the model into a process of its own, which `close` ends, so all its memory is free again;
-on a CPU it is ordinary memory. So a process for each model would buy nothing, at ten seconds each.
+Models run one after the other: each is closed before the next is loaded, and so is whatever engine
+was open. On a GPU vLLM puts a model into a process of its own, which `close` ends, so all its
+memory is free again. On a CPU it is in this process; `close` frees it there, and takes what vLLM
+holds in globals along, which would break a second one. So a process of ours for each model would
+buy nothing, at ten seconds each.
 """
 
 import asyncio

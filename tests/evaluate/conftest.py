@@ -1,12 +1,14 @@
 """One real evaluation: SmolLM2, the same once more, and a random model with its tokenizer."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from evaluate.config import EvaluateRecipe
-from evaluate.run import run
 from tests.evaluate.sets import MODEL, make_set
 from tests.train.small import make_model
 
@@ -37,9 +39,15 @@ def recipe(folder: Path, **changed: Any) -> EvaluateRecipe:
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with `out`, `set`, `broken` and the leaderboard."""
+    """The folder with `out`, `set`, `broken` and the leaderboard. The command has a process of its
+    own, for a closed vLLM takes others of its process along.
+    """
     folder = tmp_path_factory.mktemp("evaluated")
     make_set(str(folder / "set"))
     make_model(folder / "broken", hidden_size=128, max_position_embeddings=1024)
-    run(recipe(folder))
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe(folder).model_dump(mode="json")))
+    command = [sys.executable, "-m", "evaluate", "--config", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)
+    assert done.returncode == 0, done.stderr
     return folder

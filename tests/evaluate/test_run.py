@@ -14,6 +14,8 @@ from evaluate.run import plan, run
 from tests.evaluate.conftest import recipe
 from tests.evaluate.sets import MODEL
 
+pytestmark = pytest.mark.timeout(600)
+
 SPLITS = ("ordinary", "other")
 BOTH = ("greedy", "sampled")
 
