@@ -20,6 +20,7 @@ from tests.shards.object_store import KEYS, new_file_system, serving
 REAL = "tests/test_quickstart.py runs it with the real model"
 PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
 PHASES = "a minute and a second engine; tests/test_quickstart.py trains all phases with it"
+REASONED = "long answers of a random model; tests/test_quickstart.py reads real ones"
 CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
 
 pytestmark = pytest.mark.timeout(900)  # the first test makes the repository, with a real engine
@@ -63,11 +64,24 @@ INSTEAD = {
         "output=data/canaries --dry-run",
         CANARIES,
     ),
+    "python -m judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
+    "output=data/again judge.readout=reasoning": (
+        "python -m judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
+        "output=data/again judge.readout=reasoning judge.sampling.max_tokens=16",
+        REASONED,
+    ),
+    'make judge ARGS="judge.input=data/quickstart/rewrites output=data/rescored '
+    'judge.readout=reasoning"': (
+        'make judge ARGS="judge.input=data/quickstart/rewrites output=data/rescored '
+        'judge.readout=reasoning judge.sampling.max_tokens=16"',
+        REASONED,
+    ),
 }
 
 NOT_RUN = {
     "README.md": ["needs eight GPUs"],
     "docs/clusters.md": ["needs a Ray cluster", "needs a scheduler that numbers its tasks"],
+    "docs/for-pretraining-teams.md": ["needs eight GPUs"],
     "docs/processes.md": ["needs eight GPUs", "needs four nodes"],
     "docs/redpajama-v2.md": ["needs RedPajama v2 and a model from the hub"],
 }
