@@ -68,9 +68,8 @@ def _held_out(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
 
 async def _continue(folder: Path, engine: Any, prompt: list[int], number: int) -> list[Any]:
     """The continuations of a place as (text, tokens, ended)."""
-    from engine.encoding import load_tokenizer
+    from engine.encoding import continuation, load_tokenizer
     from engine.types import Prompt, Request, Sampling
-    from train.rollouts.policy import continuation
 
     sampling = Sampling(
         ROLLOUTS["tokens"], seed=1000 * number, n=CONTINUATIONS, logprobs=True, end=0

@@ -23,6 +23,8 @@ from tokenizers import Tokenizer
 from base.errors import EngineError
 from engine.types import Prompt
 
+_EDGE = 4  # tokens of the prompt that what follows is decoded with
+
 
 class PromptEncoder:
     """Renders prompts with the chat template of the tokenizer at `name` (folder or id)."""
@@ -70,10 +72,13 @@ class PromptEncoder:
             ids += self._encode(prompt.answer)
         return ids
 
-    def plain(self, context: Sequence[str], text: str) -> tuple[list[int], list[int]]:
+    def plain(
+        self, context: Sequence[str], text: str, room: int | None = None
+    ) -> tuple[list[int], list[int]]:
         """Token ids of a context and of the text that continues it, no chat template around them.
         They begin as the tokenizer begins a text; where it adds nothing and there is no context,
         with the token that begins (else ends) texts, so that the first one has a probability, too.
+        room: tokens that both may have; the context loses its first ones.
         """
         if self._joins:
             ids = [token for piece in context for token in self._remember(piece)]
@@ -81,7 +86,13 @@ class PromptEncoder:
         else:
             ids = list(self._encode("".join(context)))
             after = list(self._encode("".join([*context, text])))[len(ids) :]
+        if room is not None:
+            ids = ids[max(0, len(self._begin) + len(ids) + len(after) - room) :]
         return (self._begin + ids) or self._bare, after
+
+    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The text of `tokens` after `prompt`; see the function of that name."""
+        return continuation(self._special, prompt, tokens)
 
     def verdict_ids(self, verdicts: Iterable[str]) -> dict[str, int]:
         """The single token of each verdict; EngineError when one is several tokens."""
@@ -131,6 +142,18 @@ def _spelling(backend: str) -> tuple[Tokenizer, set[int]]:
         token["special"] = True
     plain = _as_plain_text(Tokenizer.from_str(json.dumps(state)))
     return plain, {token["id"] for token in added if len(token["content"]) > 1}
+
+
+def continuation(tokenizer: Tokenizer, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+    """The text of `tokens` after `prompt`. SentencePiece drops the space that begins a text, so
+    they are decoded with the end of the prompt. Special tokens are spelt out: they were sampled.
+    """
+    edge = list(prompt[-_EDGE:])
+    before, whole = (
+        tokenizer.decode(ids, skip_special_tokens=False) for ids in (edge, [*edge, *tokens])
+    )
+    joins = whole.startswith(before)
+    return whole[len(before) :] if joins else tokenizer.decode(tokens, skip_special_tokens=False)
 
 
 def load_tokenizer(name: str) -> Tokenizer:

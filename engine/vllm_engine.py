@@ -81,9 +81,9 @@ class VllmEngine:
             return Completion(error="a text without tokens, or without one before it")
         return await self._answered(before + after, scored=len(after))
 
-    async def token_likelihood(self, token_ids: Sequence[int]) -> Completion:
-        """As `likelihood`, of all given tokens but the first."""
-        return await self._answered(list(token_ids), scored=len(token_ids) - 1)
+    async def token_likelihood(self, token_ids: Sequence[int], before: int = 1) -> Completion:
+        """As `likelihood`, of all given tokens but the first `before`."""
+        return await self._answered(list(token_ids), scored=len(token_ids) - before)
 
     async def reload(self, folder: str) -> None:
         """Take over the safetensors weights in `folder`, which the model's own may be, and forget
@@ -136,6 +136,19 @@ class VllmEngine:
         """The prompt as the model gets it."""
         return self._encoder.encode(request.prompt)
 
+    def plain(self, context: Sequence[str], text: str, room: int) -> tuple[list[int], list[int]]:
+        """See `engine.encoding.PromptEncoder.plain`."""
+        return self._encoder.plain(context, text, room)
+
+    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """See `engine.encoding.continuation`."""
+        return self._encoder.continuation(prompt, tokens)
+
+    @property
+    def max_model_len(self) -> int:
+        """The longest prompt and answer, in tokens."""
+        return int(self.llm.llm_engine.model_config.max_model_len)
+
     def check_verdicts(self, verdicts: Iterable[str]) -> None:
         """See `engine.types.Engine.check_verdicts`."""
         self._encoder.verdict_ids(verdicts)
@@ -155,6 +168,9 @@ class VllmEngine:
         """Stop the thread and free the model; whoever still waits gets an EngineError."""
         self._inbox.put(None)
         self._thread.join()
+        if self.llm:
+            # On a GPU this ends the engine's process, and all its memory is free when it returns.
+            self.llm.llm_engine.engine_core.shutdown()
         self.llm = None
 
     def _serve(self) -> None:

@@ -75,12 +75,12 @@ def repetition(text: str) -> float | None:
     return None if distinct is None else 1 - distinct
 
 
-def distinct_share(texts: Sequence[str], n: int) -> float | None:
+def distinct_share(texts: Sequence[str], n: int, words: int | None = None) -> float | None:
     """Distinct n-grams of words by all n-grams of `texts`, 0..1: distinct-n of arXiv 1510.03055,
-    but for the divisor (there the words), so that 1 means that none comes twice. None where no
-    text has n words.
+    but for the divisor (there the words), so that 1 means that none comes twice. words: so many of
+    each text, the first ones, and not all. None where no text has n words.
     """
-    found = [gram for text in texts for gram in _grams(text, n)]
+    found = [gram for text in texts for gram in _grams(text, n, words)]
     return len(set(found)) / len(found) if found else None
 
 
@@ -94,6 +94,6 @@ def variety(context: str, reference: str, candidate: str) -> float:
     return 1 - repeated
 
 
-def _grams(text: str, n: int) -> Iterator[tuple[str, ...]]:
-    words = [word for word in _BOUNDARY.split(text) if word and not word.isspace()]
+def _grams(text: str, n: int, most: int | None = None) -> Iterator[tuple[str, ...]]:
+    words = [word for word in _BOUNDARY.split(text) if word and not word.isspace()][:most]
     return zip(*(words[start:] for start in range(n)), strict=False)

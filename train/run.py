@@ -13,6 +13,7 @@ from train.data.feed import open_loader
 from train.model.export import export
 from train.model.shape import load_shape
 from train.outcome import PLOT, continuations, plot, write_continuations
+from train.provenance import provenance
 from train.trainer import Trainer
 
 MODEL = "model"
@@ -32,7 +33,9 @@ def run(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) 
             complete = trainer.curriculum.over and shown.exists()
             if not complete:
                 shown.unlink(missing_ok=True)  # it is of an earlier end, and drawn last
-                export(trainer.train().model, shape, model)
+                learner = trainer.train()
+                left = provenance(config, shape.folder, engines)
+                export(learner.model, shape, model, left)
         main = parallel.is_main()
     if main and complete:
         print(f"{config.output}: the run is complete; nothing to do")

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
 
+from judge.provenance import NAME, Provenance
 from train.model.shape import ARCHITECTURES, Shape
 from train.model.weights import INDEX, SINGLE, tensors
 from train.parallel import is_main
@@ -24,21 +25,28 @@ FILE_BYTES = 5_000_000_000
 _COPIED = ("tokenizer*", "vocab*", "merges*", "*_tokens*.json", "chat_template*", "generation*")
 
 
-def export(model: torch.nn.Module, shape: Shape, target: Path) -> None:
+def export(
+    model: torch.nn.Module, shape: Shape, target: Path, left: Provenance | None = None
+) -> None:
     """Write `model` to the folder `target`; tokenizer and the rest come from `shape.folder`.
+    left: what is to be said of its training.
 
     All processes must call it, and it returns on all when the folder is there.
     """
     pairs = tensors(model, shape)
     if is_main():
-        _write(pairs, next(model.parameters()).dtype, shape, target)
+        _write(pairs, next(model.parameters()).dtype, shape, target, left)
     else:
         list(pairs)
     dist.barrier()
 
 
 def _write(
-    pairs: Iterator[tuple[str, Tensor]], dtype: torch.dtype, shape: Shape, target: Path
+    pairs: Iterator[tuple[str, Tensor]],
+    dtype: torch.dtype,
+    shape: Shape,
+    target: Path,
+    left: Provenance | None,
 ) -> None:
     part, old = (
         target.with_name(f".{target.name}.{word}-{os.getpid()}") for word in ("new", "old")
@@ -46,6 +54,8 @@ def _write(
     part.mkdir(parents=True)
     try:
         _copy(shape, dtype, part)
+        if left:
+            (part / NAME).write_text(left.model_dump_json(indent=1) + "\n")
         save(pairs, part)
         for file in part.iterdir():
             shutil.copymode(part / "config.json", file)  # safetensors writes for the owner alone

@@ -9,17 +9,13 @@ random weights, for a `Sync` always comes first.
 import time
 from statistics import fmean
 
-from tokenizers import Tokenizer
-
 from base.errors import EngineError
 from engine.config import VllmConfig
-from engine.encoding import load_tokenizer
+from engine.encoding import continuation, load_tokenizer
 from engine.types import Completion, Prompt, Request, Sample, Sampling
 from engine.vllm_engine import VllmEngine, on_cpu
 from train.rollouts.config import RolloutsConfig
 from train.rollouts.groups import Place, Rollout, Sync, Synced
-
-_EDGE = 4  # tokens of the prompt that a rollout is decoded with
 
 
 class Policy:
@@ -95,15 +91,3 @@ class Policy:
         spoken = sample.token_ids[:-1] if ended else sample.token_ids
         text = continuation(self._tokenizer, place.prompt, spoken)
         return Rollout(text=text, tokens=sample.token_ids, logprobs=sample.logprobs, ended=ended)
-
-
-def continuation(tokenizer: Tokenizer, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> str:
-    """The text of `tokens` after `prompt`. SentencePiece drops the space that begins a text, so
-    they are decoded with the end of the prompt. Special tokens are spelt out: they were sampled.
-    """
-    edge = list(prompt[-_EDGE:])
-    before, whole = (
-        tokenizer.decode(ids, skip_special_tokens=False) for ids in (edge, [*edge, *tokens])
-    )
-    joins = whole.startswith(before)
-    return whole[len(before) :] if joins else tokenizer.decode(tokens, skip_special_tokens=False)

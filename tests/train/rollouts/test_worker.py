@@ -11,12 +11,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models
 
 from base.errors import EngineError
-from engine.encoding import load_tokenizer
+from engine.encoding import continuation, load_tokenizer
 from judge.text import variety
 from tests.train.rollouts.workers import EOS, PROOF, config, engines, make_policy, place, worker
 from train.rollouts.groups import Answered, Ask, Group, Place, Sync
 from train.rollouts.link import Link
-from train.rollouts.policy import continuation
 
 PLACES = (
     place(0, (1, 50, 60, 70)),

@@ -1,0 +1,159 @@
+"""What a model was trained on, and who judged it: `prewrite.json` beside its weights.
+
+Training leaves it, so that an evaluation can tell whether its judge is the one that the model has
+learnt to please, and whether its held-out texts are held out. It holds names, digests and
+fingerprints, and no secret. A model made from such a model takes its entries along.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from base.errors import InputError
+from base.fingerprint import fingerprint
+from engine.config import EngineConfig
+from engine.digest import identity
+from judge.config import JudgeConfig
+from judge.criteria import load_criterion
+from shards.manifest import Manifest
+
+NAME = "prewrite.json"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainedOn(_Stored):
+    """A shard set: its passes' fingerprints, that of its parts, and which rows were taken."""
+
+    set: str
+    passes: list[str]
+    parts: str
+    filter: str | None = None
+
+    @classmethod
+    def of(cls, url: str, manifest: Manifest, taken: str | None) -> "TrainedOn":
+        """The entry of a set."""
+        return cls(
+            set=url,
+            passes=[one.fingerprint for one in manifest.passes],
+            parts=fingerprint([part.sha256 for part in manifest.parts]),
+            filter=taken,
+        )
+
+    def same_as(self, other: "TrainedOn") -> bool:
+        """Whether both hold the same chunks: the parts are the same, or the pass that made them
+        out of the corpus.
+        """
+        made = [one for one in self.passes[:1] if one]
+        return self.parts == other.parts or made != [] and made == other.passes[:1]
+
+
+class Jury(_Stored):
+    """Who judged. judges: name → identity of the engine; criteria: identities, those that ask a
+    model (`needs_engine`) and those that ask none.
+    """
+
+    judges: dict[str, dict[str, Any]]
+    criteria: list[dict[str, Any]]
+    asked: list[str]
+
+    @classmethod
+    def of(cls, judge: JudgeConfig, engines: Mapping[str, EngineConfig]) -> "Jury":
+        """The one that a section `judge` describes."""
+        criteria = [load_criterion(name) for name in judge.criteria]
+        asked = [criterion.name for criterion in criteria if criterion.needs_engine]
+        return cls(
+            judges={name: identity(engines[name]) for name in judge.panel if asked},
+            criteria=[criterion.identity() for criterion in criteria],
+            asked=asked,
+        )
+
+    def holds(self, engine: EngineConfig) -> bool:
+        """Whether the model of an engine is one of the judges."""
+        return any(_same_model(one, identity(engine)) for one in self.judges.values())
+
+    def shared_with(self, other: "Jury") -> list[str]:
+        """In words, what of this jury is in the other one, too."""
+        models = [
+            f"the model {one['model']}"
+            for one in self.judges.values()
+            if any(_same_model(one, another) for another in other.judges.values())
+        ]
+        known = [_bare(one) for one in other.criteria if one["name"] not in other.asked]
+        functions = [
+            f"the criterion {one['name']}"
+            for one in self.criteria
+            if one["name"] not in self.asked and _bare(one) in known
+        ]
+        return [*dict.fromkeys([*models, *functions])]
+
+
+class Provenance(_Stored):
+    """The content of the file."""
+
+    format_version: int = 1
+    data: list[TrainedOn] = []
+    juries: list[Jury] = []
+
+    def after(self, earlier: "Provenance | None") -> "Provenance":
+        """This one, with what the model came from already had."""
+        if earlier is None:
+            return self
+        return Provenance(
+            data=_distinct([*earlier.data, *self.data]),
+            juries=_distinct([*earlier.juries, *self.juries]),
+        )
+
+
+def read(model: str) -> Provenance | None:
+    """That of a model folder; None where there is none; InputError for one that is damaged."""
+    file = Path(model) / NAME
+    if not file.is_file():
+        return None
+    try:
+        return Provenance.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError):
+        raise InputError(
+            f"{file}: found something else than what training leaves there; accepted: that, or no "
+            "such file"
+        ) from None
+
+
+def set_jury(manifest: Manifest) -> Jury | None:
+    """Who gave a set its scores; None where it has none."""
+    made = manifest.passes[-1] if manifest.passes else None
+    if made is None or made.name != "judge":
+        return None
+    criteria = made.config["criteria"]
+    return Jury(
+        judges=made.config["judges"],
+        criteria=[{k: v for k, v in one.items() if k not in _NOT_IDENTITY} for one in criteria],
+        asked=[one["name"] for one in criteria if one["kind"] in _ASKED],
+    )
+
+
+_NOT_IDENTITY = ("weight", "key")
+_ASKED = ("pairwise", "pointwise", "likelihood")
+
+
+def _bare(criterion: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in criterion.items() if key not in _NOT_IDENTITY}
+
+
+def _same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """By the digest where both have one; else the name has to do."""
+    digests = one.get("digest"), other.get("digest")
+    return digests[0] == digests[1] if all(digests) else one["model"] == other["model"]
+
+
+def _distinct(items: Sequence[Any]) -> list[Any]:
+    found: list[Any] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found

@@ -1,0 +1,47 @@
+"""What a run leaves beside its model: its data, and the judges whose word it has learnt from.
+
+A set's judge counts where an objective compares scores, where a filter reads one, or where rollouts
+take scores over; the judge of rollouts where a phase samples them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.config import EngineConfig
+from judge.provenance import Jury, Provenance, TrainedOn, read, set_jury
+from shards.filters import parse_filter
+from shards.manifest import Manifest
+from shards.reader import ShardSet
+from train.config import DataConfig, TrainConfig
+
+
+def provenance(
+    config: TrainConfig, folder: Path, engines: Mapping[str, EngineConfig] | None
+) -> Provenance:
+    """That of the model that a run makes. folder: the one it starts from."""
+    data, juries = list[TrainedOn](), list[Jury]()
+    for one in config.data:
+        manifest = ShardSet(one.set).manifest
+        data.append(TrainedOn.of(one.set, manifest, one.filter))
+        jury = set_jury(manifest)
+        if jury and _reads_scores(config, one, manifest) and jury not in juries:
+            juries.append(jury)
+    if config.rollouts and engines and any(phase.online for phase in config.curriculum):
+        juries.append(Jury.of(config.rollouts.judge, engines))
+    earlier = read(str(folder)) if config.model.init == "pretrained" else None
+    return Provenance(data=data, juries=juries).after(earlier)
+
+
+def _reads_scores(config: TrainConfig, data: DataConfig, manifest: Manifest) -> bool:
+    if config.rollouts or any(phase.needs_scores for phase in config.curriculum):
+        return True
+    texts = [data.filter, *(phase.filter for phase in config.curriculum)]
+    read_columns = {
+        column
+        for text in texts
+        if text
+        for column in parse_filter(text, manifest.columns, "train.data.filter").columns
+    }
+    names = ("score", *manifest.criteria)
+    scores = {f"{text}_{name}" for text in ("original", "rewrite") for name in names}
+    return bool(read_columns & (scores | set(manifest.measures)))
