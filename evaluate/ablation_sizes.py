@@ -131,14 +131,13 @@ def base(folder: Path) -> Sizes:
 
 def evaluating(folder: Path, names: list[str]) -> Sizes:
     """Of `python -m evaluate` on the base and the variants `names`."""
-    criteria = ["quality", "coherence", "evaluate/known_words.yaml"]
+    criteria = ["quality", "coherence", "likelihood"]
     big = {"kind": "vllm", "args": {"kv_cache_memory_bytes": 2**28}}
     return _common(folder) | {
         "engines.big": _SMOLLM2 | big,
         "evaluate.models": {name: str(folder / name / "model") for name in ["base", *names]},
         "evaluate.judge.criteria": criteria,
         "evaluate.judge.readout": "distribution",
-        "evaluate.same_judge": True,
         "evaluate.prefixes": {"ordinary": {"set": str(folder / "held"), "places": 16}},
         "evaluate.tokens": 48,
         "evaluate.context_tokens": 128,

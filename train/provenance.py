@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.config import EngineConfig
+from judge.config import JudgeConfig
 from judge.provenance import Jury, Provenance, TrainedOn, read, set_jury
 from shards.filters import parse_filter
 from shards.manifest import Manifest
@@ -26,14 +27,22 @@ def provenance(
         jury = set_jury(manifest)
         if jury and _reads_scores(config, one, manifest) and jury not in juries:
             juries.append(jury)
-    if config.rollouts and engines and any(phase.online for phase in config.curriculum):
-        juries.append(Jury.of(config.rollouts.judge, engines))
+    judge = _rollout_judge(config)
+    if judge and engines:
+        juries.append(Jury.of(judge, engines))
     earlier = read(str(folder)) if config.model.init == "pretrained" else None
     return Provenance(data=data, juries=juries).after(earlier)
 
 
+def _rollout_judge(config: TrainConfig) -> JudgeConfig | None:
+    """Who judges rollouts, where there are any."""
+    online = any(phase.online for phase in config.curriculum)
+    return config.rollouts.judge if config.rollouts and online else None
+
+
 def _reads_scores(config: TrainConfig, data: DataConfig, manifest: Manifest) -> bool:
-    if config.rollouts or any(phase.needs_scores for phase in config.curriculum):
+    offline = (phase for phase in config.curriculum if not phase.online)
+    if _rollout_judge(config) or any(phase.needs_scores for phase in offline):
         return True
     texts = [data.filter, *(phase.filter for phase in config.curriculum)]
     read_columns = {
