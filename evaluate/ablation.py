@@ -50,12 +50,9 @@ def main(arguments: Sequence[str]) -> int:
 def _ablate(options: argparse.Namespace) -> None:
     names, folder = _chosen(options.only), Path(options.output)
     failed = {} if options.table else _run(folder, names, options.overrides)
-    evaluate = sizes.read(names[0]).evaluate
-    criteria = evaluate["judge"]["criteria"]
-    if not options.table:
-        criteria = sizes.evaluating(folder, names)["evaluate.judge.criteria"]
-    table = tables.collect(folder, ["base", *names], criteria, failed)
-    page = tables.markdown(table, "" if options.table else _NOTE)
+    table = tables.collect(folder, ["base", *names], failed)
+    tiny = (folder / "done").exists()  # no other scale leaves it
+    page = tables.markdown(table, _NOTE if tiny else "")
     output = Folder(str(folder))
     output.write("table.json", (json.dumps(table, indent=1) + "\n").encode())
     output.write("table.md", page.encode())

@@ -71,10 +71,14 @@ class Steps:
 
 
 def _run(step: Step, log: Path) -> int:
-    """The exit code of a step. An interruption is handed on and waited for."""
+    """The exit code of a step. An interruption is handed on, once, and waited for: Ctrl-C in a
+    terminal would reach the command by itself, too, and break off what it saves.
+    """
     command = [sys.executable, "-m", step.command, "--config", step.config, *step.overrides]
     with log.open("w") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -15,40 +15,37 @@ from typing import Any
 from base.errors import InputError
 from base.files import Folder
 from evaluate.results import commit
-from judge.criteria import load_criterion
 
-_JUDGE_FREE = ("repetition,greedy", "bits_per_byte,none")
+_ALWAYS = ("repetition",)  # beside what was judged
+_ORIGINALS = "bits_per_byte,none"
+_JUDGED = "_judged"
 _NONE = "–"
 
 
-def collect(
-    folder: Path, names: Sequence[str], criteria: Sequence[str], failed: Mapping[str, str]
-) -> dict[str, Any]:
+def collect(folder: Path, names: Sequence[str], failed: Mapping[str, str]) -> dict[str, Any]:
     """What is known of the models `names`, the base first. failed: the sentences of those that
     failed. InputError for a damaged file.
     """
     return {
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "measures": [*map(_measure, criteria), *_JUDGE_FREE],
         "rows": [_row(folder, name, failed.get(name)) for name in names],
+        "failed": dict(failed),
     }
 
 
 def markdown(table: Mapping[str, Any], note: str) -> str:
-    """The table as a page, one table for each kind of text. note: what its reader must know."""
-    splits = list(dict.fromkeys(name for row in table["rows"] for name in row["measured"]))
-    parts = ["# Ablation", note, *(_table(table, split) for split in splits or [""])]
-    failed = [row for row in table["rows"] if row["failed"]]
-    parts += ["Failed:\n\n" + "\n".join(f"- {row['variant']}: {row['failed']}" for row in failed)]
-    made = f"Intervals: 95 %. Made {table['date']} at commit {table['commit'] or 'unknown'}."
-    return "\n\n".join([*parts[: len(parts) - (not failed)], made]) + "\n"
-
-
-def _measure(criterion: str) -> str:
-    """What an evaluation calls its measure of a criterion."""
-    found = load_criterion(criterion)
-    return f"{found.name}{'_win_rate' * (found.kind == 'pairwise')},greedy"
+    """The table as a page: one for each kind of text and decoding. note: what its reader must know,
+    empty for nothing.
+    """
+    parts = ["# Ablation", note, *(_table(table["rows"], *kind) for kind in _kinds(table["rows"]))]
+    failed = [f"- {name}: {said}" for name, said in table["failed"].items()]
+    parts.append("\n".join(["Failed:\n", *failed]) if failed else "")
+    parts.append(
+        "In brackets: 95 % intervals, by a bootstrap over documents; of win rates against the base "
+        f"0.5 is as good. Made {table['date']} at commit {table['commit'] or 'unknown'}."
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _row(folder: Path, name: str, failed: str | None) -> dict[str, Any]:
@@ -92,16 +89,39 @@ def _interval(metric: str) -> str:
     return f"{name}_interval,{decoding}"
 
 
-def _table(table: Mapping[str, Any], split: str) -> str:
-    shown = [metric.partition(",")[0].replace("_", " ") for metric in table["measures"]]
-    head = [f"variant, {split} texts" if split else "variant", *shown, "steps", "seconds"]
+def _kinds(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(split, decoding) of which something is known; one of nothing, so that runs are shown."""
+    found = {
+        (split, metric.partition(",")[2]): None
+        for row in rows
+        for split, measured in row["measured"].items()
+        for metric in measured
+    }
+    return [kind for kind in found if kind[1] != "none"] or [("", "")]
+
+
+def _table(rows: Sequence[Mapping[str, Any]], split: str, decoding: str) -> str:
+    measured = [row["measured"].get(split, {}) for row in rows]
+    metrics = _metrics(measured, decoding)
+    names = [metric.partition(",")[0].replace("_", " ") for metric in metrics]
+    head = [f"{split}, {decoding}".strip(", ") or "variant", *names, "steps", "seconds"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for row in table["rows"]:
-        found = row["measured"].get(split, {})
-        cells = [row["variant"], *(_cell(found.get(metric)) for metric in table["measures"])]
-        cells += [str(row["steps"] or _NONE), f"{row['seconds']:.0f}" if row["steps"] else _NONE]
+    for row, found in zip(rows, measured, strict=True):
+        name = f"{row['variant']} (failed)" if row["failed"] else row["variant"]
+        cells = [name, *(_cell(found.get(metric)) for metric in metrics)]
+        cells += [f"{row[key]:.0f}" if row["steps"] else _NONE for key in ("steps", "seconds")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _metrics(measured: Sequence[Mapping[str, Any]], decoding: str) -> list[str]:
+    """What was judged, in the order of the evaluation, and what is always told."""
+    end = f"{_JUDGED},{decoding}"
+    known = dict.fromkeys(metric for some in measured for metric in some)
+    found = [f"{metric.removesuffix(end)},{decoding}" for metric in known if metric.endswith(end)]
+    # The base, which comes first, has no win rates; they go before the rest.
+    found.sort(key=lambda metric: "_win_rate," not in metric)
+    return [*found, *(f"{name},{decoding}" for name in _ALWAYS), _ORIGINALS] if known else []
 
 
 def _cell(found: Mapping[str, Any] | None) -> str:

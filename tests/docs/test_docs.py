@@ -287,7 +287,8 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     "command",
     ["rewrite", "rewrite plan", "judge", "judge canaries", "judge corrupt", "judge report",
      "judge schedule", "shards", "shards show", "shards verify", "shards stats", "shards export",
-     "shards report", "train", "train reference", "train export", "train report"],
+     "shards report", "train", "train reference", "train export", "train report",
+     "evaluate ablation"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
@@ -299,6 +300,8 @@ def test_commands_shows_the_real_help(
         name = "docs/judge-commands.md"
     if command.startswith("shards") or command == "train export":
         name = "docs/shard-commands.md"
+    if command == "evaluate ablation":
+        name = "docs/ablations.md"
     if command in ("shards report", "train report"):
         name = "docs/report.md"
     assert f"```text\n{capsys.readouterr().out}```" in page(name)
