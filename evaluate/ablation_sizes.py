@@ -141,6 +141,7 @@ def evaluating(folder: Path, names: list[str]) -> Sizes:
         "evaluate.prefixes": {"ordinary": {"set": str(folder / "held"), "places": 16}},
         "evaluate.tokens": 48,
         "evaluate.context_tokens": 128,
+        "evaluate.sampled.continuations": 0,
         "evaluate.output": str(folder / "evaluation"),
         "evaluate.leaderboard": str(folder / "leaderboard.jsonl"),
     }
