@@ -33,6 +33,7 @@ NAMES = (
     "rollouts",
     "online",
     "online_speed",
+    "evaluation",
 )
 
 

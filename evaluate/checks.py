@@ -23,35 +23,33 @@ def provenances(models: Mapping[str, str]) -> dict[str, Provenance]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def notes(recipe: EvaluateRecipe, known: Mapping[str, Provenance]) -> list[str]:
-    """What has to stand beside the results. ConfigError where the judge is one that trained a model
-    and `evaluate.same_judge` does not allow it.
+def notes(recipe: EvaluateRecipe, known: Mapping[str, Provenance]) -> dict[str, list[str]]:
+    """What has to stand beside the results of each model. ConfigError where the judge is one that
+    trained a model and `evaluate.same_judge` does not allow it.
     """
-    evaluate = recipe.evaluate
-    jury = Jury.of(evaluate.judge, recipe.engines)
-    warnings = []
-    for name, provenance in known.items():
-        shared = dict.fromkeys(
-            what for other in provenance.juries for what in jury.shared_with(other)
+    jury = Jury.of(recipe.evaluate.judge, recipe.engines)
+    return {name: list(_notes(recipe, jury, name, known)) for name in recipe.evaluate.models}
+
+
+def _notes(
+    recipe: EvaluateRecipe, jury: Jury, name: str, known: Mapping[str, Provenance]
+) -> Iterator[str]:
+    juries = known[name].juries if name in known else []
+    if shared := dict.fromkeys(what for other in juries for what in jury.shared_with(other)):
+        sentence = f"{' and '.join(shared)} judged what {name} was trained on"
+        if not recipe.evaluate.same_judge:
+            raise ConfigError(
+                f"evaluate.judge: {sentence}; accepted: another judge, or "
+                "evaluate.same_judge: true, which warns instead"
+            )
+        yield f"warning: {sentence}, so its scores are no independent evidence"
+    if jury.holds(recipe.engine(name)):
+        yield f"note: {name} is itself a judge, and may favour what it would write"
+    if name not in known:
+        yield (
+            f"note: {name} came without prewrite.json: whether this judge or these texts were in "
+            "its training is not known"
         )
-        if shared:
-            sentence = f"{' and '.join(shared)} judged what {name} was trained on"
-            if not evaluate.same_judge:
-                raise ConfigError(
-                    f"evaluate.judge: {sentence}; accepted: another judge, or "
-                    "evaluate.same_judge: true, which warns instead"
-                )
-            warnings.append(f"warning: {sentence}, so its scores are no independent evidence")
-    for name in evaluate.models:
-        if jury.holds(recipe.engine(name)):
-            warnings.append(f"note: {name} is itself a judge, and may favour what it would write")
-    unknown = [name for name in evaluate.models if name not in known]
-    if unknown:
-        warnings.append(
-            f"note: {', '.join(unknown)} came without prewrite.json: whether this judge or these "
-            "texts were in training is not known"
-        )
-    return warnings
 
 
 def refuse_trained_on(

@@ -83,10 +83,20 @@ class EvaluateRecipe(Recipe):
         for name in evaluate.judge.panel:
             known_engine("evaluate.judge.engine", name, self.engines)
         known_criteria(evaluate.judge)
+        if evaluate.judge.pools.order == "random":
+            raise refuse(
+                "evaluate.judge.pools.order: found 'random'; accepted: balanced or both, which ask "
+                "about a pair in both orders"
+            )
         engine = self.engines[evaluate.engine]
         if not isinstance(engine, VllmConfig):
             raise refuse(
                 f"evaluate.engine: found {engine.kind} '{evaluate.engine}'; accepted: a vllm engine"
+            )
+        if engine.max_model_len and evaluate.tokens >= engine.max_model_len:
+            raise refuse(
+                f"evaluate.tokens: found {evaluate.tokens}; accepted: less than "
+                f"{engine.max_model_len}, the max_model_len of {evaluate.engine}"
             )
         return self
 

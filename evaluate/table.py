@@ -66,11 +66,9 @@ class Page:
                 name: {(m.metric, m.filter): m for m in task.measures}
                 for name, task in tasks.items()
             }
-            # The base meets nobody, so the others have more rows.
-            keys = sorted(
-                {key for some in cells.values() for key in some},
-                key=[*max(cells.values(), key=len)].index,
-            )
+            # The base meets nobody, so the others have more rows, and theirs come first.
+            fullest = sorted(cells.values(), key=len, reverse=True)
+            keys = dict.fromkeys(key for some in fullest for key in some)
             for filter_ in dict.fromkeys(key[1] for key in keys):
                 metrics = [metric for metric, found in keys if found == filter_ and _row(metric)]
                 texts = "originals" if filter_ == "none" else filter_

@@ -126,12 +126,14 @@ def write(
             close_engines()
             engine = VllmEngine(settings)
             try:
-                asyncio.run(_write(folder, name, left, Writer(engine, config)))
+                asyncio.run(write_chunks(folder, name, left, Writer(engine, config)))
             finally:
                 engine.close()
 
 
-async def _write(folder: Folder, name: str, chunks: Sequence[Chunk], writer: Writer) -> None:
+async def write_chunks(folder: Folder, name: str, chunks: Sequence[Chunk], writer: Writer) -> None:
+    """Keep what a model writes, chunk by chunk, in its folder."""
+
     def keep(chunk: str, found: list[list[Row]]) -> None:
         rows = [row for some in found for row in some]
         write_rows(folder, f"{FOLDER}/{name}/{chunk}", rows, SCHEMA)

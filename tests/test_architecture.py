@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("base", "shards", "engine", "judge", "rewrite", "train")
+PACKAGES = ("base", "shards", "engine", "judge", "rewrite", "train", "evaluate")
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 

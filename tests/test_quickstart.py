@@ -194,16 +194,18 @@ def test_another_weight_and_another_criterion_ask_only_what_is_new(
             assert row["original_score"] == pytest.approx(total / 3.5)
 
 
-def test_all_phases_train_on_the_set(run: tuple[Path, str], tmp_path: Path) -> None:
-    """The recipe's own phases with a step each: the better text, offline DPO, fresh rollouts."""
+@pytest.fixture(scope="module")
+def trained(run: tuple[Path, str], rows: list[Row]) -> Path:
+    """The run of the recipe's own phases with a step each, on the first of the two documents."""
     recipe = yaml.safe_load(Path("configs/quickstart.yaml").read_text())
     phases = recipe["train"]["curriculum"]
     for number, phase in enumerate(phases, 1):
         phase["until"] = {"step": number}
-    out = tmp_path / "run"
+    out = run[0].parent / "run"
+    taken = f"doc_id == '{rows[0]['doc_id']}'"
     done = command(
         "train",
-        f"train.data=[{{set: {run[0]}}}]",
+        f"train.data=[{{set: {run[0]}, filter: {json.dumps(taken)}}}]",
         f"train.output={out}",
         f"train.curriculum={json.dumps(phases)}",
         "train.batch={samples: 2, row_tokens: 512, max_seq_len: 256, context_tokens: 64}",
@@ -212,16 +214,76 @@ def test_all_phases_train_on_the_set(run: tuple[Path, str], tmp_path: Path) -> N
         "engines.main.args={kv_cache_memory_bytes: 268435456}",
     )
     assert done.returncode == 0, done.stderr
-    steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return out
+
+
+def test_all_phases_train_on_the_set(trained: Path) -> None:
+    """The better text, offline DPO, fresh rollouts."""
+    steps = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [step["phase"] for step in steps] == ["imitate", "prefer", "explore"]
     assert ["rollouts/pools" in step for step in steps] == [False, False, True]
     assert steps[2]["rollouts/unscored"] < 1
     assert steps[2]["sync/difference"] < 1e-3
-    (pools,) = sorted((out / "rollouts/pools").glob("*.md"))
+    (pools,) = sorted((trained / "rollouts/pools").glob("*.md"))
     text = pools.read_text()
     assert "### original" in text
     assert all(f"### rollout-{number}" in text for number in range(3))
-    assert (out / "model/model.safetensors").exists()
+    assert (trained / "model/model.safetensors").exists()
+
+
+def evaluate(
+    run: tuple[Path, str], trained: Path, document: str, *overrides: str
+) -> subprocess.CompletedProcess[str]:
+    """`python -m evaluate` on the chunks of one document, in `trained`'s neighbour."""
+    prefixes = {"ordinary": {"set": str(run[0]), "filter": f"doc_id == '{document}'", "places": 2}}
+    out = trained.parent / "evaluation"
+    return command(
+        "evaluate",
+        f"evaluate.models.trained={trained}/model",
+        f"evaluate.prefixes={json.dumps(prefixes)}",
+        "evaluate.tokens=8",
+        "evaluate.context_tokens=128",
+        f"evaluate.output={out}",
+        f"evaluate.leaderboard={out}/leaderboard.jsonl",
+        "engines.main.args={kv_cache_memory_bytes: 268435456}",
+        *overrides,
+    )
+
+
+def test_the_trained_model_meets_its_base(
+    run: tuple[Path, str], rows: list[Row], trained: Path
+) -> None:
+    """On the document that it was not trained on, by the judge that trained it, which is said."""
+    done = evaluate(run, trained, rows[-1]["doc_id"])
+    assert done.returncode == 0, done.stderr
+    out = trained.parent / "evaluation"
+    model = "the model models/smollm2-135m-instruct"
+    warning = f"warning: {model} judged what trained was trained on"
+    assert warning in done.stdout
+    assert warning in (out / "table.md").read_text()
+    found = json.loads((out / "results/trained.json").read_text())["results"]["ordinary"]
+    assert 0 <= found["quality_win_rate,greedy"] <= 1
+    assert 0 <= found["safety,sampled"] <= 1
+    assert found["bits_per_byte,none"] < 2
+    again = evaluate(run, trained, rows[-1]["doc_id"])
+    assert "the evaluation is complete" in again.stdout
+
+
+def test_what_would_say_nothing_is_refused(
+    run: tuple[Path, str], rows: list[Row], trained: Path
+) -> None:
+    """The judge that has trained the model, unless allowed; documents that it has seen."""
+    judged = evaluate(run, trained, rows[-1]["doc_id"], "evaluate.same_judge=false", "--dry-run")
+    assert judged.returncode == 2
+    assert "evaluate.same_judge: true" in judged.stderr
+    seen = evaluate(run, trained, rows[0]["doc_id"], "--dry-run")
+    assert seen.returncode == 2
+    assert "trained was trained on 1 of the 1 documents drawn" in seen.stderr
+    none = evaluate(run, trained, "nobody")
+    assert none.returncode == 2
+    assert "no chunk passes `doc_id == 'nobody'`" in none.stderr
+    for done in (judged, seen, none):
+        assert "Traceback" not in done.stderr
 
 
 def test_others_open_it_without_this_project(run: tuple[Path, str], rows: list[Row]) -> None:

@@ -24,6 +24,7 @@ from base import errors
 from base.config import SECTIONS
 from engine.config import EndpointConfig, VllmConfig
 from engine.template import Template
+from evaluate.config import EvaluateRecipe
 from judge.canaries import CONTROL, ENCODINGS, Tally, load_suite
 from judge.combine import Combine
 from judge.config import JudgeRecipe
@@ -48,7 +49,7 @@ from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite", "train")
+CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite", "train", "evaluate")
         for path in sorted((ROOT / floor).rglob("*.py"))]  # fmt: skip
 
 
@@ -114,11 +115,14 @@ def test_yaml_examples_are_accepted(
         (tmp_path / "example.yaml").write_text(text)
         load_criterion(str(tmp_path / "example.yaml"))
         return
+    if "evaluate" in data:
+        EvaluateRecipe.model_validate(data)
+        return
     if "train" in data:
         TrainRecipe.model_validate(data)
         return
     recipe = yaml.safe_load(page("configs/quickstart.yaml"))
-    del recipe["train"]
+    del recipe["train"], recipe["evaluate"]
     if "engines" in data:
         # An example with its own engines names them, or is read with the first of them.
         name = next(iter(data["engines"]))
@@ -223,8 +227,9 @@ def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
         if not inner:
             default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
             yield f"{prefix}.{name}", kind(field.annotation), default
+        step = f"{name}.NAME" if get_origin(field.annotation) is dict else name
         for section in inner:
-            yield from keys(section, f"{prefix}.{name}")
+            yield from keys(section, f"{prefix}.{step}")
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:
@@ -234,10 +239,16 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
     return [found for one in get_args(annotation) for found in sections_of(one)]
 
 
+def fields_of_recipes() -> dict[str, Any]:
+    """Every section of every recipe."""
+    recipes = (RewriteRecipe, TrainRecipe, EvaluateRecipe)
+    return {name: field for recipe in recipes for name, field in recipe.model_fields.items()}
+
+
 def expected_keys() -> list[tuple[str, str, str]]:
     found = [*keys(VllmConfig, "engines.NAME"), *keys(EndpointConfig, "engines.NAME")]
     found += [("output", "text", "required")]
-    for name, field in (RewriteRecipe.model_fields | TrainRecipe.model_fields).items():
+    for name, field in fields_of_recipes().items():
         if name != "engines":
             found += [
                 key for section in sections_of(field.annotation) for key in keys(section, name)
@@ -250,8 +261,8 @@ def test_configuration_has_every_key_with_type_and_default() -> None:
     names = [path for path in PAGES if path.name.endswith("configuration.md")]
     pages = "".join(path.read_text() for path in [*names, ROOT / "docs/clusters.md"])
     documented = row.findall(pages)
-    # Those of the judge of rollouts are those of `judge`, and the page says so.
-    told = ("output", "train.rollouts.judge.")
+    # Those of the judges of rollouts and evaluations are those of `judge`, and the pages say so.
+    told = ("output", "train.rollouts.judge.", "evaluate.judge.")
     expected = [found for found in expected_keys() if not found[0].startswith(told)]
     assert sorted(documented) == sorted(expected)
 
@@ -260,7 +271,7 @@ def test_configuration_has_every_section() -> None:
     text = page("docs/configuration.md")
     tables = set(re.findall(r"`(\w+)`", text.partition("## input")[0].partition("| section")[2]))
     assert set(SECTIONS) <= tables
-    for recipe in (RewriteRecipe, JudgeRecipe, TrainRecipe):
+    for recipe in (RewriteRecipe, JudgeRecipe, TrainRecipe, EvaluateRecipe):
         assert set(recipe.model_fields) <= set(SECTIONS)
 
 
@@ -288,7 +299,7 @@ def real_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ["rewrite", "rewrite plan", "judge", "judge canaries", "judge corrupt", "judge report",
      "judge schedule", "shards", "shards show", "shards verify", "shards stats", "shards export",
      "shards report", "train", "train reference", "train export", "train report",
-     "evaluate ablation"],
+     "evaluate", "evaluate ablation"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_commands_shows_the_real_help(
@@ -300,6 +311,8 @@ def test_commands_shows_the_real_help(
         name = "docs/judge-commands.md"
     if command.startswith("shards") or command == "train export":
         name = "docs/shard-commands.md"
+    if command == "evaluate":
+        name = "docs/evaluate.md"
     if command == "evaluate ablation":
         name = "docs/ablations.md"
     if command in ("shards report", "train report"):

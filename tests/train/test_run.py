@@ -9,6 +9,8 @@ import torch
 from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from judge.provenance import TrainedOn, read
+from shards.reader import ShardSet
 from tests.train.small import (
     Command,
     curve,
@@ -77,6 +79,14 @@ def test_leaves_a_model_a_plot_and_continuations(whole: Command, small: Path) ->
         assert model(ids, labels=ids).loss < before(ids, labels=ids).loss - 1
     text = (whole.output / "continuations.md").read_text()
     assert text.count("**") == 6 and text.startswith("# Greedy continuations")
+
+
+def test_says_beside_the_model_what_it_was_trained_on(whole: Command, small: Path) -> None:
+    left = read(str(whole.output / "model"))
+    assert left
+    assert [one.set for one in left.data] == [str(small / "set")]
+    assert left.data[0].same_as(TrainedOn.of("", ShardSet(str(small / "set")).manifest, None))
+    assert left.juries == []  # the scores of this set came from no judge pass
 
 
 def test_a_second_start_says_that_the_run_is_complete(whole: Command, small: Path) -> None:

@@ -1,0 +1,120 @@
+"""An evaluation's writing against vLLM's own offline `generate`: the same prompts, one run.
+
+Ours is timed whole: prompts out of places, tokenisation, greedy and sampled continuations, the
+likelihood of the originals, decoding, Parquet. The rival gets the token ids of all three ready-made
+in one list and keeps nothing. Both run on the same loaded model with an empty prefix cache, in
+alternating pairs; the order within a pair alternates too. What the judge costs, `judging` measures.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from base.config import load
+from base.files import Folder
+from engine.encoding import load_tokenizer
+from engine.types import Prompt, Request, Sampling
+from engine.vllm_engine import VllmEngine
+from evaluate.chunks import chunks_of
+from evaluate.config import EvaluateConfig, EvaluateRecipe
+from evaluate.places import Place
+from evaluate.writing import Writer, write_chunks
+from rewrite.chunker import Chunker
+
+PAIRS, PLACES, CUT = 5, 64, 64
+RECIPE = ["evaluate.tokens=32"]
+
+
+def main(output: str) -> None:
+    """Measure, and write the figures as JSON."""
+    recipe = load(EvaluateRecipe, "configs/quickstart.yaml", RECIPE)
+    config, settings = recipe.evaluate, recipe.engine("base")
+    places = _places(settings.model)
+    engine = VllmEngine(settings)
+    _ours(engine, config, places)  # warms everything up
+    pairs = [_pair(engine, config, places, number) for number in range(PAIRS)]
+    engine.close()
+    texts = len(places) * (1 + config.sampled.continuations)
+    ratios = [theirs / ours for ours, theirs in pairs]
+    result = {
+        "places": len(places),
+        "continuations": texts,
+        "tokens": config.tokens,
+        "evaluate_continuations_per_s": [round(texts / ours, 2) for ours, _ in pairs],
+        "generate_continuations_per_s": [round(texts / theirs, 2) for _, theirs in pairs],
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "median_ratio": round(statistics.median(ratios), 3),
+    }
+    Path(output).write_text(json.dumps(result), encoding="utf-8")
+
+
+def _places(model: str) -> list[Place]:
+    """Chunks of the sample corpus behind all that stands before them."""
+    cut, found = Chunker(load_tokenizer(model), CUT), list[Place]()
+    for path in sorted(Path("configs/sample").glob("*.jsonl")):
+        for number, line in enumerate(path.read_text().splitlines()):
+            doc = f"{path.stem}-{number}"
+            pieces = [chunk.text for chunk in cut(json.loads(line)["text"], doc)]
+            found += [
+                Place("all", f"{doc}-{n}", doc, tuple(pieces[max(0, n - 4) : n]), pieces[n])
+                for n in range(1, len(pieces))
+            ]
+    return found[:PLACES]
+
+
+def _pair(
+    engine: VllmEngine, config: EvaluateConfig, places: list[Place], number: int
+) -> tuple[float, float]:
+    """Seconds of (ours, theirs)."""
+    if number % 2:
+        theirs = _theirs(engine, config, places)
+        return _ours(engine, config, places), theirs
+    return _ours(engine, config, places), _theirs(engine, config, places)
+
+
+def _ours(engine: VllmEngine, config: EvaluateConfig, places: list[Place]) -> float:
+    engine.llm.reset_prefix_cache()
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        chunks = list(chunks_of({"all": places}))
+        asyncio.run(write_chunks(Folder(folder), "base", chunks, Writer(engine, config)))
+        return time.perf_counter() - begun
+
+
+def _theirs(engine: VllmEngine, config: EvaluateConfig, places: list[Place]) -> float:
+    prompts, parameters = _requests(engine, config, places)
+    engine.llm.reset_prefix_cache()
+    begun = time.perf_counter()
+    engine.llm.generate(prompts, parameters, use_tqdm=False)
+    return time.perf_counter() - begun
+
+
+def _requests(
+    engine: VllmEngine, config: EvaluateConfig, places: list[Place]
+) -> tuple[list[Any], list[Any]]:
+    """What an evaluation asks of the model, as vLLM takes it."""
+    from vllm import SamplingParams
+
+    writer, prompts, parameters = Writer(engine, config), list[Any](), list[Any]()
+    for place in places:
+        ids, sampled = writer.prompt(place), config.sampled
+        seed = place.seed(config.seed)
+        for sampling in (
+            Sampling(config.tokens, 0.0),
+            Sampling(config.tokens, sampled.temperature, sampled.top_p, seed),
+        ):
+            prompts.append({"prompt_token_ids": ids})
+            parameters.append(engine.parameters(Request(Prompt(tokens=tuple(ids)), sampling)))
+        before, after = engine.plain(place.context, place.original, engine.max_model_len - 1)
+        prompts.append({"prompt_token_ids": before + after})
+        parameters.append(SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))
+    return prompts, parameters
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

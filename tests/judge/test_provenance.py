@@ -1,0 +1,94 @@
+"""What a model folder says of its training: the same sets and judges are known again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import VllmConfig
+from judge.config import JudgeConfig
+from judge.passes import judge_pass
+from judge.provenance import NAME, Jury, Provenance, TrainedOn, read, set_jury
+from shards.manifest import Manifest, PassInfo
+
+
+def engine(model: str, **changed: Any) -> VllmConfig:
+    return VllmConfig(kind="vllm", model=model, **changed)
+
+
+def jury(model: str, *criteria: str, **changed: Any) -> Jury:
+    config = JudgeConfig(engine="main", criteria=list(criteria))
+    return Jury.of(config, {"main": engine(model, **changed)})
+
+
+def judged(url: str, model: str, *criteria: str) -> Manifest:
+    """A manifest as the judge pass leaves it."""
+    config = JudgeConfig(engine="main", criteria=list(criteria))
+    made = judge_pass(url, config, {"main": engine(model)})
+    known = {
+        "judges": {"main": engine(model).identity()},
+        "criteria": made._criteria_config(),
+    }
+    passes = [PassInfo(name="judge", fingerprint="two", config=known)]
+    return Manifest(status="complete", passes=passes, inputs=[])
+
+
+def test_the_jury_of_a_set_is_that_of_its_configuration(tmp_path: Path) -> None:
+    found = set_jury(judged(str(tmp_path), "big", "quality", "variety"))
+    assert found == jury("big", "quality", "variety")
+    assert set_jury(Manifest(status="complete", passes=[], inputs=[])) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "shared"),
+    [
+        (jury("big", "factuality"), ["the model big"]),
+        (jury("big", "factuality", max_model_len=99, dtype="float32"), ["the model big"]),
+        (jury("small", "safety"), []),
+        (jury("small", "variety"), ["the criterion variety"]),
+        (jury("big", "variety"), ["the criterion variety"]),
+    ],
+)
+def test_a_model_is_the_same_on_any_criterion_a_function_only_itself(
+    other: Jury, shared: list[str]
+) -> None:
+    assert jury("big", "safety", "variety").shared_with(other) == shared
+
+
+def test_a_judge_that_was_asked_nothing_is_not_shared(tmp_path: Path) -> None:
+    scored = set_jury(judged(str(tmp_path), "big", "variety"))
+    assert scored and jury("big", "safety").shared_with(scored) == []
+    assert jury("big", "variety").shared_with(scored) == ["the criterion variety"]
+
+
+def test_a_folder_is_known_by_its_content_under_any_name(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("2" if name == "three" else "1")
+    one, two, three = (jury(str(tmp_path / name), "safety") for name in ("one", "two", "three"))
+    assert two.shared_with(one) == [f"the model {tmp_path / 'two'}"]
+    assert three.shared_with(one) == []
+    assert one.holds(engine(str(tmp_path / "two")))
+    assert not one.holds(engine(str(tmp_path / "three")))
+
+
+def test_it_is_written_and_read_and_taken_along(tmp_path: Path) -> None:
+    first = TrainedOn(set="a", passes=["x"], parts="p")
+    earlier = Provenance(data=[first], juries=[jury("big", "safety")])
+    (tmp_path / NAME).write_text(earlier.model_dump_json())
+    found = read(str(tmp_path))
+    assert found == earlier
+    second = TrainedOn(set="b", passes=["y"], parts="q", filter="chunk > 1")
+    both = Provenance(data=[second, first], juries=earlier.juries).after(found)
+    assert both.data == [first, second]
+    assert both.juries == earlier.juries
+    assert read("an/id") is None
+
+
+def test_sets_are_the_same_by_parts_or_by_what_cut_them() -> None:
+    one = TrainedOn(set="a", passes=["cut", "judged"], parts="p")
+    assert one.same_as(TrainedOn(set="b", passes=["cut", "otherwise"], parts="q"))
+    assert one.same_as(TrainedOn(set="b", passes=["cut anew"], parts="p"))
+    assert not one.same_as(TrainedOn(set="a", passes=["cut anew"], parts="q"))
+    unknown = TrainedOn(set="a", passes=[""], parts="q")
+    assert not unknown.same_as(TrainedOn(set="b", passes=[""], parts="r"))
