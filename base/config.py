@@ -1,7 +1,8 @@
 """Configuration files: YAML, `key.sub=value` overrides, and errors a person can act on.
 
 One file configures a whole recipe; each command validates the sections it knows and leaves the
-others alone, so a typo in a section name is found by every command. Guarantee: whatever is wrong,
+others alone, so a typo in a section name is found by every command. A recipe may name another one
+as its `base` and say only what differs. Guarantee: whatever is wrong,
 `load` raises ConfigError with one sentence a mistake, naming the key, what was found and what is
 accepted, before anything else is loaded.
 """
@@ -89,8 +90,12 @@ def refuse(sentence: str) -> PydanticCustomError:
 
 
 def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
-    """Read the YAML file `path`, apply `key.sub=value` overrides, validate as `recipe`."""
-    data = _read(path)
+    """Read the YAML file `path`, apply `key.sub=value` overrides, validate as `recipe`.
+
+    Where the file has the key `base`, it is laid over the recipe that this names, seen from its own
+    folder: mappings are merged, everything else is replaced.
+    """
+    data = _read(path, ())
     for override in overrides:
         _apply(data, override)
     for key in data:
@@ -140,7 +145,29 @@ def hide_secrets(text: str) -> str:
     return re.sub(r"//.*@", "//…@", text)
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str, over: Sequence[str]) -> dict[str, Any]:
+    """The recipe in `path` laid over its base. over: the files that are based on it."""
+    data = _mapping(path)
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: found {_show(base)}; accepted: the path of a recipe")
+    below, over = str(Path(path).parent / base), [*over, path]
+    if Path(below).resolve() in (Path(file).resolve() for file in over):
+        raise ConfigError(f"{path}: base: found '{base}', which is based on this recipe")
+    found: dict[str, Any] = _laid_over(_read(below, over), data)
+    return found
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    """`above`, and of two mappings also what only `below` has."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: _laid_over(below.get(key), value) for key, value in above.items()}
+
+
+def _mapping(path: str) -> dict[str, Any]:
     try:
         data = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -163,14 +190,26 @@ def _apply(data: dict[str, Any], override: str) -> None:
     except ValueError:
         raise ConfigError(f"override '{shown}': the value is not valid YAML") from None
     *parents, last = key.split(".")
-    for parent in parents:
-        inner = data.setdefault(parent, {})
-        if inner is None:
-            inner = data[parent] = {}
-        if not isinstance(inner, dict):
-            raise ConfigError(f"override '{shown}': '{parent}' holds {_show(inner)}, no keys")
-        data = inner
-    data[last] = value
+    inner: Any = data
+    for number, parent in enumerate(parents):
+        place = _place(inner, parent, shown)
+        if isinstance(inner, dict) and inner.get(parent) is None:
+            inner[parent] = {}
+        inner = inner[place]
+        if not isinstance(inner, dict | list):
+            above = ".".join(parents[: number + 1])
+            raise ConfigError(f"override '{shown}': '{above}' holds {_show(inner)}, no keys")
+    inner[_place(inner, last, shown)] = value
+
+
+def _place(inner: dict[str, Any] | list[Any], step: str, shown: str) -> Any:
+    """What `step` of an override means: a key of a mapping, or the number of an item of a list."""
+    if isinstance(inner, dict):
+        return step
+    if not step.isdecimal() or int(step) >= len(inner):
+        items = f"0 to {len(inner) - 1}" if inner else "nothing: it is empty"
+        raise ConfigError(f"override '{shown}': found '{step}' in a list; accepted: {items}")
+    return int(step)
 
 
 def explain(error: ErrorDetails, data: Any) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.tiny_policy import CONTEXT, JUDGE, ROLLOUTS, documents, engines
+from benchmarks.tiny_policy import CONTEXT, JUDGE, ROLLOUTS, engines
+from evaluate.tiny import documents
 
 EVERY, CONTINUATIONS = 32, 8
 

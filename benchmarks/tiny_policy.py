@@ -1,55 +1,40 @@
 """A tiny policy and a scored set, made out of the sample corpus by the commands that a user has.
 
-SmolLM2-135M rewrites six of its nine documents, and on them a llama of four layers, with a
-tokenizer of its own, learns from random weights by next-token loss; the last document of each file
-is held out. What scores is a function (`benchmarks.known_words` times the shipped `variety`), so
-that a run takes seconds a step: on two cores SmolLM2's likelihood takes most of them.
+SmolLM2-135M rewrites six of its nine documents, and on them the policy of `evaluate.tiny` learns
+from random weights by next-token loss; the last document of each file is held out. What scores is a
+function (`evaluate.known_words` times the shipped `variety`), so that a run takes seconds a step:
+on two cores SmolLM2's likelihood takes most of them.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-MODEL = "models/smollm2-135m-instruct"
-SAMPLE = Path("configs/sample")
-VOCABULARY, CHUNK, CONTEXT = 2048, 64, 128  # tokens of the policy
+from evaluate.tiny import MODEL, documents, write_corpus, write_start
+
+CHUNK, CONTEXT = 64, 128  # tokens of the policy
 STEPS, RATE = 80, 3e-3
 ROLLOUTS = {"samples": 8, "tokens": 48}
 JUDGE = {
     "engine": "judge",
-    "criteria": ["benchmarks/known_words.yaml", "variety"],
+    "criteria": ["evaluate/known_words.yaml", "variety"],
     "combine": "product",
 }
-SHAPE = {
-    "hidden_size": 128,
-    "intermediate_size": 384,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-}
-END = "<|endoftext|>"
 
 
 def prepare(folder: Path) -> None:
     """A scored set of six documents, and the policy as it is before the phases."""
-    _start(folder / "start", [text for text, _ in documents()["train"]])
+    write_start(folder / "start", [text for text, _ in documents()["train"]])
     _scored_set(folder)
     _policy(folder)
 
 
 def _scored_set(folder: Path) -> None:
-    texts = [{"text": text, "source": name} for text, name in documents()["train"]]
-    lines = [json.dumps(record) + "\n" for record in texts]
-    (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_corpus(folder / "train.jsonl", documents()["train"])
     command(
         "rewrite",
         folder,
@@ -106,44 +91,6 @@ def engines(folder: Path) -> dict[str, Any]:
         | {"model": model, "max_model_len": longest, "args": {"kv_cache_memory_bytes": size}}
         for name, (model, longest, size) in sizes.items()
     }
-
-
-def documents() -> dict[str, list[tuple[str, str]]]:
-    """(text, file); the last of each file is held out."""
-    split: dict[str, list[tuple[str, str]]] = {"train": [], "held": []}
-    for file in sorted(SAMPLE.glob("*.jsonl")):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        texts = [(json.loads(line)["text"], file.stem) for line in lines]
-        split["train"] += texts[:-1]
-        split["held"] += texts[-1:]
-    return split
-
-
-def _start(folder: Path, texts: Sequence[str]) -> None:
-    """A byte-level tokenizer of `texts`, and the policy's shape."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import AutoConfig, PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
-            special_tokens=[END],
-            initial_alphabet=alphabet,
-            show_progress=False,
-        ),
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END
-    ).save_pretrained(folder)
-    config = AutoConfig.for_model(
-        "llama", vocab_size=VOCABULARY, architectures=["LlamaForCausalLM"], **SHAPE
-    )
-    config.save_pretrained(folder)
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """`python -m evaluate --config FILE`: models continue held-out texts, and are judged and measured
-beside a base model. `python -m evaluate tasks --config FILE` runs tasks of the lm-eval harness.
+beside a base model. `python -m evaluate tasks --config FILE` runs tasks of the lm-eval harness,
+`python -m evaluate ablation` the ablations.
 """
 
 import sys
@@ -8,7 +9,7 @@ from importlib import import_module
 from base.cli import run_recipe
 from evaluate.config import EvaluateRecipe
 
-COMMANDS = {"tasks": "evaluate.tasks"}
+COMMANDS = {"tasks": "evaluate.tasks", "ablation": "evaluate.ablation"}
 
 
 def main(arguments: list[str]) -> int:

@@ -78,11 +78,13 @@ class Jury(_Stored):
         return any(_same_model(one, identity(engine)) for one in self.judges.values())
 
     def shared_with(self, other: "Jury") -> list[str]:
-        """In words, what of this jury is in the other one, too."""
+        """In words, what of this jury is in the other one, too. A set's manifest names its judge
+        also where only functions scored it: that one has said nothing.
+        """
         models = [
             f"the model {one['model']}"
             for one in self.judges.values()
-            if any(_same_model(one, another) for another in other.judges.values())
+            if other.asked and any(_same_model(one, another) for another in other.judges.values())
         ]
         known = [_bare(one) for one in other.criteria if one["name"] not in other.asked]
         functions = [

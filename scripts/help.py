@@ -34,6 +34,7 @@ COMMANDS = (
     "train report",
     "evaluate",
     "evaluate tasks",
+    "evaluate ablation",
 )
 _BLOCK = re.compile(r"(?<=^```text\n)usage: python -m .*?(?=^```$)", re.MULTILINE | re.DOTALL)
 

@@ -183,6 +183,13 @@ class TrainConfig(Section):
             probe = self.rollouts and self.rollouts.probe
             if phase.online and not self.rollouts:
                 raise refuse(f"rollouts: this key is required for the phase {phase.name}")
+            preferred = self.rollouts and self.rollouts.prefer
+            for kind in phase.candidates if phase.online and preferred else ():
+                if preferred and kind not in preferred:
+                    raise refuse(
+                        f"rollouts.prefer: found {', '.join(preferred)}; accepted: with {kind}, "
+                        f"a candidate of the phase {phase.name}"
+                    )
             if phase.until.win_rate and not probe:
                 raise refuse(f"rollouts.probe: required by curriculum.{number}.until.win_rate")
         if self.rollouts:
@@ -252,9 +259,10 @@ class TrainRecipe(Recipe):
         if not rollouts:
             return self
         known_engine("train.rollouts.engine", rollouts.engine, self.engines)
-        for name in rollouts.judge.panel:
-            known_engine("train.rollouts.judge.engine", name, self.engines)
-        known_criteria(rollouts.judge)
+        if rollouts.judge:
+            for name in rollouts.judge.panel:
+                known_engine("train.rollouts.judge.engine", name, self.engines)
+            known_criteria(rollouts.judge)
         policy = self.engines[rollouts.engine]
         if not isinstance(policy, VllmConfig) or policy.model != path:
             found = f"{policy.kind} {policy.model}"

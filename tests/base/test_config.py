@@ -8,7 +8,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from base.cli import run_recipe
-from base.config import Section, load
+from base.config import Recipe, Section, load
 from base.errors import ConfigError
 from judge.config import JudgeRecipe
 from rewrite.config import RewriteRecipe
@@ -31,6 +31,12 @@ def recipe(tmp_path: Path) -> str:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(GOOD, sort_keys=False))
     return str(path)
+
+
+class _Plain(Recipe):
+    """A recipe whose section `train` may hold anything."""
+
+    train: dict[str, Any]
 
 
 def command(recipe: str, *arguments: str) -> tuple[int, list[RewriteRecipe]]:
@@ -122,7 +128,14 @@ def command(recipe: str, *arguments: str) -> tuple[int, list[RewriteRecipe]]:
             "override 'input.limit=2024-99-99': the value is not valid YAML",
         ),
         ("output.x=5", "override 'output.x=5': 'output' holds 'out', no keys"),
-        ("input.paths.0=x", "'paths' holds ['corpus/*.jsonl'], no keys"),
+        ("input.paths.0.x=5", "'input.paths.0' holds 'corpus/*.jsonl', no keys"),
+        ("input.paths.1=x", "override 'input.paths.1=x': found '1' in a list; accepted: 0 to 0"),
+        ("input.paths.-1=x", "override 'input.paths.-1=x': found '-1' in a list; accepted: 0 to 0"),
+        (
+            "input.paths.first=x",
+            "override 'input.paths.first=x': found 'first' in a list; accepted: 0 to 0",
+        ),
+        ("engines.far.urls.0=nohost", "engines.far.urls: found ['nohost']; accepted: base URLs"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -240,6 +253,48 @@ def test_overrides_win_over_the_file(recipe: str) -> None:
     assert loaded.engines["main"].model_dump()["args"] == {"gpu_memory_utilization": 0.5}
     assert loaded.rewrite.engine == "big"
     assert loaded.output == "s3://bucket/a=b"
+
+
+def test_an_override_reaches_into_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("output: out\ntrain: {curriculum: [{name: a, until: {step: 9}}, {name: b}]}\n")
+    overrides = ["train.curriculum.0.until.step=2", "train.curriculum.1.until.step=3"]
+    found = load(_Plain, str(path), [*overrides, "train.curriculum.0.name=c"])
+    assert found.train["curriculum"] == [
+        {"name": "c", "until": {"step": 2}},
+        {"name": "b", "until": {"step": 3}},
+    ]
+
+
+def test_a_recipe_says_what_differs_from_its_base(recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    above = {"base": "../recipe.yaml", "input": {"limit": 3}, "engines": {"far": {"model": "n"}}}
+    top = {"base": "middle.yaml", "output": "top", "judge": None, "input": {"paths": ["x"]}}
+    (tmp_path / "deep/middle.yaml").write_text(yaml.safe_dump(above))
+    (tmp_path / "deep/top.yaml").write_text(yaml.safe_dump(top))
+    _, (loaded,) = command(str(tmp_path / "deep/top.yaml"), "chunking.tokens=7")
+    assert (loaded.output, loaded.judge, loaded.chunking.tokens) == ("top", None, 7)
+    assert (loaded.input.paths, loaded.input.limit) == (["x"], 3)
+    assert loaded.engines["far"].model_dump()["urls"] == ["http://127.0.0.1:8000/v1"]
+    assert loaded.engines["far"].model == "n"
+
+
+@pytest.mark.parametrize(
+    ("base", "sentence"),
+    [
+        ("gone.yaml", "gone.yaml: cannot read the configuration file: No such file or directory"),
+        ("above.yaml", "above.yaml: base: found 'above.yaml', which is based on this recipe"),
+        (5, "above.yaml: base: found 5; accepted: the path of a recipe"),
+        ("list.yaml", "list.yaml: found [1] at the top; a recipe is a mapping of keys"),
+    ],
+)
+def test_a_wrong_base_is_one_sentence(
+    tmp_path: Path, base: Any, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.yaml").write_text("[1]")
+    (tmp_path / "above.yaml").write_text(yaml.safe_dump({"base": base}))
+    assert command(str(tmp_path / "above.yaml"))[0] == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/{sentence}\n"
 
 
 def test_null_takes_a_section_or_a_value_away(recipe: str) -> None:

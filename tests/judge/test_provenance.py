@@ -55,6 +55,12 @@ def test_a_model_is_the_same_on_any_criterion_a_function_only_itself(
     assert jury("big", "safety", "variety").shared_with(other) == shared
 
 
+def test_a_judge_that_was_asked_nothing_is_not_shared(tmp_path: Path) -> None:
+    scored = set_jury(judged(str(tmp_path), "big", "variety"))
+    assert scored and jury("big", "safety").shared_with(scored) == []
+    assert jury("big", "variety").shared_with(scored) == ["the criterion variety"]
+
+
 def test_a_folder_is_known_by_its_content_under_any_name(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()

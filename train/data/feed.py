@@ -48,9 +48,9 @@ def _known(
     """
 
     def known(url: str) -> frozenset[str]:
-        if not (config.rollouts and engines and any(p.online for p in config.curriculum)):
+        judge = config.rollouts and config.rollouts.judge
+        if not (judge and engines and any(p.online for p in config.curriculum)):
             return frozenset()
-        judge = config.rollouts.judge
         kinds = {c.name: c.kind for c in map(load_criterion, judge.criteria)}
         kept = judge_pass(url, judge, dict(engines)).kept
         return frozenset(name for name in kept if kinds[name] != "pairwise")

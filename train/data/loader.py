@@ -180,7 +180,8 @@ class Loader:
         stretches, shares = self._share(first, phase)
         trees, counts = self._trees(stretches)
         assert self._config.rollouts, "the configuration of an online phase has them"
-        limit = self._config.rollouts.judge.max_context_tokens
+        judge = self._config.rollouts.judge
+        limit = judge.max_context_tokens if judge else self._config.batch.max_seq_len
         places = tuple(
             place
             for stretch, some in zip(stretches, trees, strict=True)

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from base.config import Section, refuse
 from judge.config import JudgeConfig
+from train.phases import Kind, twice
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -39,7 +40,12 @@ class RolloutsConfig(Section):
     """Rollouts: sampled from the policy with temperature 1 and top_p 1, judged in a pool."""
 
     engine: str = Field(description="a vllm engine under `engines`, its model is train.model.path")
-    judge: JudgeConfig = Field(description="how the pool is scored")
+    judge: JudgeConfig | None = Field(None, description="how the pool is scored; or `prefer`")
+    prefer: list[Kind] | None = Field(
+        None,
+        min_length=1,
+        description="in place of a judge: kinds of texts, the better ones first; nothing is asked",
+    )
     samples: int = Field(16, ge=1, description="rollouts a place")
     tokens: int = Field(128, ge=1, description="longest rollout")
     places: PositiveInt | Literal["every"] = Field(
@@ -62,6 +68,17 @@ class RolloutsConfig(Section):
     )
     alarms: AlarmsConfig = AlarmsConfig()
     probe: ProbeConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_says_what_is_better(self) -> "RolloutsConfig":
+        if (self.judge is None) == (self.prefer is None):
+            found = "neither judge nor" if self.judge is None else "both judge and"
+            raise refuse(f"judge: found {found} prefer; accepted: one of them")
+        for kind in twice(self.prefer or ()):
+            raise refuse(f"prefer: found '{kind}' twice")
+        if self.prefer and self.probe:
+            raise refuse("probe: found with prefer; accepted with a judge, whom it asks")
+        return self
 
     @model_validator(mode="after")
     def _fresh_enough(self) -> "RolloutsConfig":

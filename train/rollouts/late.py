@@ -139,7 +139,8 @@ class Late:
 
     def _about(self) -> dict[str, Any]:
         """All that the groups of the run depend on; the weights follow from it."""
-        names = {self._rollouts.engine, *self._rollouts.judge.panel} & self._engines.keys()
+        judges = self._rollouts.judge.panel if self._rollouts.judge else ()
+        names = {self._rollouts.engine, *judges} & self._engines.keys()
         speed = {"output", "parallel", "checkpoint", "non_finite"}
         return {
             "settings": self._config.model_dump(mode="json", exclude=speed),

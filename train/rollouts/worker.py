@@ -28,7 +28,7 @@ from base.errors import ConfigError, PrewriteError
 from engine.config import EngineConfig
 from engine.registry import close_engines
 from judge.pool import Pool
-from judge.rating import Rated, Rater
+from judge.rating import Rated
 from judge.usage import usage_of
 from shards.manifest import Usage
 from train.rollouts.bank import BankWriter
@@ -45,6 +45,7 @@ from train.rollouts.groups import (
     rollout_name,
 )
 from train.rollouts.policy import Policy
+from train.rollouts.prefer import rater
 
 _PARENT_DIED = signal.SIGRTMIN  # nobody else sends it
 _PR_SET_PDEATHSIG = 1
@@ -95,7 +96,7 @@ class Worker:
 
     def __init__(self, start: Start, connection: Connection) -> None:
         self._start, self._connection = start, connection
-        self._rater = Rater(start.config.judge, start.engines)
+        self._rater = rater(start.config, start.engines)
         policy = start.engines[start.config.engine]
         assert policy.kind == "vllm", "the recipe refuses others"
         self._policy = Policy(policy, start.config, start.end)

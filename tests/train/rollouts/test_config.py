@@ -41,7 +41,8 @@ def test_a_recipe_with_a_late_phase_loads(recipe: str) -> None:
     train = load(TrainRecipe, recipe).train
     assert [phase.online for phase in train.curriculum] == [False, True]
     assert train.curriculum[1].stored == []
-    assert train.rollouts and train.rollouts.judge.criteria == ["quality"]
+    assert train.rollouts and train.rollouts.judge
+    assert train.rollouts.judge.criteria == ["quality"]
 
 
 def phase(text: str) -> str:
@@ -90,6 +91,30 @@ def phase(text: str) -> str:
         ),
         ("train.rollouts.judge.engine=x", "train.rollouts.judge.engine: found 'x'; accepted"),
         ("train.rollouts.judge.criteria=[qualiti]", "judge.criteria: found 'qualiti'"),
+        (
+            "train.rollouts.judge=null",
+            "train.rollouts.judge: found neither judge nor prefer; accepted: one of them",
+        ),
+        (
+            "train.rollouts.prefer=[rollout]",
+            "train.rollouts.judge: found both judge and prefer; accepted: one of them",
+        ),
+        (
+            "train.rollouts={engine: policy, prefer: [rewrite, rewrite]}",
+            "train.rollouts.prefer: found 'rewrite' twice",
+        ),
+        (
+            "train.rollouts={engine: policy, prefer: [rollout], probe: {set: a}}",
+            "train.rollouts.probe: found with prefer; accepted with a judge, whom it asks",
+        ),
+        (
+            "train={data: [{set: a}], output: b, model: {path: models/any}, "
+            "optimizer: {warmup_steps: 1}, rollouts: {engine: policy, prefer: [rewrite]}, "
+            "curriculum: [{name: p, objective: dpo, candidates: [rewrite, rollout], "
+            "until: {step: 9}}]}",
+            "train.rollouts.prefer: found rewrite; accepted: with rollout, a candidate of the "
+            "phase p",
+        ),
         ("train.rollouts.places=0", "train.rollouts.places: found 0; accepted: "),
         (
             phase("objective: {kind: dpo, reference: stored}, candidates: [original, rollout]"),

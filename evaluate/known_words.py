@@ -8,7 +8,7 @@ writes, are not among them.
 import re
 from functools import cache
 
-from benchmarks.tiny_policy import MODEL
+from evaluate.tiny import MODEL
 
 _WORD = re.compile(r"[^\W\d_]+")
 _SPACE = "Ġ"  # how a byte-level tokenizer spells it

@@ -1,0 +1,38 @@
+"""Who says which text of a pool is better: a judge, or an order of kinds that asks nobody.
+
+An order of kinds is what a run without a judge learns by: `[rewrite, rollout]` takes every rewrite
+for better than every rollout. It costs nothing, and knows nothing of the texts.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from engine.config import EngineConfig
+from judge.pool import Pool
+from judge.rating import Rated, Rater, Values
+from train.phases import Kind
+from train.rollouts.config import RolloutsConfig
+
+
+class Preferred:
+    """Scores of a pool by kind: the first of n kinds gets n - 1, the last 0."""
+
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self._scores: dict[str, float] = {kind: float(n) for n, kind in enumerate(reversed(kinds))}
+
+    async def __call__(
+        self, pools: Sequence[Pool], known: Sequence[Mapping[str, Values]]
+    ) -> list[Rated]:
+        """Rate the pools of one document, as a `Rater` does."""
+        return [Rated({name: self._score(name) for name in p.candidates}, {}) for p in pools]
+
+    def _score(self, name: str) -> float:
+        kind, _, _ = name.partition("-")  # `rollout-3` is one of the kind `rollout`
+        return self._scores[kind]
+
+
+def rater(config: RolloutsConfig, engines: Mapping[str, EngineConfig]) -> Rater | Preferred:
+    """The one that `config` names; loads a judge's engines."""
+    if config.judge:
+        return Rater(config.judge, engines)
+    assert config.prefer, "the recipe refuses neither"
+    return Preferred(config.prefer)
