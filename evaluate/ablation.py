@@ -80,7 +80,7 @@ def _run(folder: Path, names: Sequence[str], overrides: Sequence[str]) -> dict[s
     done = [step for step in trained if step.name not in failed]
     steps.made = fingerprint([steps.key(step) for step in done])
     changes = sizes.overrides(sizes.evaluating(folder, [step.name for step in done]))
-    said = steps.run(Step("evaluation", "evaluate", sizes.SHARED, changes))
+    said = steps.run(Step("evaluation", "evaluate", sizes.EVALUATION, changes))
     return failed | ({"evaluation": said} if said else {})
 
 

@@ -16,13 +16,13 @@ from evaluate.tiny import MODEL
 
 FOLDER = Path("configs/ablations")
 SHARED = str(FOLDER / "paper.yaml")
+EVALUATION = str(FOLDER / "evaluation.yaml")
 BASE = "scratch-next-token"  # the variant that makes the base model out of nothing
 JUDGE = {"criteria": ["evaluate/known_words.yaml", "variety"], "combine": "product"}
 STEPS = {"base": 80, "continued": 20, "scratch": 40}
 _RATES = {"continued": 3e-4, "scratch": 3e-3}
 _WARMUP = {"continued": 2, "scratch": 10}
-_LLAMA = {"dtype": "float32", "max_model_len": 512, "concurrency": 64}
-_SMOLLM2 = {"model": MODEL, "dtype": "float32", "max_model_len": 2048, "concurrency": 32}
+_LARGE = ("llama-8b", "judge-120b", "judge-70b")  # engines that SmolLM2 stands in for
 
 Sizes = dict[str, Any]
 """Dotted key → value."""
@@ -31,14 +31,14 @@ Sizes = dict[str, Any]
 class Plain(Recipe):
     """A recipe as it is written, whichever command reads it."""
 
-    input: dict[str, Any]
-    chunking: dict[str, Any]
+    input: dict[str, Any] = {}
+    chunking: dict[str, Any] = {}
     engines: dict[str, dict[str, Any]]
-    rewrite: dict[str, Any]
-    judge: dict[str, Any] | None
+    rewrite: dict[str, Any] = {}
+    judge: dict[str, Any] | None = None
     run: dict[str, Any] = {}
-    train: dict[str, Any]
-    evaluate: dict[str, Any]
+    train: dict[str, Any] = {}
+    evaluate: dict[str, Any] = {}
 
 
 def read(variant: str) -> Plain:
@@ -48,7 +48,7 @@ def read(variant: str) -> Plain:
 
 def variants() -> list[str]:
     """All variants, as the table has them."""
-    evaluate = load(Plain, SHARED).evaluate
+    evaluate = load(Plain, EVALUATION).evaluate
     return [name for name in evaluate["models"] if name != evaluate["base"]]
 
 
@@ -59,13 +59,25 @@ def overrides(sizes: Mapping[str, Any]) -> list[str]:
 
 def _common(folder: Path) -> Sizes:
     """The set, and the engines. folder: where all of it lies."""
-    engines = {"main": _SMOLLM2, "policy": {"model": str(folder / "base/model")} | _LLAMA}
-    memory = {"main": 2**28, "policy": 2**26}
-    sizes: Sizes = {"output": str(folder / "set")}
-    for name, settings in engines.items():
-        sizes |= {f"engines.{name}.{key}": value for key, value in settings.items()}
-        sizes[f"engines.{name}.args"] = {"kv_cache_memory_bytes": memory[name]}
-    return sizes
+    large = _engine(MODEL, longest=2048, concurrency=32, memory=2**28)
+    policy = _engine(str(folder / "base/model"), longest=512, concurrency=64, memory=2**26)
+    return {
+        "output": str(folder / "set"),
+        "run": {},
+        **{f"engines.{name}": large for name in _LARGE},
+        "engines.policy": policy,
+    }
+
+
+def _engine(model: str, longest: int, concurrency: int, memory: int) -> Sizes:
+    return {
+        "kind": "vllm",
+        "model": model,
+        "dtype": "float32",
+        "max_model_len": longest,
+        "concurrency": concurrency,
+        "args": {"kv_cache_memory_bytes": memory},
+    }
 
 
 def rewriting(folder: Path, part: str) -> Sizes:
@@ -132,9 +144,7 @@ def base(folder: Path) -> Sizes:
 def evaluating(folder: Path, names: list[str]) -> Sizes:
     """Of `python -m evaluate` on the base and the variants `names`."""
     criteria = ["quality", "coherence", "likelihood"]
-    big = {"kind": "vllm", "args": {"kv_cache_memory_bytes": 2**28}}
     return _common(folder) | {
-        "engines.big": _SMOLLM2 | big,
         "evaluate.models": {name: str(folder / name / "model") for name in ["base", *names]},
         "evaluate.judge.criteria": criteria,
         "evaluate.judge.readout": "distribution",

@@ -27,6 +27,7 @@ METHOD = {
 }
 """In what the variants of one start differ."""
 SCRATCH = {
+    "train.model.path",
     "train.model.init",
     "train.optimizer.lr",
     "train.optimizer.min_lr",
@@ -86,8 +87,8 @@ def tiny(variant: str) -> list[str]:
 
 def test_every_recipe_is_a_row_of_the_table() -> None:
     files = {path.stem for path in sizes.FOLDER.glob("*.yaml")}
-    assert files == {*VARIANTS, "paper", "scratch"} and len(VARIANTS) == 14
-    models = load(EvaluateRecipe, sizes.SHARED).evaluate.models
+    assert files == {*VARIANTS, "evaluation", "paper", "scratch"} and len(VARIANTS) == 14
+    models = load(EvaluateRecipe, sizes.EVALUATION).evaluate.models
     for name in VARIANTS:
         output = recipe(name)["train"]["output"]
         assert models[name] == f"{output}/model" and output == f"runs/ablations/{name}"
@@ -100,7 +101,7 @@ def test_the_shared_recipe_makes_the_set_that_is_trained_on() -> None:
     load(RewriteRecipe, sizes.SHARED, sizes.overrides(sizes.rewriting(Path("f"), "train")))
     load(RewriteRecipe, sizes.SHARED, sizes.overrides(sizes.rewriting(Path("f"), "held")))
     evaluated = sizes.overrides(sizes.evaluating(Path("f"), VARIANTS))
-    assert [*load(EvaluateRecipe, sizes.SHARED, evaluated).evaluate.models] == ["base", *VARIANTS]
+    assert [*load(EvaluateRecipe, sizes.EVALUATION, evaluated).evaluate.models] == ["base", *VARIANTS]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
