@@ -21,7 +21,9 @@ from tests.train import small
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_BLOCK = re.compile(r"^(?:<!-- not run: ([^\n]+) -->\n)?```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?:<!-- not run: ([^\n]+) -->\n)?```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 _MODULE = re.compile(r"(?:\.venv/bin/)?python -m (shards|judge|rewrite|train|evaluate)\b")
 _SHELL = re.compile(r"[|<>;&$`]")
 
