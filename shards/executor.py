@@ -109,7 +109,10 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                 )
                 if self.stopped:
                     self.worker.stop.set()
-                await self.worker.run(splits)
+                try:
+                    await self.worker.run(splits)
+                finally:
+                    self.worker = None  # its engine cannot be sent to a process that goes on
 
 
 def is_done(journal: Journal, split: Split) -> bool:

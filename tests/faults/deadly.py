@@ -1,7 +1,8 @@
 """`python -m rewrite` with an engine that takes its process along on one text, and loads slowly.
 
 The real command in every other respect; vLLM dies like this when a kernel does. The environment
-says what kills (DEADLY) and how long a load takes (LOADING, seconds).
+says what kills (DEADLY), whether only the engine dies of it (ENGINE_ONLY), as vLLM's own process
+does, and how long a load takes (LOADING, seconds).
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 
 from base.cli import run_recipe
+from base.errors import EngineDied
 from engine import registry
 from engine.config import EndpointConfig, EngineConfig
 from engine.endpoint import EndpointEngine
@@ -26,6 +28,8 @@ class Deadly(EndpointEngine):
 
     async def complete(self, request: Request) -> Completion:
         if DEADLY and DEADLY in "".join(request.prompt.user):
+            if "ENGINE_ONLY" in os.environ:
+                raise EngineDied("the engine died")
             os.kill(os.getpid(), signal.SIGKILL)
         return await super().complete(request)
 

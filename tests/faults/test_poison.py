@@ -49,6 +49,19 @@ def test_workers_find_it_by_themselves(
     assert err.count("its worker died (SIGKILL); another one continues") == died <= 6
 
 
+def test_processes_go_on_for_an_engine_that_died(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine of the one worker dies and its process does not: others find the document."""
+    monkeypatch.setenv("DEADLY", POISON)
+    monkeypatch.setenv("ENGINE_ONLY", "1")
+    run = Disturbed(tmp_path, server, judge=False)
+    code, _, err = ended(run.start(module="tests.faults.deadly"), 300)
+    assert code == 0, err
+    assert "the engine died; a process of its own continues" in err
+    check(run)
+
+
 def test_the_same_command_finds_it(
     tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
