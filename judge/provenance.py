@@ -132,10 +132,11 @@ def set_jury(manifest: Manifest) -> Jury | None:
     if made is None or made.name != "judge":
         return None
     criteria = made.config["criteria"]
+    asked = [one["name"] for one in criteria if one["kind"] in _ASKED]
     return Jury(
-        judges=made.config["judges"],
+        judges=made.config["judges"] if asked else {},
         criteria=[{k: v for k, v in one.items() if k not in _NOT_IDENTITY} for one in criteria],
-        asked=[one["name"] for one in criteria if one["kind"] in _ASKED],
+        asked=asked,
     )
 
 

@@ -46,7 +46,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_set(str(folder / "set"))
     make_model(folder / "broken", hidden_size=128, max_position_embeddings=1024)
     file = folder / "recipe.yaml"
-    file.write_text(yaml.safe_dump(recipe(folder).model_dump(mode="json")))
+    file.write_text(yaml.safe_dump(recipe(folder).model_dump(mode="json"), sort_keys=False))
     command = [sys.executable, "-m", "evaluate", "--config", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr

@@ -36,6 +36,9 @@ def judged(url: str, model: str, *criteria: str) -> Manifest:
 def test_the_jury_of_a_set_is_that_of_its_configuration(tmp_path: Path) -> None:
     found = set_jury(judged(str(tmp_path), "big", "quality", "variety"))
     assert found == jury("big", "quality", "variety")
+    nobody = set_jury(judged(str(tmp_path), "big", "variety"))
+    assert nobody == jury("big", "variety")
+    assert nobody and nobody.judges == {}, "an engine that was asked nothing judged nothing"
     assert set_jury(Manifest(status="complete", passes=[], inputs=[])) is None
 
 
