@@ -27,10 +27,10 @@ train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value 
 	@$(PYTHON) -m train --config $(CONFIG) $(ARGS)
 
 evaluate: $(MODEL)  ## Judge and measure trained models on held-out texts (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m evaluate --config $(CONFIG) $(ARGS)
+	@$(PYTHON) -m evaluation --config $(CONFIG) $(ARGS)
 
 ablation: $(MODEL)  ## Train and compare all variants of configs/ablations at tiny scale (ARGS="--only a,b")
-	@$(PYTHON) -m evaluate ablation $(ARGS)
+	@$(PYTHON) -m evaluation ablation $(ARGS)
 
 report: setup  ## Show what became of a set or a run as one HTML page (SET=… or RUN=…, ARGS="--to …")
 	@$(PYTHON) -m $(if $(RUN),train,shards) report $(or $(RUN),$(SET),$(error give SET=… or RUN=…)) $(ARGS)

@@ -20,10 +20,10 @@ from base.files import Folder
 from engine.encoding import load_tokenizer
 from engine.types import Prompt, Request, Sampling
 from engine.vllm_engine import VllmEngine
-from evaluate.chunks import chunks_of
-from evaluate.config import EvaluateConfig, EvaluateRecipe
-from evaluate.places import Place
-from evaluate.writing import Writer, write_chunks
+from evaluation.chunks import chunks_of
+from evaluation.config import EvaluateConfig, EvaluateRecipe
+from evaluation.places import Place
+from evaluation.writing import Writer, write_chunks
 from rewrite.chunker import Chunker
 
 PAIRS, PLACES, CUT = 5, 64, 64

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.tiny_policy import CONTEXT, JUDGE, ROLLOUTS, engines
-from evaluate.tiny import documents
+from evaluation.tiny import documents
 
 EVERY, CONTINUATIONS = 32, 8
 

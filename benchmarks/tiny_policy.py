@@ -1,8 +1,8 @@
 """A tiny policy and a scored set, made out of the sample corpus by the commands that a user has.
 
-SmolLM2-135M rewrites six of its nine documents, and on them the policy of `evaluate.tiny` learns
+SmolLM2-135M rewrites six of its nine documents, and on them the policy of `evaluation.tiny` learns
 from random weights by next-token loss; the last document of each file is held out. What scores is a
-function (`evaluate.known_words` times the shipped `variety`), so that a run takes seconds a step:
+function (`evaluation.known_words` times the shipped `variety`), so that a run takes seconds a step:
 on two cores SmolLM2's likelihood takes most of them.
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 
 import yaml
 
-from evaluate.tiny import MODEL, documents, write_corpus, write_start
+from evaluation.tiny import MODEL, documents, write_corpus, write_start
 
 CHUNK, CONTEXT = 64, 128  # tokens of the policy
 STEPS, RATE = 80, 3e-3
 ROLLOUTS = {"samples": 8, "tokens": 48}
 JUDGE = {
     "engine": "judge",
-    "criteria": ["evaluate/known_words.yaml", "variety"],
+    "criteria": ["evaluation/known_words.yaml", "variety"],
     "combine": "product",
 }
 

@@ -32,9 +32,9 @@ COMMANDS = (
     "train reference",
     "train export",
     "train report",
-    "evaluate",
-    "evaluate tasks",
-    "evaluate ablation",
+    "evaluation",
+    "evaluation tasks",
+    "evaluation ablation",
 )
 _BLOCK = re.compile(r"(?<=^```text\n)usage: python -m .*?(?=^```$)", re.MULTILINE | re.DOTALL)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("base", "shards", "engine", "judge", "rewrite", "train", "evaluate")
+PACKAGES = ("base", "shards", "engine", "judge", "rewrite", "train", "evaluation")
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 

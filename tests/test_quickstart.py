@@ -234,11 +234,11 @@ def test_all_phases_train_on_the_set(trained: Path) -> None:
 def evaluate(
     run: tuple[Path, str], trained: Path, document: str, *overrides: str
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m evaluate` on the chunks of one document, in `trained`'s neighbour."""
+    """`python -m evaluation` on the chunks of one document, in `trained`'s neighbour."""
     prefixes = {"ordinary": {"set": str(run[0]), "filter": f"doc_id == '{document}'", "places": 2}}
     out = trained.parent / "evaluation"
     return command(
-        "evaluate",
+        "evaluation",
         f"evaluate.models.trained={trained}/model",
         f"evaluate.prefixes={json.dumps(prefixes)}",
         "evaluate.tokens=8",

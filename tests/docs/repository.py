@@ -21,7 +21,7 @@ from tests.train.small import make_model
 
 LINKS = (
     *("Makefile", "pyproject.toml", "requirements", "scripts"),
-    *("base", "shards", "engine", "judge", "rewrite", "train", "evaluate", "benchmarks"),
+    *("base", "shards", "engine", "judge", "rewrite", "train", "evaluation", "benchmarks"),
 )
 CONFIG = "configs/quickstart.yaml"
 MODEL = "models/smollm2-135m-instruct"

@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _BLOCK = re.compile(
     r"^(?:<!-- not run: ([^\n]+) -->\n)?```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_MODULE = re.compile(r"(?:\.venv/bin/)?python -m (shards|judge|rewrite|train|evaluate)\b")
+_MODULE = re.compile(r"(?:\.venv/bin/)?python -m (shards|judge|rewrite|train|evaluation)\b")
 _SHELL = re.compile(r"[|<>;&$`]")
 
 

@@ -23,8 +23,8 @@ from base import errors
 from base.config import SECTIONS
 from engine.config import EndpointConfig, VllmConfig
 from engine.template import Template
-from evaluate.__main__ import COMMANDS as EVALUATE_COMMANDS
-from evaluate.config import EvaluateRecipe
+from evaluation.__main__ import COMMANDS as EVALUATE_COMMANDS
+from evaluation.config import EvaluateRecipe
 from judge.__main__ import COMMANDS as JUDGE_COMMANDS
 from judge.canaries import CONTROL, ENCODINGS, Tally, load_suite
 from judge.combine import Combine
@@ -52,7 +52,7 @@ from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite", "train", "evaluate")
+CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite", "train", "evaluation")
         for path in sorted((ROOT / floor).rglob("*.py"))]  # fmt: skip
 
 
@@ -297,7 +297,7 @@ def test_every_help_on_any_page_is_the_real_one() -> None:
 def test_every_command_has_a_page_and_no_other() -> None:
     """Those that a module hands on to, and those of argparse."""
     known = {f"judge {name}" for name in JUDGE_COMMANDS}
-    known |= {f"evaluate {name}" for name in EVALUATE_COMMANDS}
+    known |= {f"evaluation {name}" for name in EVALUATE_COMMANDS}
     shards_help = re.search(r"\{(.*?)\}", real_help("shards"))
     assert shards_help
     known |= {f"shards {name}" for name in shards_help[1].split(",")}
@@ -305,7 +305,7 @@ def test_every_command_has_a_page_and_no_other() -> None:
         source = page(f"{module}/__main__.py")
         named = re.findall(r"(?:name == |arguments\[:1\] == \[)\"(\w+)\"", source)
         known |= {module, *(f"{module} {name}" for name in named)}
-    assert known | {"judge", "shards", "evaluate"} <= set(COMMANDS)
+    assert known | {"judge", "shards", "evaluation"} <= set(COMMANDS)
     pages = set((ROOT / "docs/commands").glob("*.md"))
     assert pages == {commands_page(command) for command in COMMANDS}
 

@@ -1,0 +1,97 @@
+"""What makes an evaluation say less than it seems to: a judge that has trained a model, texts that
+a model was trained on.
+
+Training leaves beside a model what it was trained on and who judged that (judge/provenance.py). A
+model without that file is anybody's: nothing is known of it, and that is said.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from base.errors import ConfigError
+from evaluation.config import EvaluateRecipe
+from evaluation.places import Place
+from judge.provenance import Jury, Provenance, TrainedOn, read
+from shards.filters import parse_filter
+from shards.reader import ShardSet
+
+
+def provenances(models: Mapping[str, str]) -> dict[str, Provenance]:
+    """What is known of the models; who is not in it left nothing."""
+    found = {name: read(path) for name, path in models.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def notes(recipe: EvaluateRecipe, known: Mapping[str, Provenance]) -> dict[str, list[str]]:
+    """What has to stand beside the results of each model. ConfigError where the judge is one that
+    trained a model and `evaluate.same_judge` does not allow it.
+    """
+    jury = Jury.of(recipe.evaluate.judge, recipe.engines)
+    return {name: list(_notes(recipe, jury, name, known)) for name in recipe.evaluate.models}
+
+
+def _notes(
+    recipe: EvaluateRecipe, jury: Jury, name: str, known: Mapping[str, Provenance]
+) -> Iterator[str]:
+    juries = known[name].juries if name in known else []
+    if shared := dict.fromkeys(what for other in juries for what in jury.shared_with(other)):
+        sentence = f"{' and '.join(shared)} judged what {name} was trained on"
+        if not recipe.evaluate.same_judge:
+            raise ConfigError(
+                f"evaluate.judge: {sentence}; accepted: another judge, or "
+                "evaluate.same_judge: true, which warns instead"
+            )
+        yield f"warning: {sentence}, so its scores are no independent evidence"
+    if jury.holds(recipe.engine(name)):
+        yield f"note: {name} is itself a judge, and may favour what it would write"
+    if name not in known:
+        yield (
+            f"note: {name} came without prewrite.json: whether this judge or these texts were in "
+            "its training is not known"
+        )
+
+
+def refuse_trained_on(
+    recipe: EvaluateRecipe,
+    splits: Mapping[str, Sequence[Place]],
+    known: Mapping[str, Provenance],
+) -> None:
+    """ConfigError where a place lies in a document that a model was trained on."""
+    for split, places in splits.items():
+        url = recipe.evaluate.prefixes[split].set
+        shards = ShardSet(url)
+        held_out = TrainedOn.of(url, shards.manifest, None)
+        documents = {place.doc_id for place in places}
+        for name, provenance in known.items():
+            for trained in (one for one in provenance.data if one.same_as(held_out)):
+                seen = documents.intersection(_documents(shards, trained.filter))
+                if seen:
+                    raise ConfigError(
+                        f"evaluate.prefixes.{split}.set: {name} was trained on {len(seen)} of the "
+                        f"{len(documents)} documents drawn from {url} ({trained.set}, "
+                        f"{_taken(trained.filter)}); accepted: texts that no model was trained on"
+                    )
+
+
+def _documents(shards: ShardSet, taken: str | None) -> Iterator[str]:
+    """The documents of a set of which a row was taken; where its filter asks for columns that are
+    not here, all of them.
+    """
+    parsed = None
+    if taken:
+        try:
+            parsed = parse_filter(taken, shards.manifest.columns, "prewrite.json: filter")
+        except ConfigError:
+            parsed = None
+    columns = sorted({"doc_id"} | (parsed.columns if parsed else set()))
+    for part in shards.manifest.parts:
+        for batch in shards.batches(part, columns):
+            table = pa.Table.from_batches([batch])
+            if parsed:
+                table = table.filter(pa.array(parsed.mask(table)))
+            yield from map(str, table["doc_id"].unique().to_pylist())
+
+
+def _taken(text: str | None) -> str:
+    return f"where `{text}`" if text else "all of it"

@@ -1,0 +1,91 @@
+"""Work in chunks of places, each kept as one file that is whole or not there.
+
+Many coroutines are open at a time, over the borders of chunks, so that the engine is kept full;
+each chunk is written as soon as the last of its places is done. What is there is not done again: a
+kill costs the chunks that are open.
+"""
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from base.errors import ShardError
+from base.files import Folder
+from evaluation.places import Place
+from shards.schema import Row, to_parquet
+
+PLACES = 32
+"""Places a chunk; the files of an evaluation that goes on must have been made with the same."""
+
+Chunk = tuple[str, Sequence[Place]]
+"""The file's name without folder and ending, and the places it is about."""
+
+
+def chunks_of(splits: Mapping[str, Sequence[Place]]) -> Iterator[Chunk]:
+    """All chunks of all splits."""
+    for split, places in splits.items():
+        for start in range(0, len(places), PLACES):
+            yield f"{split}-{start // PLACES:05}", places[start : start + PLACES]
+
+
+def missing(folder: Folder, under: str, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The chunks without a file in the folder `under`."""
+    there = set(folder.names())
+    return [chunk for chunk in chunks if f"{under}/{chunk[0]}.parquet" not in there]
+
+
+async def work(
+    chunks: Sequence[Chunk],
+    one: Callable[[Place], Awaitable[Any]],
+    keep: Callable[[str, list[Any]], None],
+    window: int,
+) -> None:
+    """Do `one` for every place, at most `window` at a time, and `keep` what it gave by chunk."""
+    seats = asyncio.Semaphore(window)
+
+    async def seated(place: Place) -> Any:
+        async with seats:
+            return await one(place)
+
+    async def whole(name: str, places: Sequence[Place]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            found = [tasks.create_task(seated(place)) for place in places]
+        await asyncio.to_thread(keep, name, [task.result() for task in found])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, places in chunks:
+                group.create_task(whole(name, places))
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+
+
+def write_rows(folder: Folder, name: str, rows: Sequence[Row], schema: pa.Schema) -> None:
+    """Write one file of a chunk."""
+    folder.write(f"{name}.parquet", to_parquet(rows, schema))
+
+
+def read_rows(folder: Folder, under: str, chunks: Sequence[Chunk]) -> list[Row]:
+    """The rows of all chunks; ShardError for a file that is missing or damaged."""
+    rows: list[Row] = []
+    for name, _ in chunks:
+        file = f"{under}/{name}.parquet"
+        data = folder.read(file)
+        if data is None:
+            raise ShardError(f"{folder.url}/{file}: not there; run the evaluation again")
+        try:
+            rows += pq.read_table(io.BytesIO(data)).to_pylist()
+        except pa.ArrowException as error:
+            text = str(error).splitlines()[0]
+            raise ShardError(f"{folder.url}/{file}: damaged: {text}; remove it") from None
+    return rows
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

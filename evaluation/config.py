@@ -1,0 +1,107 @@
+"""The section `evaluate`: which models, on which texts, by which judge."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from base.config import Recipe, Section, refuse
+from engine.config import EngineConfig, VllmConfig
+from judge.config import JudgeConfig, known_criteria, known_engine
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class PrefixesConfig(Section):
+    """Held-out texts that are continued, and reported apart from the others."""
+
+    set: str = Field(description="a finished shard set that no model was trained on")
+    filter: str | None = Field(None, description="which of its chunks")
+    places: int = Field(256, ge=1, description="chunks that are continued, drawn")
+
+
+class SampledConfig(Section):
+    """Continuations beside the greedy one."""
+
+    continuations: int = Field(1, ge=0, description="how many a place; 0: greedy only")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus")
+
+
+class TasksConfig(Section):
+    """Tasks of the lm-eval harness."""
+
+    names: list[str] = Field(min_length=1, description="tasks, groups, or tags")
+    paths: list[str] = Field(["configs/eval"], description="folders with task files of one's own")
+    limit: int | None = Field(None, ge=1, description="documents a task, the first ones; null: all")
+    shots: int | None = Field(None, ge=0, description="examples in the prompt; null: the task's")
+
+
+class EvaluateConfig(Section):
+    """Models beside each other."""
+
+    models: dict[Name, str] = Field(
+        min_length=1, description="name: a Hugging Face folder or id; the base model among them"
+    )
+    base: str = Field(description="the name of the model that the others are compared to")
+    engine: str = Field(
+        description="a vllm engine under `engines`, whose settings every model gets"
+    )
+    judge: JudgeConfig = Field(description="who judges the continuations, and on what")
+    same_judge: bool = Field(
+        False, description="go on, with a warning, where this judge has trained one of the models"
+    )
+    prefixes: dict[Name, PrefixesConfig] = Field(
+        min_length=1, description="name: texts; for example ordinary and unsafe ones"
+    )
+    tokens: int = Field(128, ge=1, description="longest continuation")
+    context_tokens: int = Field(512, ge=1, description="longest prefix, the end of it")
+    sampled: SampledConfig = SampledConfig()
+    seed: int = Field(0, ge=0, description="of places and continuations")
+    tasks: TasksConfig | None = Field(None, description="for `python -m evaluation tasks`")
+    output: str = Field(description="folder of the evaluation")
+    leaderboard: str = Field(
+        "leaderboard.jsonl", description="the file that gets a row for each model"
+    )
+
+    @model_validator(mode="after")
+    def _base_is_one_of_them(self) -> "EvaluateConfig":
+        if self.base not in self.models:
+            raise refuse(f"base: found '{self.base}'; accepted: {', '.join(self.models)}")
+        return self
+
+
+class EvaluateRecipe(Recipe):
+    """What `python -m evaluation` reads."""
+
+    engines: dict[str, EngineConfig]
+    evaluate: EvaluateConfig
+
+    @model_validator(mode="after")
+    def _engines_fit(self) -> "EvaluateRecipe":
+        evaluate = self.evaluate
+        known_engine("evaluate.engine", evaluate.engine, self.engines)
+        for name in evaluate.judge.panel:
+            known_engine("evaluate.judge.engine", name, self.engines)
+        known_criteria(evaluate.judge)
+        if evaluate.judge.pools.order == "random":
+            raise refuse(
+                "evaluate.judge.pools.order: found 'random'; accepted: balanced or both, which ask "
+                "about a pair in both orders"
+            )
+        engine = self.engines[evaluate.engine]
+        if not isinstance(engine, VllmConfig):
+            raise refuse(
+                f"evaluate.engine: found {engine.kind} '{evaluate.engine}'; accepted: a vllm engine"
+            )
+        if engine.max_model_len and evaluate.tokens >= engine.max_model_len:
+            raise refuse(
+                f"evaluate.tokens: found {evaluate.tokens}; accepted: less than "
+                f"{engine.max_model_len}, the max_model_len of {evaluate.engine}"
+            )
+        return self
+
+    def engine(self, model: str) -> VllmConfig:
+        """The engine that runs the model called `model`."""
+        settings = self.engines[self.evaluate.engine]
+        assert isinstance(settings, VllmConfig), "the recipe refuses others"
+        return settings.model_copy(update={"model": self.evaluate.models[model], "revision": None})

@@ -1,0 +1,155 @@
+"""What the judge says of the continuations, beside those of the base model.
+
+A pairwise criterion compares a model's text with the base's at the same place, greedy with greedy
+and each sampled one with that of its number, in both orders; equal texts are a tie that nobody is
+asked about. Any other criterion looks at each text once, with the original as its reference. All
+goes through the templates and fences of `judge/`, for what a model writes is as hostile as what it
+has read. A verdict that cannot be read gives no score.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from base.cli import console
+from base.files import Folder
+from engine.config import EngineConfig
+from evaluation.chunks import Chunk, chunks_of, missing, read_rows, work, write_rows
+from evaluation.config import EvaluateConfig
+from evaluation.places import Place
+from evaluation.writing import FOLDER as CONTINUATIONS
+from evaluation.writing import ORIGINAL
+from judge.criteria import Criterion, load_criterion
+from judge.judge import load_judges
+from judge.panel import Panel, Said, consistency, mean_scores
+from judge.pool import Pool, judgements
+from shards.schema import JUDGEMENT_SCHEMA, Row
+
+FOLDER = "scores"
+VERDICTS = "judgements"
+
+_CATEGORY = pa.dictionary(pa.int32(), pa.string())
+_WHICH = [("split", _CATEGORY), ("decoding", _CATEGORY), ("number", pa.int32())]
+SCHEMA = pa.schema(
+    [
+        *_WHICH,
+        ("id", pa.string()),
+        ("doc_id", pa.string()),
+        ("criterion", _CATEGORY),
+        ("score", pa.float64()),
+        ("consistency", pa.float64()),
+    ]
+)
+"""One row a text and criterion. score: 0..1, of a pairwise criterion the share of the win against
+the base's text; null: no verdict. consistency: 1 where both orders name the same winner, else 0."""
+
+VERDICT_SCHEMA = pa.schema([*_WHICH, *JUDGEMENT_SCHEMA])
+
+Text = tuple[str, int]
+"""(decoding, number)."""
+Texts = Mapping[tuple[str, str], Mapping[Text, str]]
+"""(split, row id) → a model's continuations there."""
+
+
+@dataclass(frozen=True)
+class Jury:
+    """Judges one model against the base. own, base: their continuations; own is base's for the
+    base itself, which meets nobody.
+    """
+
+    panel: Panel
+    criteria: Sequence[Criterion]
+    names: tuple[str, str]
+    own: Texts
+    base: Texts
+
+    async def __call__(self, place: Place) -> tuple[list[Row], list[Row]]:
+        """Scores and raw verdicts of a place; EngineError when a judge is dead."""
+        asked = [
+            (criterion, text, pool)
+            for criterion in self.criteria
+            for text, pool in self._pools(place, criterion)
+        ]
+        texts = ["".join(place.context), place.original]
+        texts += [text for _, _, pool in asked for text in pool.candidates.values()]
+        questions = [(criterion, pool) for criterion, _, pool in asked]
+        said = await self.panel(questions, [*dict.fromkeys(texts)])
+        scores, verdicts = list[Row](), list[Row]()
+        for (criterion, text, _), one in zip(asked, said, strict=True):
+            which = {"split": place.split, "decoding": text[0], "number": text[1]}
+            scores.append(which | self._score(place, criterion, one))
+            for judge, result in one.results.items():
+                verdicts += [which | row for row in judgements(judge, result.answers)]
+        return scores, verdicts
+
+    def _pools(self, place: Place, criterion: Criterion) -> Iterator[tuple[Text, Pool]]:
+        """What a criterion is asked about at a place."""
+        (name, base), where = self.names, (place.split, place.id)
+        for text, own in self.own.get(where, {}).items():
+            candidates = {name: own}
+            if criterion.kind == "pairwise":
+                other = self.base.get(where, {}).get(text)
+                if name == base or other is None:
+                    continue
+                candidates = {base: other, name: own}
+            yield text, Pool(place.id, place.context, place.original, candidates)
+
+    def _score(self, place: Place, criterion: Criterion, said: Said) -> Row:
+        results = [*said.results.values()]
+        return {
+            "id": place.id,
+            "doc_id": place.doc_id,
+            "criterion": criterion.name,
+            "score": mean_scores(results).get(self.names[0]),
+            "consistency": consistency(results),
+        }
+
+
+def judge(
+    folder: Folder,
+    splits: Mapping[str, Sequence[Place]],
+    config: EvaluateConfig,
+    engines: Mapping[str, EngineConfig],
+) -> None:
+    """Judge the continuations of every model that have not been judged."""
+    chunks = list(chunks_of(splits))
+    left = {name: missing(folder, f"{FOLDER}/{name}", chunks) for name in config.models}
+    if not any(left.values()):
+        return
+    criteria = [load_criterion(name) for name in config.judge.criteria]
+    panel = Panel(load_judges(config.judge, engines, criteria), config.judge)
+
+    async def every_model() -> None:
+        base = _texts(folder, config.base, chunks)
+        for name in (one for one in config.models if left[one]):
+            places = sum(len(some) for _, some in left[name])
+            console.print(f"{name}: {places} places to judge", soft_wrap=True)
+            own = base if name == config.base else _texts(folder, name, chunks)
+            jury = Jury(panel, criteria, (name, config.base), own, base)
+            await _judge(folder, name, left[name], jury)
+
+    asyncio.run(every_model())
+
+
+async def _judge(folder: Folder, name: str, chunks: Sequence[Chunk], jury: Jury) -> None:
+    def keep(chunk: str, found: list[tuple[list[Row], list[Row]]]) -> None:
+        scores = [row for rows, _ in found for row in rows]
+        verdicts = [row for _, rows in found for row in rows]
+        write_rows(folder, f"{VERDICTS}/{name}/{chunk}", verdicts, VERDICT_SCHEMA)
+        write_rows(folder, f"{FOLDER}/{name}/{chunk}", scores, SCHEMA)  # last: it stands for both
+
+    engines = [judge.engine for judge in jury.panel.judges if judge.engine]
+    window = max((engine.concurrency for engine in engines), default=32)
+    await work(chunks, jury, keep, window)
+
+
+def _texts(folder: Folder, model: str, chunks: Sequence[Chunk]) -> Texts:
+    """The continuations of a model; what it could not write is not among them."""
+    found: defaultdict[tuple[str, str], dict[Text, str]] = defaultdict(dict)
+    for row in read_rows(folder, f"{CONTINUATIONS}/{model}", chunks):
+        if row["decoding"] != ORIGINAL and row["text"] is not None:
+            found[row["split"], row["id"]][row["decoding"], row["number"]] = row["text"]
+    return found

@@ -1,0 +1,107 @@
+"""What is left of an evaluation: numbers of every model in files, and the table that shows them."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from rich.console import Console
+
+from base.files import Folder
+from evaluation.chunks import chunks_of, read_rows
+from evaluation.config import EvaluateConfig, EvaluateRecipe
+from evaluation.judging import FOLDER as SCORES
+from evaluation.measures import measure
+from evaluation.places import Place
+from evaluation.results import Task, write_leaderboard, write_results
+from evaluation.table import Page
+from evaluation.writing import FOLDER as CONTINUATIONS
+from judge.criteria import load_criterion
+
+TABLE = "table.md"
+
+Splits = Mapping[str, Sequence[Place]]
+Notes = Mapping[str, Sequence[str]]
+"""model → what is to be said beside its numbers."""
+
+
+def report(
+    folder: Folder,
+    recipe: EvaluateRecipe,
+    config: Mapping[str, Any],
+    splits: Splits,
+    notes: Notes,
+) -> None:
+    """Write results, leaderboard and table, and show the last. config: what the numbers depend
+    on; notes: what is to be said of each model.
+    """
+    evaluate, tasks = recipe.evaluate, dict[str, list[Task]]()
+    for name, path in evaluate.models.items():
+        own = {**config, "warnings": notes[name]}
+        tasks[name] = _tasks(folder, recipe, splits, name, own)
+        write_results(evaluate.output, name, path, tasks[name])
+        write_leaderboard(evaluate.leaderboard, name, path, own, tasks[name])
+    lines = [*chain(*notes.values()), *_unread(tasks, evaluate)]
+    page = Page(tasks, evaluate.base, _head(recipe), lines)
+    folder.write(TABLE, page.markdown().encode())
+    page.show(Console(highlight=False, markup=False))
+    print(f"results: {evaluate.output}/results, {evaluate.output}/{TABLE}, {evaluate.leaderboard}")
+
+
+def _tasks(
+    folder: Folder, recipe: EvaluateRecipe, splits: Splits, model: str, config: Mapping[str, Any]
+) -> list[Task]:
+    evaluate = recipe.evaluate
+    criteria = [load_criterion(name) for name in evaluate.judge.criteria]
+    found = []
+    for split, places in splits.items():
+        chunks = list(chunks_of({split: places}))
+        rows = {
+            name: (
+                read_rows(folder, f"{CONTINUATIONS}/{name}", chunks),
+                read_rows(folder, f"{SCORES}/{name}", chunks),
+            )
+            for name in (model, evaluate.base)
+        }
+        base = None if model == evaluate.base else rows[evaluate.base]
+        measures = measure(rows[model], base, criteria)
+        found.append(
+            Task(
+                split,
+                measures,
+                documents(places),
+                len(places),
+                config={**config, "num_fewshot": 0},
+            )
+        )
+    return found
+
+
+def _head(recipe: EvaluateRecipe) -> list[str]:
+    judge = recipe.evaluate.judge
+    models = [recipe.engines[name].model for name in judge.panel]
+    return [
+        f"Judge: {', '.join(models)} ({judge.readout}) on {', '.join(judge.criteria)}. "
+        f"Win rates are against {recipe.evaluate.base}."
+    ]
+
+
+def _unread(tasks: Mapping[str, Sequence[Task]], evaluate: EvaluateConfig) -> list[str]:
+    """Where not every text could be judged."""
+    texts = {"greedy": 1, "sampled": evaluate.sampled.continuations}
+    lines = []
+    for name, some in tasks.items():
+        for task in some:
+            for one in task.measures:
+                every = task.places * texts.get(one.filter, 0)
+                if one.metric.endswith("_judged") and one.value is not None and one.value < every:
+                    what = one.metric.removesuffix("_judged")
+                    lines.append(
+                        f"{name}, {task.name}, {one.filter}: {what} of {one.value:.0f} of {every} "
+                        "texts; the others have no verdict"
+                    )
+    return lines
+
+
+def documents(places: Sequence[Place]) -> int:
+    """How many documents the places lie in."""
+    return len({place.doc_id for place in places})

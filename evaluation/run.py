@@ -1,0 +1,157 @@
+"""An evaluation from end to end: places, continuations, verdicts, numbers.
+
+Everything stands in `evaluate.output`: `places.parquet`; `continuations/MODEL/`,
+`judgements/MODEL/`, `scores/MODEL/` in chunks; `results/MODEL.json`, `table.md`; and
+`evaluation.json`, which says what it was made with. The same command goes on where it was stopped
+or killed, at the price of the open chunks; with one more model it does that model's part; with
+another configuration it is refused. All models write before the judge is loaded, so no two models
+share a GPU.
+"""
+
+import json
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from base.cli import console
+from base.errors import InputError, ShardError
+from base.files import Folder
+from base.fingerprint import differences, fingerprint
+from engine.digest import identity
+from engine.registry import probe
+from evaluation.checks import notes, provenances, refuse_trained_on
+from evaluation.chunks import chunks_of, missing
+from evaluation.config import EvaluateRecipe
+from evaluation.judging import judge
+from evaluation.outcome import Notes, Splits, documents, report
+from evaluation.places import places_of, write_places
+from evaluation.writing import FOLDER as CONTINUATIONS
+from evaluation.writing import write
+from judge.criteria import load_criterion
+from judge.provenance import Jury
+from shards.reader import ShardSet
+
+STATE = "evaluation.json"
+
+
+def run(recipe: EvaluateRecipe) -> None:
+    """Evaluate, go on, or say that it is done."""
+    evaluate = recipe.evaluate
+    splits, warnings = _prepared(recipe)
+    folder = Folder(evaluate.output)
+    state = _begun(folder, recipe)
+    if set(evaluate.models) <= set(state["complete"]):
+        print(f"{evaluate.output}: the evaluation is complete; nothing to do")
+        return
+    for line in chain(*warnings.values()):
+        console.print(line, soft_wrap=True)
+    probe_all(recipe)
+    write_places(folder, splits)
+    models = {name: recipe.engine(name) for name in evaluate.models}
+    write(folder, models, splits, evaluate)
+    judge(folder, splits, evaluate, recipe.engines)
+    report(folder, recipe, config_of(recipe), splits, warnings)
+    state["complete"] = sorted({*state["complete"], *evaluate.models})
+    _keep(folder, state)
+
+
+def plan(recipe: EvaluateRecipe) -> str:
+    """What `run` would do."""
+    evaluate = recipe.evaluate
+    splits, warnings = _prepared(recipe)
+    chunks, folder = list(chunks_of(splits)), Folder(evaluate.output)
+    places = sum(map(len, splits.values()))
+    lines = [
+        f"{name}: {len(some)} places in {documents(some)} documents of "
+        f"{evaluate.prefixes[name].set}"
+        for name, some in splits.items()
+    ]
+    texts = 1 + evaluate.sampled.continuations
+    criteria = [c for c in map(load_criterion, evaluate.judge.criteria) if c.needs_engine]
+    pairs = sum(criterion.kind == "pairwise" for criterion in criteria)
+    alone = len(criteria) - pairs
+    for name, path in evaluate.models.items():
+        left = sum(len(some) for _, some in missing(folder, f"{CONTINUATIONS}/{name}", chunks))
+        per_text = alone + 2 * pairs * (name != evaluate.base)
+        questions = places * texts * per_text * len(evaluate.judge.panel)
+        lines.append(
+            f"{name} ({path}): {left} of {places} places to continue, {texts} texts each; "
+            f"{questions} questions to the judge at most"
+        )
+    return "\n".join([*lines, *chain(*warnings.values())])
+
+
+def probe_all(recipe: EvaluateRecipe) -> None:
+    """EngineError where a model or a judge's endpoint is not there, before anything is paid for."""
+    asked = any(load_criterion(c).needs_engine for c in recipe.evaluate.judge.criteria)
+    judges = [recipe.engines[name] for name in recipe.evaluate.judge.panel if asked]
+    for engine in [*map(recipe.engine, recipe.evaluate.models), *judges]:
+        probe(engine)
+
+
+def _prepared(recipe: EvaluateRecipe) -> tuple[Splits, Notes]:
+    """The places, and what is to be said of each model; refuses what cannot be evaluated."""
+    evaluate = recipe.evaluate
+    known = provenances(evaluate.models)
+    warnings = notes(recipe, known)
+    splits = places_of(evaluate.prefixes, evaluate.context_tokens, evaluate.seed)
+    refuse_trained_on(recipe, splits, known)
+    return splits, warnings
+
+
+def config_of(recipe: EvaluateRecipe) -> dict[str, Any]:
+    """What the numbers depend on beside the models."""
+    evaluate = recipe.evaluate
+    sets = {one.set: ShardSet(one.set).manifest for one in evaluate.prefixes.values()}
+    engine = recipe.engines[evaluate.engine].identity()
+    return {
+        "base": evaluate.base,
+        "prefixes": {
+            name: one.model_dump(mode="json")
+            | {"parts": fingerprint([part.sha256 for part in sets[one.set].parts])}
+            for name, one in evaluate.prefixes.items()
+        },
+        "tokens": evaluate.tokens,
+        "context_tokens": evaluate.context_tokens,
+        "sampled": evaluate.sampled.model_dump(mode="json"),
+        "seed": evaluate.seed,
+        "engine": {key: value for key, value in engine.items() if key not in _OF_MODEL},
+        "judge": evaluate.judge.model_dump(mode="json", exclude=_NOT_READ),
+        "jury": Jury.of(evaluate.judge, recipe.engines).model_dump(mode="json"),
+    }
+
+
+_OF_MODEL = {"model", "revision"}
+_NOT_READ = {"input", "combine", "weights", "report", "corrupt", "replay"}
+
+
+def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
+    """The state of this evaluation; ShardError where the folder holds another one."""
+    config = config_of(recipe)
+    models = {name: identity(recipe.engine(name)) for name in recipe.evaluate.models}
+    data = folder.read(STATE)
+    if data is None:
+        state = {"config": config, "models": models, "complete": []}
+        _keep(folder, state)
+        return state
+    try:
+        state = json.loads(data)
+        known = state["models"]
+        changed = differences(state["config"], config, "evaluate")
+        for name in models.keys() & known.keys():
+            changed += differences(known[name], models[name], f"evaluate.models.{name}")
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder.url}/{STATE}: damaged; choose another evaluate.output") from None
+    if changed:
+        raise ShardError(
+            f"{folder.url}: holds an evaluation that was made otherwise: {'; '.join(changed)}; "
+            "choose another evaluate.output"
+        )
+    if models.keys() - known.keys():
+        state["models"] = known | models
+        _keep(folder, state)
+    return dict(state)
+
+
+def _keep(folder: Folder, state: Mapping[str, Any]) -> None:
+    folder.write(STATE, (json.dumps(state, indent=1, sort_keys=True) + "\n").encode())

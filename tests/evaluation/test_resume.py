@@ -1,0 +1,177 @@
+"""What was stopped anywhere goes on and ends in the same numbers; another configuration does not.
+
+The models are scripted: nothing real stops at every point on demand.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import evaluation.chunks
+import evaluation.run
+import evaluation.writing
+from base.errors import InputError, PrewriteError, ShardError
+from evaluation.config import EvaluateRecipe
+from evaluation.run import run
+from tests.evaluation.scripted import Died, Model
+from tests.evaluation.sets import make_set
+
+
+class Clock:
+    """Counts answers; raises at the one that is the last."""
+
+    def __init__(self) -> None:
+        self.last, self.count = 10**9, count(1)
+
+    def __call__(self) -> None:
+        if next(self.count) >= self.last:
+            raise Died
+
+
+@pytest.fixture(scope="module")
+def clock() -> Iterator[Clock]:
+    """Models and verdicts pass through it; a chunk has three places."""
+    clock = Clock()
+
+    def words(context: str, reference: str, candidate: str) -> float:
+        clock()
+        return len(candidate) % 10 / 10
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation.writing, "VllmEngine", lambda config: Model(config, clock))
+        patch.setattr(evaluation.run, "probe", lambda engine: None)
+        patch.setattr(evaluation.chunks, "PLACES", 3)
+        patch.setattr("tests.evaluation.sets.words", words, raising=False)
+        yield clock
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set, a criterion."""
+    folder = tmp_path_factory.mktemp("resume")
+    make_set(str(folder / "set"))
+    (folder / "words.yaml").write_text(
+        "{name: words, version: 1, kind: python, function: tests.evaluation.sets:words}"
+    )
+    return folder
+
+
+def recipe(folder: Path, output: Path, **changed: Any) -> EvaluateRecipe:
+    section = {
+        "models": {"base": "a", "other": "b"},
+        "base": "base",
+        "engine": "main",
+        "judge": {"engine": "main", "criteria": [str(folder / "words.yaml")]},
+        "prefixes": {
+            "one": {"set": str(folder / "set"), "filter": "source == 'c4'", "places": 7},
+            "two": {"set": str(folder / "set"), "filter": "source != 'c4'", "places": 4},
+        },
+        "tokens": 40,
+        "sampled": {"continuations": 2},
+        "output": str(output),
+        "leaderboard": str(output / "leaderboard.jsonl"),
+    }
+    engines = {"main": {"kind": "vllm", "model": "a"}}
+    return EvaluateRecipe.model_validate(
+        {"output": "x", "engines": engines, "evaluate": section | changed}
+    )
+
+
+def numbers(output: Path) -> dict[str, Any]:
+    return {
+        path.stem: json.loads(path.read_text())["results"]
+        for path in sorted((output / "results").glob("*.json"))
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, clock: Clock) -> Path:
+    """An evaluation that nothing stopped."""
+    run(recipe(folder, folder / "whole"))
+    return folder / "whole"
+
+
+@given(stops=st.lists(st.integers(1, 60), min_size=1, max_size=4))
+@settings(
+    deadline=None,
+    max_examples=8,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_it_goes_on_from_anywhere_to_the_same_numbers(
+    folder: Path, whole: Path, clock: Clock, stops: list[int]
+) -> None:
+    output = folder / "stopped"
+    shutil.rmtree(output, ignore_errors=True)
+    for after in stops:
+        clock.last, clock.count = after, count(1)
+        try:
+            run(recipe(folder, output))
+        except Died:
+            files = {path: path.stat().st_mtime_ns for path in output.rglob("*-*.parquet")}
+        else:
+            files = {}
+        clock.last = 10**9
+    run(recipe(folder, output))
+    assert all(path.stat().st_mtime_ns == before for path, before in files.items())
+    assert numbers(output) == numbers(whole)
+    assert (output / "table.md").read_text() == (whole / "table.md").read_text()
+
+
+def test_a_finished_one_says_so(
+    folder: Path, whole: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock.count = count(1)
+    run(recipe(folder, whole))
+    assert "the evaluation is complete; nothing to do" in capsys.readouterr().out
+    assert next(clock.count) == 1, "nobody was asked"
+
+
+def test_one_model_more_costs_that_model(folder: Path, whole: Path, clock: Clock) -> None:
+    output = folder / "more"
+    shutil.copytree(whole, output)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*-*.parquet")}
+    models = {"base": "a", "other": "b", "twin": "a"}
+    run(recipe(folder, output, models=models))
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    found = numbers(output)
+    assert found.keys() == models.keys()
+    assert found["other"] == numbers(whole)["other"]
+    assert found["twin"]["one"]["words,greedy"] == found["base"]["one"]["words,greedy"]
+    assert found["twin"]["one"]["difference_words,sampled"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tokens": 41}, "evaluate.tokens: 40 → 41"),
+        ({"seed": 1}, "evaluate.seed: 0 → 1"),
+        ({"models": {"base": "a", "other": "c"}}, r'evaluate.models.other.model: "b" → "c"'),
+        ({"base": "other"}, 'evaluate.base: "base" → "other"'),
+    ],
+)
+def test_another_configuration_is_refused(
+    folder: Path, whole: Path, changed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ShardError, match=said):
+        run(recipe(folder, whole, **changed))
+
+
+def test_what_is_damaged_is_told(folder: Path, whole: Path) -> None:
+    output = folder / "damaged"
+    shutil.copytree(whole, output)
+    state = json.loads((output / "evaluation.json").read_text())
+    (output / "evaluation.json").write_text(json.dumps(state | {"complete": []}))
+    (output / "scores/other/one-00001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(PrewriteError, match=r"other/one-00001.parquet: damaged: .*; remove it$"):
+        run(recipe(folder, output))
+    (output / "evaluation.json").write_text("{")
+    with pytest.raises(InputError, match="evaluation.json: damaged"):
+        run(recipe(folder, output))
