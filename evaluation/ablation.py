@@ -1,5 +1,5 @@
-"""`python -m evaluation ablation`: trains every variant of configs/ablations at tiny scale, evaluates
-all of them beside their base model, and prints the table.
+"""`python -m evaluation ablation`: trains every variant of configs/ablations at tiny scale,
+evaluates all of them beside their base model, and prints the table.
 
 The commands are those of a user, `rewrite`, `train` and `evaluation`, on the recipes of the paper's
 scale with the sizes of `ablation_sizes`. The same command goes on where it stopped. A variant that

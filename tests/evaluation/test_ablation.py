@@ -101,7 +101,8 @@ def test_the_shared_recipe_makes_the_set_that_is_trained_on() -> None:
     load(RewriteRecipe, sizes.SHARED, sizes.overrides(sizes.rewriting(Path("f"), "train")))
     load(RewriteRecipe, sizes.SHARED, sizes.overrides(sizes.rewriting(Path("f"), "held")))
     evaluated = sizes.overrides(sizes.evaluating(Path("f"), VARIANTS))
-    assert [*load(EvaluateRecipe, sizes.EVALUATION, evaluated).evaluate.models] == ["base", *VARIANTS]
+    models = load(EvaluateRecipe, sizes.EVALUATION, evaluated).evaluate.models
+    assert [*models] == ["base", *VARIANTS]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
