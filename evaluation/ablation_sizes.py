@@ -2,8 +2,8 @@
 
 Sizes, where things lie, and who judges: a model that a laptop runs cannot tell good text from bad,
 so a function scores the rollouts (`evaluation.known_words` times `variety`), and SmolLM2 stands
-where an evaluation has a large judge. Nothing here says what a variant learns, from which texts, or how
-many rollouts it samples.
+where an evaluation has a large judge. Nothing here says what a variant learns, from which texts,
+or how many rollouts it samples.
 """
 
 import json

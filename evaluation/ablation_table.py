@@ -1,8 +1,8 @@
 """The table of an ablation: a row a variant, with what its run took and what was measured of it.
 
 It is read out of what `train` and `evaluation` leave in one folder, so it is the same at any scale:
-a folder a variant with `metrics.jsonl`, and `evaluation/results/VARIANT.json`. What is not there is a
-dash, never a number.
+a folder a variant with `metrics.jsonl`, and `evaluation/results/VARIANT.json`. What is not there is
+a dash, never a number.
 """
 
 import json
