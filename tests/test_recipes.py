@@ -23,8 +23,13 @@ ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "models/smollm2-135m-instruct"
 RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 REAL = [name for name in RECIPES if name != "quickstart.yaml"]
-LLAMA = ("TinyLlama/TinyLlama_v1.1", "meta-llama/Llama-3.1-8B-Instruct")
-COMMANDS = ("rewrite", "judge", "train")
+LLAMA = (
+    "TinyLlama/TinyLlama_v1.1",
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "meta-llama/Llama-3.3-70B-Instruct",
+)
+HELD_OUT = ("ordinary", "unsafe")
+COMMANDS = ("rewrite", "judge", "train", "evaluation")
 
 # One process for all commands: what they import takes longer than what they do.
 _SCRIPT = """
@@ -67,6 +72,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, 
     published.redpajama_v2(root / "corpus/redpajama-v2")
     for name in LLAMA:
         look_alike(root / "hub", name)
+    for kind in HELD_OUT:
+        make_set(root / f"data/held-out-{kind}", seed=1)
     calls = []
     for name in REAL:
         make_set(root / "data" / name.removesuffix(".yaml"))

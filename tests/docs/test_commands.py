@@ -21,6 +21,9 @@ REAL = "tests/test_quickstart.py runs it with the real model"
 PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
 PHASES = "a minute and a second engine; tests/test_quickstart.py trains all phases with it"
 REASONED = "long answers of a random model; tests/test_quickstart.py reads real ones"
+EVALUATES = "two models and a judge; tests/test_quickstart.py evaluates"
+ABLATES = "half an hour; tests/evaluation/test_ablation.py trains two variants"
+HUB = "the task's data set is on the hub; tests/evaluation/test_tasks.py runs local ones"
 CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
 
 pytestmark = pytest.mark.timeout(900)  # the first test makes the repository, with a real engine
@@ -42,6 +45,21 @@ INSTEAD = {
     ),
     "make train": ('make train ARGS="--dry-run"', PHASES),
     "ls runs/quickstart/rollouts/pools": ("ls runs/quickstart", PHASES),
+    "make evaluate": ('make evaluate ARGS="--dry-run"', EVALUATES),
+    "make ablation": ('make ablation ARGS="--table"', ABLATES),
+    'make ablation ARGS="--only next-token,dpo-original-16"': (
+        'make ablation ARGS="--only next-token,dpo-original-16 --table"',
+        ABLATES,
+    ),
+    "python -m evaluation ablation --only next-token,dpo-original-1": (
+        "python -m evaluation ablation --only next-token,dpo-original-1 --table",
+        ABLATES,
+    ),
+    "python -m evaluation tasks --config configs/mine.yaml": (
+        "python -m evaluation tasks --config configs/mine.yaml --dry-run "
+        "'evaluate.tasks={names: [prewrite_paper]}'",
+        HUB,
+    ),
     "make judge-report": ('make judge-report ARGS="judge.report.canaries=false"', CANARIES),
     'make judge-report CONFIG=configs/quickstart.yaml ARGS="judge.report.labels=labels.jsonl '
     'output=data/measured"': (
@@ -80,15 +98,30 @@ INSTEAD = {
 
 NOT_RUN = {
     "README.md": ["needs eight GPUs"],
+    "docs/ablations.md": ["needs models of 8B to 120B and eight GPUs"],
     "docs/clusters.md": ["needs a Ray cluster", "needs a scheduler that numbers its tasks"],
     "docs/for-pretraining-teams.md": ["needs eight GPUs"],
     "docs/processes.md": ["needs eight GPUs", "needs four nodes"],
+    "docs/reproducing.md": ["needs 8B and 120B models", "needs eight GPUs"],
     "docs/redpajama-v2.md": ["needs RedPajama v2 and a model from the hub"],
 }
+_MODEL = "models/smollm2-135m-instruct"
+_ENGINE = f"{{kind: vllm, model: {_MODEL}}}"
+_CORPUS = (
+    f"chunking.tokenizer={_MODEL} input.layout=auto 'input.paths=[configs/sample/*.jsonl]' "
+    "input.filter=null input.duplicates=keep"
+)
+_MODELS = (
+    f"'engines={{llama-8b: {_ENGINE}, judge-120b: {_ENGINE}, judge-70b: {_ENGINE}, "
+    f"policy: {_ENGINE}}}' train.model.path={_MODEL} 'train.data=[{{set: data/quickstart}}]' "
+    f"'evaluate.models={{base: {_MODEL}}}' 'evaluate.prefixes={{ordinary: {{set: data/quickstart}}}}'"
+)
 STAND_INS = {
-    "docs/redpajama-v2.md": "chunking.tokenizer=models/smollm2-135m-instruct input.layout=auto "
-    "'input.paths=[configs/sample/*.jsonl]' input.filter=null input.duplicates=keep"
+    "docs/ablations.md": f"{_CORPUS} {_MODELS}",
+    "docs/redpajama-v2.md": _CORPUS,
+    "docs/reproducing.md": f"{_CORPUS} {_MODELS}",
 }
+"""For models and corpora that are not here, in the dry runs of what cannot run."""
 
 BLOCKS = [block for path in PAGES for block in blocks(path)]
 MARKED = [block for block in BLOCKS if block.mark]
