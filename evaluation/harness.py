@@ -31,7 +31,7 @@ def version() -> str:
     """The harness's version; PrewriteError where it is not installed."""
     if importlib.util.find_spec("lm_eval") is None:
         raise PrewriteError(
-            "lm-eval is not installed: `pip install lm-eval` (the extra `eval` of this project)"
+            "lm-eval is not installed: pip install lm-eval (the extra eval of this project)"
         )
     return importlib.metadata.version("lm-eval")
 
@@ -154,7 +154,7 @@ def _refuse(name: str, task: Any) -> None:
         if function is None and task.config.process_results is None:
             raise ConfigError(
                 f"task '{name}': metric '{metric}' is none of lm-eval's own; those of Hugging "
-                "Face's package `evaluate` cannot be used: it runs programs that it fetches"
+                "Face's package evaluate cannot be used: it runs programs that it fetches"
             )
 
 

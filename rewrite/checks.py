@@ -1,11 +1,16 @@
 """What became of a rewrite: its status, and the reason where it is not usable."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from engine.types import FinishReason
 from judge.text import is_refusal
 from rewrite.config import LengthConfig
 from shards.schema import Status
+
+
+Leak = Literal["leaked_tags", "leaked_prompt"]
+"""What an answer may hold of its prompt: a tag, or eight words in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,7 @@ class Checked:
 
 
 def check(
-    original: str, answer: str, finish: FinishReason, leak: str | None, length: LengthConfig
+    original: str, answer: str, finish: FinishReason, leak: Leak | None, length: LengthConfig
 ) -> Checked:
     """Judge a raw answer by its form. A refusal counts as one only where the original is none.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from engine.types import Completion, Engine, Prompt, Request, Sampling
 from judge.context import contexts, lead
 from judge.usage import usage_of
-from rewrite.checks import Checked, check
+from rewrite.checks import Checked, Leak, check
 from rewrite.config import RewriteRecipe
 from rewrite.prompts import load_template
 from shards.manifest import Usage
@@ -66,7 +66,7 @@ class Rewriter:
         leak = self._leak(original, answer, fence)
         return check(original, answer, sample.finish_reason, leak, self.recipe.rewrite.length)
 
-    def _leak(self, original: str, answer: str, fence: str) -> str | None:
+    def _leak(self, original: str, answer: str, fence: str) -> Leak | None:
         """What an answer holds of the prompt. An original may speak of prompts, and then so may its
         rewrite.
         """

@@ -25,8 +25,8 @@ LINKS = (
 )
 CONFIG = "configs/quickstart.yaml"
 MODEL = "models/smollm2-135m-instruct"
-CHARACTERS = 400
-"""Of a document: one or two chunks."""
+CHARACTERS = {"c4": 400, "oscar": 400, "wikipedia": 900}
+"""Of a document: one or two chunks, and two of those that are held out and continued."""
 
 
 def build(folder: Path) -> None:
@@ -77,7 +77,8 @@ def _corpus(folder: Path) -> None:
     (folder / CONFIG).write_text(yaml.safe_dump(recipe, sort_keys=False))
     for path in (folder / "configs/sample").glob("*.jsonl"):
         records = [json.loads(line) for line in path.read_text().splitlines()]
-        short = [record | {"text": record["text"][:CHARACTERS]} for record in records]
+        long = CHARACTERS[path.stem]
+        short = [record | {"text": record["text"][:long]} for record in records]
         path.write_text("".join(f"{json.dumps(record)}\n" for record in short))
 
 

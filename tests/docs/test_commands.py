@@ -97,7 +97,6 @@ INSTEAD = {
 }
 
 NOT_RUN = {
-    "README.md": ["needs eight GPUs"],
     "docs/ablations.md": ["needs models of 8B to 120B and eight GPUs"],
     "docs/clusters.md": ["needs a Ray cluster", "needs a scheduler that numbers its tasks"],
     "docs/for-pretraining-teams.md": ["needs eight GPUs"],

@@ -33,7 +33,7 @@ from judge.corrupt import CORRUPTIONS
 from judge.criteria import load_criterion
 from judge.readout import ReadStatus
 from judge.report.report import MEANING
-from rewrite.checks import Checked
+from rewrite.checks import Checked, Leak
 from rewrite.config import RewriteRecipe
 from rewrite.files import SUFFIXES
 from rewrite.layouts import LAYOUTS
@@ -347,7 +347,9 @@ def texts_in_code() -> list[str]:
 
 def documented_sentences(*others: str) -> list[str]:
     """Those of the pages of errors, and of the tables of other pages."""
-    text = "".join(page(f"docs/{name}.md") for name in ("errors", "errors-runs"))
+    text = "".join(
+        page(f"docs/{name}.md") for name in ("errors", "errors-runs", "errors-evaluation")
+    )
     for name in others:
         text += re.split("## (?:Sentences|Errors|What can go wrong)", page(f"docs/{name}.md"))[1]
     cells = re.findall(r"^\| (`.*?) \| [^|]* \|$", text, re.MULTILINE)
@@ -454,7 +456,7 @@ def test_redpajama_has_every_reason_to_leave_a_document_out() -> None:
 
 
 def test_rewriting_has_every_status_and_reason() -> None:
-    reasons = called_with("Checked", "reason")
+    reasons = called_with("Checked", "reason") | {*get_args(Leak)}
     assert len(reasons) >= 5 and "reason" in Checked.__dataclass_fields__
     assert first_cells("docs/rewriting.md") >= {*STATUSES, *reasons}
     assert first_cells("README.md") >= {"rewrite_status"}

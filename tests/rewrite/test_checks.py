@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.types import FinishReason
 from judge.text import is_refusal
-from rewrite.checks import Checked, check, fit
+from rewrite.checks import Checked, Leak, check, fit
 from rewrite.config import LengthConfig
 
 LENGTH = LengthConfig()
@@ -148,7 +148,7 @@ def test_a_document_about_refusals_may_be_rewritten(original: str) -> None:
     ],
 )
 def test_an_answer_has_its_status(
-    answer: str, finish: FinishReason, leak: str | None, found: Checked
+    answer: str, finish: FinishReason, leak: Leak | None, found: Checked
 ) -> None:
     assert check(ORIGINAL, answer, finish, leak, LENGTH) == found
 
