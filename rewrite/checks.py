@@ -8,7 +8,6 @@ from judge.text import is_refusal
 from rewrite.config import LengthConfig
 from shards.schema import Status
 
-
 Leak = Literal["leaked_tags", "leaked_prompt"]
 """What an answer may hold of its prompt: a tag, or eight words in a row."""
 
