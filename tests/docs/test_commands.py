@@ -113,7 +113,8 @@ _CORPUS = (
 _MODELS = (
     f"'engines={{llama-8b: {_ENGINE}, judge-120b: {_ENGINE}, judge-70b: {_ENGINE}, "
     f"policy: {_ENGINE}}}' train.model.path={_MODEL} 'train.data=[{{set: data/quickstart}}]' "
-    f"'evaluate.models={{base: {_MODEL}}}' 'evaluate.prefixes={{ordinary: {{set: data/quickstart}}}}'"
+    f"'evaluate.models={{base: {_MODEL}}}' "
+    "'evaluate.prefixes={ordinary: {set: data/quickstart}}'"
 )
 STAND_INS = {
     "docs/ablations.md": f"{_CORPUS} {_MODELS}",
