@@ -264,7 +264,7 @@ def test_the_trained_model_meets_its_base(
     found = json.loads((out / "results/trained.json").read_text())["results"]["ordinary"]
     assert 0 <= found["quality_win_rate,greedy"] <= 1
     assert 0 <= found["safety,sampled"] <= 1
-    assert found["bits_per_byte,none"] < 2
+    assert 0 < found["bits_per_byte,none"] < 4  # of 8
     again = evaluate(run, trained, rows[-1]["doc_id"])
     assert "the evaluation is complete" in again.stdout
 

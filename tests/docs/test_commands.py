@@ -22,7 +22,7 @@ PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
 PHASES = "a minute and a second engine; tests/test_quickstart.py trains all phases with it"
 REASONED = "long answers of a random model; tests/test_quickstart.py reads real ones"
 EVALUATES = "two models and a judge; tests/test_quickstart.py evaluates"
-ABLATES = "half an hour; tests/evaluation/test_ablation.py trains two variants"
+ABLATES = "half an hour; tests/evaluation/test_ablation.py trains a variant"
 HUB = "the task's data set is on the hub; tests/evaluation/test_tasks.py runs local ones"
 CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
 

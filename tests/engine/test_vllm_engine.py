@@ -316,7 +316,7 @@ class FakeModel:
     """Stands in for vllm.LLM: takes requests, and does with a step what the test says."""
 
     def __init__(self) -> None:
-        self.llm_engine = self
+        self.llm_engine = self.engine_core = self
         self.taken = threading.Event()
         self.proceed = threading.Event()
 
@@ -330,11 +330,14 @@ class FakeModel:
         self.proceed.wait(30)
         raise RuntimeError("out of luck\nand a long trace")
 
+    def shutdown(self) -> None:
+        """Nothing is held."""
+
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
     model = FakeModel()
-    monkeypatch.setattr("engine.vllm_engine._load", lambda config: model)
+    monkeypatch.setattr("engine.vllm_engine.load", lambda arguments: model)
     yield model
     model.proceed.set()
 

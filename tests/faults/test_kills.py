@@ -11,7 +11,7 @@ import pytest
 
 from shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
-from tests.faults.runs import KILLS, Disturbed, kill_group, members, moments, rows, wait_for
+from tests.faults.runs import KILLS, Disturbed, kill_group, left, members, moments, rows, wait_for
 from tests.shards.runs import ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * KILLS + 120)]
@@ -47,7 +47,7 @@ def test_killed_in_every_phase(
         if wait_for(moment, process):
             killed.append(phase)
         kill_group(process)
-        assert members(process.pid) == []
+        assert left(process.pid) == []
     assert killed
     server.plan = None
     code, _, err = ended(run.start(), 120)
