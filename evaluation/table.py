@@ -53,7 +53,7 @@ class Page:
             console.print(line, soft_wrap=True)
 
     def _names(self) -> list[str]:
-        return [f"{name} (base)" if name == self.base else name for name in self.models]
+        return [f"{name} (base)" if name == self.base != "base" else name for name in self.models]
 
     def _tables(self) -> Iterator[tuple[str, list[list[str]]]]:
         for split in dict.fromkeys(task.name for some in self.models.values() for task in some):

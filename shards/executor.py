@@ -91,8 +91,9 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     def stop(self) -> None:
         """From another thread: commit what is finished, then raise Interrupted in `run`."""
         self.stopped = True
-        if self.worker:
-            self.worker.stop.set()  # nobody waits for it, so no loop has to be woken
+        worker = self.worker  # the other thread may take it away
+        if worker:
+            worker.stop.set()  # nobody waits for it, so no loop has to be woken
 
     async def _work(self, splits: list[Split], journal: Journal, label: str) -> None:
         size = sum(split.bytes for split in splits)

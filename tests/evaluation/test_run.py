@@ -104,7 +104,7 @@ def test_the_results_have_the_keys_of_the_harness(evaluated: Path) -> None:
 
 def test_the_table_and_the_leaderboard(evaluated: Path) -> None:
     text = (evaluated / "out/table.md").read_text()
-    assert "|  | base (base) | twin | broken |" in text
+    assert "|  | base | twin | broken |" in text
     assert "## other, sampled: 3 places, " in text
     (line,) = [x for x in text.splitlines() if x.startswith("| bits_per_byte") and "▼" in x][:1]
     assert line.count("▼") == 1
