@@ -12,6 +12,7 @@ import runpy
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = (
@@ -47,18 +48,15 @@ def page(command: str) -> Path:
 def real_help(command: str) -> str:
     """What `python -m COMMAND --help` prints, 80 columns wide and without colours."""
     module, *rest = command.split()
-    before, sys.argv = sys.argv, [module, *rest, "--help"]
-    os.environ.update(COLUMNS="80", NO_COLOR="1")
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()) as printed,
-            contextlib.suppress(SystemExit),
-            warnings.catch_warnings(),
-        ):
-            warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
-            runpy.run_module(module, run_name="__main__")
-    finally:
-        sys.argv = before
+    with (
+        patch.object(sys, "argv", [module, *rest, "--help"]),
+        patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.suppress(SystemExit),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
+        runpy.run_module(module, run_name="__main__")
     return printed.getvalue()
 
 

@@ -6,7 +6,9 @@ tells what it is.
 
 import ast
 import json
+import os
 import re
+import sys
 import types
 from collections.abc import Iterator
 from dataclasses import fields
@@ -286,6 +288,12 @@ def shards_command(arguments: list[str]) -> int:
 def test_the_page_of_a_command_shows_its_real_help(command: str) -> None:
     """`python -m scripts.help` renews them."""
     assert f"```text\n{real_help(command)}```" in commands_page(command).read_text()
+
+
+def test_asking_for_help_leaves_no_trace_in_this_process() -> None:
+    before = sys.argv, os.environ.get("COLUMNS"), os.environ.get("NO_COLOR")
+    real_help("shards show")
+    assert before == (sys.argv, os.environ.get("COLUMNS"), os.environ.get("NO_COLOR"))
 
 
 def test_every_help_on_any_page_is_the_real_one() -> None:

@@ -47,7 +47,7 @@ def test_log_lines_where_there_is_no_terminal(progress: Progress) -> None:
 
 
 def test_a_bar_on_a_terminal() -> None:
-    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, no_color=False)
     with Progress("rewrite", 1000, console) as progress:
         progress.begun(1)
         progress.finished([row()], Usage())
