@@ -36,7 +36,7 @@ report: setup  ## Show what became of a set or a run as one HTML page (SET=… o
 	@$(PYTHON) -m $(if $(RUN),train,shards) report $(or $(RUN),$(SET),$(error give SET=… or RUN=…)) $(ARGS)
 
 test: $(MODEL)  ## Run the tests, two files at a time (ARGS="-k name -x …" goes to pytest)
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## Check style, types and the floors of the architecture
 	@.venv/bin/ruff check .

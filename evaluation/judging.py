@@ -55,7 +55,7 @@ Texts = Mapping[tuple[str, str], Mapping[Text, str]]
 
 
 @dataclass(frozen=True)
-class Jury:
+class Referee:
     """Judges one model against the base. own, base: their continuations; own is base's for the
     base itself, which meets nobody.
     """
@@ -128,22 +128,22 @@ def judge(
             places = sum(len(some) for _, some in left[name])
             console.print(f"{name}: {places} places to judge", soft_wrap=True)
             own = base if name == config.base else _texts(folder, name, chunks)
-            jury = Jury(panel, criteria, (name, config.base), own, base)
-            await _judge(folder, name, left[name], jury)
+            referee = Referee(panel, criteria, (name, config.base), own, base)
+            await _judge(folder, name, left[name], referee)
 
     asyncio.run(every_model())
 
 
-async def _judge(folder: Folder, name: str, chunks: Sequence[Chunk], jury: Jury) -> None:
+async def _judge(folder: Folder, name: str, chunks: Sequence[Chunk], referee: Referee) -> None:
     def keep(chunk: str, found: list[tuple[list[Row], list[Row]]]) -> None:
         scores = [row for rows, _ in found for row in rows]
         verdicts = [row for _, rows in found for row in rows]
         write_rows(folder, f"{VERDICTS}/{name}/{chunk}", verdicts, VERDICT_SCHEMA)
         write_rows(folder, f"{FOLDER}/{name}/{chunk}", scores, SCHEMA)  # last: it stands for both
 
-    engines = [judge.engine for judge in jury.panel.judges if judge.engine]
+    engines = [judge.engine for judge in referee.panel.judges if judge.engine]
     window = max((engine.concurrency for engine in engines), default=32)
-    await work(chunks, jury, keep, window)
+    await work(chunks, referee, keep, window)
 
 
 def _texts(folder: Folder, model: str, chunks: Sequence[Chunk]) -> Texts:
