@@ -26,7 +26,7 @@ from evaluation.places import Place
 from evaluation.writing import Writer, write_chunks
 from rewrite.chunker import Chunker
 
-PAIRS, PLACES, CUT = 2, 12, 64
+PAIRS, PLACES, CUT = 3, 32, 64
 RECIPE = ["evaluate.tokens=32"]
 
 
