@@ -45,7 +45,7 @@ def run(recipe: EvaluateRecipe) -> None:
     for name in left:
         console.print(f"{name}: {', '.join(config.names)}", soft_wrap=True)
         # A process for each: only its end frees an accelerator for certain.
-        Crew(partial(_in_worker, recipe, name), 1, 1).run()
+        Crew(partial(_in_worker, recipe, name), [0], 1).run()
     rows = {name: _marker(recipe, name)["tasks"] for name in recipe.evaluate.models}
     Folder(recipe.evaluate.output).write("tasks.md", _markdown(rows).encode())
     _print(rows)

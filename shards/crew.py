@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -40,11 +40,11 @@ class _Hand:
 
 
 class Crew:
-    """`workers` processes that do tasks 0 … `tasks` − 1 of `task`, which must be picklable."""
+    """`workers` processes that do the tasks `ranks` of `task`, which must be picklable."""
 
-    def __init__(self, task: Task, tasks: int, workers: int) -> None:
-        self.task, self.tasks, self.workers = task, tasks, workers
-        self._ranks = iter(range(tasks))
+    def __init__(self, task: Task, ranks: Sequence[int], workers: int) -> None:
+        self.task, self.workers = task, workers
+        self._ranks = iter(ranks)
         self._hands: dict[Connection, _Hand] = {}
         self._in_vain: Counter[int] = Counter()
 
@@ -123,7 +123,7 @@ class Crew:
                 "run the same command to continue"
             )
         console.print(
-            f"task {hand.rank + 1}/{self.tasks}: its worker died ({why}); another one continues",
+            f"task {hand.rank + 1}: its worker died ({why}); another one continues",
             soft_wrap=True,
         )
         self._hire(hand.rank)

@@ -6,7 +6,8 @@ are empty files that know no configuration, so they and its logs go nowhere.
 """
 
 import asyncio
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from shards.gpus import claim
 from shards.journal import Journal
 from shards.passes import Pass, Split
 from shards.progress import Progress
+from shards.suspects import Suspects
 from shards.worker import Worker
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
@@ -76,17 +78,31 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         self.worker: Worker | None = None
         self.stopped = False
         self.opened: Callable[[], None] = _nothing
+        self.command = secrets.token_hex(8)
 
     def run(self, data: None, rank: int = 0, world_size: int = 1) -> None:
         """Work through this rank's splits; no engine is loaded where nothing is left."""
-        job, mine = self.job, self.splits[rank::world_size]
-        journal = Journal(Folder(self.output), job.columns, fingerprint(job.config()))
+        job, mine, journal = self.job, self.splits[rank::world_size], self.journal()
         if all(is_done(journal, split) for split in mine):
             return
         if self.run_config.executor == "local" and self.run_config.gpus_per_task:
             claim(self.run_config.gpus_per_task)
         label = job.name if world_size == 1 else f"{job.name} {rank + 1}/{world_size}"
         asyncio.run(self._work(mine, journal, label))
+
+    def journal(self) -> Journal:
+        """What is committed so far."""
+        return Journal(Folder(self.output), self.job.columns, fingerprint(self.job.config()))
+
+    def wary(self, ranks: Sequence[int]) -> bool:
+        """Whether documents of these tasks are suspected to kill whatever opens them."""
+        journal, tasks = self.journal(), self.run_config.tasks
+        mine = [split for rank in ranks for split in self.splits[rank::tasks]]
+        return any(
+            Suspects(journal, split.name, journal.records(split.name), self.command).wary
+            for split in mine
+            if not is_done(journal, split)
+        )
 
     def stop(self) -> None:
         """From another thread: commit what is finished, then raise Interrupted in `run`."""
@@ -107,6 +123,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                     self.run_config.rows_per_part,
                     self.job.max_bad_rows,
                     self.opened,
+                    self.command,
                 )
                 if self.stopped:
                     self.worker.stop.set()
@@ -126,7 +143,7 @@ def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None
     """Run all splits to their end; the first error (or Interrupted) of any task is raised.
 
     One local worker runs in this process, so that the next pass finds its engine loaded; when that
-    engine dies, worker processes go on.
+    engine dies, or documents are suspected to kill whatever opens them, in a process of its own.
     """
     step = PassStep(job, splits, output, run)
     if run.executor == "ray":
@@ -136,23 +153,27 @@ def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None
     elif run.executor == "slurm":
         raise ConfigError("run.executor: found 'slurm'; accepted from Python: local, ray")
     else:
-        _run_here(step, run)
+        run_here(step, range(run.tasks), run.workers)
 
 
-def _run_here(step: PassStep, run: RunConfig) -> None:
-    if run.workers == 1:
-        try:
-            _run_tasks(step, run.tasks, 0, run.tasks)
-            return
-        except EngineDied as error:
-            console.print(f"{error}; a process of its own continues", soft_wrap=True)
-    Crew(partial(_run_task, step, run.tasks), run.tasks, run.workers).run()
+def run_here(step: PassStep, ranks: Sequence[int], workers: int) -> None:
+    """Run these tasks on this machine."""
+    if workers == 1:
+        if not step.wary(ranks):
+            try:
+                _run_tasks(step, ranks)
+                return
+            except EngineDied as error:
+                console.print(f"{error}; a process of its own continues", soft_wrap=True)
+        else:
+            console.print("two runs died at one place; a process of its own continues")
+    Crew(partial(_run_task, step), ranks, workers).run()
 
 
-def _run_task(step: PassStep, tasks: int, rank: int, opened: Callable[[], None]) -> None:
-    """Run one of `tasks` tasks in this process."""
+def _run_task(step: PassStep, rank: int, opened: Callable[[], None]) -> None:
+    """Run one task in this process."""
     step.opened = opened
-    _run_tasks(step, tasks, rank, 1)
+    _run_tasks(step, [rank])
 
 
 def _nothing() -> None:
@@ -163,19 +184,19 @@ class _Executor(LocalPipelineExecutor):  # type: ignore[misc]
     """datatrove's local executor without its manager process, which outlives a killed run."""
 
     def run(self) -> None:
-        """Run this executor's tasks in this process, one after the other."""
-        for rank in range(self.local_rank_offset, self.local_rank_offset + self.local_tasks):
-            self._run_for_rank(rank)
+        """Run this executor's task in this process."""
+        self._run_for_rank(self.local_rank_offset)
 
 
-def _run_tasks(step: PassStep, tasks: int, first: int, count: int) -> None:
-    """Run `count` of `tasks` tasks in this process."""
-    _Executor(
-        pipeline=[step],
-        tasks=tasks,
-        workers=1,
-        logging_dir="memory://prewrite",
-        skip_completed=False,
-        local_tasks=count,
-        local_rank_offset=first,
-    ).run()
+def _run_tasks(step: PassStep, ranks: Sequence[int]) -> None:
+    """Run these tasks in this process, one after the other."""
+    for rank in ranks:
+        _Executor(
+            pipeline=[step],
+            tasks=step.run_config.tasks,
+            workers=1,
+            logging_dir="memory://prewrite",
+            skip_completed=False,
+            local_tasks=1,
+            local_rank_offset=rank,
+        ).run()

@@ -93,13 +93,15 @@ class Record(_Stored):
 class Opened(_Stored):
     """Documents that a worker may have open: those of the records [committed, stop) of a split.
 
-    deaths: workers that died on just these; died: those that died on any of the split.
+    deaths: workers that died on just these; died: those that died on any of the split; command:
+    that of the worker.
     """
 
     committed: int
     stop: int
     deaths: int = 0
     died: int = 0
+    command: str = ""
 
 
 class Input(_Stored):

@@ -13,7 +13,7 @@ from base.config import Recipe
 from base.errors import ConfigError, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
-from shards.executor import PassStep, RunConfig, is_done
+from shards.executor import PassStep, RunConfig, is_done, run_here
 from shards.journal import Journal
 from shards.manifest import Manifest
 from shards.passes import Pass, Split
@@ -96,7 +96,7 @@ def _run_task(stage: Stage, rank: int, run: RunConfig) -> None:
             f"{stage.output}: {name} was not started; run it with run.step={name}:start"
         )
     splits = stage.job.source.splits()
-    PassStep(stage.job, splits, stage.output, run).run(None, rank, run.tasks)
+    run_here(PassStep(stage.job, splits, stage.output, run), [rank], 1)
 
 
 def _all_have_ended(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:

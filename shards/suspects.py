@@ -6,6 +6,10 @@ then knows that it died, and which documents were open. The first time it goes o
 deaths are no document's fault. From the second on it opens a sixteenth of them at a time and
 commits, so that each death leaves a sixteenth under suspicion, and in the end one document. One
 that was alone in the worker when it died, twice, is abandoned: it is not opened again.
+
+Where the command died with its worker, a machine may have been switched off. So the latest death
+must be one that its command has outlived: then the mark is of the command that is running now. One
+that nobody has outlived must happen `_UNSEEN` times.
 Cost: a small write for every 16, 32, … `_FAR` documents.
 """
 
@@ -16,14 +20,17 @@ from shards.manifest import Opened, Record
 _NEAR, _FAR = 16, 512  # documents a mark reaches ahead: at the start of a split, and at most
 _SHARE = 16  # a part of the suspects is opened at a time
 _ALONE = 3  # deaths on one document; in all but the first it was alone
+_UNSEEN = 10  # the same where the command died, too
 _IN_A_ROW = 2  # abandoned documents side by side; that every third kills, too, is no chance
 
 
 class Suspects:
-    """The documents of one split that may be open. `committed`: records of it that are safe."""
+    """The documents of one split that may be open. `committed`: records of it that are safe;
+    `command`: a name for the command that runs now, the same in all its workers.
+    """
 
-    def __init__(self, journal: Journal, split: str, done: list[Record]) -> None:
-        self.journal, self.split, self.done = journal, split, done
+    def __init__(self, journal: Journal, split: str, done: list[Record], command: str) -> None:
+        self.journal, self.split, self.done, self.command = journal, split, done, command
         self.committed = self._began = done[-1].stop if done else 0
         found = journal.opened(split) or Opened(committed=0, stop=0)
         self.died = found.died
@@ -34,8 +41,14 @@ class Suspects:
             self._deaths = found.deaths + 1 if found.committed == self.committed else 1
         suspected = self._until - self.committed
         self._step = max(1, -(-suspected // _SHARE)) if self._deaths > 1 else 0
-        self._abandoned = suspected == 1 and self._deaths >= _ALONE
+        enough = _ALONE if found.command == command else _UNSEEN
+        self._abandoned = suspected == 1 and self._deaths >= enough
         self._ahead = _NEAR
+
+    @property
+    def wary(self) -> bool:
+        """Whether the next documents are suspected."""
+        return self.careful(self.committed)
 
     def careful(self, position: int) -> bool:
         """Whether only a few documents from `position` on may be open, and nothing else."""
@@ -81,5 +94,13 @@ class Suspects:
             self._write(self.committed, 0)
 
     def _write(self, stop: int, deaths: int) -> None:
-        record = Opened(committed=self.committed, stop=stop, deaths=deaths, died=self.died)
-        self.journal.open(self.split, record)
+        self.journal.open(
+            self.split,
+            Opened(
+                committed=self.committed,
+                stop=stop,
+                deaths=deaths,
+                died=self.died,
+                command=self.command,
+            ),
+        )

@@ -63,12 +63,13 @@ class Worker:
         journal: Journal,
         progress: Progress,
         rows_per_part: int,
-        max_bad_rows: float = 1.0,
-        opened: Callable[[], None] = lambda: None,
+        max_bad_rows: float,
+        opened: Callable[[], None],
+        command: str,
     ) -> None:
         self.source, self.work, self.journal = source, work, journal
         self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
-        self.opened, self._suspects = opened, list[Suspects]()
+        self.opened, self.command, self._suspects = opened, command, list[Suspects]()
         self.window = _Window(work.window)
         self.stop = asyncio.Event()
         self.records = self.bad = 0
@@ -116,9 +117,9 @@ class Worker:
         if done and done[-1].last:
             self.progress.consumed(split.bytes)
             return
-        suspects = await asyncio.to_thread(Suspects, self.journal, split.name, done)
+        suspects = await asyncio.to_thread(Suspects, self.journal, split.name, done, self.command)
         self._suspects.append(suspects)
-        if suspects.careful(suspects.committed):
+        if suspects.wary:
             await self._ready.join()
         await self._read(split, len(done), suspects)
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,16 @@ class Deadly(InstantPass):
             raise EngineDied("dead")
 
 
-def deaths(job: Deadly, out: Path, rows: int = 10, most: int = 60) -> int:
-    """Workers that it takes to get through, each going on where the one before it died."""
+def deaths(job: Deadly, out: Path, rows: int = 10, most: int = 60, along: bool = False) -> int:
+    """Workers that it takes to get through, each going on where the one before it died. along: the
+    command dies with each.
+    """
     splits = job.source.splits()
     job.begin(splits).save(Folder(str(out)))
     step = PassStep(job, splits, str(out), RunConfig(rows_per_part=rows))
     for count in range(most):
+        if along:
+            step = PassStep(job, splits, str(out), step.run_config)
         try:
             step.run(None)
             return count
@@ -91,6 +96,54 @@ def test_a_death_or_two_blame_nobody(texts: Path, tmp_path: Path) -> None:
     assert complete(texts, out).statuses == {"ok": 2 * DOCUMENTS}
 
 
+def test_who_dies_with_the_command_is_not_blamed(texts: Path, tmp_path: Path) -> None:
+    """A machine is switched off, again and again, whatever is open then."""
+    draw, out = random.Random(0), tmp_path / "set"
+
+    class Killed(InstantPass):
+        """Gets as far as a few documents more."""
+
+        left = 0
+
+        async def meet(self, document: Document) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise EngineDied("dead")
+
+    job = Killed((f"{texts}/*.jsonl",))
+    job.before, splits = job.meet, job.source.splits()
+    job.begin(splits).save(Folder(str(out)))
+    died = 0
+    for _ in range(60):
+        job.left = draw.choice([0, 0, 1, 3, 12])
+        with suppress(EngineDied):
+            PassStep(job, splits, str(out), RunConfig(rows_per_part=10)).run(None)
+            break
+        died += 1
+    assert died > 10
+    assert complete(texts, out).statuses == {"ok": 2 * DOCUMENTS}
+
+
+def test_what_nobody_outlives_is_abandoned_in_the_end(texts: Path, tmp_path: Path) -> None:
+    """Memory that runs out may take the command along each time."""
+    job, out = Deadly(texts, {"a20"}), tmp_path / "set"
+    assert 10 < deaths(job, out, along=True) < 16
+    assert complete(texts, out).statuses == {"failed": 1, "ok": 2 * DOCUMENTS - 1}
+
+
+def test_the_command_outlives_what_is_suspected(texts: Path, tmp_path: Path) -> None:
+    """It is opened in a process of its own, and in no other task's."""
+    job, out = Deadly(texts, {"a20"}), tmp_path / "set"
+    with pytest.raises(AssertionError, match="not through"):
+        deaths(job, out, most=1, along=True)
+    splits, run = job.source.splits(), RunConfig(tasks=2)
+    assert not PassStep(job, splits, str(out), run).wary([0, 1])
+    with pytest.raises(AssertionError, match="not through"):
+        deaths(job, out, most=1, along=True)
+    step = PassStep(job, splits, str(out), run)
+    assert [step.wary(ranks) for ranks in ([0, 1], [0], [1])] == [True, True, False]
+
+
 def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> None:
     """An engine that cannot be reached is no document's fault, however often it is tried."""
     out, job = tmp_path / "set", InstantPass((f"{texts}/*.jsonl",))
@@ -105,7 +158,7 @@ def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> 
         with pytest.raises(EngineError):
             PassStep(job, splits, str(out), RunConfig()).run(None)
     mark = Opened.model_validate_json((out / "commits/00000.open").read_bytes())
-    assert mark == Opened(committed=0, stop=0)
+    assert mark == Opened(committed=0, stop=0, command=mark.command)
     assert complete(texts, out).passes[-1].counts == {"status:ok": 2 * DOCUMENTS}
 
 
