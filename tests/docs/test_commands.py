@@ -26,7 +26,10 @@ ABLATES = "half an hour; tests/evaluation/test_ablation.py trains a variant"
 HUB = "the task's data set is on the hub; tests/evaluation/test_tasks.py runs local ones"
 CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
 
-pytestmark = pytest.mark.timeout(900)  # the first test makes the repository, with a real engine
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # the first test makes the repository, with a real engine
+]
 
 INSTEAD = {
     "make test": ("make -n test", "these are the tests"),

@@ -14,7 +14,7 @@ from evaluation.run import plan, run
 from tests.evaluation.conftest import recipe
 from tests.evaluation.sets import MODEL
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SPLITS = ("ordinary", "other")
 BOTH = ("greedy", "sampled")

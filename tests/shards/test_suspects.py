@@ -135,11 +135,11 @@ def test_the_command_outlives_what_is_suspected(texts: Path, tmp_path: Path) -> 
     """It is opened in a process of its own, and in no other task's."""
     job, out = Deadly(texts, {"a20"}), tmp_path / "set"
     with pytest.raises(AssertionError, match="not through"):
-        deaths(job, out, most=1, along=True)
+        deaths(job, out, rows=1000, most=1, along=True)
     splits, run = job.source.splits(), RunConfig(tasks=2)
     assert not PassStep(job, splits, str(out), run).wary([0, 1])
     with pytest.raises(AssertionError, match="not through"):
-        deaths(job, out, most=1, along=True)
+        deaths(job, out, rows=1000, most=1, along=True)
     step = PassStep(job, splits, str(out), run)
     assert [step.wary(ranks) for ranks in ([0, 1], [0], [1])] == [True, True, False]
 
