@@ -26,7 +26,7 @@ from shards.gpus import claim
 from shards.journal import Journal
 from shards.passes import Pass, Split
 from shards.progress import Progress
-from shards.suspects import Suspects
+from shards.suspects import is_wary
 from shards.worker import Worker
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
@@ -97,12 +97,8 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     def wary(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
         journal, tasks = self.journal(), self.run_config.tasks
-        mine = [split for rank in ranks for split in self.splits[rank::tasks]]
-        return any(
-            Suspects(journal, split.name, journal.records(split.name), self.command).wary
-            for split in mine
-            if not is_done(journal, split)
-        )
+        mine = {split.name for rank in ranks for split in self.splits[rank::tasks]}
+        return any(is_wary(journal, split) for split in mine & journal.marked())
 
     def stop(self) -> None:
         """From another thread: commit what is finished, then raise Interrupted in `run`."""

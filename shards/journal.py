@@ -108,6 +108,12 @@ class Journal:
         except ValidationError:
             return None  # it only says where to be careful
 
+    def marked(self) -> set[str]:
+        """The splits of which a worker has said what is open; one listing."""
+        start, end = f"{FOLDER}/", ".open"
+        names = (name for name in self.folder.names() if name.startswith(start))
+        return {name[len(start) : -len(end)] for name in names if name.endswith(end)}
+
     def open(self, split: str, record: Opened) -> None:
         """Say what is open; see `shards.suspects`."""
         self.folder.write(f"{FOLDER}/{split}.open", record.model_dump_json().encode())

@@ -104,3 +104,12 @@ class Suspects:
                 command=self.command,
             ),
         )
+
+
+def is_wary(journal: Journal, split: str) -> bool:
+    """Whether the next worker on a split has to be careful; one read where nobody died."""
+    found = journal.opened(split)
+    if found is None or not found.deaths:
+        return False
+    done = journal.records(split)
+    return not (done and done[-1].last) and Suspects(journal, split, done, "").wary
