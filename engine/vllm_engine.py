@@ -172,7 +172,6 @@ class VllmEngine:
         self._thread.join()
         if self.llm:
             # On a GPU this ends the engine's process, and all its memory is free when it returns.
-            # In this process it takes vLLM's globals along, as the end of `llm` would by itself.
             self.llm.llm_engine.engine_core.shutdown()
         self.llm = None
 
@@ -401,8 +400,11 @@ def turn() -> AbstractContextManager[Any]:
     """Held while vLLM loads or computes in this process: what it is about stands in globals of its
     modules, so of two models only one may be at work. In processes of their own both may.
     """
-    in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
-    return _turn if in_process else nullcontext()
+    return _turn if _in_process() else nullcontext()
+
+
+def _in_process() -> bool:
+    return os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
 
 
 def load(arguments: dict[str, Any]) -> Any:
@@ -422,7 +424,9 @@ def prepare() -> None:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if on_cpu():
         _prepare_cpu()
-    if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") != "0":
+    if _in_process():
+        _keep_groups()
+    else:
         guard()
 
 
@@ -439,6 +443,16 @@ def _prepare_cpu() -> None:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+
+
+def _keep_groups() -> None:
+    """A model in this process that ends, or that the garbage collector finds long after, would take
+    the groups of torch.distributed along, which are those of every other one (vLLM 0.32.0).
+    """
+    from vllm.distributed import parallel_state
+
+    parallel_state.destroy_model_parallel = lambda: None
+    parallel_state.destroy_distributed_environment = lambda: None
 
 
 def _cpu_arguments(config: VllmConfig) -> dict[str, Any]:

@@ -346,6 +346,17 @@ def config(model: Path = MODEL, **changes: Any) -> VllmConfig:
     return VllmConfig(kind="vllm", model=str(model), dtype="float32", max_model_len=256, **changes)
 
 
+@pytest.mark.slow
+def test_the_end_of_one_model_leaves_the_others_alone(vllm: VllmEngine) -> None:
+    """Whether it is closed, or dropped and found by the garbage collector at some later time."""
+    expected = texts(ask(vllm, request(temperature=0.0)))
+    for end in (VllmEngine.close, lambda engine: engine.llm.llm_engine.engine_core._finalizer()):
+        other = VllmEngine(config(args={"kv_cache_memory_bytes": 1 << 26}))
+        assert texts(ask(other, request(temperature=0.0))) == expected
+        end(other)
+        assert texts(ask(vllm, request(temperature=0.0))) == expected
+
+
 def test_the_engines_death_reaches_every_open_request(fake: FakeModel) -> None:
     engine = VllmEngine(config())
 
