@@ -417,7 +417,7 @@ def load(arguments: dict[str, Any]) -> Any:
 
 
 def prepare() -> None:
-    """What has to be so before vLLM is imported, whoever makes the LLM."""
+    """Set vLLM up; before its first import in this process, whoever makes the LLM."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
     warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
@@ -446,8 +446,9 @@ def _prepare_cpu() -> None:
 
 
 def _keep_groups() -> None:
-    """A model in this process that ends, or that the garbage collector finds long after, would take
-    the groups of torch.distributed along, which are those of every other one (vLLM 0.32.0).
+    """Let the groups of torch.distributed stay until this process ends. A model that is closed, or
+    that the garbage collector finds long after, would take them along, and they are those of every
+    other model here, too (vLLM 0.32.0).
     """
     from vllm.distributed import parallel_state
 

@@ -111,5 +111,4 @@ def is_wary(journal: Journal, split: str) -> bool:
     found = journal.opened(split)
     if found is None or not found.deaths:
         return False
-    done = journal.records(split)
-    return not (done and done[-1].last) and Suspects(journal, split, done, "").wary
+    return Suspects(journal, split, journal.records(split), "").wary

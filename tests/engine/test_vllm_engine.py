@@ -346,7 +346,6 @@ def config(model: Path = MODEL, **changes: Any) -> VllmConfig:
     return VllmConfig(kind="vllm", model=str(model), dtype="float32", max_model_len=256, **changes)
 
 
-@pytest.mark.slow
 def test_the_end_of_one_model_leaves_the_others_alone(vllm: VllmEngine) -> None:
     """Whether it is closed, or dropped and found by the garbage collector at some later time."""
     expected = texts(ask(vllm, request(temperature=0.0)))

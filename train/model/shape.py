@@ -82,21 +82,10 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
     what is found cannot be built.
     """
     folder = _folder(name, revision)
-    try:
-        family = json.loads((folder / "config.json").read_text()).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        raise EngineError(f"{name}: no config.json of a model in it") from None
-    if family not in ARCHITECTURES:
-        raise _refused(name, "model_type", family, ", ".join(ARCHITECTURES))
+    family = _family(name, folder)
     config = _read(name, folder)
-    for key, accepted in _FIXED.items():
-        if getattr(config, key, accepted) != accepted:
-            raise _refused(name, key, getattr(config, key), accepted)
-    if set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
-        raise _refused(name, "layer_types", config.layer_types, "full_attention in every layer")
+    _check(name, config)
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    if heads % kv_heads:
-        raise _refused(name, "num_key_value_heads", kv_heads, f"what divides {heads} heads")
     theta, scaling = _rope(name, config)
     bos, eos = _ends(name, config)
     return Shape(
@@ -118,6 +107,28 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
         bos=bos,
         eos=eos,
     )
+
+
+def _family(name: str, folder: Path) -> str:
+    try:
+        family = json.loads((folder / "config.json").read_text()).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        raise EngineError(f"{name}: no config.json of a model in it") from None
+    if family not in ARCHITECTURES:
+        raise _refused(name, "model_type", family, ", ".join(ARCHITECTURES))
+    return str(family)
+
+
+def _check(name: str, config: Any) -> None:
+    """ConfigError for what the model that is built here would compute otherwise."""
+    for key, accepted in _FIXED.items():
+        if getattr(config, key, accepted) != accepted:
+            raise _refused(name, key, getattr(config, key), accepted)
+    if set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
+        raise _refused(name, "layer_types", config.layer_types, "full_attention in every layer")
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    if heads % kv_heads:
+        raise _refused(name, "num_key_value_heads", kv_heads, f"what divides {heads} heads")
 
 
 def _folder(name: str, revision: str | None) -> Path:
