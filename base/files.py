@@ -22,7 +22,11 @@ _STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp", "fss
 
 
 class Folder:
-    """A folder at an fsspec URL; names inside it are relative and use `/`."""
+    """A folder at an fsspec URL; names inside it are relative and use `/`. owner: the run that
+    writes in it, as names of files have it; only an `OwnedFolder` has one.
+    """
+
+    owner = ""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -55,15 +59,30 @@ class Folder:
             else:
                 self.fs.pipe_file(self.path(name), data)
 
+    def exists(self, name: str) -> bool:
+        """Whether there is a file or folder `name`."""
+        with told_as(ShardError, f"{self.url}/{name}: cannot read"):
+            self.fs.invalidate_cache()
+            return bool(self.fs.exists(self.path(name)))
+
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""
         if self.fs.exists(self.path(name)):
             self.fs.rm(self.path(name), recursive=True)
 
-    def names(self) -> list[str]:
-        """Every file in this folder, at any depth, relative to it."""
+    def names(self, below: str = "") -> list[str]:
+        """Every file in this folder, or in its folder `below`, at any depth, relative to it; one
+        listing.
+        """
+        return sorted(self.sizes(below))
+
+    def sizes(self, below: str = "") -> dict[str, int]:
+        """The files that `names` lists, each with its bytes."""
         root = self.root.rstrip("/") + "/"
-        return sorted(str(path).split(root, 1)[1] for path in self.fs.find(self.root))
+        with told_as(ShardError, f"{self.url}: cannot list"):
+            self.fs.invalidate_cache()  # another process may have written since
+            found = self.fs.find(root + below, detail=True)
+        return {str(path).split(root, 1)[1]: info["size"] for path, info in found.items()}
 
     def sha256(self, name: str) -> str:
         """SHA-256 of the bytes of `name`, read in blocks of 8 MiB."""
@@ -102,7 +121,11 @@ def told_as(kind: type[PrewriteError], what: str) -> Iterator[None]:
 
 def _write_local(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{get_ident()}")
+    publish(target.with_name(f".{target.name}.tmp-{os.getpid()}-{get_ident()}"), target, data)
+
+
+def publish(temporary: Path, target: Path, data: bytes) -> None:
+    """Write `data` to `temporary`, then rename that to `target`; both are on disk afterwards."""
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)

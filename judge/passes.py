@@ -22,6 +22,7 @@ from judge.criteria import Criterion, load_criterion
 from judge.judge import load_judges
 from judge.scorer import Scorer
 from shards.manifest import File, Manifest, PassInfo
+from shards.names import block_of, verdicts
 from shards.passes import Document, End, Item, Split, Work
 from shards.reader import ShardSet
 from shards.schema import Row, schema
@@ -46,28 +47,32 @@ class SetSource:
     def splits(self) -> list[Split]:
         """One a part, named like it."""
         parts = ShardSet(self.url).finished().manifest.parts
-        return [Split(_stem(part.name), part.name, part.bytes) for part in parts]
+        return [Split(block_of(part.name), part.name, part.bytes) for part in parts]
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """Documents of a part; a document counts as one record."""
         shards = ShardSet(self.url)
         part = next(part for part in shards.manifest.parts if part.name == split.path)
-        verdicts = self._verdicts(shards, part)
-        latest = next(verdicts, None)
+        known = self._verdicts(shards, part)
+        latest = next(known, None)
         rows = 0
         for number, document in enumerate(shards.documents(part)):
             rows += len(document)
             ids, found = {row["id"] for row in document}, []
             while latest and latest["id"] in ids:
                 found.append(latest)
-                latest = next(verdicts, None)
+                latest = next(known, None)
             if number >= start:
                 yield Document(document, part.bytes * rows // part.rows, found)
         yield End(None)
 
+    def places(self) -> list[str]:
+        """The set's folder."""
+        return [self.url]
+
     def _verdicts(self, shards: ShardSet, part: File) -> Iterator[Row]:
         """The verdicts on the rows of a part, in their order."""
-        name = f"judgements/{part.name}"
+        name = verdicts(part.name)
         for file in shards.manifest.judgements if self.kept else ():
             if file.name == name:
                 for batch in shards.batches(file):
@@ -194,8 +199,3 @@ def remedy(scored: str, rewrites: str | None = None) -> str:
         f"its rewrites stay good: run python -m judge with judge.input={source} and another "
         "output, which asks only what has not been asked"
     )
-
-
-def _stem(name: str) -> str:
-    """`part-00002-00007.parquet` → `00002-00007`."""
-    return name.removeprefix("part-").removesuffix(".parquet")

@@ -51,23 +51,32 @@ class Corpus:
         file = CorpusFile(split.path, self.input.max_record_bytes, split.range)
         first = split.range.records if split.range else 0
         layout, name = self._layout, self._published(split)
+        digest = hashlib.sha256()
+        after = digest.hexdigest()
         for number, (found, left_out, more) in enumerate(self._joined(file)):
             if number == split.records:
                 break
+            digest.update(_content(found, left_out, more))
+            before, after = after, digest.hexdigest()
             if number < start:
                 continue
             if left_out:
-                yield LeftOut(left_out, found.offset)
+                yield LeftOut(left_out, found.offset, before=before, after=after)
                 continue
             try:
                 parsed = layout.parse(record_of(found), name, more)
             except BadRecord as bad:
                 skip = Skip(file=split.path, line=found.line, reason=str(bad))
-                yield Skipped(skip, found.offset)
+                yield Skipped(skip, found.offset, before=before, after=after)
                 continue
             doc_id = parsed.doc_id or f"{name}/{first + number}"
-            yield Document(self._rows(parsed, doc_id, split, first + number), found.offset)
-        yield End(file.sha256)
+            rows = self._rows(parsed, doc_id, split, first + number)
+            yield Document(rows, found.offset, before=before, after=after)
+        yield End(file.sha256, before=after)
+
+    def places(self) -> list[str]:
+        """The files."""
+        return [file.path for file in self.files]
 
     def relative(self, split: Split) -> str:
         """A split's path within the corpus, which stays when the corpus moves."""
@@ -138,7 +147,7 @@ class Corpus:
             every = pool.map(lambda file: cut(file.path, file.bytes, step, longest), self.files)
             for file, ranges in zip(self.files, every, strict=True):
                 for place, size in ranges:
-                    yield Split("", file.path, size, range=place)
+                    yield Split("", file.path, size, range=place, version=file.version)
 
     def _limited(self) -> Iterator[Split]:
         """Whole files that hold the first `limit` records; reads no further than that."""
@@ -153,7 +162,17 @@ class Corpus:
                     size = found.offset
                     break
             left -= count
-            yield Split("", file.path, size, count)
+            yield Split("", file.path, size, count, version=file.version)
+
+
+def _content(found: Raw | Fault, left_out: str | None, more: Record) -> bytes:
+    """Bytes that differ where records do."""
+    if isinstance(found, Fault):
+        return f"\0{found.reason}\0".encode()
+    beside = repr((left_out, more)).encode("utf-8", "replace") if left_out or more else b""
+    data = found.data
+    text = data if isinstance(data, bytes) else repr(data).encode("utf-8", "surrogatepass")
+    return b"%d %d " % (len(text), len(beside)) + text + beside
 
 
 def row_id(path: str, record: int, chunk: int) -> str:

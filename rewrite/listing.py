@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
@@ -17,24 +17,23 @@ from rewrite.signals import COMPANIONS
 @dataclass(frozen=True)
 class Found:
     """A file: where it lies, its path within the corpus (which stays when the corpus moves) and
-    its bytes.
+    its bytes. version: see `shards.manifest.Input`.
     """
 
     path: str
     relative: str
     bytes: int
+    version: str | None = None
 
 
 def list_files(patterns: Iterable[str]) -> list[Found]:
     """Every file of the patterns once, in the order of the relative paths."""
-    sizes: dict[str, int] = {}
-    relative: dict[str, str] = {}
+    files: dict[str, Found] = {}
     for pattern in patterns:
-        for name, path, size in _expand(pattern):
-            sizes[path] = size
-            relative.setdefault(path, name)
-    names = _distinct(relative)
-    found = [Found(path, names[path], size) for path, size in sizes.items()]
+        for file in _expand(pattern):
+            files.setdefault(file.path, file)
+    names = _distinct({path: file.relative for path, file in files.items()})
+    found = [replace(file, relative=names[path]) for path, file in files.items()]
     return sorted(found, key=lambda file: file.relative)
 
 
@@ -57,8 +56,8 @@ def _longer(path: str, relative: str) -> str:
     return "/".join(path.split("/")[-relative.count("/") - 2 :])
 
 
-def _expand(pattern: str) -> list[tuple[str, str, int]]:
-    """(path relative to the pattern's fixed part, path, bytes) of each file of a pattern."""
+def _expand(pattern: str) -> list[Found]:
+    """The files of a pattern; their relative paths are those to the pattern's fixed part."""
     fs, path = resolve(pattern)
     with told_as(InputError, f"{pattern}: cannot list"):
         try:
@@ -85,10 +84,12 @@ def _names(fs: Any, path: str) -> tuple[str, list[str]]:
     return fixed, [n for n in shown if not n.endswith(COMPANIONS) and fs.isfile(n)]
 
 
-def _file(fs: Any, pattern: str, fixed: str, name: str) -> tuple[str, str, int]:
+def _file(fs: Any, pattern: str, fixed: str, name: str) -> Found:
     if not name.endswith(SUFFIXES):
         raise InputError(f"{name}: not a corpus file; accepted: {', '.join(SUFFIXES)}")
     local = isinstance(fs, LocalFileSystem)  # one file has one name, with or without file://
     protocol = "" if local or "://" not in pattern else pattern.split("://")[0] + "://"
-    relative = name[len(fixed) :].lstrip("/")
-    return relative, protocol + name, int(fs.size(name))
+    info = fs.info(name)
+    changed = (info[key] for key in ("ETag", "mtime", "LastModified", "updated") if info.get(key))
+    version = next((str(value) for value in changed), None)
+    return Found(protocol + name, name[len(fixed) :].lstrip("/"), int(info["size"]), version)

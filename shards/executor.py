@@ -72,9 +72,9 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     name = "prewrite pass"
     type = "pass"
 
-    def __init__(self, job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
+    def __init__(self, job: Pass, splits: list[Split], folder: Folder, run: RunConfig) -> None:
         super().__init__()
-        self.job, self.splits, self.output, self.run_config = job, splits, output, run
+        self.job, self.splits, self.folder, self.run_config = job, splits, folder, run
         self.worker: Worker | None = None
         self.stopped = False
         self.opened: Callable[[], None] = _nothing
@@ -92,7 +92,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
 
     def journal(self) -> Journal:
         """What is committed so far."""
-        return Journal(Folder(self.output), self.job.columns, fingerprint(self.job.config()))
+        return Journal(self.folder, self.job.columns, fingerprint(self.job.config()))
 
     def wary(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
@@ -135,13 +135,13 @@ def is_done(journal: Journal, split: Split) -> bool:
     return bool(records) and records[-1].last and not any(record.redo for record in records)
 
 
-def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
+def execute(job: Pass, splits: list[Split], folder: Folder, run: RunConfig) -> None:
     """Run all splits to their end; the first error (or Interrupted) of any task is raised.
 
     One local worker runs in this process, so that the next pass finds its engine loaded; when that
     engine dies, or documents are suspected to kill whatever opens them, in a process of its own.
     """
-    step = PassStep(job, splits, output, run)
+    step = PassStep(job, splits, folder, run)
     if run.executor == "ray":
         from shards.ray import run_on_ray
 

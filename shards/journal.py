@@ -1,27 +1,45 @@
 """Commit records of a running pass, and how they become the manifest of a finished one.
 
-A split (an input file, or a part of an input set) is committed in blocks, in order; block k of
-split s is recorded in `commits/s-k.json` after its Parquet files are whole. Record names are
-predictable, so nothing is ever listed: reading `s-0`, `s-1`, … up to the first gap gives all of it.
-A kill leaves at most files without a record; the resumed run writes the same names again.
+A split (an input file, or a part of an input set) is committed in blocks, in order; a record in
+`commits/` says that a block is whole, after its Parquet files are. Every write has a name of its
+own, so nothing that is there is ever written over, and what is there is listed, never guessed.
+
+Several runs may have worked on one split, and one that was taken for dead may write later than its
+successor. Each record names the line of work that it continues (`after`). What holds is the record
+of the latest `turn`, and all that it continues. So a late record of an earlier run is passed over,
+wherever it comes. A kill leaves at most files without a record.
 """
 
 import hashlib
 import json
-from collections import Counter
+import secrets
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyarrow as pa
 from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
+from base.owned import OwnedFolder
+from shards import commit_log, names
 from shards.manifest import File, Manifest, Opened, Record, Skip, Status, Usage, total
-from shards.schema import JUDGEMENT_SCHEMA, Row, to_parquet
+from shards.names import RecordName
+from shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
 
-FOLDER = "commits"
 _NAMED = 1000  # skipped records named in the manifest itself; skipped.jsonl names all
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker's records belong: see `Record`. token: in the names of what it writes."""
+
+    turn: int = 1
+    line: str = ""
+    after: str = ""
+    token: str = ""
 
 
 @dataclass
@@ -43,33 +61,38 @@ class Block:
     last: bool = False
     sha256: str | None = None
     abandoned: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """`<split>-<block>`, the stem of every file of this part."""
-        return f"{self.split}-{self.number:05d}"
+    place: Place = field(default_factory=Place)
+    read: str = ""
 
 
 class Journal:
-    """The commits of one output folder; several workers may use it, each on its own splits."""
+    """The commits of one output folder; several workers may use it, each on its own splits.
+
+    What is there is listed once, at the first use.
+    """
 
     def __init__(self, folder: Folder, columns: pa.Schema, fingerprint: str) -> None:
-        self.folder, self.columns = folder, columns
+        self.folder, self.columns, self.fingerprint = folder, columns, fingerprint
         self.judged = "original_score" in columns.names
         self.metadata = {"prewrite.fingerprint": fingerprint}
 
     def commit(self, block: Block) -> Record:
         """Write the part and its judgements, then the record that makes them exist."""
-        part = self._write(f"part-{block.name}.parquet", block.rows, self.columns)
+        place = block.place
+        name = names.part(block.split, block.number, place.token)
+        part = self._write(name, block.rows, self.columns)
         verdicts = None
         if self.judged:
-            name = f"judgements/part-{block.name}.parquet"
-            verdicts = self._write(name, block.judgements, JUDGEMENT_SCHEMA)
+            verdicts = self._write(names.verdicts(name), block.judgements, JUDGEMENT_SCHEMA)
         record = Record(
             split=block.split,
             block=block.number,
             start=block.start,
             stop=block.stop,
+            turn=place.turn,
+            line=place.line,
+            after=place.after,
+            read=block.read,
             documents=block.documents,
             part=part,
             judgements=verdicts,
@@ -82,67 +105,155 @@ class Journal:
             sha256=block.sha256,
             abandoned=block.abandoned,
         )
-        self.write(record)
+        where = RecordName(block.split, block.number, place.turn, place.token)
+        self.folder.write(str(where), record.model_dump_json().encode())
         return record
 
-    def write(self, record: Record) -> None:
-        """Record a commit; nothing looks at the files that it names."""
-        self.folder.write(_name(record.split, record.block), record.model_dump_json().encode())
+    def continued(self, done: Sequence[Record], split: str) -> Place:
+        """The place of records that go on after `done`, all that holds of a split."""
+        token = self._token()
+        after = done[-1].line if done else ""
+        return Place(turn=self._turns(split) + 1, line=token, after=after, token=token)
+
+    def again(self, record: Record) -> Place:
+        """The place of a record that replaces `record`, with the ones after it left as they are."""
+        token = self._token()
+        return Place(self._turns(record.split) + 1, record.line, record.after, token)
 
     def records(self, split: str) -> list[Record]:
-        """Every committed block of `split`, in order."""
-        found: list[Record] = []
-        while (data := self.folder.read(_name(split, len(found)))) is not None:
-            try:
-                found.append(Record.model_validate_json(data))
-            except ValidationError:
-                name = _name(split, len(found))
-                raise ShardError(f"{self.folder.url}/{name}: damaged commit record") from None
-        return found
+        """Every committed block of `split` that holds, in order. One unreadable last record counts
+        as absent; ShardError for one before others.
+        """
+        blocks = self._blocks(split)
+        every = [record for found in blocks.values() for record in found]
+        latest = sorted(every, key=lambda record: (record.turn, record.block), reverse=True)
+        chains = (_back_from(tip, blocks) for tip in latest)
+        chain = next((chain for chain in chains if chain), list[Record]())
+        while chain and (following := _latest(blocks[len(chain)], after=chain[-1].line)):
+            chain.append(following)
+        return chain
+
+    def splits(self) -> set[str]:
+        """The splits of which something is committed."""
+        return {record.split for record in self._logged} | self._found.keys()
 
     def opened(self, split: str) -> Opened | None:
         """What the latest worker on `split` had open."""
-        data = self.folder.read(f"{FOLDER}/{split}.open")
+        data = self.folder.read(names.mark(split))
         try:
             return Opened.model_validate_json(data) if data is not None else None
         except ValidationError:
             return None  # it only says where to be careful
 
     def marked(self) -> set[str]:
-        """The splits of which a worker has said what is open; one listing."""
-        start, end = f"{FOLDER}/", ".open"
-        names = (name for name in self.folder.names() if name.startswith(start))
-        return {name[len(start) : -len(end)] for name in names if name.endswith(end)}
+        """The splits of which a worker has said what is open."""
+        return {split for name in self._listed if (split := names.marked(name))}
 
     def open(self, split: str, record: Opened) -> None:
         """Say what is open; see `shards.suspects`."""
-        self.folder.write(f"{FOLDER}/{split}.open", record.model_dump_json().encode())
+        self.folder.write(names.mark(split), record.model_dump_json().encode())
 
-    def is_empty(self, splits: Iterable[str]) -> bool:
-        """Whether nothing of `splits` is committed."""
-        return all(self.folder.read(_name(split, 0)) is None for split in splits)
+    def is_empty(self) -> bool:
+        """Whether nothing is committed."""
+        return not self.splits()
 
     def clear(self) -> None:
-        """Remove the records; the manifest holds all they said."""
-        self.folder.remove(FOLDER)
+        """Remove the records; the manifest and the log hold all they said. Other files stay."""
+        ours = [name for name in self._listed if names.is_passing(name)]
+        for name in [names.RECORDS] if len(ours) == len(self._listed) else ours:
+            self.folder.remove(name)
+
+    def _token(self) -> str:
+        assert isinstance(self.folder, OwnedFolder), "only the owner of a folder commits"
+        return self.folder.owner + secrets.token_hex(2)
+
+    @cached_property
+    def _listed(self) -> list[str]:
+        return self.folder.names(names.RECORDS)
+
+    @cached_property
+    def _found(self) -> dict[str, list[RecordName]]:
+        """The names of the records of each split."""
+        found = defaultdict[str, list[RecordName]](list)
+        for name in map(RecordName.parse, self._listed):
+            if name:
+                found[name.split].append(name)
+        return dict(found)
+
+    @cached_property
+    def _logged(self) -> list[Record]:
+        """The records of a set that was finished before, and is worked on again."""
+        return commit_log.read(self.folder, self.fingerprint) or []
+
+    def _turns(self, split: str) -> int:
+        logged = [record.turn for record in self._logged if record.split == split]
+        return max([name.turn for name in self._found.get(split, [])] + logged, default=0)
+
+    def _blocks(self, split: str) -> defaultdict[int, list[Record]]:
+        """The readable records of a split, by block."""
+        blocks = defaultdict[int, list[Record]](list)
+        for record in self._logged:
+            if record.split == split:
+                blocks[record.block].append(record)
+        for name in self._found.get(split, []):
+            if record := self._read(name):
+                blocks[name.block].append(record)
+        return blocks
+
+    def _read(self, name: RecordName) -> Record | None:
+        """One record; None where it is gone or the last of its worker and unreadable."""
+        data = self.folder.read(str(name))
+        if data is None:
+            return None
+        try:
+            record = Record.model_validate_json(data)
+            if (record.split, record.block, record.turn) == name[:3]:
+                return record
+        except ValidationError:
+            pass
+        later = (n for n in self._found[name.split] if n.block > name.block)
+        if any(n.token == name.token for n in later):
+            raise ShardError(f"{self.folder.url}/{name}: damaged commit record")
+        return None
 
     def _write(self, name: str, rows: Sequence[Row], columns: pa.Schema) -> File | None:
         if not rows:
             return None
         data = to_parquet(rows, columns, self.metadata)
         self.folder.write(name, data)
-        digest = hashlib.sha256(data).hexdigest()
-        return File(name=name, rows=len(rows), bytes=len(data), sha256=digest)
+        return File(
+            name=name,
+            rows=len(rows),
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            footer=footer_digest(data),
+        )
 
 
-def _name(split: str, block: int) -> str:
-    return f"{FOLDER}/{split}-{block:05d}.json"
+def _latest(records: Iterable[Record], **wanted: str) -> Record | None:
+    """Of the records with the wanted `line` or `after` that of the latest turn."""
+    fitting = (r for r in records if all(getattr(r, k) == v for k, v in wanted.items()))
+    return max(fitting, key=lambda record: record.turn, default=None)
+
+
+def _back_from(tip: Record, blocks: dict[int, list[Record]]) -> list[Record]:
+    """The records from the first block to `tip`, each continued by the next; none where one of
+    them is missing.
+    """
+    chain = [tip]
+    while chain[0].block:
+        before = _latest(blocks.get(chain[0].block - 1, ()), line=chain[0].after)
+        if before is None:
+            return []
+        chain.insert(0, before)
+    return chain if not chain[0].after else []
 
 
 @dataclass
 class Folded:
     """What all records of a pass say together."""
 
+    every: list[Record]
     parts: list[File]
     judgements: list[File]
     skipped: list[Skip]
@@ -181,8 +292,12 @@ class Folded:
 
 
 def fold(journal: Journal, splits: Iterable[str]) -> Folded:
-    """Gather every record of `splits`; ShardError where a record contradicts its neighbours."""
-    chains = {split: journal.records(split) for split in splits}
+    """What holds of `splits`, together; ShardError where a record contradicts its neighbours."""
+    return together({split: journal.records(split) for split in splits})
+
+
+def together(chains: dict[str, list[Record]]) -> Folded:
+    """What the records of each split say together; see `fold`."""
     for split, chain in chains.items():
         _audit(split, chain)
     every = [record for chain in chains.values() for record in chain]
@@ -192,6 +307,7 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
         if chain and chain[-1].last and not any(record.redo for record in chain)
     }
     return Folded(
+        every=every,
         parts=[r.part for r in every if r.part],
         judgements=[r.judgements for r in every if r.judgements],
         skipped=[skip for r in every for skip in r.skipped],

@@ -2,16 +2,20 @@
 
 Works on any file system, without a server. A lock of this machine is stale when its process is
 gone. One of another machine is watched: its run counts up in it every `BEAT` seconds, so it is
-stale when nothing changed for `SILENT` seconds; clocks are not compared. On a local disk exactly
-one run takes a free lock. On an object store, and where a stale one is taken over, each run writes,
-waits for `SETTLE` seconds and looks whose lock it is: two that begin at the same moment are told
-apart unless a write takes longer than that. A run that finds another's lock in place of its own
-(it had slept, or lost the network) commits and ends.
+stale when nothing changed for `SILENT` seconds; clocks are not compared. On a local disk and on S3
+exactly one run takes a free lock. Elsewhere, and where a stale one is taken over on a disk, each
+run writes, waits for `SETTLE` seconds and looks whose lock it is.
+
+A run that was taken for dead may wake (a suspended machine, a frozen container) between any two of
+its instructions. So a run writes through `Lease.folder`, in which a late write fails
+(`base.owned`); on a local disk a run that takes over removes what the earlier one writes from. A
+run that finds its lock absent or another's ends, and commits nothing.
 """
 
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -26,9 +30,11 @@ from typing import Self
 from base.cli import console
 from base.errors import ShardError
 from base.files import Folder
+from base.owned import OwnedFolder
+from shards.names import FIXED, LOCK, OWNER, SCRATCH
 
-NAME = "lock.json"
 BEAT, SILENT, SETTLE = 10.0, 60.0, 1.0  # seconds
+_GONE = f"{SCRATCH}gone-"
 
 
 @dataclass(frozen=True)
@@ -61,24 +67,41 @@ class Holder:
 
 
 class Lease:
-    """Holds the lock of `folder` while it is entered; ShardError when another run does."""
+    """Holds the lock of `folder` while it is entered; ShardError when another run does.
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder, self.mine = folder, Holder.me()
+    folder: what the holder writes through. name: of the lock, where one of many tasks of a run
+    holds it; owner: then that run, as names of files have it.
+    """
+
+    def __init__(self, folder: Folder, name: str = LOCK, owner: str | None = None) -> None:
+        self.name, self.mine = name, Holder.me()
+        self._others = SCRATCH if name == LOCK else f"{SCRATCH}{name.removesuffix('.json')}-"
+        token = self.mine.token
+        self.folder = OwnedFolder(folder.url, self._others + token, owner or token[:OWNER])
         self._end = threading.Event()
-        self._lost: Holder | None = None
+        self._lost = False
         self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
 
+    @property
+    def scratch(self) -> Path | None:
+        """On a local disk, where this run makes files before it renames them."""
+        local = self.folder.is_local
+        return Path(self.folder.path(self.folder.scratch)) if local else None
+
     def __enter__(self) -> Self:
+        if self.folder.is_s3:
+            self.folder.watch([self.name], self._refuse_if_lost)
         found = self._found()
         if found and not self._is_stale(found):
             raise self._refusal(found)
-        if found or not self._create():
-            self._write()
-            time.sleep(SETTLE)
-            found = self._found()
-            if found is None or found.token != self.mine.token:
-                raise self._refusal(found)
+        if self.scratch:
+            self.scratch.mkdir(parents=True)
+        try:
+            self._take(free=found is None)
+            self.folder.watch(FIXED if self.name == LOCK else (), self._refuse_if_lost)
+        except BaseException:
+            self._remove_scratch()
+            raise
         self._heart.start()
         return self
 
@@ -90,17 +113,47 @@ class Lease:
     ) -> None:
         self._end.set()
         self._heart.join()
-        if self._lost:
-            raise self._refusal(self._lost) from None
-        self.folder.remove(NAME)
+        try:
+            if self._lost or not self._is_mine():
+                raise self._refusal(self._found()) from None
+            self.folder.remove(self.name)
+        finally:
+            self._remove_scratch()
+
+    def _take(self, free: bool) -> None:
+        """Make the lock this run's, and every earlier holder unable to write."""
+        if self.folder.is_s3:
+            try:
+                self._write()
+            except ShardError:
+                raise self._refusal(self._found()) from None
+        elif not (free and self._create()):
+            self._write()
+            time.sleep(SETTLE)
+        self._refuse_if_lost()
+        if self.scratch:
+            for other in self.scratch.parent.glob(f"{self._others}*"):
+                if other != self.scratch:
+                    _remove_tree(other)
+            for left in self.scratch.parent.glob(f"{_GONE}*"):  # by a removal that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            self._refuse_if_lost()
+
+    def _is_mine(self) -> bool:
+        found = self._found()
+        return found is not None and found.token == self.mine.token
+
+    def _refuse_if_lost(self) -> None:
+        if not self._is_mine():
+            raise self._refusal(self._found())
 
     def _found(self) -> Holder | None:
-        data = self.folder.read(NAME)
+        data = self.folder.read(self.name)
         try:
             return Holder(**json.loads(data)) if data is not None else None
         except (ValueError, TypeError):
             raise ShardError(
-                f"{self.folder.url}/{NAME}: damaged; remove it if no run is writing here"
+                f"{self.folder.url}/{self.name}: damaged; remove it if no run is writing here"
             ) from None
 
     def _is_stale(self, found: Holder) -> bool:
@@ -117,46 +170,58 @@ class Lease:
         return True
 
     def _refusal(self, holder: Holder | None) -> ShardError:
-        who = f" ({holder})" if holder else ""
-        return ShardError(f"{self.folder.url}: another run is writing here{who}; wait for it")
+        if holder is None:
+            return ShardError(
+                f"{self.folder.url}: the {self.name} of this run is gone; it writes nothing more"
+            )
+        return ShardError(f"{self.folder.url}: another run is writing here ({holder}); wait for it")
 
     def _create(self) -> bool:
-        """Take a free lock on a local disk; False: not local, or another run was faster."""
-        if not self.folder.is_local:
+        """Take a free lock on a local disk; False: not local, or a disk without links."""
+        if not self.scratch:
             return False
-        path = Path(self.folder.path(NAME))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mine = path.with_name(f".{NAME}.tmp-{self.mine.token}")
+        mine = self.scratch / self.name
         try:
             mine.write_bytes(self._data())
-            os.link(mine, path)  # fails where the name exists, and the content comes with it
-        except FileExistsError:
+            os.link(mine, self.folder.path(self.name))  # fails where the name exists
+        except (FileExistsError, FileNotFoundError):
             raise self._refusal(self._found()) from None
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
-            return False  # a file system without links
+            return False
         finally:
             mine.unlink(missing_ok=True)
         return True
 
     def _beat(self) -> None:
-        """Count up; end the run when the lock is another's."""
+        """Count up; end the run when the lock is not this run's any more."""
         while not self._end.wait(BEAT):
-            with suppress(Exception):  # a store that is away for a while; the run itself will tell
-                found = self._found()
-                if found and found.token != self.mine.token:
-                    self._lost = found
+            with suppress(Exception):  # a store that is away for a while; the run itself will fail
+                if not self._is_mine():
+                    self._lost = True
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 self.mine = replace(self.mine, beat=self.mine.beat + 1)
                 self._write()
 
     def _write(self) -> None:
-        self.folder.write(NAME, self._data())
+        self.folder.write(self.name, self._data())
 
     def _data(self) -> bytes:
         return json.dumps(asdict(self.mine)).encode()
+
+    def _remove_scratch(self) -> None:
+        if self.scratch:
+            _remove_tree(self.scratch)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Make a run unable to write, at once: its folder goes under another name first."""
+    condemned = folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):
+        os.rename(folder, condemned)
+        shutil.rmtree(condemned, ignore_errors=True)
 
 
 def _space() -> str:

@@ -3,6 +3,7 @@
 A running pass writes one small `commits/…json` record a part; finishing (or interrupting) folds
 the records into `manifest.json`. A part that no manifest or record names does not exist. Both
 are plain JSON with no secret in them: configurations name environment variables, never values.
+Names of files in them are checked when they are read: none leads out of the set's folder.
 """
 
 import json
@@ -10,13 +11,13 @@ from collections import Counter
 from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from base.errors import ShardError
 from base.files import Folder
+from shards.names import MANIFEST
 from shards.schema import FORMAT_VERSION, schema
 
-NAME = "manifest.json"
 Status = Literal["running", "interrupted", "complete"]
 
 
@@ -25,12 +26,25 @@ class _Stored(BaseModel):
 
 
 class File(_Stored):
-    """A Parquet file of the set: its name in the folder, rows, bytes and SHA-256."""
+    """A Parquet file of the set: its name in the folder, rows, bytes and SHA-256.
+
+    footer: SHA-256 of its Parquet footer, looked at whenever the file is opened; None in sets of
+    0.1, whose whole SHA-256 is looked at instead.
+    """
 
     name: str
-    rows: int
-    bytes: int
+    rows: int = Field(ge=0)
+    bytes: int = Field(ge=0)
     sha256: str
+    footer: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _inside(cls, name: str) -> str:
+        steps = name.split("/")
+        if "\\" in name or "://" in name or any(step in ("", ".", "..") for step in steps):
+            raise ValueError(f"found {name!r}; accepted: a path inside the set's folder")
+        return name
 
 
 class Usage(_Stored):
@@ -66,16 +80,23 @@ class Skip(_Stored):
 class Record(_Stored):
     """The commit of one part: which input records it covers and what it holds.
 
+    turn: how many runs worked on the split up to this one. line: names the worker that wrote it;
+    after: the `line` of the record before it, empty for the first (`shards.journal`).
     start, stop: records of the split before and after this part (a part covers [start, stop)).
+    read: digest of the input records [0, stop) of the split, where its source has one.
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
     abandoned: `doc_id` of documents that killed every worker that opened them.
     redo: the part was damaged; the same documents are to be done again.
     """
 
-    split: str
-    block: int
+    split: str = Field(pattern=r"^[^/\\]+$")
+    block: int = Field(ge=0)
     start: int
     stop: int
+    turn: int = 0
+    line: str = ""
+    after: str = ""
+    read: str = ""
     documents: int
     part: File | None
     judgements: File | None = None
@@ -105,12 +126,17 @@ class Opened(_Stored):
 
 
 class Input(_Stored):
-    """An input file: size, digest, and how many records it holds (bad ones included)."""
+    """An input file: size, digest, and how many records it holds (bad ones included).
+
+    version: the store's ETag of it, or its time of change; where that has changed, the digest is
+    taken again.
+    """
 
     path: str
     bytes: int
     sha256: str | None = None
     records: int | None = None
+    version: str | None = None
 
 
 class PassInfo(_Stored):
@@ -127,9 +153,13 @@ class PassInfo(_Stored):
 
 
 class Manifest(_Stored):
-    """A shard set. `passes` is in the order they were made; the last one made this set."""
+    """A shard set. `passes` is in the order they were made; the last one made this set.
+
+    owners: the runs that wrote it, one after the other, as names of files have them.
+    """
 
     format_version: int = FORMAT_VERSION
+    owners: list[str] = Field(default_factory=list)
     status: Status = "running"
     criteria: list[str] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
@@ -144,6 +174,14 @@ class Manifest(_Stored):
     parts: list[File] = Field(default_factory=list)
     judgements: list[File] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _listed_once(self) -> Self:
+        counts = Counter(file.name for file in (*self.parts, *self.judgements))
+        for name, times in counts.items():
+            if times > 1:
+                raise ValueError(f"found {name!r} {times} times; accepted: every file once")
+        return self
+
     @property
     def columns(self) -> pa.Schema:
         """The columns of every part."""
@@ -154,16 +192,16 @@ class Manifest(_Stored):
         """Read and check the manifest of the set in `folder`; ShardError when there is none."""
         found = cls.find(folder)
         if found is None:
-            raise ShardError(f"{folder.url}: no shard set here (there is no {NAME})")
+            raise ShardError(f"{folder.url}: no shard set here (there is no {MANIFEST})")
         return found
 
     @classmethod
     def find(cls, folder: Folder) -> Self | None:
         """The manifest of the set in `folder`, or None when there is none."""
-        data = folder.read(NAME)
+        data = folder.read(MANIFEST)
         if data is None:
             return None
-        where = f"{folder.url}/{NAME}"
+        where = f"{folder.url}/{MANIFEST}"
         try:
             raw = json.loads(data)
             version = raw.get("format_version") if isinstance(raw, dict) else None
@@ -172,16 +210,18 @@ class Manifest(_Stored):
                     f"{where}: format version {version!r}; this Prewrite reads {FORMAT_VERSION}"
                 )
             return cls.model_validate(raw)
+        except RecursionError:
+            raise ShardError(f"{where}: damaged: nested too deeply") from None
         except ValueError as error:
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
-                key = ".".join(map(str, first["loc"]))
-                raise ShardError(f"{where}: damaged: {key}: {first['msg']}") from None
+                key = "".join(f"{item}: " for item in [".".join(map(str, first["loc"]))] if item)
+                raise ShardError(f"{where}: damaged: {key}{first['msg']}") from None
             raise ShardError(f"{where}: damaged: not JSON: {error}") from None
 
     def save(self, folder: Folder) -> None:
         """Write the manifest atomically."""
-        folder.write(NAME, (self.model_dump_json(indent=1) + "\n").encode())
+        folder.write(MANIFEST, (self.model_dump_json(indent=1) + "\n").encode())
 
 
 def total(counts: list[dict[str, int]]) -> dict[str, int]:

@@ -37,7 +37,8 @@ class Range:
 @dataclass(frozen=True)
 class Split:
     """The unit one worker reads: `name` is part of file names, `bytes` measures progress;
-    `records`: read no more than that many; `range`: only this stretch of the file.
+    `records`: read no more than that many; `range`: only this stretch of the file; `version`: of
+    the file, see `shards.manifest.Input`.
     """
 
     name: str
@@ -45,18 +46,30 @@ class Split:
     bytes: int
     records: int | None = None
     range: Range | None = None
+    version: str | None = None
 
 
 def inputs(splits: list[Split]) -> list[Input]:
     """The files that `splits` are read from, each once."""
-    sizes: Counter[str] = Counter()
+    files: dict[str, Input] = {}
     for split in splits:
-        sizes[split.path] += split.bytes
-    return [Input(path=path, bytes=size) for path, size in sizes.items()]
+        file = files.setdefault(split.path, Input(path=split.path, bytes=0, version=split.version))
+        file.bytes += split.bytes
+    return [*files.values()]
+
+
+@dataclass(kw_only=True)
+class _Read:
+    """before, after: digest of the split's records before this one, and with it; empty where the
+    source has none. A resumed run compares it with what the committed rows were made of.
+    """
+
+    before: str = ""
+    after: str = ""
 
 
 @dataclass
-class Document:
+class Document(_Read):
     """One input record as rows still to be worked on; `offset`: bytes of the split read so far;
     `judgements`: raw verdicts that it brings along, in the order of the rows.
     """
@@ -67,7 +80,7 @@ class Document:
 
 
 @dataclass
-class Skipped:
+class Skipped(_Read):
     """One input record that gives no rows."""
 
     skip: Skip
@@ -75,7 +88,7 @@ class Skipped:
 
 
 @dataclass
-class LeftOut:
+class LeftOut(_Read):
     """One good input record that the configuration does not want; counted under `reason`."""
 
     reason: str
@@ -83,7 +96,7 @@ class LeftOut:
 
 
 @dataclass
-class End:
+class End(_Read):
     """The split is read to its end; `sha256` is the digest of its file, which one split tells."""
 
     sha256: str | None
@@ -122,6 +135,10 @@ class Source(Protocol):
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """Items of `split` after the first `start` records, closed by an End."""
+        ...
+
+    def places(self) -> list[str]:
+        """The files, or the folder of the set, that it reads: no set is written there."""
         ...
 
 

@@ -1,7 +1,9 @@
 """Reading a shard set by its manifest: batches, documents, rows."""
 
+import io
 from collections.abc import Iterator
-from typing import Self
+from contextlib import contextmanager
+from typing import IO, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +11,9 @@ import pyarrow.parquet as pq
 from base.errors import ShardError
 from base.files import Folder
 from shards.manifest import File, Manifest
-from shards.schema import Row
+from shards.schema import Row, footer_digest
+
+_TAIL = 1 << 16  # bytes of a file's end that hold most footers
 
 
 class ShardSet:
@@ -18,6 +22,7 @@ class ShardSet:
     def __init__(self, url: str) -> None:
         self.folder = Folder(url)
         self.manifest = Manifest.load(self.folder)
+        self._hashed: set[str] = set()
 
     def finished(self) -> Self:
         """This set, or ShardError when the run that makes it has not finished."""
@@ -31,14 +36,37 @@ class ShardSet:
     ) -> Iterator[pa.RecordBatch]:
         """Record batches of one part, in order, page checksums verified."""
         try:
-            with self.folder.open(part.name) as stream:
+            with self.open(part) as stream:
                 file = pq.ParquetFile(stream, page_checksum_verification=True)
                 yield from file.iter_batches(size, columns=columns)
-        except FileNotFoundError:
-            raise ShardError(f"{self.folder.url}/{part.name}: listed, but not there") from None
         except (pa.ArrowException, OSError) as error:
             text = str(error).splitlines()[0]
             raise ShardError(f"{self.folder.url}/{part.name}: damaged: {text}") from None
+
+    @contextmanager
+    def open(self, part: File) -> Iterator[IO[bytes]]:
+        """A part for reading, once it is known to be the one that the manifest lists: by the digest
+        of its footer, which costs one read of its end; by that of the whole file, once, for a set
+        of 0.1. ShardError where it is another, or not there. Pages have checksums of their own.
+        """
+        where = f"{self.folder.url}/{part.name}"
+        try:
+            with self.folder.open(part.name) as stream:
+                if fault := self._fault(part, stream):
+                    raise ShardError(f"{where}: {fault}")
+                stream.seek(0)
+                yield stream
+        except FileNotFoundError:
+            raise ShardError(f"{where}: listed, but not there") from None
+
+    def _fault(self, part: File, stream: IO[bytes]) -> str | None:
+        """Why a file is not the one that is listed."""
+        if part.footer is not None:
+            return footer_fault(part, stream)
+        if part.name not in self._hashed and self.folder.sha256(part.name) != part.sha256:
+            return "its SHA-256 is not the one that the manifest lists"
+        self._hashed.add(part.name)
+        return None
 
     def rows(self, columns: list[str] | None = None) -> Iterator[Row]:
         """Every row of the set, in order."""
@@ -57,3 +85,22 @@ class ShardSet:
                 rows.append(row)
         if rows:
             yield rows
+
+
+def footer_fault(part: File, stream: IO[bytes]) -> str | None:
+    """Why a file is not the one that is listed, by its size and the digest of its footer."""
+    size = stream.seek(0, io.SEEK_END)
+    if size != part.bytes:
+        return f"found {size} bytes; accepted: {part.bytes}, as listed"
+    tail = _end_of(stream, min(size, _TAIL))
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < footer <= size:
+        tail = _end_of(stream, footer)
+    if footer_digest(tail) != part.footer:
+        return "its footer is not the one that is listed: it is damaged, or another file"
+    return None
+
+
+def _end_of(stream: IO[bytes], size: int) -> bytes:
+    stream.seek(-size, io.SEEK_END)
+    return stream.read(size)

@@ -1,34 +1,24 @@
 """Repair a set: find the parts that are not what was committed, and have just these made again.
 
-A complete set keeps its commit records in `commits.jsonl`: which input records each part covers,
-and the digests of its files. A part that does not fit its record is removed and its record marked;
-the command that made the set then does the same documents again, as the same part. Where the engine
-answers the same, that part is the same byte by byte. A manifest that contradicts the records is
-written anew from them. What only the manifest knows (a pass's configuration) cannot be repaired.
+A complete set is repaired from its commit log alone (`shards.commit_log`), whatever records lie
+beside it; without a log that fits, nothing is changed. A part that does not fit its record gets a
+new one that says so, all of them in one write of the log; the command that made the set then does
+the same documents again, as the same block. Where the engine answers the same, the new part holds
+the same bytes. A manifest that contradicts the log is written anew from it. What only the manifest
+knows (a pass's configuration) cannot be repaired.
 """
-
-from collections.abc import Iterable
-from itertools import chain
-
-from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.journal import FOLDER, Journal, fold
+from shards import commit_log
+from shards.journal import Folded, Journal, together
 from shards.lease import Lease
-from shards.manifest import Record, Status, Usage
+from shards.leftovers import clean
+from shards.manifest import Manifest, Record, Usage
+from shards.names import LOG
 from shards.reader import ShardSet
 from shards.schema import JUDGEMENT_SCHEMA
 from shards.verify import check_file, check_passes
-
-RECORDS = "commits.jsonl"
-
-
-def keep(folder: Folder, journal: Journal, splits: Iterable[str]) -> None:
-    """Write the records of a complete set where they stay."""
-    records = chain.from_iterable(journal.records(split) for split in splits)
-    lines = "".join(record.model_dump_json() + "\n" for record in records)
-    folder.write(RECORDS, lines.encode())
 
 
 def repair(url: str) -> list[str]:
@@ -36,28 +26,31 @@ def repair(url: str) -> list[str]:
 
     ShardError where another run is writing there, or the set cannot be repaired.
     """
-    folder = Folder(url)
     ShardSet(url)  # before anything is written: there must be a set
-    with Lease(folder):
+    with Lease(Folder(url)) as lease:
         shards = ShardSet(url)
         if problems := check_passes(shards.manifest):
             raise ShardError(f"{url}: {problems[0]}; restore {url}/manifest.json from a copy")
-        records = _records(folder)
+        records = _records(shards)
         damaged = {(r.split, r.block): p for r in records if (p := _problems(shards, r))}
-        return _redo(shards, records, damaged) if damaged else _refold(shards, records)
+        if damaged:
+            return _redo(shards, lease.folder, records, damaged)
+        return _refold(shards, lease.folder, records)
 
 
-def _records(folder: Folder) -> list[Record]:
-    """Every record of a set: those of an unfinished run, or those that a complete set keeps."""
-    names = [name for name in folder.names() if name.startswith(f"{FOLDER}/")]
-    found = [folder.read(name) or b"" for name in names if name.endswith(".json")]
-    kept = folder.read(RECORDS)
-    if not found and kept is None:
-        raise ShardError(f"{folder.url}: no {RECORDS} to repair it by; make the set again")
-    try:
-        return [Record.model_validate_json(line) for line in found or (kept or b"").splitlines()]
-    except ValidationError:
-        raise ShardError(f"{folder.url}/{RECORDS}: damaged; make the set again") from None
+def _records(shards: ShardSet) -> list[Record]:
+    """Every record of a set: of the log of a complete one, else those that hold of a run."""
+    url, manifest = shards.folder.url, shards.manifest
+    fingerprint = manifest.passes[-1].fingerprint
+    if manifest.status == "complete":
+        logged = commit_log.read(shards.folder, fingerprint)
+        if logged is None:
+            raise ShardError(
+                f"{url}: no {LOG} to repair it by; nothing was changed; make the set again"
+            )
+        return logged
+    journal = Journal(shards.folder, manifest.columns, fingerprint)
+    return [record for split in sorted(journal.splits()) for record in journal.records(split)]
 
 
 def _problems(shards: ShardSet, record: Record) -> list[str]:
@@ -65,24 +58,23 @@ def _problems(shards: ShardSet, record: Record) -> list[str]:
     found = check_file(shards, record.part, shards.manifest.columns) if record.part else []
     if record.judgements:
         found += check_file(shards, record.judgements, JUDGEMENT_SCHEMA)
-    return found
+    return found or (["a part is to be made again"] if record.redo else [])
 
 
 def _redo(
-    shards: ShardSet, records: list[Record], damaged: dict[tuple[str, int], list[str]]
+    shards: ShardSet,
+    folder: Folder,
+    records: list[Record],
+    damaged: dict[tuple[str, int], list[str]],
 ) -> list[str]:
-    """Drop the damaged parts, and leave the set unfinished."""
-    journal, rows = _journal(shards), 0
-    for record in records:
-        if (record.split, record.block) not in damaged:
-            journal.write(record)
-            continue
-        rows += record.part.rows if record.part else 0
-        for file in (record.part, record.judgements):
-            if file:
-                shards.folder.remove(file.name)
-        journal.write(emptied(record))
-    _save(shards, journal, records, "interrupted")
+    """Mark the records of the damaged parts, and leave the set unfinished."""
+    bad = [record for record in records if (record.split, record.block) in damaged]
+    rows = sum(record.part.rows for record in bad if record.part)
+    marked = [emptied(record) if record in bad else record for record in records]
+    manifest = shards.manifest
+    commit_log.write(folder, marked, manifest.passes[-1].fingerprint)
+    _folded(marked).write_into(manifest, "interrupted")
+    manifest.save(folder)
     said = [problem for problems in damaged.values() for problem in problems]
     return [*said, f"run the command that made it to recompute {rows} rows of {len(damaged)} parts"]
 
@@ -91,6 +83,7 @@ def emptied(record: Record) -> Record:
     """The record of a part that is to be made again from the same documents."""
     return record.model_copy(
         update={
+            "turn": record.turn + (not record.redo),
             "part": None,
             "judgements": None,
             "counts": {},
@@ -103,25 +96,36 @@ def emptied(record: Record) -> Record:
     )
 
 
-def _refold(shards: ShardSet, records: list[Record]) -> list[str]:
-    """Write the manifest anew where it contradicts the records."""
-    if shards.manifest.status != "complete":
-        return []
-    journal = _journal(shards)
-    before = shards.manifest.model_dump()
-    for record in records:
-        journal.write(record)
-    _save(shards, journal, records, "complete")
-    journal.clear()
-    return ["the manifest was written anew"] if shards.manifest.model_dump() != before else []
-
-
-def _journal(shards: ShardSet) -> Journal:
-    return Journal(shards.folder, shards.manifest.columns, shards.manifest.passes[-1].fingerprint)
-
-
-def _save(shards: ShardSet, journal: Journal, records: list[Record], status: Status) -> None:
+def _refold(shards: ShardSet, folder: Folder, records: list[Record]) -> list[str]:
+    """Write the manifest of a complete set anew where it contradicts the log."""
     manifest = shards.manifest
-    splits = sorted({record.split for record in records})
-    fold(journal, splits).write_into(manifest, status)
-    manifest.save(shards.folder)
+    if manifest.status != "complete":
+        return []
+    before = manifest.model_dump()
+    folded = _folded(records)
+    _refuse_unlike(manifest, folder, folded)
+    folded.write_into(manifest, "complete")
+    changed = manifest.model_dump() != before
+    if changed:
+        manifest.save(folder)
+    clean(folder, manifest)
+    return ["the manifest was written anew"] if changed else []
+
+
+def _refuse_unlike(manifest: Manifest, folder: Folder, folded: Folded) -> None:
+    """ShardError where the log does not hold what the manifest says of the input."""
+    listed = sum(item.records or 0 for item in manifest.inputs)
+    if folded.unfinished or listed not in (0, sum(folded.records.values())):
+        raise ShardError(
+            f"{folder.url}/{LOG}: found {sum(folded.records.values())} input records, "
+            f"{len(folded.unfinished)} splits without an end; accepted: {listed}, as the manifest "
+            "says; nothing was changed"
+        )
+
+
+def _folded(records: list[Record]) -> Folded:
+    """What records say together."""
+    chains: dict[str, list[Record]] = {}
+    for record in records:
+        chains.setdefault(record.split, []).append(record)
+    return together(chains)

@@ -1,31 +1,35 @@
 """Run one pass from its start, or from wherever it stopped, to a verified, complete set.
 
-Order of writes: manifest (`running`) → parts and records → manifest (`complete`) and card → the
-records go. A kill between any two of them is resumed by the same command. Only one run may own an
-output at a time.
+Order of writes: manifest (`running`) → parts and records → card and commit log → manifest
+(`complete`) → the records go. A kill between any two of them is resumed by the same command. Only
+one run may own an output at a time. Files that no record of the set names are left alone, and
+refused where the set needs their names.
 """
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from base.errors import Interrupted, PrewriteError, ShardError
-from base.files import Folder
+from base.errors import InputError, Interrupted, PrewriteError, ShardError
+from base.files import Folder, resolve
 from base.fingerprint import differences, fingerprint
+from shards import commit_log
 from shards.card import card
 from shards.executor import RunConfig, execute
-from shards.journal import FOLDER, Folded, Journal, fold, skipped_lines
+from shards.journal import Folded, Journal, fold, skipped_lines
 from shards.lease import Lease
-from shards.manifest import NAME, Manifest, Status
+from shards.leftovers import clean, is_clean
+from shards.listed import check_listed
+from shards.manifest import Manifest, Status
+from shards.names import CARD, FIXED, MANIFEST, RECORDS, REWRITES, SKIPPED
 from shards.passes import Pass, Split
-from shards.repair import keep
+from shards.schema import FORMAT_VERSION
+from shards.unchanged import changed_inputs, refuse_changed
 from shards.worker import check_bad_rows
 
-SKIPPED = "skipped.jsonl"
-
-
-Execute = Callable[[Pass, list[Split], str, RunConfig], None]
+Execute = Callable[[Pass, list[Split], Folder, RunConfig], None]
 
 
 def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute) -> Manifest:
@@ -36,39 +40,42 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     for a bad corpus, EngineError for a dead engine, Interrupted after a signal.
     """
     folder = Folder(output)
-    if finished(job, output) is None:
+    complete = finished(job, output)
+    if complete and is_clean(folder):
+        return complete
+    if not complete:
         job.source.splits()  # an empty corpus is found before anything is made
+        refuse_own_input(job, folder)
     try:
-        with Lease(folder):
+        with Lease(folder) as lease:
             # Another run may have completed it, or a kill come just before its last step.
-            complete = finished(job, output)
-            complete = complete or _run(job, folder, job.source.splits(), run, execute)
-            folder.remove(FOLDER)
+            complete = finished(job, output) or _run(job, lease.folder, run, execute)
+            clean(lease.folder, complete)
             return complete
     finally:
         _tidy(folder)
 
 
-def _run(
-    job: Pass, folder: Folder, splits: list[Split], run: RunConfig, execute: Execute
-) -> Manifest:
+def _run(job: Pass, folder: Folder, run: RunConfig, execute: Execute) -> Manifest:
+    splits = job.source.splits()
     manifest = start_set(job, folder, splits)
-    journal = Journal(folder, manifest.columns, manifest.passes[-1].fingerprint)
     begun = time.monotonic()
     try:
-        execute(job, splits, folder.url, run)
+        execute(job, splits, folder, run)
     except Interrupted:
-        _complete(manifest, fold(journal, (s.name for s in splits)), splits, "interrupted")
+        folded = fold(journal_of(manifest, folder), (split.name for split in splits))
+        _complete(manifest, folded, splits, "interrupted")
         manifest.passes[-1].seconds += time.monotonic() - begun
         manifest.save(folder)
         raise
     except PrewriteError:
-        if journal.is_empty(split.name for split in splits):
-            folder.remove(NAME)  # nothing was made: another configuration may start here
+        journal = journal_of(manifest, folder)
+        if journal.is_empty():
+            folder.remove(MANIFEST)  # nothing was made: another configuration may start here
             journal.clear()
         raise
     manifest.passes[-1].seconds += time.monotonic() - begun
-    return _finish(job, folder, journal, manifest, splits)
+    return _finish(job, folder, manifest, splits)
 
 
 def _tidy(folder: Folder) -> None:
@@ -76,6 +83,11 @@ def _tidy(folder: Folder) -> None:
     if folder.is_local:
         with suppress(OSError):
             Path(folder.root).rmdir()
+
+
+def journal_of(manifest: Manifest, folder: Folder) -> Journal:
+    """What is committed of a set, as it is now."""
+    return Journal(folder, manifest.columns, manifest.passes[-1].fingerprint)
 
 
 def finished(job: Pass, output: str, remedy: str = "choose another output") -> Manifest | None:
@@ -89,8 +101,9 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
     last, config = found.passes[-1], job.config()
     if last.fingerprint == fingerprint(config) and last.name == job.name:
         return found if found.status == "complete" else None
-    if _holds_rows(found, job, folder):
-        lines = differences({"pass": last.name, **last.config}, {"pass": job.name, **config})
+    if holds_rows(found, folder):
+        lines = changed_inputs(found.inputs, job.source.splits()) if last.name == job.name else []
+        lines += differences({"pass": last.name, **last.config}, {"pass": job.name, **config})
         raise ShardError(
             f"{folder.url} was made under another configuration; {remedy}, or restore:\n"
             + "\n".join(f"  {line}" for line in lines)
@@ -98,40 +111,88 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
     return None
 
 
-def _holds_rows(found: Manifest, job: Pass, folder: Folder) -> bool:
+def holds_rows(found: Manifest, folder: Folder) -> bool:
     """Whether a set is more than the manifest of a run that was killed before its first commit."""
-    splits = [split.name for split in job.source.splits()]
-    journal = Journal(folder, found.columns, found.passes[-1].fingerprint)
-    return found.status != "running" or not journal.is_empty(splits)
+    return found.status != "running" or not journal_of(found, folder).is_empty()
+
+
+def refuse_own_input(job: Pass, folder: Folder) -> None:
+    """ConfigError where the set would be written over what it is made of."""
+    output = _resolved(folder.url)
+    for place in job.source.places():
+        found = _resolved(place)
+        if found == f"{output}/{REWRITES}":
+            continue  # a set of its own beside the one that is made of it
+        if found == output or found.startswith(f"{output}/"):
+            raise InputError(
+                f"output: found '{folder.url}', where the input {place} is; accepted: another "
+                "folder"
+            )
+
+
+def _resolved(url: str) -> str:
+    fs, path = resolve(url)
+    return os.path.realpath(path) if Folder(url).is_local else f"{fs.protocol}:{path}".rstrip("/")
 
 
 def start_set(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
-    """The manifest of this run: the stored one to continue, or a new one."""
+    """The manifest of this run, saved: the stored one to continue, or a new one.
+
+    ShardError where the folder holds files that have the names of a set's, but are no set's.
+    """
     new = job.begin(splits)
     found = Manifest.find(folder)
     same = found and found.passes[-1].fingerprint == new.passes[-1].fingerprint
-    manifest = found if found and same else new
-    if not same:
-        folder.remove(FOLDER)  # all that another configuration can have left is what it had open
+    if found and same:
+        _refuse_unfinished_of_old(found, folder)
+        folded = fold(journal_of(found, folder), (split.name for split in splits))
+        check_listed(folder, folded.parts + folded.judgements)
+        refuse_changed(found, folded, splits)
+        manifest = found
+    else:
+        _refuse_foreign(folder, found)
+        manifest = new
     manifest.status, manifest.inputs = "running", new.inputs  # the corpus may have moved
+    manifest.owners = [*dict.fromkeys([*manifest.owners, folder.owner])]
     manifest.save(folder)
     return manifest
 
 
-def _finish(
-    job: Pass, folder: Folder, journal: Journal, manifest: Manifest, splits: list[Split]
-) -> Manifest:
-    folded = fold(journal, (split.name for split in splits))
+def _refuse_unfinished_of_old(found: Manifest, folder: Folder) -> None:
+    if found.format_version < FORMAT_VERSION:
+        raise ShardError(
+            f"{folder.url}: an unfinished run of Prewrite 0.1, which this version cannot continue; "
+            "choose another output"
+        )
+
+
+def _refuse_foreign(folder: Folder, found: Manifest | None) -> None:
+    """ShardError for a file whose name a new set needs. found: the manifest of a run that has
+    committed nothing; then only its marks of open documents are removed.
+    """
+    if found:
+        journal_of(found, folder).clear()
+    records = [f"{RECORDS}/"] if folder.names(RECORDS) else []
+    present = [name for name in FIXED if folder.exists(name) and not (found and name == MANIFEST)]
+    if foreign := present + records:
+        raise ShardError(
+            f"{folder.url}: found {', '.join(foreign)}, which no shard set here has written; "
+            "accepted: a folder without files of these names"
+        )
+
+
+def _finish(job: Pass, folder: Folder, manifest: Manifest, splits: list[Split]) -> Manifest:
+    folded = fold(journal_of(manifest, folder), (split.name for split in splits))
     if folded.unfinished:
         raise ShardError(f"{folder.url}: not finished: {', '.join(folded.unfinished[:5])}")
     records = sum(folded.records.values())
     check_bad_rows(len(folded.skipped), records, job.max_bad_rows, folded.skipped)
+    check_listed(folder, folded.parts + folded.judgements)
     _complete(manifest, folded, splits, "complete")
     if folded.skipped:
         folder.write(SKIPPED, skipped_lines(folded.skipped))
-    folder.write("README.md", card(manifest).encode())
-    keep(folder, journal, (split.name for split in splits))
-    _sweep(folder, manifest)
+    folder.write(CARD, card(manifest).encode())
+    commit_log.write(folder, folded.every, manifest.passes[-1].fingerprint)
     manifest.save(folder)
     return manifest
 
@@ -140,18 +201,10 @@ def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: S
     """Write into the manifest what the records say."""
     folded.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}
+    for item in manifest.inputs:
+        item.records = None
     for split in splits:  # several may be ranges of one file
-        item, records = known.get(split.path), folded.records.get(split.name)
-        if item and records is not None:
-            item.records = (item.records or 0) + records
-            item.sha256 = folded.sha256.get(split.name) or item.sha256
-
-
-def _sweep(folder: Folder, manifest: Manifest) -> None:
-    """Remove what a killed run left: parts without a record, temporary files."""
-    listed = {file.name for file in (*manifest.parts, *manifest.judgements)}
-    for name in folder.names():
-        ours = name.removeprefix("judgements/")
-        stray = ours.startswith("part-") and name not in listed
-        if stray or (ours.startswith(".") and ".tmp-" in ours and "/" not in ours):
-            folder.remove(name)
+        file, records = known.get(split.path), folded.records.get(split.name)
+        if file and records is not None:
+            file.records = (file.records or 0) + records
+            file.sha256 = folded.sha256.get(split.name) or file.sha256

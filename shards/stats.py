@@ -71,11 +71,8 @@ class Stats:
         low, high = np.full(len(self.columns), np.inf), np.full(len(self.columns), -np.inf)
         for part in self.shards.manifest.parts:
             try:
-                with self.shards.folder.open(part.name) as stream:
+                with self.shards.open(part) as stream:
                     footer = pq.read_metadata(stream)
-            except FileNotFoundError:
-                where = f"{self.shards.folder.url}/{part.name}"
-                raise ShardError(f"{where}: listed, but not there") from None
             except (pa.ArrowException, OSError) as error:
                 where, text = f"{self.shards.folder.url}/{part.name}", str(error).splitlines()[0]
                 raise ShardError(f"{where}: damaged: {text}") from None

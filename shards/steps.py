@@ -15,6 +15,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.executor import PassStep, RunConfig, is_done, run_here
 from shards.journal import Journal
+from shards.lease import Lease
 from shards.manifest import Manifest
 from shards.passes import Pass, Split
 from shards.run import finished, run_pass, start_set
@@ -66,7 +67,8 @@ def run_step(step: str, stages: Sequence[Stage], run: RunConfig) -> None:
 def start(stage: Stage) -> None:
     """Write the manifest of a pass that is not complete; a set of another pass is refused."""
     if not finished(stage.job, stage.output):
-        start_set(stage.job, Folder(stage.output), stage.job.source.splits())
+        with Lease(Folder(stage.output)) as lease:
+            start_set(stage.job, lease.folder, stage.job.source.splits())
 
 
 def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[int]:
@@ -90,19 +92,22 @@ def ranges(numbers: Sequence[int]) -> str:
 def _run_task(stage: Stage, rank: int, run: RunConfig) -> None:
     if finished(stage.job, stage.output):
         return
-    if Manifest.find(Folder(stage.output)) is None:
+    folder = Folder(stage.output)
+    manifest = Manifest.find(folder)
+    if manifest is None:
         name = stage.job.name
         raise ShardError(
             f"{stage.output}: {name} was not started; run it with run.step={name}:start"
         )
     splits = stage.job.source.splits()
-    run_here(PassStep(stage.job, splits, stage.output, run), [rank], 1)
+    with Lease(folder, f"task-{rank:05d}.json", manifest.owners[-1]) as lease:
+        run_here(PassStep(stage.job, splits, lease.folder, run), [rank], 1)
 
 
-def _all_have_ended(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
-    left = unfinished(job, splits, output, run.tasks)
+def _all_have_ended(job: Pass, splits: list[Split], folder: Folder, run: RunConfig) -> None:
+    left = unfinished(job, splits, folder.url, run.tasks)
     if left:
         raise ShardError(
-            f"{output}: {len(left)} of {run.tasks} tasks of {job.name} have not ended: "
+            f"{folder.url}: {len(left)} of {run.tasks} tasks of {job.name} have not ended: "
             f"{ranges(left)}; run the first command again: it continues them"
         )

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from base.errors import ShardError
 from base.fingerprint import fingerprint
+from shards.leftovers import strays
 from shards.manifest import File, Manifest
 from shards.reader import ShardSet
 from shards.schema import JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
@@ -29,6 +30,11 @@ def verify(url: str) -> dict[str, Any]:
         problems += check_file(shards, verdicts, JUDGEMENT_SCHEMA)
     if not problems:
         problems += _totals(shards, seen)
+    for name in strays(shards.folder, manifest) if manifest.status == "complete" else ():
+        problems.append(
+            f"{name}: not in the manifest: a run that had ended or lost its lock wrote it; the "
+            "same command, or --repair, removes it"
+        )
     return {
         "set": url,
         "status": manifest.status,

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
 from shards.journal import Block, Journal
@@ -95,7 +95,7 @@ class Worker:
             raise Interrupted("interrupted after a clean commit; the same command continues")
 
     def _close_suspects(self) -> None:
-        """Whoever can say so did not die. A full disk must not hide why the run ends."""
+        """Say that nothing is open any more. A full disk must not hide why the run ends."""
         with suppress(OSError, ShardError):
             for suspects in self._suspects:
                 suspects.close()
@@ -111,9 +111,9 @@ class Worker:
         """Start the documents of one split: of damaged parts, then those after the last commit."""
         done = await asyncio.to_thread(self.journal.records, split.name)
         self.progress.resumed(sum(r.part.rows for r in done if r.part))
-        for record in done:
+        for number, record in enumerate(done):
             if record.redo and not self.stop.is_set():
-                await self._redo(split, record)
+                await self._redo(split, record, done[number - 1].read if number else "")
         if done and done[-1].last:
             self.progress.consumed(split.bytes)
             return
@@ -121,14 +121,18 @@ class Worker:
         self._suspects.append(suspects)
         if suspects.wary:
             await self._ready.join()
-        await self._read(split, len(done), suspects)
+        await self._read(split, done, suspects)
 
-    async def _read(self, split: Split, number: int, suspects: Suspects) -> None:
-        """Start documents, and close blocks, from block `number` on to the end of the split."""
-        start = suspects.committed
-        current = _OpenBlock(Block(split.name, number, start, start), suspects)
+    async def _read(self, split: Split, done: list[Record], suspects: Suspects) -> None:
+        """Start documents, and close blocks, from the last of `done` to the end of the split."""
+        start, place = suspects.committed, self.journal.continued(done, split.name)
+        block = Block(split.name, len(done), start, start, place=place)
+        block.read = done[-1].read if done else ""
+        current = _OpenBlock(block, suspects)
         offset = 0
         for item in self.source.read(split, start):
+            _refuse_other_records(split, block.read, item.before)
+            block = current.block
             if isinstance(item, End):
                 current.block.last, current.block.sha256 = True, item.sha256
                 current.block.counts.update({"worker:died": suspects.died} if suspects.died else {})
@@ -144,26 +148,32 @@ class Worker:
             alone = suspects.ends(current.block.stop)
             if current.rows >= self.rows_per_part or alone:
                 await self._close(current)
-                block = current.block
-                next_block = Block(split.name, block.number + 1, block.stop, block.stop)
-                current = _OpenBlock(next_block, suspects)
+                line = replace(place, after=place.line)
+                following = Block(split.name, block.number + 1, block.stop, block.stop, place=line)
+                following.read = block.read
+                current = _OpenBlock(following, suspects)
             if alone:
                 await self._ready.join()
         if current.block.last or current.block.stop > current.block.start:
             await self._close(current)
 
-    async def _redo(self, split: Split, record: Record) -> None:
-        """Do the documents of a damaged part again, as the same block."""
-        block = Block(split.name, record.block, record.start, record.start)
-        block.last, block.sha256 = record.last, record.sha256
+    async def _redo(self, split: Split, record: Record, read: str) -> None:
+        """Do the documents of a damaged part again, as the same block. read: digest of the records
+        before it.
+        """
+        place = self.journal.again(record)
+        block = Block(split.name, record.block, record.start, record.start, place=place)
+        block.last, block.sha256, block.read = record.last, record.sha256, read
         current = _OpenBlock(block)
         for item in self.source.read(split, record.start):
+            _refuse_other_records(split, block.read, item.before)
             if isinstance(item, End) or block.stop == record.stop:
                 break
             lost = isinstance(item, Document) and item.rows[0]["doc_id"] in record.abandoned
             await self._add(current, item, abandoned=lost)
             if self.stop.is_set():
                 return  # a part of it would be another part
+        _refuse_other_records(split, record.read, block.read)
         await self._close(current)
 
     async def _close(self, block: _OpenBlock) -> None:
@@ -206,6 +216,7 @@ class Worker:
             current.rows += len(item.rows)
             await asyncio.sleep(0)  # let the new task reach the engine before reading on
         current.block.stop += 1
+        current.block.read = item.after
         self.records += 1
         check_bad_rows(self.bad, max(self.records, 1000), self.max_bad_rows, current.block.skipped)
 
@@ -257,6 +268,15 @@ async def _abandon(document: Document) -> Outcome:
     counts = Counter(f"status:{row['rewrite_status']}" for row in document.rows)
     counts["document:abandoned"] = 1
     return Outcome(document.rows, document.judgements, counts=counts)
+
+
+def _refuse_other_records(split: Split, committed: str, found: str) -> None:
+    """InputError where records are not those that committed rows were made of."""
+    if committed and found and committed != found:
+        raise InputError(
+            f"{split.path}: its records are not those that this run has read before; accepted: the "
+            "file as it was; restore it, or choose another output"
+        )
 
 
 def check_bad_rows(bad: int, records: int, limit: float, latest: list[Skip]) -> None:

@@ -5,16 +5,26 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from base.fingerprint import fingerprint
+from base.owned import OwnedFolder
 from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.corpus import Corpus
 from shards.manifest import Manifest, PassInfo, Usage
 from shards.passes import Document, Outcome, Split, inputs
 from shards.schema import schema
+
+
+def owned(url: object) -> OwnedFolder:
+    """A folder as the one run that writes there has it."""
+    folder = OwnedFolder(str(url), ".run-test", "0" * 8)
+    Path(folder.path(folder.scratch)).mkdir(parents=True, exist_ok=True)
+    return folder
+
 
 Before = Callable[[Document], Awaitable[None]]
 TOKENIZER = "models/smollm2-135m-instruct"

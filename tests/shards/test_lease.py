@@ -13,7 +13,8 @@ import pytest
 from base.errors import ShardError
 from base.files import Folder
 from shards import lease
-from shards.lease import NAME, Holder, Lease
+from shards.lease import Holder, Lease
+from shards.names import LOCK as NAME
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from base.errors import EngineDied, EngineError
-from base.files import Folder
 from shards.executor import PassStep, RunConfig
 from shards.manifest import Manifest, Opened
 from shards.passes import Document
 from shards.reader import ShardSet
 from shards.run import run_pass
 from shards.verify import verify
-from tests.shards.fake import InstantPass
+from tests.shards.fake import InstantPass, owned
 
 DOCUMENTS = 60
 
@@ -48,11 +47,11 @@ def deaths(job: Deadly, out: Path, rows: int = 10, most: int = 60, along: bool =
     command dies with each.
     """
     splits = job.source.splits()
-    job.begin(splits).save(Folder(str(out)))
-    step = PassStep(job, splits, str(out), RunConfig(rows_per_part=rows))
+    job.begin(splits).save(owned(out))
+    step = PassStep(job, splits, owned(out), RunConfig(rows_per_part=rows))
     for count in range(most):
         if along:
-            step = PassStep(job, splits, str(out), step.run_config)
+            step = PassStep(job, splits, owned(out), step.run_config)
         try:
             step.run(None)
             return count
@@ -112,12 +111,12 @@ def test_who_dies_with_the_command_is_not_blamed(texts: Path, tmp_path: Path) ->
 
     job = Killed((f"{texts}/*.jsonl",))
     job.before, splits = job.meet, job.source.splits()
-    job.begin(splits).save(Folder(str(out)))
+    job.begin(splits).save(owned(out))
     died = 0
     for _ in range(60):
         job.left = draw.choice([0, 0, 1, 3, 12])
         with suppress(EngineDied):
-            PassStep(job, splits, str(out), RunConfig(rows_per_part=10)).run(None)
+            PassStep(job, splits, owned(out), RunConfig(rows_per_part=10)).run(None)
             break
         died += 1
     assert died > 10
@@ -137,10 +136,10 @@ def test_the_command_outlives_what_is_suspected(texts: Path, tmp_path: Path) -> 
     with pytest.raises(AssertionError, match="not through"):
         deaths(job, out, rows=1000, most=1, along=True)
     splits, run = job.source.splits(), RunConfig(tasks=2)
-    assert not PassStep(job, splits, str(out), run).wary([0, 1])
+    assert not PassStep(job, splits, owned(out), run).wary([0, 1])
     with pytest.raises(AssertionError, match="not through"):
         deaths(job, out, rows=1000, most=1, along=True)
-    step = PassStep(job, splits, str(out), run)
+    step = PassStep(job, splits, owned(out), run)
     assert [step.wary(ranks) for ranks in ([0, 1], [0], [1])] == [True, True, False]
 
 
@@ -152,11 +151,11 @@ def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> 
         raise EngineError("nobody answers")
 
     splits = job.source.splits()
-    job.begin(splits).save(Folder(str(out)))
+    job.begin(splits).save(owned(out))
     job.before = unreachable
     for _ in range(6):
         with pytest.raises(EngineError):
-            PassStep(job, splits, str(out), RunConfig()).run(None)
+            PassStep(job, splits, owned(out), RunConfig()).run(None)
     mark = Opened.model_validate_json((out / "commits/00000.open").read_bytes())
     assert mark == Opened(committed=0, stop=0, command=mark.command)
     assert complete(texts, out).passes[-1].counts == {"status:ok": 2 * DOCUMENTS}

@@ -11,6 +11,7 @@ from base.errors import ShardError
 from shards.__main__ import main
 from shards.executor import RunConfig
 from shards.run import run_pass
+from shards.schema import footer_digest
 from shards.show import printable
 from shards.verify import verify
 from tests.shards.fake import InstantPass
@@ -52,6 +53,7 @@ def _drop_row(folder: Path) -> None:
     entry = next(p for p in manifest["parts"] if p["name"] == part.name)
     entry["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
     entry["rows"] -= 1
+    entry["bytes"], entry["footer"] = part.stat().st_size, footer_digest(part.read_bytes())
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

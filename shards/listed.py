@@ -1,0 +1,36 @@
+"""Whether the files that a set lists are there and are the ones that were committed."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from base.errors import ShardError
+from base.files import Folder, told_as
+from shards.manifest import File
+from shards.reader import footer_fault
+
+_THREADS = 16  # reading the ends of files waits for disks and networks
+
+
+def check_listed(folder: Folder, files: Sequence[File]) -> None:
+    """ShardError for the first file that is absent, of another size or with another footer.
+
+    Cost: one listing, and one read of the end of each file.
+    """
+
+    def fault(file: File) -> str | None:
+        if file.name not in sizes:
+            return "listed, but not there"
+        with (
+            told_as(ShardError, f"{where}/{file.name}: cannot read"),
+            folder.open(file.name) as stream,
+        ):
+            return footer_fault(file, stream)
+
+    where, sizes = folder.url, folder.sizes() if files else {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for file, found in zip(files, pool.map(fault, files), strict=True):
+            if found:
+                raise ShardError(
+                    f"{folder.url}/{file.name}: {found}; run `python -m shards verify --repair "
+                    f"{folder.url}`, then this command again"
+                )
