@@ -22,11 +22,7 @@ _STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp", "fss
 
 
 class Folder:
-    """A folder at an fsspec URL; names inside it are relative and use `/`. owner: the run that
-    writes in it, as names of files have it; only an `OwnedFolder` has one.
-    """
-
-    owner = ""
+    """A folder at an fsspec URL; names inside it are relative and use `/`."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")

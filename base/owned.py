@@ -27,7 +27,7 @@ _LARGEST = (
 
 class OwnedFolder(Folder):
     """The folder at `url` while one run owns it. scratch: name of the owner's folder in it; owner:
-    what the names of files say of it.
+    that run, as names of files have it.
 
     Picklable, so that worker processes write as the owner that sent them.
     """

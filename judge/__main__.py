@@ -28,6 +28,7 @@ def run(recipe: JudgeRecipe) -> None:
     """Score, or say that it is done."""
     job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
     if finished(job, recipe.output, remedy(recipe.output)):
+        run_pass(job, recipe.output, recipe.run)  # removes what a killed run has left
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
     if spread("judge", recipe, [Stage(job, recipe.output)], recipe.run):

@@ -20,7 +20,7 @@ from rewrite.passes import RewritePass
 from shards.manifest import Manifest
 from shards.passes import inputs
 from shards.reader import ShardSet
-from shards.run import finished, run_pass
+from shards.run import finished, holds_rows, run_pass
 from shards.show import print_summary
 from shards.steps import Stage, spread
 
@@ -32,13 +32,15 @@ def run(recipe: RewriteRecipe) -> None:
     done = finished(first, rewrites, "other rewrites need another output")
     second = _judge(recipe, rewrites)
     if done and (second is None or finished(second, recipe.output, _again(recipe))):
+        for stage in stages(recipe):
+            run_pass(stage.job, stage.output, recipe.run)  # removes what a killed run has left
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
+    if second and not done:
+        _refuse_occupied(recipe)
     if spread("rewrite", recipe, stages(recipe), recipe.run):
         return
     if second:
-        if not done:
-            _refuse_occupied(recipe)
         for engine in second.engines.values():
             probe(engine)
     run_pass(first, rewrites, recipe.run)
@@ -73,14 +75,18 @@ def rewrites_url(recipe: RewriteRecipe) -> str:
 
 
 def _refuse_occupied(recipe: RewriteRecipe) -> None:
-    """ShardError for a finished set at `output` without its rewrites, before others are paid for:
-    one that was made without a judge, or of which `rewrites/` was removed.
+    """ShardError for a set at `output` without its rewrites, before others are paid for: one that
+    was made, or begun, without a judge, or of which `rewrites/` was removed.
     """
-    found = Manifest.find(Folder(recipe.output))
-    if found and found.status == "complete":
+    folder = Folder(recipe.output)
+    found = Manifest.find(folder)
+    if found and holds_rows(found, folder):
+        kind, instead = "a finished", _again(recipe)
+        if found.status != "complete":
+            kind, instead = "an unfinished", "choose another output, or restore the recipe of it"
         raise ShardError(
-            f"{recipe.output}: a finished set is here, but not its rewrites in "
-            f"{rewrites_url(recipe)}; {_again(recipe)}"
+            f"{recipe.output}: {kind} set is here, but not its rewrites in "
+            f"{rewrites_url(recipe)}; {instead}"
         )
 
 

@@ -19,8 +19,8 @@ from pydantic import Field, field_validator
 from base.cli import console
 from base.config import Section
 from base.errors import ConfigError, EngineDied
-from base.files import Folder
 from base.fingerprint import fingerprint
+from base.owned import OwnedFolder
 from shards.crew import Crew
 from shards.gpus import claim
 from shards.journal import Journal
@@ -72,7 +72,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     name = "prewrite pass"
     type = "pass"
 
-    def __init__(self, job: Pass, splits: list[Split], folder: Folder, run: RunConfig) -> None:
+    def __init__(self, job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig) -> None:
         super().__init__()
         self.job, self.splits, self.folder, self.run_config = job, splits, folder, run
         self.worker: Worker | None = None
@@ -92,7 +92,8 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
 
     def journal(self) -> Journal:
         """What is committed so far."""
-        return Journal(self.folder, self.job.columns, fingerprint(self.job.config()))
+        made, owner = fingerprint(self.job.config()), self.folder.owner
+        return Journal(self.folder, self.job.columns, made, owner)
 
     def wary(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
@@ -135,7 +136,7 @@ def is_done(journal: Journal, split: Split) -> bool:
     return bool(records) and records[-1].last and not any(record.redo for record in records)
 
 
-def execute(job: Pass, splits: list[Split], folder: Folder, run: RunConfig) -> None:
+def execute(job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig) -> None:
     """Run all splits to their end; the first error (or Interrupted) of any task is raised.
 
     One local worker runs in this process, so that the next pass finds its engine loaded; when that

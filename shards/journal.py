@@ -4,10 +4,11 @@ A split (an input file, or a part of an input set) is committed in blocks, in or
 `commits/` says that a block is whole, after its Parquet files are. Every write has a name of its
 own, so nothing that is there is ever written over, and what is there is listed, never guessed.
 
-Several runs may have worked on one split, and one that was taken for dead may write later than its
-successor. Each record names the line of work that it continues (`after`). What holds is the record
-of the latest `turn`, and all that it continues. So a late record of an earlier run is passed over,
-wherever it comes. A kill leaves at most files without a record.
+A run that takes over writes all that holds into the commit log; from then on only that and its own
+records count, so a record that an earlier run writes later is passed over. Of one run, too, a
+worker that was taken for dead may write later than its successor. Each record names the line of
+work that it continues (`after`); what holds is the record of the latest `turn`, and all that it
+continues. A kill leaves at most files without a record.
 """
 
 import hashlib
@@ -23,7 +24,6 @@ from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from base.owned import OwnedFolder
 from shards import commit_log, names
 from shards.manifest import File, Manifest, Opened, Record, Skip, Status, Usage, total
 from shards.names import RecordName
@@ -68,11 +68,13 @@ class Block:
 class Journal:
     """The commits of one output folder; several workers may use it, each on its own splits.
 
-    What is there is listed once, at the first use.
+    What is there is listed once, at the first use. owner: the run whose records count, beside those
+    in the commit log.
     """
 
-    def __init__(self, folder: Folder, columns: pa.Schema, fingerprint: str) -> None:
+    def __init__(self, folder: Folder, columns: pa.Schema, fingerprint: str, owner: str) -> None:
         self.folder, self.columns, self.fingerprint = folder, columns, fingerprint
+        self.owner = owner
         self.judged = "original_score" in columns.names
         self.metadata = {"prewrite.fingerprint": fingerprint}
 
@@ -113,12 +115,12 @@ class Journal:
         """The place of records that go on after `done`, all that holds of a split."""
         token = self._token()
         after = done[-1].line if done else ""
-        return Place(turn=self._turns(split) + 1, line=token, after=after, token=token)
+        return Place(turn=self._next_turn(split), line=token, after=after, token=token)
 
     def again(self, record: Record) -> Place:
         """The place of a record that replaces `record`, with the ones after it left as they are."""
         token = self._token()
-        return Place(self._turns(record.split) + 1, record.line, record.after, token)
+        return Place(self._next_turn(record.split), record.line, record.after, token)
 
     def records(self, split: str) -> list[Record]:
         """Every committed block of `split` that holds, in order. One unreadable last record counts
@@ -127,8 +129,8 @@ class Journal:
         blocks = self._blocks(split)
         every = [record for found in blocks.values() for record in found]
         latest = sorted(every, key=lambda record: (record.turn, record.block), reverse=True)
-        chains = (_back_from(tip, blocks) for tip in latest)
-        chain = next((chain for chain in chains if chain), list[Record]())
+        whole = (_back_from(tip, blocks) for tip in latest)
+        chain = next((found for found in whole if found), list[Record]())
         while chain and (following := _latest(blocks[len(chain)], after=chain[-1].line)):
             chain.append(following)
         return chain
@@ -164,8 +166,7 @@ class Journal:
             self.folder.remove(name)
 
     def _token(self) -> str:
-        assert isinstance(self.folder, OwnedFolder), "only the owner of a folder commits"
-        return self.folder.owner + secrets.token_hex(2)
+        return self.owner + secrets.token_hex(2)
 
     @cached_property
     def _listed(self) -> list[str]:
@@ -176,7 +177,7 @@ class Journal:
         """The names of the records of each split."""
         found = defaultdict[str, list[RecordName]](list)
         for name in map(RecordName.parse, self._listed):
-            if name:
+            if name and name.token[: names.OWNER] == self.owner:
                 found[name.split].append(name)
         return dict(found)
 
@@ -185,9 +186,12 @@ class Journal:
         """The records of a set that was finished before, and is worked on again."""
         return commit_log.read(self.folder, self.fingerprint) or []
 
-    def _turns(self, split: str) -> int:
-        logged = [record.turn for record in self._logged if record.split == split]
-        return max([name.turn for name in self._found.get(split, [])] + logged, default=0)
+    def _next_turn(self, split: str) -> int:
+        """Greater than all so far on a split, a worker's that has written nothing yet included."""
+        turns = [record.turn for record in self._logged if record.split == split]
+        turns += [name.turn for name in self._found.get(split, [])]
+        latest = self.opened(split)
+        return max(0, *turns, latest.turn if latest else 0) + 1
 
     def _blocks(self, split: str) -> defaultdict[int, list[Record]]:
         """The readable records of a split, by block."""
@@ -196,8 +200,8 @@ class Journal:
             if record.split == split:
                 blocks[record.block].append(record)
         for name in self._found.get(split, []):
-            if record := self._read(name):
-                blocks[name.block].append(record)
+            if found := self._read(name):
+                blocks[name.block].append(found)
         return blocks
 
     def _read(self, name: RecordName) -> Record | None:

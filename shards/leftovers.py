@@ -22,7 +22,7 @@ def clean(folder: Folder, manifest: Manifest) -> None:
     """Remove what is left over beside a complete set; the records last."""
     for name in strays(folder, manifest):
         folder.remove(name)
-    Journal(folder, manifest.columns, manifest.passes[-1].fingerprint).clear()
+    Journal(folder, manifest.columns, "", "").clear()
 
 
 def strays(folder: Folder, manifest: Manifest) -> list[str]:

@@ -80,8 +80,8 @@ class Skip(_Stored):
 class Record(_Stored):
     """The commit of one part: which input records it covers and what it holds.
 
-    turn: how many runs worked on the split up to this one. line: names the worker that wrote it;
-    after: the `line` of the record before it, empty for the first (`shards.journal`).
+    turn: greater than that of every earlier worker on the split. line: names the worker that wrote
+    it; after: the `line` of the record before it, empty for the first (`shards.journal`).
     start, stop: records of the split before and after this part (a part covers [start, stop)).
     read: digest of the input records [0, stop) of the split, where its source has one.
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
@@ -115,7 +115,7 @@ class Opened(_Stored):
     """Documents that a worker may have open: those of the records [committed, stop) of a split.
 
     deaths: workers that died on just these; died: those that died on any of the split; command:
-    that of the worker.
+    that of the worker; turn: that of its records.
     """
 
     committed: int
@@ -123,6 +123,7 @@ class Opened(_Stored):
     deaths: int = 0
     died: int = 0
     command: str = ""
+    turn: int = 0
 
 
 class Input(_Stored):
@@ -181,6 +182,11 @@ class Manifest(_Stored):
             if times > 1:
                 raise ValueError(f"found {name!r} {times} times; accepted: every file once")
         return self
+
+    @property
+    def owner(self) -> str:
+        """The run that writes it, or has written it; empty for a set of 0.1."""
+        return self.owners[-1] if self.owners else ""
 
     @property
     def columns(self) -> pa.Schema:

@@ -34,7 +34,7 @@ _MARK = re.compile(rf"{RECORDS}/(?P<split>.+)\.open")
 
 
 class RecordName(NamedTuple):
-    """What the name of a commit record says; `turn` counts the runs that worked on the split."""
+    """What the name of a commit record says; `turn` as in `shards.manifest.Record`."""
 
     split: str
     block: int

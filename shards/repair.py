@@ -49,7 +49,7 @@ def _records(shards: ShardSet) -> list[Record]:
                 f"{url}: no {LOG} to repair it by; nothing was changed; make the set again"
             )
         return logged
-    journal = Journal(shards.folder, manifest.columns, fingerprint)
+    journal = Journal(shards.folder, manifest.columns, fingerprint, manifest.owner)
     return [record for split in sorted(journal.splits()) for record in journal.records(split)]
 
 

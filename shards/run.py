@@ -15,6 +15,7 @@ from pathlib import Path
 from base.errors import InputError, Interrupted, PrewriteError, ShardError
 from base.files import Folder, resolve
 from base.fingerprint import differences, fingerprint
+from base.owned import OwnedFolder
 from shards import commit_log
 from shards.card import card
 from shards.executor import RunConfig, execute
@@ -24,12 +25,12 @@ from shards.leftovers import clean, is_clean
 from shards.listed import check_listed
 from shards.manifest import Manifest, Status
 from shards.names import CARD, FIXED, MANIFEST, RECORDS, REWRITES, SKIPPED
-from shards.passes import Pass, Split
+from shards.passes import Pass, Split, inputs
 from shards.schema import FORMAT_VERSION
 from shards.unchanged import changed_inputs, refuse_changed
 from shards.worker import check_bad_rows
 
-Execute = Callable[[Pass, list[Split], Folder, RunConfig], None]
+Execute = Callable[[Pass, list[Split], OwnedFolder, RunConfig], None]
 
 
 def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute) -> Manifest:
@@ -56,7 +57,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
         _tidy(folder)
 
 
-def _run(job: Pass, folder: Folder, run: RunConfig, execute: Execute) -> Manifest:
+def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Manifest:
     splits = job.source.splits()
     manifest = start_set(job, folder, splits)
     begun = time.monotonic()
@@ -87,7 +88,8 @@ def _tidy(folder: Folder) -> None:
 
 def journal_of(manifest: Manifest, folder: Folder) -> Journal:
     """What is committed of a set, as it is now."""
-    return Journal(folder, manifest.columns, manifest.passes[-1].fingerprint)
+    made = manifest.passes[-1].fingerprint
+    return Journal(folder, manifest.columns, made, manifest.owner)
 
 
 def finished(job: Pass, output: str, remedy: str = "choose another output") -> Manifest | None:
@@ -102,7 +104,11 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
     if last.fingerprint == fingerprint(config) and last.name == job.name:
         return found if found.status == "complete" else None
     if holds_rows(found, folder):
-        lines = changed_inputs(found.inputs, job.source.splits()) if last.name == job.name else []
+        lines = (
+            changed_inputs(found.inputs, inputs(job.source.splits()))
+            if last.name == job.name
+            else []
+        )
         lines += differences({"pass": last.name, **last.config}, {"pass": job.name, **config})
         raise ShardError(
             f"{folder.url} was made under another configuration; {remedy}, or restore:\n"
@@ -135,7 +141,7 @@ def _resolved(url: str) -> str:
     return os.path.realpath(path) if Folder(url).is_local else f"{fs.protocol}:{path}".rstrip("/")
 
 
-def start_set(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
+def start_set(job: Pass, folder: OwnedFolder, splits: list[Split]) -> Manifest:
     """The manifest of this run, saved: the stored one to continue, or a new one.
 
     ShardError where the folder holds files that have the names of a set's, but are no set's.
@@ -147,13 +153,15 @@ def start_set(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
         _refuse_unfinished_of_old(found, folder)
         folded = fold(journal_of(found, folder), (split.name for split in splits))
         check_listed(folder, folded.parts + folded.judgements)
-        refuse_changed(found, folded, splits)
+        refuse_changed(found.inputs, new.inputs, folded, splits)
+        if folded.every:  # from now on only these and the records of this run count
+            commit_log.write(folder, folded.every, found.passes[-1].fingerprint)
         manifest = found
     else:
         _refuse_foreign(folder, found)
         manifest = new
     manifest.status, manifest.inputs = "running", new.inputs  # the corpus may have moved
-    manifest.owners = [*dict.fromkeys([*manifest.owners, folder.owner])]
+    manifest.owners = [*manifest.owners, folder.owner]
     manifest.save(folder)
     return manifest
 
@@ -201,8 +209,6 @@ def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: S
     """Write into the manifest what the records say."""
     folded.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}
-    for item in manifest.inputs:
-        item.records = None
     for split in splits:  # several may be ranges of one file
         file, records = known.get(split.path), folded.records.get(split.name)
         if file and records is not None:

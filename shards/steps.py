@@ -13,6 +13,7 @@ from base.config import Recipe
 from base.errors import ConfigError, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
+from base.owned import OwnedFolder
 from shards.executor import PassStep, RunConfig, is_done, run_here
 from shards.journal import Journal
 from shards.lease import Lease
@@ -73,7 +74,9 @@ def start(stage: Stage) -> None:
 
 def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[int]:
     """The tasks, of so many, that have something left to do."""
-    journal = Journal(Folder(output), job.columns, fingerprint(job.config()))
+    folder = Folder(output)
+    found = Manifest.find(folder)
+    journal = Journal(folder, job.columns, fingerprint(job.config()), found.owner if found else "")
     left = [number for number, split in enumerate(splits) if not is_done(journal, split)]
     return sorted({number % tasks for number in left})
 
@@ -100,11 +103,11 @@ def _run_task(stage: Stage, rank: int, run: RunConfig) -> None:
             f"{stage.output}: {name} was not started; run it with run.step={name}:start"
         )
     splits = stage.job.source.splits()
-    with Lease(folder, f"task-{rank:05d}.json", manifest.owners[-1]) as lease:
+    with Lease(folder, f"task-{rank:05d}.json", manifest.owner) as lease:
         run_here(PassStep(stage.job, splits, lease.folder, run), [rank], 1)
 
 
-def _all_have_ended(job: Pass, splits: list[Split], folder: Folder, run: RunConfig) -> None:
+def _all_have_ended(job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig) -> None:
     left = unfinished(job, splits, folder.url, run.tasks)
     if left:
         raise ShardError(

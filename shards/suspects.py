@@ -26,11 +26,15 @@ _IN_A_ROW = 2  # abandoned documents side by side; that every third kills, too, 
 
 class Suspects:
     """The documents of one split that may be open. `committed`: records of it that are safe;
-    `command`: a name for the command that runs now, the same in all its workers.
+    `command`: a name for the command that runs now, the same in all its workers; `turn`: that of
+    the records of this worker.
     """
 
-    def __init__(self, journal: Journal, split: str, done: list[Record], command: str) -> None:
+    def __init__(
+        self, journal: Journal, split: str, done: list[Record], command: str, turn: int = 0
+    ) -> None:
         self.journal, self.split, self.done, self.command = journal, split, done, command
+        self.turn = turn
         self.committed = self._began = done[-1].stop if done else 0
         found = journal.opened(split) or Opened(committed=0, stop=0)
         self.died = found.died
@@ -102,6 +106,7 @@ class Suspects:
                 deaths=deaths,
                 died=self.died,
                 command=self.command,
+                turn=self.turn,
             ),
         )
 

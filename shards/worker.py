@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
-from shards.journal import Block, Journal
+from shards.journal import Block, Journal, Place
 from shards.manifest import Record, Skip
 from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
 from shards.progress import Progress
@@ -117,15 +117,20 @@ class Worker:
         if done and done[-1].last:
             self.progress.consumed(split.bytes)
             return
-        suspects = await asyncio.to_thread(Suspects, self.journal, split.name, done, self.command)
+        place = self.journal.continued(done, split.name)
+        suspects = await asyncio.to_thread(
+            Suspects, self.journal, split.name, done, self.command, place.turn
+        )
         self._suspects.append(suspects)
         if suspects.wary:
             await self._ready.join()
-        await self._read(split, done, suspects)
+        await self._read(split, done, suspects, place)
 
-    async def _read(self, split: Split, done: list[Record], suspects: Suspects) -> None:
+    async def _read(
+        self, split: Split, done: list[Record], suspects: Suspects, place: Place
+    ) -> None:
         """Start documents, and close blocks, from the last of `done` to the end of the split."""
-        start, place = suspects.committed, self.journal.continued(done, split.name)
+        start = suspects.committed
         block = Block(split.name, len(done), start, start, place=place)
         block.read = done[-1].read if done else ""
         current = _OpenBlock(block, suspects)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -125,12 +126,12 @@ def moments(run: Disturbed, draw: random.Random) -> list[tuple[str, Callable[[],
     known, begun, after = set(run.files()), time.monotonic(), draw.uniform(0, 3)
 
     def new(part: str) -> Callable[[], bool]:
-        return lambda: any(part in name for name in set(run.files()) - known)
+        return lambda: any(re.search(part, name) for name in set(run.files()) - known)
 
     return [
         ("starting", lambda: time.monotonic() > begun + after),
         ("generating", run.after(draw.randint(1, 40))),
-        ("writing", new(".tmp-")),
+        ("writing", new(r"\.run-\w+/\w")),
         ("committing", new("commits/0")),
         ("finishing", new("README.md")),
         ("judging", new("judgements/")),

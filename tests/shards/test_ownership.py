@@ -1,0 +1,255 @@
+"""A run that was taken for dead and wakes: what it writes then changes nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from base.errors import EngineError, ShardError
+from base.files import Folder
+from base.owned import OwnedFolder
+from shards import commit_log, lease
+from shards.executor import RunConfig
+from shards.journal import Block, Journal, fold
+from shards.lease import Lease
+from shards.names import LOCK, MANIFEST
+from shards.passes import Document
+from shards.reader import ShardSet
+from shards.run import run_pass
+from shards.schema import schema
+from shards.verify import verify
+from tests.shards.fake import Before, InstantPass, owned
+from tests.shards.object_store import CORPUS, OUTPUT
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("BEAT", 0.2), ("SILENT", 0.6), ("SETTLE", 0.1)):
+        monkeypatch.setattr(lease, name, seconds)
+
+
+@contextmanager
+def asleep(pattern: str, corpus: str, output: str) -> Iterator["subprocess.Popen[str]"]:
+    """A run of this pass that sleeps right before it writes a file whose name fits."""
+    command = [sys.executable, "-m", "tests.shards.sleeper", pattern, corpus, output]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), process.stderr and process.stderr.read()
+            yield process
+        finally:
+            process.kill()
+
+
+def wake(process: "subprocess.Popen[str]") -> str:
+    """Let it go on to its end, which is no success; what it says."""
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+def run(corpus: str, output: str, rows: int = 7, before: Before | None = None) -> None:
+    run_pass(InstantPass((corpus,), before=before), output, RunConfig(rows_per_part=rows))
+
+
+def assert_good(output: str, ids: list[str]) -> None:
+    """It verifies, and a glob over its parts finds each row once."""
+    assert verify(output)["problems"] == []
+    assert [row["id"] for row in ShardSet(output).rows(["id"])] == ids
+    listed = {part.name for part in ShardSet(output).manifest.parts}
+    assert {name for name in Folder(output).names() if name.startswith("part-")} == listed
+
+
+@pytest.fixture
+def ids(corpus: Path, tmp_path: Path) -> list[str]:
+    """Those of the undisturbed set."""
+    run(f"{corpus}/*.jsonl", str(tmp_path / "undisturbed"))
+    return [row["id"] for row in ShardSet(str(tmp_path / "undisturbed")).rows(["id"])]
+
+
+MOMENTS = {
+    "part": r"part-00001-00000",
+    "record": r"commits/00001-00000",
+    "log": r"commits\.jsonl",
+    "manifest": r"README\.md",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_it_wakes_after_another_run_has_finished(
+    corpus: Path, tmp_path: Path, ids: list[str], moment: str
+) -> None:
+    paths, output = f"{corpus}/*.jsonl", str(tmp_path / "set")
+    with asleep(MOMENTS[moment], paths, output) as sleeper:
+        run(paths, output)
+        assert_good(output, ids)
+        said = wake(sleeper)
+    assert f"error: {output}: " in said
+    assert_good(output, ids)
+    run(paths, output)
+    assert_good(output, ids)
+    assert not list(Path(output).glob(".run-*")), "a folder of an owner is left"
+
+
+def test_it_wakes_while_another_run_works(corpus: Path, tmp_path: Path, ids: list[str]) -> None:
+    """Both have committed by then; the second goes on."""
+    paths, output, seen = f"{corpus}/*.jsonl", str(tmp_path / "set"), [0]
+    with asleep(r"commits/00001-00001", paths, output) as sleeper:
+
+        async def while_open(document: Document) -> None:
+            seen[0] += 1
+            if seen[0] == 12:
+                wake(sleeper)
+
+        run(paths, output, before=while_open)
+    assert seen[0] >= 12
+    assert_good(output, ids)
+
+
+@pytest.mark.parametrize("pattern", [r"out/part-00001-00000", r"out/manifest\.json"])
+def test_on_an_object_store(store: Any, pattern: str) -> None:
+    with asleep(pattern, CORPUS, OUTPUT) as sleeper:
+        run(CORPUS, OUTPUT)
+        store.invalidate_cache()
+        whole = [row["id"] for row in ShardSet(OUTPUT).rows(["id"])]
+        manifest = store.cat_file(f"{OUTPUT}/{MANIFEST}")
+        wake(sleeper)
+    store.invalidate_cache()
+    assert store.cat_file(f"{OUTPUT}/{MANIFEST}") == manifest
+    run(CORPUS, OUTPUT)
+    assert_good(OUTPUT, whole)
+
+
+def test_a_run_without_its_lock_commits_nothing(corpus: Path, tmp_path: Path) -> None:
+    """The folder was removed, or a person removed the lock."""
+    out = tmp_path / "set"
+
+    async def remove(document: Document) -> None:
+        (out / LOCK).unlink(missing_ok=True)
+
+    from base.cli import ending
+
+    assert ending(lambda: run(f"{corpus}/*.jsonl", str(out), before=remove)) == 1
+    assert ShardSet(str(out)).manifest.status != "complete"
+
+
+def test_writes_of_an_owner_fail_once_another_has_the_folder(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "set"))
+    first = Lease(folder)
+    first.__enter__()
+    first.folder.write("a", b"1")
+    (tmp_path / "set" / LOCK).unlink()
+    with Lease(folder):
+        with pytest.raises(ShardError, match="another run has taken this folder over"):
+            first.folder.write("a", b"2")
+        with pytest.raises(ShardError, match="another run has taken this folder over"):
+            first.folder.remove("a")
+        with pytest.raises(ShardError, match="another run is writing here"):
+            first.__exit__(None, None, None)
+        assert folder.read("a") == b"1"
+        assert folder.exists(LOCK), "the late one removed the lock of its successor"
+
+
+def test_conditional_writes(store: Any) -> None:
+    """An owner on S3 replaces only what it has seen."""
+    plain = Folder("s3://sets/a")
+    plain.write("x", b"1")
+    early, late = (OwnedFolder("s3://sets/a", ".run-x", "0" * 8) for _ in range(2))
+    for folder in (early, late):
+        folder.watch(["x", "y"], lambda: None)
+    late.write("x", b"2")
+    late.write("y", b"2")
+    for name in ("x", "y"):
+        with pytest.raises(ShardError, match="another run has taken this folder over"):
+            early.write(name, b"3")
+        assert plain.read(name) == b"2"
+    late.write("x", b"4")
+    assert plain.read("x") == b"4"
+
+
+RECORDS = 12
+Life = tuple[int, list[int]]
+"""Of a run: how many of its blocks come late, and their sizes."""
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lives=st.lists(
+        st.tuples(st.integers(0, 6), st.lists(st.integers(1, 5), max_size=6)), max_size=5
+    ),
+    order=st.randoms(use_true_random=False),
+)
+def test_late_records_of_earlier_runs_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, lives: list[Life], order: Random
+) -> None:
+    """Runs take over from each other; each has written some blocks, others come at any time."""
+    folder, late = owned(tmp_path_factory.mktemp("lives")), list[Block]()
+    for number, (delayed, sizes) in enumerate(lives):
+        blocks = take_over(folder, number, sizes)
+        late += blocks[max(0, len(blocks) - delayed) :]
+        for block in blocks[: max(0, len(blocks) - delayed)]:
+            commit(folder, block)
+        order.shuffle(late)
+        for _ in range(order.randint(0, len(late))):
+            commit(folder, late.pop())
+    last = take_over(folder, len(lives), [1] * RECORDS)
+    order.shuffle(late)
+    for block in [*last[::-1], *late]:
+        commit(folder, block)
+    folded = fold(journal(folder, len(lives)), ["00000"])
+    assert folded.documents == RECORDS and not folded.unfinished
+    mine = folded.every[len(folded.every) - len(last) :]
+    assert [record.line for record in mine] == [block.place.line for block in last]
+
+
+def journal(folder: OwnedFolder, number: int) -> Journal:
+    """The commits as run `number` sees them."""
+    return Journal(folder, schema(()), "", f"{number:08x}")
+
+
+def take_over(folder: OwnedFolder, number: int, sizes: list[int]) -> list[Block]:
+    """The blocks that run `number` makes, which begins now."""
+    done = journal(folder, number - 1).records("00000")
+    commit_log.write(folder, done, "")
+    place = journal(folder, number).continued(done, "00000")
+    position, blocks = done[-1].stop if done else 0, list[Block]()
+    for index, size in enumerate(sizes, start=len(done)):
+        stop = min(position + size, RECORDS)
+        if position == stop:
+            break
+        block = Block("00000", index, position, stop, documents=stop - position, place=place)
+        block.last = stop == RECORDS
+        blocks.append(block)
+        position, place = stop, replace(place, after=place.line)
+    return blocks
+
+
+def commit(folder: OwnedFolder, block: Block) -> None:
+    Journal(folder, schema(()), "", "").commit(block)
+
+
+def test_a_dead_engine_keeps_the_lock_for_nobody(corpus: Path, tmp_path: Path) -> None:
+    async def dead(document: Document) -> None:
+        raise EngineError("the engine is dead")
+
+    with pytest.raises(EngineError):
+        run(f"{corpus}/*.jsonl", str(tmp_path / "set"), before=dead)
+    assert not (tmp_path / "set").exists()
