@@ -31,6 +31,6 @@ def check_listed(folder: Folder, files: Sequence[File]) -> None:
         for file, found in zip(files, pool.map(fault, files), strict=True):
             if found:
                 raise ShardError(
-                    f"{folder.url}/{file.name}: {found}; run `python -m shards verify --repair "
-                    f"{folder.url}`, then this command again"
+                    f"{folder.url}/{file.name}: {found}; run python -m shards verify --repair "
+                    f"{folder.url}, then this command again"
                 )
