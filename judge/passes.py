@@ -47,12 +47,14 @@ class SetSource:
     def splits(self) -> list[Split]:
         """One a part, named like it."""
         parts = ShardSet(self.url).finished().manifest.parts
-        return [Split(block_of(part.name), part.name, part.bytes) for part in parts]
+        url = self.url.rstrip("/")
+        return [Split(block_of(part.name), f"{url}/{part.name}", part.bytes) for part in parts]
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """Documents of a part; a document counts as one record."""
         shards = ShardSet(self.url)
-        part = next(part for part in shards.manifest.parts if part.name == split.path)
+        parts = shards.manifest.parts
+        part = next(part for part in parts if block_of(part.name) == split.name)
         known = self._verdicts(shards, part)
         latest = next(known, None)
         rows = 0
@@ -65,10 +67,6 @@ class SetSource:
             if number >= start:
                 yield Document(document, part.bytes * rows // part.rows, found)
         yield End(None)
-
-    def places(self) -> list[str]:
-        """The set's folder."""
-        return [self.url]
 
     def _verdicts(self, shards: ShardSet, part: File) -> Iterator[Row]:
         """The verdicts on the rows of a part, in their order."""

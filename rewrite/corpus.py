@@ -74,10 +74,6 @@ class Corpus:
             yield Document(rows, found.offset, before=before, after=after)
         yield End(file.sha256, before=after)
 
-    def places(self) -> list[str]:
-        """The files."""
-        return [file.path for file in self.files]
-
     def relative(self, split: Split) -> str:
         """A split's path within the corpus, which stays when the corpus moves."""
         return self._relative[split.path]

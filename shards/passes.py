@@ -36,7 +36,8 @@ class Range:
 
 @dataclass(frozen=True)
 class Split:
-    """The unit one worker reads: `name` is part of file names, `bytes` measures progress;
+    """The unit one worker reads: `name` is part of file names, `path` where its file is, `bytes`
+    measures progress;
     `records`: read no more than that many; `range`: only this stretch of the file; `version`: of
     the file, see `shards.manifest.Input`.
     """
@@ -135,10 +136,6 @@ class Source(Protocol):
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """Items of `split` after the first `start` records, closed by an End."""
-        ...
-
-    def places(self) -> list[str]:
-        """The files, or the folder of the set, that it reads: no set is written there."""
         ...
 
 

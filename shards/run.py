@@ -45,8 +45,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     if complete and is_clean(folder):
         return complete
     if not complete:
-        job.source.splits()  # an empty corpus is found before anything is made
-        refuse_own_input(job, folder)
+        _refuse_own_input(job.source.splits(), folder)  # an empty corpus is found here, too
     try:
         with Lease(folder) as lease:
             # Another run may have completed it, or a kill come just before its last step.
@@ -122,17 +121,15 @@ def holds_rows(found: Manifest, folder: Folder) -> bool:
     return found.status != "running" or not journal_of(found, folder).is_empty()
 
 
-def refuse_own_input(job: Pass, folder: Folder) -> None:
-    """ConfigError where the set would be written over what it is made of."""
+def _refuse_own_input(splits: list[Split], folder: Folder) -> None:
+    """InputError where the set would be written over what it is made of."""
     output = _resolved(folder.url)
-    for place in job.source.places():
-        found = _resolved(place)
-        if found == f"{output}/{REWRITES}":
-            continue  # a set of its own beside the one that is made of it
-        if found == output or found.startswith(f"{output}/"):
+    for path in dict.fromkeys(split.path for split in splits):
+        inside = _resolved(path).removeprefix(f"{output}/")
+        # The rewrites are a set of their own beside the one that is made of them.
+        if inside != _resolved(path) and not inside.startswith(f"{REWRITES}/"):
             raise InputError(
-                f"output: found '{folder.url}', where the input {place} is; accepted: another "
-                "folder"
+                f"output: found '{folder.url}', where the input {path} is; accepted: another folder"
             )
 
 
