@@ -222,7 +222,8 @@ class Manifest(_Stored):
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
                 key = "".join(f"{item}: " for item in [".".join(map(str, first["loc"]))] if item)
-                raise ShardError(f"{where}: damaged: {key}{first['msg']}") from None
+                said = first["msg"].removeprefix("Value error, ")
+                raise ShardError(f"{where}: damaged: {key}{said}") from None
             raise ShardError(f"{where}: damaged: not JSON: {error}") from None
 
     def save(self, folder: Folder) -> None:

@@ -12,7 +12,8 @@ from base.files import Folder
 from shards.__main__ import main
 from shards.executor import RunConfig
 from shards.lease import Lease
-from shards.names import block_of
+from shards.manifest import Record
+from shards.names import RecordName, block_of
 from shards.passes import Document
 from shards.repair import repair
 from shards.run import run_pass
@@ -134,3 +135,89 @@ def test_no_repair_while_a_run_is_writing(good: Path) -> None:
         pytest.raises(ShardError, match="another run is writing here"),
     ):
         repair(str(good))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def _append(log: Path) -> None:
+    first = json.loads(log.read_text().splitlines()[0])
+    log.write_text(log.read_text() + json.dumps(first | {"split": "../x", "block": 0}) + "\n")
+
+
+LOGS: dict[str, Callable[[Path], object]] = {
+    "a line more": _append,
+    "a line fewer": lambda log: log.write_text("".join(log.read_text().splitlines(True)[1:])),
+    "cut": lambda log: log.write_text(log.read_text()[:-40]),
+    "without its end": lambda log: log.write_text("".join(log.read_text().splitlines(True)[:-1])),
+    "edited": lambda log: log.write_text(log.read_text().replace('"stop":', '"stop":1')),
+    "empty": lambda log: log.write_text(""),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", LOGS.values(), ids=LOGS)
+@pytest.mark.parametrize("part_damaged", [False, True])
+def test_without_a_log_that_fits_nothing_is_changed(
+    good: Path, damage: Callable[[Path], object], part_damaged: bool
+) -> None:
+    damage(good / "commits.jsonl")
+    if part_damaged:
+        flip(next(good.glob("part-*")))
+    before = tree(good)
+    with pytest.raises(ShardError, match=r"commits\.jsonl"):
+        repair(str(good))
+    assert tree(good) == before
+
+
+def test_the_log_wins_over_what_a_killed_removal_has_left(good: Path) -> None:
+    """Some records of the run, as they were, and an unreadable one."""
+    records = [Record.model_validate_json(x) for x in _lines(good)[:3]]
+    folder = good / "commits"
+    folder.mkdir()
+    for record in records:
+        name = RecordName(record.split, record.block, record.turn, record.line)
+        (good / str(name)).write_text(record.model_dump_json())
+    (good / str(RecordName("00000", 9, 1, "0" * 12))).write_bytes(b"{")
+    before = contents(good)
+    assert repair(str(good)) == []
+    assert contents(good) == before
+    assert verify(str(good))["problems"] == []
+    assert not folder.exists(), "it is not cleaned up"
+
+
+def _lines(good: Path) -> list[str]:
+    return (good / "commits.jsonl").read_text().splitlines()[:-1]
+
+
+def test_a_manifest_of_other_inputs_does_not_become_complete(good: Path) -> None:
+    """Totals and inputs must agree with the log."""
+    raw = json.loads((good / "manifest.json").read_text())
+    raw["inputs"][0]["records"] += 1
+    (good / "manifest.json").write_text(json.dumps(raw))
+    before = tree(good)
+    with pytest.raises(ShardError, match="as the manifest says; nothing was changed"):
+        repair(str(good))
+    assert tree(good) == before
+
+
+def test_the_command_after_nothing_to_do_cleans_up(corpus: Path, good: Path) -> None:
+    (good / "commits").mkdir()
+    (good / str(RecordName("00000", 0, 1, "0" * 12))).write_bytes(b"{}")
+    (good / ".run-0123").mkdir()
+    make(corpus, good)
+    assert not list(good.glob(".run-*")) and not (good / "commits").exists()
+
+
+def test_a_part_of_a_run_that_had_ended_is_named_and_removed(corpus: Path, good: Path) -> None:
+    """As a late worker of this set leaves it; one of another set stays."""
+    raw = json.loads((good / "manifest.json").read_text())
+    mine, other = (f"part-00000-00009-{owner}0000.parquet" for owner in (raw["owners"][0], "f" * 8))
+    for name in (mine, other):
+        (good / name).write_bytes(b"x")
+    (problem,) = verify(str(good))["problems"]
+    assert problem.startswith(f"{mine}: not in the manifest")
+    assert repair(str(good)) == []
+    assert not (good / mine).exists() and (good / other).read_bytes() == b"x"
+    assert verify(str(good))["problems"] == []
