@@ -24,7 +24,7 @@ from judge.scorer import Scorer
 from shards.manifest import File, Manifest, PassInfo
 from shards.passes import Document, End, Item, Split, Work
 from shards.reader import ShardSet
-from shards.schema import Row, schema
+from shards.schema import FORMAT_VERSION, Row, schema
 
 _ELSEWHERE = {"engine", "input", "report", "corrupt", "replay"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
@@ -162,6 +162,7 @@ class JudgePass:
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         return before.model_copy(
             update={
+                "format_version": FORMAT_VERSION,
                 "criteria": [c.name for c in self.criteria],
                 "measures": self.measures,
                 "passes": [*before.passes, info],

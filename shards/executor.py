@@ -24,6 +24,7 @@ from base.fingerprint import fingerprint
 from shards.crew import Crew
 from shards.gpus import claim
 from shards.journal import Journal
+from shards.limit import repeat_failed
 from shards.passes import Pass, Split
 from shards.progress import Progress
 from shards.suspects import is_wary
@@ -60,6 +61,9 @@ class RunConfig(Section):
     workers: int = Field(1, ge=1, description="tasks that run at a time, a process each")
     rows_per_part: int = Field(
         8192, ge=1, description="rows a Parquet part holds at least; a kill costs at most two parts"
+    )
+    max_failed: float = Field(
+        0.9, ge=0, le=1, description="share of the rows asked about that may fail; 1: all of them"
     )
     gpus_per_task: int = Field(0, ge=0, description="GPUs of a worker; 0: whatever it finds")
     slurm: SlurmConfig = Field(SlurmConfig(), description="what Slurm is asked for")
@@ -118,6 +122,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                     progress,
                     self.run_config.rows_per_part,
                     self.job.max_bad_rows,
+                    self.run_config.max_failed,
                     self.opened,
                     self.command,
                 )
@@ -142,6 +147,7 @@ def execute(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None
     engine dies, or documents are suspected to kill whatever opens them, in a process of its own.
     """
     step = PassStep(job, splits, output, run)
+    repeat_failed(step.journal(), (split.name for split in splits), run.max_failed)
     if run.executor == "ray":
         from shards.ray import run_on_ray
 

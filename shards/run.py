@@ -10,16 +10,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from base.errors import Interrupted, PrewriteError, ShardError
+from base.errors import EngineError, Interrupted, PrewriteError, ShardError
 from base.files import Folder
 from base.fingerprint import differences, fingerprint
 from shards.card import card
 from shards.executor import RunConfig, execute
 from shards.journal import FOLDER, Folded, Journal, fold, skipped_lines
 from shards.lease import Lease
+from shards.limit import check_failed
 from shards.manifest import NAME, Manifest, Status
 from shards.passes import Pass, Split
 from shards.repair import keep
+from shards.schema import FORMAT_VERSION
 from shards.worker import check_bad_rows
 
 SKIPPED = "skipped.jsonl"
@@ -68,7 +70,7 @@ def _run(
             journal.clear()
         raise
     manifest.passes[-1].seconds += time.monotonic() - begun
-    return _finish(job, folder, journal, manifest, splits)
+    return _finish(job, folder, journal, manifest, splits, run.max_failed)
 
 
 def _tidy(folder: Folder) -> None:
@@ -88,6 +90,12 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
         return None
     last, config = found.passes[-1], job.config()
     if last.fingerprint == fingerprint(config) and last.name == job.name:
+        if found.status != "complete" and not found.columns.equals(job.columns):
+            raise ShardError(
+                f"{folder.url}: found an unfinished run of format {found.format_version}; "
+                f"accepted: format {FORMAT_VERSION}; finish it with the version of Prewrite that "
+                f"began it, or {remedy}"
+            )
         return found if found.status == "complete" else None
     if _holds_rows(found, job, folder):
         lines = differences({"pass": last.name, **last.config}, {"pass": job.name, **config})
@@ -119,13 +127,24 @@ def start_set(job: Pass, folder: Folder, splits: list[Split]) -> Manifest:
 
 
 def _finish(
-    job: Pass, folder: Folder, journal: Journal, manifest: Manifest, splits: list[Split]
+    job: Pass,
+    folder: Folder,
+    journal: Journal,
+    manifest: Manifest,
+    splits: list[Split],
+    max_failed: float,
 ) -> Manifest:
     folded = fold(journal, (split.name for split in splits))
     if folded.unfinished:
         raise ShardError(f"{folder.url}: not finished: {', '.join(folded.unfinished[:5])}")
     records = sum(folded.records.values())
     check_bad_rows(len(folded.skipped), records, job.max_bad_rows, folded.skipped)
+    try:
+        check_failed(job.name, folded.tally, max_failed)
+    except EngineError:
+        _complete(manifest, folded, splits, "interrupted")  # so that it can be looked at
+        manifest.save(folder)
+        raise
     _complete(manifest, folded, splits, "complete")
     if folded.skipped:
         folder.write(SKIPPED, skipped_lines(folded.skipped))

@@ -15,6 +15,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.executor import PassStep, RunConfig, is_done, run_here
 from shards.journal import Journal
+from shards.limit import repeat_failed
 from shards.manifest import Manifest
 from shards.passes import Pass, Split
 from shards.run import finished, run_pass, start_set
@@ -53,20 +54,23 @@ def run_step(step: str, stages: Sequence[Stage], run: RunConfig) -> None:
             f"(run.tasks), PASS:finish, with PASS = {names}"
         )
     if what == "start":
-        start(stages[number])
+        start(stages[number], run)
     elif what == "finish":
         manifest = run_pass(stages[number].job, stages[number].output, run, _all_have_ended)
         print(f"{stages[number].output}: complete, {manifest.rows} rows")
         for stage in stages[number + 1 : number + 2]:
-            start(stage)
+            start(stage, run)
     else:
         _run_task(stages[number], int(what), run)
 
 
-def start(stage: Stage) -> None:
+def start(stage: Stage, run: RunConfig) -> None:
     """Write the manifest of a pass that is not complete; a set of another pass is refused."""
     if not finished(stage.job, stage.output):
-        start_set(stage.job, Folder(stage.output), stage.job.source.splits())
+        splits = stage.job.source.splits()
+        start_set(stage.job, Folder(stage.output), splits)
+        journal = PassStep(stage.job, splits, stage.output, run).journal()
+        repeat_failed(journal, (split.name for split in splits), run.max_failed)
 
 
 def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[int]:
@@ -96,7 +100,10 @@ def _run_task(stage: Stage, rank: int, run: RunConfig) -> None:
             f"{stage.output}: {name} was not started; run it with run.step={name}:start"
         )
     splits = stage.job.source.splits()
-    run_here(PassStep(stage.job, splits, stage.output, run), [rank], 1)
+    step = PassStep(stage.job, splits, stage.output, run)
+    mine = (split.name for split in splits[rank :: run.tasks])
+    repeat_failed(step.journal(), mine, run.max_failed)
+    run_here(step, [rank], 1)
 
 
 def _all_have_ended(job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:

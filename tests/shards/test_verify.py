@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ShardError
+from base.text import printable
 from shards.__main__ import main
 from shards.executor import RunConfig
 from shards.run import run_pass
-from shards.show import printable
 from shards.verify import verify
 from tests.shards.fake import InstantPass
 
@@ -77,11 +77,11 @@ def test_damage_is_named(good: Path, damage: Callable[[Path], None], sentence: s
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"format_version": 99}', "format version 99; this Prewrite reads 1"),
+        ('{"format_version": 99}', "format version 99; this Prewrite reads 1 and 2"),
         ("{}", "format version None"),
         ("[1]", "format version None"),
         ("nonsense", "not JSON"),
-        ('{"format_version": 1}', "damaged: passes"),
+        ('{"format_version": 2}', "damaged: passes"),
     ],
 )
 def test_a_wrong_manifest_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
