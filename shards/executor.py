@@ -24,7 +24,7 @@ from base.fingerprint import fingerprint
 from shards.crew import Crew
 from shards.gpus import claim
 from shards.journal import Journal
-from shards.limit import repeat_failed
+from shards.limit import Watch, repeat_failed
 from shards.passes import Pass, Split
 from shards.progress import Progress
 from shards.suspects import is_wary
@@ -79,6 +79,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     def __init__(self, job: Pass, splits: list[Split], output: str, run: RunConfig) -> None:
         super().__init__()
         self.job, self.splits, self.output, self.run_config = job, splits, output, run
+        self.watch = Watch(job.name, run.max_failed)
         self.worker: Worker | None = None
         self.stopped = False
         self.opened: Callable[[], None] = _nothing
@@ -122,7 +123,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                     progress,
                     self.run_config.rows_per_part,
                     self.job.max_bad_rows,
-                    self.run_config.max_failed,
+                    self.watch,
                     self.opened,
                     self.command,
                 )
@@ -167,6 +168,7 @@ def run_here(step: PassStep, ranks: Sequence[int], workers: int) -> None:
                 return
             except EngineDied as error:
                 console.print(f"{error}; a process of its own continues", soft_wrap=True)
+                step.watch = Watch(step.job.name, step.run_config.max_failed)
         else:
             console.print("two runs died at one place; a process of its own continues")
     Crew(partial(_run_task, step), ranks, workers).run()

@@ -1,11 +1,11 @@
 """`run.max_failed`: a run in which hardly anything works ends, and is done again once it is mended.
 
-Rows are counted that were asked about, in this process and in what the set holds already, after
-100, 200, 400, … of them and at the end. The share decides: above the limit the run fails with the
-commonest reason, and the set is not complete. The next run of the same command looks at what is
-committed: where the share is still above the limit, the parts are made again of which more than the
-limit, or more than half, failed. (In a small part one row in ten that came through by chance must
-not keep the others from being asked again.)
+Rows are counted that were asked about, in a process and in what its splits hold already, and looked
+at after 100, 200, 400, … of them; at the end those of the whole set. The share decides: above the
+limit the run fails with the commonest reason, and the set is not complete. The next run of the same
+command looks at what is committed: where the share is still above the limit, the parts are made
+again of which more than the limit, or more than half, failed. (In a small part one row in ten that
+came through by chance must not keep the others from being asked again.)
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,29 @@ from base.text import one_line
 from shards.failures import LONGEST_REASON, OTHER, Tally, answers
 from shards.journal import Journal, tally_of
 from shards.manifest import Record
+from shards.passes import Outcome
 from shards.repair import emptied
 
-FIRST = 100
-"""Rows after which a run is looked at for the first time."""
+_FIRST = 100  # rows after which a run is looked at for the first time
+
+
+class Watch:
+    """Counts the rows of the pass `name` in one process, over all tasks that it does."""
+
+    def __init__(self, name: str, limit: float) -> None:
+        self.name, self.limit = name, limit
+        self._tally, self._next = Tally(), _FIRST
+
+    def resumed(self, records: Iterable[Record]) -> None:
+        """Rows that an earlier process has committed."""
+        self._tally.add(tally_of(records))
+
+    def count(self, outcome: Outcome) -> None:
+        """A document is done; EngineError where too much of all there is by now has failed."""
+        self._tally.add(outcome.tally)
+        if self._tally.asked >= self._next:
+            self._next = 2 * self._tally.asked
+            check_failed(self.name, self._tally, self.limit)
 
 
 def check_failed(name: str, tally: Tally, limit: float) -> None:

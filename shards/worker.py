@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
-from shards.failures import Failure, Tally, keep_few
-from shards.journal import Block, Journal, tally_of
-from shards.limit import FIRST, check_failed
+from shards.failures import Failure, keep_few
+from shards.journal import Block, Journal
+from shards.limit import Watch
 from shards.manifest import Record, Skip
 from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
 from shards.progress import Progress
@@ -69,13 +69,13 @@ class Worker:
         progress: Progress,
         rows_per_part: int,
         max_bad_rows: float,
-        max_failed: float,
+        watch: Watch,
         opened: Callable[[], None],
         command: str,
     ) -> None:
         self.source, self.work, self.journal = source, work, journal
         self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
-        self.max_failed, self._tally, self._look_at = max_failed, Tally(), FIRST
+        self.watch = watch
         self.opened, self.command, self._suspects = opened, command, list[Suspects]()
         self.window = _Window(work.window)
         self.stop = asyncio.Event()
@@ -118,7 +118,7 @@ class Worker:
         """Start the documents of one split: of damaged parts, then those after the last commit."""
         done = await asyncio.to_thread(self.journal.records, split.name)
         self.progress.resumed(sum(r.part.rows for r in done if r.part))
-        self._tally.add(tally_of(done))
+        self.watch.resumed(done)
         for record in done:
             if record.redo and not self.stop.is_set():
                 await self._redo(split, record)
@@ -234,7 +234,7 @@ class Worker:
             outcome = await work(document)
             if [row["id"] for row in outcome.rows] != names:
                 raise ShardError(f"a pass changed the rows of the document of row {names[0]}")
-            self._count(outcome)
+            self.watch.count(outcome)
         except Exception as error:
             self.failure = self.failure or error
             raise
@@ -242,13 +242,6 @@ class Worker:
             self.window.release(len(document.rows))
         self.progress.finished(len(outcome.rows), outcome.failed, outcome.usage)
         return outcome
-
-    def _count(self, outcome: Outcome) -> None:
-        """Count what failed; EngineError where that is too much of all there is by now."""
-        self._tally.add(outcome.tally)
-        if self._tally.asked >= self._look_at:
-            self._look_at = 2 * self._tally.asked
-            check_failed(self.progress.label, self._tally, self.max_failed)
 
     async def _commit_all(self) -> None:
         while (ready := await self._ready.get()) is not None:

@@ -207,14 +207,13 @@ def test_what_is_committed_counts_at_a_resume(run: Run, server: FaultServer) -> 
 
 
 def test_two_workers(run: Run, server: FaultServer) -> None:
-    """Each looks at its own rows; the first that has seen enough ends the run."""
+    """Each looks at the rows of all its tasks; the first that has seen enough ends the run."""
     server.plan = lambda call: refused("no") if number(call) % 20 else None
-    run.of(110, 110, workers=2, tasks=2, rows_per_part=30)
+    run.of(*[55] * 4, workers=2, tasks=4, rows_per_part=30)
     code, _, err = ended(start(run.config, scratch=run.folder / "scratch"))
     assert code == 1
-    (line,) = err.splitlines()
-    assert line.startswith("error: rewrite ") and "of 2: " not in line
-    assert f"95 of 100 {ALLOWS}" in line
+    line = err.splitlines()[-1]
+    assert line.startswith("error: rewrite: 9") and f" of 100 {ALLOWS}" in line
     server.plan = None
     assert run("run.workers=1") == 0
     assert ShardSet(run.output).manifest.statuses == {"ok": 220}

@@ -1,9 +1,11 @@
 """`verify` finds every kind of damage, and `show` survives hostile text."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,24 +43,30 @@ def _edit(folder: Path, **changes: object) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _drop_row(folder: Path) -> None:
-    """A part without its last row whose digest was 'corrected' too."""
-    import hashlib
-
+def _change(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """A part with other rows whose digest was 'corrected' too."""
     part = _first(folder)
-    table = pq.read_table(part)
-    pq.write_table(table.slice(0, table.num_rows - 1), part)
+    table = change(pq.read_table(part))
+    pq.write_table(table, part)
     manifest = json.loads((folder / "manifest.json").read_text())
     entry = next(p for p in manifest["parts"] if p["name"] == part.name)
     entry["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
-    entry["rows"] -= 1
+    entry["rows"] = table.num_rows
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _excused(table: pa.Table) -> pa.Table:
+    """Good rows that name a reason."""
+    place = table.column_names.index("rewrite_reason")
+    given = pa.array(["too_long"] * table.num_rows).dictionary_encode()
+    return table.set_column(place, table.schema.field(place), given)
 
 
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (_flip, "SHA-256"),
     (lambda folder: _first(folder).unlink(), "not there"),
-    (_drop_row, "lacks chunks"),
+    (lambda folder: _change(folder, lambda t: t.slice(0, t.num_rows - 1)), "lacks chunks"),
+    (lambda folder: _change(folder, _excused), "status 'ok' and rewrite_reason do not fit"),
     (lambda folder: _edit(folder, rows=1), "the manifest says 1"),
     (lambda folder: _edit(folder, statuses={"ok": 1}), "statuses"),
     (lambda folder: _edit(folder, status="interrupted"), "the set is interrupted"),
