@@ -22,7 +22,9 @@ class InputError(PrewriteError):
 
 
 class EngineError(PrewriteError):
-    """A model or an endpoint that cannot answer at all (one failed request is no EngineError)."""
+    """A model or an endpoint that cannot answer, or of whose answers hardly any can be used (one
+    failed request is no EngineError).
+    """
 
 
 class EngineDied(EngineError):

@@ -178,11 +178,12 @@ class EndpointEngine:
         return f"the endpoint of {self.config.model}: {self._words(error)}"
 
     def _failed(self, error: Exception) -> Completion:
-        sentence = self._sentence(error)
         self._refused += 1
         if not self._answered and self._refused >= _PATIENCE:
-            raise EngineError(f"{sentence} (so it answered all of the first {_PATIENCE} requests)")
-        return Completion(error=sentence)
+            raise EngineError(
+                f"{self._sentence(error)} (so it answered all of the first {_PATIENCE} requests)"
+            )
+        return Completion(error=self._words(error))
 
     async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> Completion:
         answer = await self._create(client, request)
@@ -272,12 +273,19 @@ class EndpointEngine:
         if isinstance(error, TimeoutError | openai.APITimeoutError):
             return "no answer in time"
         head, cause = "", error.__cause__ or error
+        text = str(cause)
         if isinstance(error, openai.APIStatusError):
-            head, cause = f"HTTP {error.status_code}: ", error
-        text = " ".join(str(cause).split())
+            head, text = f"HTTP {error.status_code}: ", _message(error) or str(error)
+        text = " ".join(text.split())
         if self.config.api_key_env:
             text = text.replace(self._key, "…")
         return head + text[:200] or type(cause).__name__
+
+
+def _message(error: openai.APIStatusError) -> str | None:
+    """What the server says, without the JSON around it."""
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    return message if isinstance(message, str) else None
 
 
 def _key(config: EndpointConfig) -> str:

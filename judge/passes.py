@@ -25,7 +25,7 @@ from shards.manifest import File, Manifest, PassInfo
 from shards.names import block_of, verdicts
 from shards.passes import Document, End, Item, Split, Work
 from shards.reader import ShardSet
-from shards.schema import Row, schema
+from shards.schema import FORMAT_VERSION, Row, schema
 
 _ELSEWHERE = {"engine", "input", "report", "corrupt", "replay"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
@@ -165,6 +165,7 @@ class JudgePass:
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         return before.model_copy(
             update={
+                "format_version": FORMAT_VERSION,
                 "criteria": [c.name for c in self.criteria],
                 "measures": self.measures,
                 "passes": [*before.passes, info],

@@ -10,6 +10,7 @@ from judge.criteria import Criterion, load_criterion
 from judge.judge import Judge
 from judge.panel import Panel, consistency, disagreement, mean_scores
 from judge.pool import Pool, Result, judgements
+from shards.failures import Failure
 from shards.manifest import Usage
 from shards.passes import Document, Outcome
 from shards.schema import TEXTS, Row
@@ -34,7 +35,9 @@ class Scorer:
         self.versions = {name: v for e in engines for name, v in e.versions().items()}
 
     async def __call__(self, document: Document) -> Outcome:
-        """Fill the score columns of every row."""
+        """Fill the score columns of every row. One that was asked about fails where no score came
+        of that on any criterion.
+        """
         rows = document.rows
         befores = contexts(rows, self.config.max_context_tokens)
         pools = [_pool(row, before) for row, before in zip(rows, befores, strict=True)]
@@ -43,17 +46,36 @@ class Scorer:
         found = await self._panel(questions, _fence_texts(rows))
         outcome = Outcome(rows, judgements=list(document.judgements))
         outcome.counts = _counts(document)
+        asked, scored = set[int](), set[int]()
         for (criterion, index), said in zip(places, found, strict=True):
-            _store(rows[index], criterion, [*said.results.values()])
+            results = [*said.results.values()]
+            _store(rows[index], criterion, results)
             for judge, result in said.results.items():
                 outcome.judgements += judgements(judge, result.answers)
             outcome.counts += said.counts
+            if any(result.answers for result in results):
+                asked.add(index)
+                scored |= {index} if mean_scores(results) else set()
+        outcome.asked, outcome.failed = len(asked), len(asked - scored)
+        outcome.failures = self._failures(outcome.judgements)
         order = {row["id"]: index for index, row in enumerate(rows)}
         outcome.judgements.sort(key=lambda verdict: order[verdict["id"]])
         for row in rows:
             self._total(row)
         outcome.usage = sum((said.usage for said in found), Usage())
         return outcome
+
+    def _failures(self, verdicts: Sequence[Row]) -> list[Failure]:
+        """Those that could not be read; of one without an answer, `answer` says why."""
+        engine = {criterion.name for criterion in self.criteria if criterion.needs_engine}
+        found = []
+        for verdict in verdicts:
+            reason, answer, name = (verdict.get(key) for key in ("status", "answer", "criterion"))
+            if reason == "failed":
+                reason = f"{'engine' if name in engine else name}: {answer}"
+            if reason != "ok":
+                found.append(Failure(str(reason), verdict["id"], answer))
+        return found
 
     def _total(self, row: Row) -> None:
         weights = self.config.weights_of(self.criteria)

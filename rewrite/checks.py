@@ -14,7 +14,7 @@ Leak = Literal["leaked_tags", "leaked_prompt"]
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A status, the usable text or None, and the reason of a status that is not `ok`."""
+    """A status, the usable text or None, and the reason of one that is not `ok` or `copied`."""
 
     status: Status
     text: str | None = None
@@ -30,19 +30,21 @@ def check(
     """
     text = answer.rstrip("\N{REPLACEMENT CHARACTER}").strip()
     if not text:
-        return Checked("empty")
+        return Checked("empty", reason="no_text")
     if not _is_unicode(text):
         return Checked("failed", reason="not_unicode")
     if leak:
         return Checked("failed", reason=leak)
     if is_refusal(text) and not is_refusal(original):
-        return Checked("refused")
+        return Checked("refused", reason="refusal")
     if text.split() == original.split():
         return Checked("copied", original)
     ratio = len(text) / len(original.strip())
     if not length.min <= ratio <= length.max:
         return Checked("failed", reason="too_short" if ratio < length.min else "too_long")
-    return Checked("truncated" if finish == "length" else "ok", fit(original, text))
+    if finish == "length":
+        return Checked("truncated", fit(original, text), reason="max_tokens")
+    return Checked("ok", fit(original, text))
 
 
 def fit(original: str, text: str) -> str:

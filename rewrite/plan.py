@@ -29,6 +29,8 @@ from rewrite.forecast import Forecast, Server, Stage, Start, forecast
 from rewrite.meter import Meter
 from rewrite.rewriter import Rewriter
 from rewrite.sample import Sample, read
+from shards.failures import Tally
+from shards.limit import check_failed
 from shards.passes import Document, Outcome, Work
 from shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
 
@@ -66,9 +68,11 @@ async def _measure(recipe: RewriteRecipe, sample: Sample, seconds: float) -> Pla
     trials = [_Trial("rewrite", rewriter, schema(()))]
     work = Rewriter(rewriter[recipe.rewrite.engine], recipe)
     await trials[0].run(work, sample.documents, seconds)
+    trials[0].check(recipe.run.max_failed)
     if recipe.judge and scorer:
         trials.append(_Trial("judge", judges, JudgePass("", recipe.judge, {}).columns))
         await trials[1].run(scorer, [outcome.rows for outcome in trials[0].outcomes], seconds)
+        trials[1].check(recipe.run.max_failed)
     start = Start(loading, max(_gpus(recipe.engines[name]) for name in {**rewriter, **judges}))
     stages = [trial.stage(recipe, sample.files) for trial in trials]
     meters = [*rewriter.values(), *judges.values()]
@@ -120,6 +124,13 @@ class _Trial:
             if len(self.outcomes) >= LEAST and time.monotonic() - begun > limit:
                 waiting = []
         self.seconds = time.monotonic() - begun
+
+    def check(self, limit: float) -> None:
+        """EngineError where a run would end for what failed: see `run.max_failed`."""
+        tally = Tally()
+        for outcome in self.outcomes:
+            tally.add(outcome.tally)
+        check_failed(self.name, tally, limit)
 
     def _hungry(self) -> bool:
         return any(meter.open < meter.concurrency for meter in self.meters.values())

@@ -11,9 +11,10 @@ from judge.usage import usage_of
 from rewrite.checks import Checked, Leak, check
 from rewrite.config import RewriteRecipe
 from rewrite.prompts import load_template
+from shards.failures import Failure, as_reason
 from shards.manifest import Usage
 from shards.passes import Document, Outcome
-from shards.schema import Row
+from shards.schema import USABLE, Row
 
 
 class Rewriter:
@@ -30,7 +31,7 @@ class Rewriter:
         self.versions = engine.versions()
 
     async def __call__(self, document: Document) -> Outcome:
-        """Fill `rewrite` and `rewrite_status` of every row."""
+        """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of every row."""
         rows = document.rows
         # Joined: two chunks may spell a tag between them.
         fence = self.template.fence(["".join(row["original"] for row in rows)])
@@ -41,25 +42,37 @@ class Rewriter:
             if row["rewrite_status"] is None
         ]
         parts = await asyncio.gather(*jobs)
-        counts = Counter(f"status:{row['rewrite_status']}" for row in rows)
-        counts.update(f"check:{reason}" for _, reason in parts if reason)
-        return Outcome(rows, usage=sum((usage for usage, _ in parts), Usage()), counts=counts)
+        failures = [failure for _, failure in parts if failure]
+        return Outcome(
+            rows,
+            usage=sum((usage for usage, _ in parts), Usage()),
+            counts=Counter(f"status:{row['rewrite_status']}" for row in rows),
+            asked=len(jobs),
+            failed=len(failures),
+            failures=failures,
+        )
 
     async def _rewrite(
         self, row: Row, context: Sequence[str], fence: str
-    ) -> tuple[Usage, str | None]:
-        """Rewrite one row in place; returns what it cost and why it is not `ok`."""
+    ) -> tuple[Usage, Failure | None]:
+        """Rewrite one row in place; returns what it cost, and why there is nothing to use."""
         begin = lead(context)
         texts = {"context": context, "lead": begin, "text": row["original"]}
         prompt = Prompt(self.template.render(texts, fence), answer=begin.rstrip())
         completion = await self.engine.complete(Request(prompt, self._sampling(row)))
         checked = self._check(row["original"], begin, completion, fence)
+        reason = checked.reason and as_reason(checked.reason)
         row["rewrite"], row["rewrite_status"] = checked.text, checked.status
-        return usage_of(completion), checked.reason
+        row["rewrite_reason"] = reason
+        usage = usage_of(completion)
+        if checked.status in USABLE:
+            return usage, None
+        answer = completion.error or completion.samples[0].text
+        return usage, Failure(reason or checked.status, row["id"], answer)
 
     def _check(self, original: str, begin: str, completion: Completion, fence: str) -> Checked:
         if completion.error is not None:
-            return Checked("failed", reason="engine")
+            return Checked("failed", reason=f"engine: {completion.error}")
         sample = completion.samples[0]
         # An endpoint that ignores the primed answer says its words again.
         answer = sample.text.lstrip().removeprefix(begin.strip() or "\0")

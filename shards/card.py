@@ -34,6 +34,13 @@ and everything the rows depend on.
 {% for name, count in m.statuses.items() -%}
 | {{ name }} | {{ count }} |
 {% endfor %}
+{% if failed %}
+| pass | failed, by reason | times |
+|---|---|---|
+{% for name, reason, count in failed -%}
+| {{ name }} | {{ reason }} | {{ count }} |
+{% endfor %}
+{% endif -%}
 Models: {% for p in m.passes %}{{ p.name }}: {{ models(p.config) }}
 {%- if not loop.last %}; {% endif %}{% endfor %}.
 The licence of the texts is that of the corpus they come from.
@@ -45,7 +52,17 @@ def card(manifest: Manifest) -> str:
     text = _CARD if manifest.judgements else _CARD.replace(_JUDGEMENTS, "")
     template = Environment(autoescape=False).from_string(text)  # noqa: S701  (Markdown, not HTML)
     columns = describe(manifest.criteria, manifest.measures)
-    return template.render(m=manifest, columns=columns, models=_models)
+    failed = [
+        (made.name, _code(reason), found.count)
+        for made in manifest.passes
+        for reason, found in made.failures.items()
+    ]
+    return template.render(m=manifest, columns=columns, failed=failed, models=_models)
+
+
+def _code(text: str) -> str:
+    """Words of a server, of which nothing may become Markdown or HTML."""
+    return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
 def _models(config: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from base.owned import OwnedFolder
 from shards.crew import Crew
 from shards.gpus import claim
 from shards.journal import Journal
+from shards.limit import Watch
 from shards.passes import Pass, Split
 from shards.progress import Progress
 from shards.suspects import is_wary
@@ -61,6 +62,9 @@ class RunConfig(Section):
     rows_per_part: int = Field(
         8192, ge=1, description="rows a Parquet part holds at least; a kill costs at most two parts"
     )
+    max_failed: float = Field(
+        0.9, ge=0, le=1, description="share of the rows asked about that may fail; 1: all of them"
+    )
     gpus_per_task: int = Field(0, ge=0, description="GPUs of a worker; 0: whatever it finds")
     slurm: SlurmConfig = Field(SlurmConfig(), description="what Slurm is asked for")
     step: str | None = Field(None, description="do only this step; see shards.steps")
@@ -75,6 +79,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     def __init__(self, job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig) -> None:
         super().__init__()
         self.job, self.splits, self.folder, self.run_config = job, splits, folder, run
+        self.watch = Watch(job.name, run.max_failed)
         self.worker: Worker | None = None
         self.stopped = False
         self.opened: Callable[[], None] = _nothing
@@ -119,6 +124,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                     progress,
                     self.run_config.rows_per_part,
                     self.job.max_bad_rows,
+                    self.watch,
                     self.opened,
                     self.command,
                 )
@@ -162,6 +168,7 @@ def run_here(step: PassStep, ranks: Sequence[int], workers: int) -> None:
                 return
             except EngineDied as error:
                 console.print(f"{error}; a process of its own continues", soft_wrap=True)
+                step.watch = Watch(step.job.name, step.run_config.max_failed)
         else:
             console.print("two runs died at one place; a process of its own continues")
     Crew(partial(_run_task, step), ranks, workers).run()

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from base.errors import ShardError
 from base.files import Folder
 from shards import commit_log, names
+from shards.failures import Tally
 from shards.manifest import File, Manifest, Opened, Record, Skip, Status, Usage, total
 from shards.names import RecordName
 from shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
@@ -56,6 +57,7 @@ class Block:
     skipped: list[Skip] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
     usage: Usage = field(default_factory=Usage)
     versions: dict[str, str] = field(default_factory=dict)
     last: bool = False
@@ -99,6 +101,9 @@ class Journal:
             part=part,
             judgements=verdicts,
             counts=dict(block.counts),
+            asked=block.tally.asked,
+            failed=block.tally.failed,
+            failures=block.tally.bounded(),
             skipped=block.skipped,
             left_out=dict(block.left_out),
             usage=block.usage,
@@ -263,6 +268,7 @@ class Folded:
     skipped: list[Skip]
     left_out: dict[str, int]
     counts: dict[str, int]
+    tally: Tally
     usage: Usage
     versions: dict[str, str]
     abandoned: list[str]
@@ -283,7 +289,8 @@ class Folded:
         manifest.rows, manifest.documents = self.rows, self.documents
         manifest.parts, manifest.judgements = self.parts, self.judgements
         made.usage, made.counts, made.versions = self.usage, self.counts, self.versions
-        made.abandoned = self.abandoned
+        made.asked, made.failed = self.tally.asked, self.tally.failed
+        made.failures, made.abandoned = self.tally.bounded(), self.abandoned
         manifest.statuses = {
             key.removeprefix("status:"): count
             for key, count in self.counts.items()
@@ -317,6 +324,7 @@ def together(chains: dict[str, list[Record]]) -> Folded:
         skipped=[skip for r in every for skip in r.skipped],
         left_out=total([r.left_out for r in every]),
         counts=total([r.counts for r in every]),
+        tally=tally_of(every),
         usage=sum((r.usage for r in every), Usage()),
         versions=_versions(every),
         abandoned=[name for r in every for name in r.abandoned],
@@ -325,6 +333,14 @@ def together(chains: dict[str, list[Record]]) -> Folded:
         sha256={split: end.sha256 for split, end in ended.items() if end.sha256},
         unfinished=[split for split in chains if split not in ended],
     )
+
+
+def tally_of(records: Iterable[Record]) -> Tally:
+    """Rows that were asked about, and those of them that failed, over all `records`."""
+    tally = Tally()
+    for record in records:
+        tally.add(Tally(record.asked, record.failed, record.failures))
+    return tally
 
 
 def _versions(records: list[Record]) -> dict[str, str]:

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from base.errors import ShardError
 from base.files import Folder
+from shards.failures import Failures
 from shards.names import MANIFEST
-from shards.schema import FORMAT_VERSION, schema
+from shards.schema import FORMAT_VERSION, FORMATS, schema
 
 Status = Literal["running", "interrupted", "complete"]
 
@@ -85,6 +86,8 @@ class Record(_Stored):
     start, stop: records of the split before and after this part (a part covers [start, stop)).
     read: digest of the input records [0, stop) of the split, where its source has one.
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
+    asked, failed: rows that were asked about, and those of them of which nothing can be used;
+    failures: why, by reason; in a judge pass of its verdicts.
     abandoned: `doc_id` of documents that killed every worker that opened them.
     redo: the part was damaged; the same documents are to be done again.
     """
@@ -101,6 +104,9 @@ class Record(_Stored):
     part: File | None
     judgements: File | None = None
     counts: dict[str, int] = Field(default_factory=dict)
+    asked: int = 0
+    failed: int = 0
+    failures: dict[str, Failures] = Field(default_factory=dict)
     skipped: list[Skip] = Field(default_factory=list)
     left_out: dict[str, int] = Field(default_factory=dict)
     usage: Usage = Field(default_factory=Usage)
@@ -141,7 +147,9 @@ class Input(_Stored):
 
 
 class PassInfo(_Stored):
-    """One pass that made this set: its configuration and everything its rows depend on."""
+    """One pass that made this set: its configuration and everything its rows depend on; rows asked
+    about and failed, and why, as in `Record`.
+    """
 
     name: str
     fingerprint: str
@@ -149,6 +157,9 @@ class PassInfo(_Stored):
     versions: dict[str, str] = Field(default_factory=dict)
     usage: Usage = Field(default_factory=Usage)
     counts: dict[str, int] = Field(default_factory=dict)
+    asked: int = 0
+    failed: int = 0
+    failures: dict[str, Failures] = Field(default_factory=dict)
     abandoned: list[str] = Field(default_factory=list)
     seconds: float = 0.0
 
@@ -191,7 +202,7 @@ class Manifest(_Stored):
     @property
     def columns(self) -> pa.Schema:
         """The columns of every part."""
-        return schema(self.criteria, self.measures)
+        return schema(self.criteria, self.measures, self.format_version)
 
     @classmethod
     def load(cls, folder: Folder) -> Self:
@@ -211,9 +222,10 @@ class Manifest(_Stored):
         try:
             raw = json.loads(data)
             version = raw.get("format_version") if isinstance(raw, dict) else None
-            if version != FORMAT_VERSION:
+            if version not in FORMATS:
                 raise ShardError(
-                    f"{where}: format version {version!r}; this Prewrite reads {FORMAT_VERSION}"
+                    f"{where}: format version {version!r}; this Prewrite reads "
+                    f"{' and '.join(map(str, FORMATS))}"
                 )
             return cls.model_validate(raw)
         except RecursionError:

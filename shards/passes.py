@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from shards.failures import Failure, Tally, by_reason
 from shards.manifest import Input, Manifest, Skip, Usage
 from shards.schema import Row
 
@@ -108,12 +109,26 @@ Item = Document | Skipped | LeftOut | End
 
 @dataclass
 class Outcome:
-    """A finished document: its rows, the raw verdicts, what the engine used, things counted."""
+    """A finished document: its rows, the raw verdicts, what the engine used, things counted.
+
+    asked: rows that were asked about, None: all; failed: those of them of which nothing can be
+    used; failures: why, one by one (a judge's verdicts may fail without their row). See
+    `run.max_failed`.
+    """
 
     rows: list[Row]
     judgements: list[Row] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     counts: Counter[str] = field(default_factory=Counter)
+    asked: int | None = None
+    failed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def tally(self) -> Tally:
+        """What was asked about and failed."""
+        asked = len(self.rows) if self.asked is None else self.asked
+        return Tally(asked, self.failed, by_reason(self.failures))
 
 
 class Work(Protocol):

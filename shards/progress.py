@@ -13,7 +13,6 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from shards.manifest import Usage
-from shards.schema import Row
 
 
 class Progress:
@@ -58,10 +57,10 @@ class Progress:
         """Rows the engine is asked about from now on."""
         self.read += rows
 
-    def finished(self, rows: list[Row], usage: Usage) -> None:
-        """A document's rows are done."""
-        self.rows += len(rows)
-        self.failed += sum(row["rewrite_status"] == "failed" for row in rows)
+    def finished(self, rows: int, failed: int, usage: Usage) -> None:
+        """A document's rows are done; failed: those of which nothing can be used."""
+        self.rows += rows
+        self.failed += failed
         self.usage += usage
         if self._bar:
             self._show()

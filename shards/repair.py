@@ -17,7 +17,7 @@ from shards.leftovers import clean
 from shards.manifest import Manifest, Record, Usage
 from shards.names import LOG
 from shards.reader import ShardSet
-from shards.schema import JUDGEMENT_SCHEMA
+from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
 from shards.verify import check_file, check_passes
 
 
@@ -29,6 +29,11 @@ def repair(url: str) -> list[str]:
     ShardSet(url)  # before anything is written: there must be a set
     with Lease(Folder(url)) as lease:
         shards = ShardSet(url)
+        if (found := shards.manifest.format_version) != FORMAT_VERSION:
+            raise ShardError(
+                f"{url}: found a set of format {found}; accepted by --repair: format "
+                f"{FORMAT_VERSION}; it can be read, and repaired by the version that made it"
+            )
         if problems := check_passes(shards.manifest):
             raise ShardError(f"{url}: {problems[0]}; restore {url}/manifest.json from a copy")
         records = _records(shards)
@@ -87,6 +92,9 @@ def emptied(record: Record) -> Record:
             "part": None,
             "judgements": None,
             "counts": {},
+            "asked": 0,
+            "failed": 0,
+            "failures": {},
             "skipped": [],
             "left_out": {},
             "usage": Usage(),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from base.errors import InputError, Interrupted, PrewriteError, ShardError
+from base.errors import EngineError, InputError, Interrupted, PrewriteError, ShardError
 from base.files import Folder, resolve
 from base.fingerprint import differences, fingerprint
 from base.owned import OwnedFolder
@@ -22,10 +22,12 @@ from shards.executor import RunConfig, execute
 from shards.journal import Folded, Journal, fold, skipped_lines
 from shards.lease import Lease
 from shards.leftovers import clean, is_clean
+from shards.limit import check_failed, to_repeat
 from shards.listed import check_listed
 from shards.manifest import Manifest, Status
 from shards.names import CARD, FIXED, MANIFEST, RECORDS, REWRITES, SKIPPED
 from shards.passes import Pass, Split, inputs
+from shards.repair import emptied
 from shards.schema import FORMAT_VERSION
 from shards.unchanged import changed_inputs, refuse_changed
 from shards.worker import check_bad_rows
@@ -58,7 +60,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
 
 def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Manifest:
     splits = job.source.splits()
-    manifest = start_set(job, folder, splits)
+    manifest = start_set(job, folder, splits, run.max_failed)
     begun = time.monotonic()
     try:
         execute(job, splits, folder, run)
@@ -75,7 +77,7 @@ def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Ma
             journal.clear()
         raise
     manifest.passes[-1].seconds += time.monotonic() - begun
-    return _finish(job, folder, manifest, splits)
+    return _finish(job, folder, manifest, splits, run.max_failed)
 
 
 def _tidy(folder: Folder) -> None:
@@ -101,6 +103,12 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
         return None
     last, config = found.passes[-1], job.config()
     if last.fingerprint == fingerprint(config) and last.name == job.name:
+        if found.status != "complete" and not found.columns.equals(job.columns):
+            raise ShardError(
+                f"{folder.url}: found an unfinished run of format {found.format_version}; "
+                f"accepted: format {FORMAT_VERSION}; finish it with the version of Prewrite that "
+                f"began it, or {remedy}"
+            )
         return found if found.status == "complete" else None
     if holds_rows(found, folder):
         lines = (
@@ -138,8 +146,9 @@ def _resolved(url: str) -> str:
     return os.path.realpath(path) if Folder(url).is_local else f"{fs.protocol}:{path}".rstrip("/")
 
 
-def start_set(job: Pass, folder: OwnedFolder, splits: list[Split]) -> Manifest:
-    """The manifest of this run, saved: the stored one to continue, or a new one.
+def start_set(job: Pass, folder: OwnedFolder, splits: list[Split], max_failed: float) -> Manifest:
+    """The manifest of this run, saved: the stored one to continue, or a new one. Of one in which
+    more than the share `max_failed` of the rows failed, those parts are to be made again.
 
     ShardError where the folder holds files that have the names of a set's, but are no set's.
     """
@@ -147,12 +156,13 @@ def start_set(job: Pass, folder: OwnedFolder, splits: list[Split]) -> Manifest:
     found = Manifest.find(folder)
     same = found and found.passes[-1].fingerprint == new.passes[-1].fingerprint
     if found and same:
-        _refuse_unfinished_of_old(found, folder)
         folded = fold(journal_of(found, folder), (split.name for split in splits))
         check_listed(folder, folded.parts + folded.judgements)
         refuse_changed(found.inputs, new.inputs, folded, splits)
-        if folded.every:  # from now on only these and the records of this run count
-            commit_log.write(folder, folded.every, found.passes[-1].fingerprint)
+        again = {(r.split, r.block) for r in to_repeat(folded.every, max_failed)}
+        records = [emptied(r) if (r.split, r.block) in again else r for r in folded.every]
+        if records:  # from now on only these and the records of this run count
+            commit_log.write(folder, records, found.passes[-1].fingerprint)
         manifest = found
     else:
         _refuse_foreign(folder, found)
@@ -161,14 +171,6 @@ def start_set(job: Pass, folder: OwnedFolder, splits: list[Split]) -> Manifest:
     manifest.owners = [*manifest.owners, folder.owner]
     manifest.save(folder)
     return manifest
-
-
-def _refuse_unfinished_of_old(found: Manifest, folder: Folder) -> None:
-    if found.format_version < FORMAT_VERSION:
-        raise ShardError(
-            f"{folder.url}: an unfinished run of Prewrite 0.1, which this version cannot continue; "
-            "choose another output"
-        )
 
 
 def _refuse_foreign(folder: Folder, found: Manifest | None) -> None:
@@ -186,13 +188,21 @@ def _refuse_foreign(folder: Folder, found: Manifest | None) -> None:
         )
 
 
-def _finish(job: Pass, folder: Folder, manifest: Manifest, splits: list[Split]) -> Manifest:
+def _finish(
+    job: Pass, folder: Folder, manifest: Manifest, splits: list[Split], max_failed: float
+) -> Manifest:
     folded = fold(journal_of(manifest, folder), (split.name for split in splits))
     if folded.unfinished:
         raise ShardError(f"{folder.url}: not finished: {', '.join(folded.unfinished[:5])}")
     records = sum(folded.records.values())
     check_bad_rows(len(folded.skipped), records, job.max_bad_rows, folded.skipped)
     check_listed(folder, folded.parts + folded.judgements)
+    try:
+        check_failed(job.name, folded.tally, max_failed)
+    except EngineError:
+        _complete(manifest, folded, splits, "interrupted")  # so that it can be looked at
+        manifest.save(folder)
+        raise
     _complete(manifest, folded, splits, "complete")
     if folded.skipped:
         folder.write(SKIPPED, skipped_lines(folded.skipped))

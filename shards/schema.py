@@ -1,7 +1,8 @@
-"""The columns of a scored shard set, version 1, and how rows become Parquet bytes.
+"""The columns of a scored shard set, and how rows become Parquet bytes.
 
 One row is one chunk of a document. A document's rows stand in order in one file, and their
 `original` joined give the document back byte for byte, so what stands before a row is its prefix.
+Format 2 has one column more than format 1, `rewrite_reason`.
 """
 
 import hashlib
@@ -12,7 +13,9 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+FORMATS = (1, 2)
+"""The format that is written, and those that are read."""
 
 Status = Literal["ok", "copied", "refused", "truncated", "empty", "failed", "skipped"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -44,7 +47,9 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("original_tokens", pa.int32(), "its length under the configured tokenizer"),
     ("rewrite", pa.string(), "the rewritten chunk, null where there is no usable one"),
     ("rewrite_status", _CATEGORY, " | ".join(STATUSES)),
+    ("rewrite_reason", _CATEGORY, "why, where the status is not ok, copied or skipped"),
 )
+_SINCE_2 = ("rewrite_reason",)
 
 JUDGEMENT_SCHEMA = pa.schema(
     [
@@ -67,13 +72,17 @@ on the verdicts, and whether it could be read: `ok`, `outside` (too little mass)
 `failed`."""
 
 
-def schema(criteria: Sequence[str], measures: Sequence[str] = ()) -> pa.Schema:
-    """The schema of a set scored on `criteria`, none before judging; measures: see MEASURES."""
+def schema(
+    criteria: Sequence[str], measures: Sequence[str] = (), version: int = FORMAT_VERSION
+) -> pa.Schema:
+    """The schema of a set scored on `criteria`, none before judging; measures: see MEASURES;
+    version: of the format.
+    """
     scores = [(f"{text}_{name}", pa.float32()) for name in criteria for text in TEXTS]
     if criteria:
         scores += [(f"{text}_score", pa.float32()) for text in TEXTS]
     scores += [(name, pa.float32()) for name in measures]
-    fields = [(name, kind) for name, kind, _ in _COLUMNS]
+    fields = [(name, kind) for name, kind, _ in _COLUMNS if version > 1 or name not in _SINCE_2]
     return pa.schema([*fields, *scores, ("meta", pa.string())])
 
 

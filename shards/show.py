@@ -1,5 +1,6 @@
 """Rows and summaries of a set, for people."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich import box
@@ -9,10 +10,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from base.text import one_line, printable
+from shards.failures import answers
 from shards.manifest import Manifest
+from shards.names import MANIFEST
 from shards.progress import cache_share
 from shards.reader import ShardSet
 from shards.schema import TEXTS, Row
+
+_REASONS, _ANSWER = 5, 120  # reasons of a pass, characters of an answer: the manifest has more
 
 
 def print_summary(shards: ShardSet, console: Console) -> None:
@@ -57,10 +63,33 @@ def summary(manifest: Manifest, scores: dict[str, tuple[float | None, float | No
             f"{item.seconds:.0f} s, {use.requests} requests, {use.prompt_tokens} prompt tokens "
             f"({cache_share(use)} from the prefix cache), {use.output_tokens} output tokens",
         )
+        if item.failed:
+            share = f"{item.failed} of {item.asked} rows asked about"
+            facts.add_row("  failed", f"{share} ({item.failed / max(item.asked, 1):.0%})")
     means = Table("mean score", "original", "rewrite", "rows", box=box.SIMPLE)
     for name, (before, after, count) in scores.items():
         means.add_row(name, _number(before), _number(after), str(count))
-    return Group(facts, means) if scores else Group(facts)
+    parts = [facts, *_failures(manifest), *([means] if scores else [])]
+    return Group(*parts)
+
+
+def _failures(manifest: Manifest) -> Iterator[Table]:
+    """Why rows and verdicts failed: the commonest reasons of each pass, with what came back."""
+    table = Table("pass", "times", "why", "answers", box=box.SIMPLE, title="failed")
+    for made in manifest.passes:
+        reasons = list(made.failures.items())
+        for reason, found in reasons[:_REASONS]:
+            said = "\n".join(
+                f"{one.id}: {one_line(one.answer or '', _ANSWER)}" for one in answers(reason, found)
+            )
+            table.add_row(
+                made.name, str(found.count), Text(printable(reason)), Text(printable(said))
+            )
+        if rest := reasons[_REASONS:]:
+            count = sum(found.count for _, found in rest)
+            table.add_row(made.name, str(count), f"{len(rest)} more; see passes in {MANIFEST}", "")
+    if table.row_count:
+        yield table
 
 
 def examples(shards: ShardSet, count: int) -> list[Row]:
@@ -79,23 +108,22 @@ def side_by_side(row: Row) -> Panel:
     table = Table(box=box.SIMPLE, expand=True, pad_edge=False)
     for text in TEXTS:
         table.add_column(Text(f"{text}{_scores(row, text)}"), ratio=1, overflow="fold")
-    rewrite = row["rewrite"] if row["rewrite"] is not None else f"({row['rewrite_status']})"
+    rewrite = row["rewrite"] if row["rewrite"] is not None else f"({why(row)})"
     table.add_row(Text(printable(row["original"])), Text(printable(rewrite)))
     title = f"{row['doc_id']} · chunk {row['chunk'] + 1} of {row['chunks']} · {row['source']}"
     return Panel(table, title=Text(printable(title)), subtitle=row["rewrite_status"])
+
+
+def why(row: Row) -> str:
+    """The status of a row, and its reason where one is kept."""
+    reason = row.get("rewrite_reason")  # a set of format 1 has none
+    return f"{row['rewrite_status']}: {reason}" if reason else str(row["rewrite_status"])
 
 
 def show(shards: ShardSet, count: int) -> Columns:
     """The first `count` rows, readable."""
     rows = [row for row, _ in zip(shards.rows(), range(count), strict=False)]
     return Columns([side_by_side(row) for row in rows], expand=True)
-
-
-def printable(text: str) -> str:
-    """Corpus text is hostile: control characters must not reach a terminal."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
 
 
 def _scores(row: Row, text: str) -> str:

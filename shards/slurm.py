@@ -44,7 +44,7 @@ def submit(command: str, recipe: Recipe, stages: Sequence[Stage], run: RunConfig
         )
     while finished(stages[0].job, stages[0].output):
         stages = stages[1:]
-    start(stages[0])
+    start(stages[0], run)
     folder = Path(run.slurm.logs, name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)

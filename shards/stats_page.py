@@ -8,8 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from base.text import printable
 from shards.schema import STATUSES
-from shards.show import printable
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BRIEF = ("rows", "null", "mean", "sd", "p25", "median", "p75")

@@ -55,21 +55,21 @@ def run_step(step: str, stages: Sequence[Stage], run: RunConfig) -> None:
             f"(run.tasks), PASS:finish, with PASS = {names}"
         )
     if what == "start":
-        start(stages[number])
+        start(stages[number], run)
     elif what == "finish":
         manifest = run_pass(stages[number].job, stages[number].output, run, _all_have_ended)
         print(f"{stages[number].output}: complete, {manifest.rows} rows")
         for stage in stages[number + 1 : number + 2]:
-            start(stage)
+            start(stage, run)
     else:
         _run_task(stages[number], int(what), run)
 
 
-def start(stage: Stage) -> None:
+def start(stage: Stage, run: RunConfig) -> None:
     """Write the manifest of a pass that is not complete; a set of another pass is refused."""
     if not finished(stage.job, stage.output):
         with Lease(Folder(stage.output)) as lease:
-            start_set(stage.job, lease.folder, stage.job.source.splits())
+            start_set(stage.job, lease.folder, stage.job.source.splits(), run.max_failed)
 
 
 def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[int]:

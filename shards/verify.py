@@ -94,6 +94,8 @@ def _check_row(part: File, row: Row) -> list[str]:
         return [f"{where}: status {status!r}; accepted: {', '.join(STATUSES)}"]
     if (row["rewrite"] is not None) != (status in USABLE):
         return [f"{where}: status '{status}' and rewrite do not fit"]
+    if row.get("rewrite_reason") is not None and status in ("ok", "copied", "skipped"):
+        return [f"{where}: status '{status}' and rewrite_reason do not fit"]
     scores = [v for k, v in row.items() if isinstance(v, float) and not k.endswith("_score")]
     if any(not 0 <= value <= 1 for value in scores):
         return [f"{where}: a score outside 0..1"]

@@ -13,7 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
+from shards.failures import Failure, keep_few
 from shards.journal import Block, Journal, Place
+from shards.limit import Watch
 from shards.manifest import Record, Skip
 from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
 from shards.progress import Progress
@@ -21,6 +23,9 @@ from shards.signals import stop_on_signal
 from shards.suspects import Suspects
 
 Finish = Callable[[Document], Awaitable[Outcome]]
+
+ABANDONED = "abandoned"
+"""Why the rows of a document failed that killed every worker that opened it."""
 
 
 class _Window:
@@ -64,11 +69,13 @@ class Worker:
         progress: Progress,
         rows_per_part: int,
         max_bad_rows: float,
+        watch: Watch,
         opened: Callable[[], None],
         command: str,
     ) -> None:
         self.source, self.work, self.journal = source, work, journal
         self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
+        self.watch = watch
         self.opened, self.command, self._suspects = opened, command, list[Suspects]()
         self.window = _Window(work.window)
         self.stop = asyncio.Event()
@@ -111,6 +118,7 @@ class Worker:
         """Start the documents of one split: of damaged parts, then those after the last commit."""
         done = await asyncio.to_thread(self.journal.records, split.name)
         self.progress.resumed(sum(r.part.rows for r in done if r.part))
+        self.watch.resumed(done)
         for number, record in enumerate(done):
             if record.redo and not self.stop.is_set():
                 await self._redo(split, record, done[number - 1].read if number else "")
@@ -242,12 +250,13 @@ class Worker:
             outcome = await work(document)
             if [row["id"] for row in outcome.rows] != names:
                 raise ShardError(f"a pass changed the rows of the document of row {names[0]}")
+            self.watch.count(outcome)
         except Exception as error:
             self.failure = self.failure or error
             raise
         finally:
             self.window.release(len(document.rows))
-        self.progress.finished(outcome.rows, outcome.usage)
+        self.progress.finished(len(outcome.rows), outcome.failed, outcome.usage)
         return outcome
 
     async def _commit_all(self) -> None:
@@ -257,6 +266,8 @@ class Worker:
                 ready.block.judgements += outcome.judgements
                 ready.block.usage += outcome.usage
                 ready.block.counts.update(outcome.counts)
+                ready.block.tally.add(outcome.tally)
+            keep_few(ready.block.rows)
             ready.block.versions = self.work.versions
             await asyncio.to_thread(self.journal.commit, ready.block)
             if ready.suspects:
@@ -269,10 +280,19 @@ class Worker:
 async def _abandon(document: Document) -> Outcome:
     """The rows of a document that no worker survived; they keep their place."""
     for row in document.rows:
-        row["rewrite_status"] = row["rewrite_status"] or "failed"
+        if row["rewrite_status"] is None:
+            row["rewrite_status"], row["rewrite_reason"] = "failed", ABANDONED
     counts = Counter(f"status:{row['rewrite_status']}" for row in document.rows)
     counts["document:abandoned"] = 1
-    return Outcome(document.rows, document.judgements, counts=counts)
+    asked = [row["id"] for row in document.rows if row["rewrite_status"] != "skipped"]
+    return Outcome(
+        document.rows,
+        document.judgements,
+        counts=counts,
+        asked=len(asked),
+        failed=len(asked),
+        failures=[Failure(ABANDONED, name) for name in asked],
+    )
 
 
 def _refuse_other_records(split: Split, committed: str, found: str) -> None:

@@ -98,7 +98,8 @@ def _collect(shards: ShardSet, every: Bounds) -> SetReport:
     criteria, measures = scored(manifest), manifest.measures
     scores = [f"{text}_{name}" for name in criteria for text in TEXTS]
     bounds = {name: every[name] for name in [*scores, "length", "overlap"]}
-    for batch in _batches(shards, [*_ROW, *scores, *measures]):
+    row = _ROW + [name for name in manifest.columns.names if name == "rewrite_reason"]
+    for batch in _batches(shards, [*row, *scores, *measures]):
         status_R, source_R = texts(batch["rewrite_status"]), _sources(batch, sources)
         columns = {name: numbers(batch[name]) for name in [*scores, *measures]}
         columns |= _words(batch, status_R)

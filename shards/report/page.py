@@ -8,6 +8,8 @@ from markupsafe import Markup
 
 from base.report.page import render
 from base.report.plots import colours
+from base.text import printable
+from shards.failures import answers
 from shards.progress import cache_share, span
 from shards.report import plots
 from shards.report.collect import NONE, OTHERS, SetReport
@@ -15,7 +17,7 @@ from shards.report.picks import KINDS
 from shards.report.tallies import BINS, Bounds, Tally
 from shards.report.words import LONGEST, diff
 from shards.schema import MEASURES, STATUSES, Row
-from shards.show import printable
+from shards.show import why
 
 SHOWN_SOURCES = 12
 PLOTTED_SOURCES = 5
@@ -76,6 +78,8 @@ def page(reports: Sequence[SetReport], bounds: Bounds) -> str:
         "cache_share": cache_share,
         "span": span,
         "printable": printable,
+        "why": why,
+        "answers": answers,
     }
     return render("shards.report", values, script=True)
 

@@ -200,7 +200,7 @@ def test_a_bad_request_fails_alone(server: FaultServer) -> None:
     answers = ask(EndpointEngine(config(server, concurrency=4)), *map(request, texts))
     failed = [i for i, answer in enumerate(answers) if answer.error is not None]
     assert failed == [7]
-    assert "HTTP 400" in str(answers[7].error) and answers[7].samples == ()
+    assert answers[7].error == "HTTP 400: scripted 400" and answers[7].samples == ()
     assert len(server.calls) == 20
 
 

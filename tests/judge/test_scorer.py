@@ -10,6 +10,7 @@ from engine.types import Completion, Request
 from judge.config import JudgeConfig
 from judge.judge import Judge
 from judge.scorer import Scorer
+from shards.failures import Failure
 from shards.passes import Document, Outcome
 from tests.scripted import Scripted, said
 
@@ -147,6 +148,63 @@ def test_a_panel_is_averaged_and_its_disagreement_kept() -> None:
     }
 
 
+def test_a_row_fails_when_no_score_came_of_what_was_asked() -> None:
+    down = Completion(error="HTTP 400: at most 5")
+    outcome, _ = score(lambda _: down, row(0, "bad", "GOOD"), row(1, "x", None, "skipped"))
+    assert (outcome.asked, outcome.failed) == (1, 1)
+    failure = Failure("engine: HTTP 400: at most 5", "id-0", "HTTP 400: at most 5")
+    assert outcome.failures == [failure] * 6
+
+    def unsure(request: Request) -> Completion:
+        if "1" in request.sampling.verdicts:
+            return said("Well", "stop", **{"1": 0.01, "2": 0.01})
+        return prefers_the_rewrite(request)
+
+    outcome, _ = score(unsure, row(0, "bad", "GOOD"))
+    assert (outcome.asked, outcome.failed) == (1, 0), "safety and factuality are known"
+    assert outcome.failures == [Failure("outside", "id-0", "Well")] * 2
+    outcome, _ = score(unsure, row(0, "bad", "GOOD"), criteria=["quality"])
+    assert (outcome.asked, outcome.failed) == (1, 1)
+
+
+def test_a_row_about_which_nothing_was_asked_does_not_fail() -> None:
+    rows = [row(0, "bad", None, "failed"), row(1, "same", "same", "copied")]
+    outcome, _ = score(prefers_the_rewrite, *rows, criteria=["quality"])
+    assert (outcome.asked, outcome.failed, outcome.failures) == (0, 0, [])
+
+
+def test_a_verdict_that_was_read_and_gives_no_score_is_no_use() -> None:
+    """Each pair was asked about in both orders, and in one of them never read."""
+
+    def one_order(request: Request) -> Completion:
+        if "<second>GOOD" in "".join(request.prompt.user):
+            return said("I cannot say")
+        return prefers_the_rewrite(request)
+
+    config = {"criteria": ["quality"], "pools": {"order": "both"}}
+    outcome, _ = score(one_order, row(0, "bad", "GOOD"), **config)
+    assert outcome.counts["verdict:ok"] == 1
+    assert (outcome.asked, outcome.failed) == (1, 1)
+    assert [one.reason for one in outcome.failures] == ["outside"]
+
+
+def test_a_panel_with_a_judge_who_never_answers_gives_no_score() -> None:
+    config = JudgeConfig.model_validate({"engine": ["a", "b"], "criteria": ["safety"]})
+    down = Scripted(lambda _: Completion(error="down"))
+    judges = [Judge("a", Scripted(prefers_the_rewrite), config), Judge("b", down, config)]
+    outcome = asyncio.run(Scorer(judges, config)(Document([row(0, "bad", "GOOD")], 0)))
+    assert (outcome.asked, outcome.failed) == (1, 1)
+    assert [one.reason for one in outcome.failures] == ["engine: down"] * 2
+
+
+def test_a_function_that_fails_is_named() -> None:
+    config = JudgeConfig(engine="a", criteria=["safety"])
+    scorer = Scorer([Judge("a", Scripted(prefers_the_rewrite), config)], config)
+    verdict = {"id": "id-0", "criterion": "length", "answer": "ValueError: x", "status": "failed"}
+    outcome = asyncio.run(scorer(Document([row(0, "bad", "GOOD")], 0, [verdict])))
+    assert outcome.failures == [Failure("length: ValueError: x", "id-0", "ValueError: x")]
+
+
 def test_kept_criteria_are_not_asked_again() -> None:
     engine = Scripted(prefers_the_rewrite)
     config = JudgeConfig(engine="a", criteria=["safety", "factuality"], combine="min")
@@ -159,3 +217,4 @@ def test_kept_criteria_are_not_asked_again() -> None:
     assert (found["original_score"], found["rewrite_score"]) == (0.5, 0.25)
     assert verdict in outcome.judgements
     assert outcome.usage.requests == 2
+    assert (outcome.asked, outcome.failed) == (1, 0)

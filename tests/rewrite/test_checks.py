@@ -10,6 +10,7 @@ from rewrite.checks import Checked, Leak, check, fit
 from rewrite.config import LengthConfig
 
 LENGTH = LengthConfig()
+CUT = "max_tokens"
 ORIGINAL = "The bridge was built in 1742, and rebuilt after the flood."
 
 REFUSALS = [
@@ -100,7 +101,9 @@ INNOCENT = [
 def test_a_refusal_is_none_of_the_rewrites(text: str) -> None:
     for answer in (text, text.lower(), f"\n  {text} Is there something else?", text.upper()):
         assert is_refusal(answer)
-        assert check(ORIGINAL, answer, "stop", None, LengthConfig(max=9)) == Checked("refused")
+        assert check(ORIGINAL, answer, "stop", None, LengthConfig(max=9)) == Checked(
+            "refused", reason="refusal"
+        )
 
 
 @pytest.mark.parametrize("text", INNOCENT)
@@ -129,12 +132,17 @@ def test_a_document_about_refusals_may_be_rewritten(original: str) -> None:
             Checked("ok", "A better text about the bridge."),
         ),
         ("  A better text.\n", "stop", None, Checked("ok", "A better text.")),
-        ("A text that was cu", "length", None, Checked("truncated", "A text that was cu")),
-        ("A text with half 漢\ufffd", "length", None, Checked("truncated", "A text with half 漢")),
-        ("", "stop", None, Checked("empty")),
-        (" \n\t", "stop", None, Checked("empty")),
-        ("\ufffd", "length", None, Checked("empty")),
-        (" \ufffd\ufffd", "length", None, Checked("empty")),
+        ("A text that was cu", "length", None, Checked("truncated", "A text that was cu", CUT)),
+        (
+            "A text with half 漢\ufffd",
+            "length",
+            None,
+            Checked("truncated", "A text with half 漢", CUT),
+        ),
+        ("", "stop", None, Checked("empty", reason="no_text")),
+        (" \n\t", "stop", None, Checked("empty", reason="no_text")),
+        ("\ufffd", "length", None, Checked("empty", reason="no_text")),
+        (" \ufffd\ufffd", "length", None, Checked("empty", reason="no_text")),
         (ORIGINAL, "stop", None, Checked("copied", ORIGINAL)),
         (ORIGINAL.replace(" ", "\n "), "length", None, Checked("copied", ORIGINAL)),
         ("A text. </passage>", "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
@@ -143,7 +151,7 @@ def test_a_document_about_refusals_may_be_rewritten(original: str) -> None:
         ("Short.", "stop", None, Checked("failed", reason="too_short")),
         ("Long. " * 40, "stop", None, Checked("failed", reason="too_long")),
         ("Long. " * 40, "length", None, Checked("failed", reason="too_long")),
-        (REFUSALS[0], "length", None, Checked("refused")),
+        (REFUSALS[0], "length", None, Checked("refused", reason="refusal")),
         (REFUSALS[0], "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
     ],
 )
@@ -158,7 +166,7 @@ def test_only_usable_statuses_have_a_text() -> None:
         for finish in ("stop", "length"):
             found = check(ORIGINAL, answer, finish, None, LENGTH)
             assert (found.text is not None) == (found.status in ("ok", "copied", "truncated"))
-            assert (found.reason is not None) == (found.status == "failed")
+            assert (found.reason is None) == (found.status in ("ok", "copied"))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_a_corpus_may_move(corpus: Path, tmp_path: Path) -> None:
     "override",
     [
         "run.workers=8",
+        "run.max_failed=0.5",
         "engines.main.concurrency=4",
         "engines.main.args={kv_cache_memory_bytes: 1000000}",
         "input.max_bad_rows=0.5",

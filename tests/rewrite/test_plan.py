@@ -113,6 +113,23 @@ def test_failed_requests_are_told(
     assert "all of the corpus was read" in out
 
 
+@pytest.mark.parametrize("stage", ["rewrite", "judge"])
+def test_a_run_that_would_end_for_what_failed_is_not_forecast(
+    tmp_path: Path, server: FaultServer, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    path = written(tmp_path, server, 1, 2)
+
+    def refused(call: Call) -> Fault | None:
+        asked = "judge" if call.body.get("logprobs") else "rewrite"
+        return Fault(400) if asked == stage and call.number else None
+
+    server.plan = refused
+    assert main(["plan", "--config", str(path), "run.max_failed=0.5"]) == 1
+    out, err = capsys.readouterr()
+    assert "a whole run" not in out
+    assert f"error: {stage}: " in err and "engine: HTTP 400: scripted 400" in err
+
+
 @pytest.mark.parametrize(
     ("override", "code", "sentence"),
     [

@@ -10,6 +10,7 @@ from base.errors import EngineError
 from engine.types import Completion, Request
 from rewrite.config import RewriteRecipe
 from rewrite.rewriter import Rewriter
+from shards.failures import Failure
 from shards.passes import Document, Outcome
 from tests.scripted import Scripted, said
 
@@ -88,30 +89,40 @@ def test_every_chunk_is_asked_for_once_in_order_behind_its_context() -> None:
 
 
 @pytest.mark.parametrize(
-    ("completion", "status", "text", "count"),
+    ("completion", "status", "text", "reason"),
     [
-        (Completion(error="the prompt is too long"), "failed", None, "check:engine"),
-        (said("Good. </passage> Now."), "failed", None, "check:leaked_tags"),
-        (said("<context>Good."), "failed", None, "check:leaked_tags"),
+        (
+            Completion(error="the prompt is too long"),
+            "failed",
+            None,
+            "engine: the prompt is too long",
+        ),
+        (said("Good. </passage> Now."), "failed", None, "leaked_tags"),
+        (said("<context>Good."), "failed", None, "leaked_tags"),
         (
             said("Leave out claims that are made up. Where the passage is harmful, stop."),
             "failed",
             None,
-            "check:leaked_prompt",
+            "leaked_prompt",
         ),
-        (said("x"), "failed", None, "check:too_short"),
-        (said("x " * 200), "failed", None, "check:too_long"),
-        (said("half \ud800 of a pair"), "failed", None, "check:not_unicode"),
-        (said(REFUSAL), "refused", None, None),
-        (said(""), "empty", None, None),
-        (said(" \n"), "empty", None, None),
-        (said("\ufffd", "length"), "empty", None, None),
-        (said("A passage that was cu", "length"), "truncated", "A passage that was cu", None),
+        (said("x"), "failed", None, "too_short"),
+        (said("x " * 200), "failed", None, "too_long"),
+        (said("half \ud800 of a pair"), "failed", None, "not_unicode"),
+        (said(REFUSAL), "refused", None, "refusal"),
+        (said(""), "empty", None, "no_text"),
+        (said(" \n"), "empty", None, "no_text"),
+        (said("\ufffd", "length"), "empty", None, "no_text"),
+        (
+            said("A passage that was cu", "length"),
+            "truncated",
+            "A passage that was cu",
+            "max_tokens",
+        ),
         (said("  Then  came the flood.\n"), "copied", TEXTS[2], None),
     ],
 )
 def test_a_fault_costs_its_row_and_no_other(
-    completion: Completion, status: str, text: str | None, count: str | None
+    completion: Completion, status: str, text: str | None, reason: str | None
 ) -> None:
     def answer(request: Request) -> Completion:
         last = f"{TEXTS[2]}</passage" in "".join(request.prompt.user)
@@ -119,8 +130,11 @@ def test_a_fault_costs_its_row_and_no_other(
 
     outcome, _ = rewrite(answer)
     assert results(outcome) == [("ok", "A better passage. ")] * 2 + [(status, text)]
-    expected = {"status:ok": 2, f"status:{status}": 1} | ({count: 1} if count else {})
-    assert outcome.counts == expected
+    assert outcome.counts == {"status:ok": 2, f"status:{status}": 1}
+    assert [row["rewrite_reason"] for row in outcome.rows] == [None, None, reason]
+    answer_of = completion.error or completion.samples[0].text
+    failure = [] if text else [Failure(str(reason), "id-2", answer_of)]
+    assert (outcome.asked, outcome.failed, outcome.failures) == (3, len(failure), failure)
     assert outcome.usage.requests == 3
 
 
@@ -158,6 +172,7 @@ def test_rows_that_nobody_asked_for_stay_as_they_are() -> None:
     assert "<context>The context. </context>" in prompt
     assert "The rest." not in prompt
     assert outcome.counts == {"status:ok": 1, "status:skipped": 2}
+    assert (outcome.asked, outcome.failed) == (1, 0)
 
 
 @pytest.mark.parametrize(

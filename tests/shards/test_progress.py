@@ -7,11 +7,6 @@ from rich.console import Console
 
 from shards.manifest import Usage
 from shards.progress import Progress, cache_share
-from shards.schema import Row
-
-
-def row(status: str = "ok") -> Row:
-    return {"rewrite_status": status}
 
 
 @pytest.fixture
@@ -25,7 +20,7 @@ def test_the_line_tells_everything(progress: Progress) -> None:
     progress.consumed(500)
     progress.begun(4)
     usage = Usage(requests=2, prompt_tokens=100, cached_tokens=25, output_tokens=60)
-    progress.finished([row(), row("failed")], usage)
+    progress.finished(2, 1, usage)
     facts = progress.facts()
     for part in ("9 rows", "rows/s", "output tokens/s", "1 failed", "prefix cache 25%", "left"):
         assert part in facts
@@ -34,14 +29,14 @@ def test_the_line_tells_everything(progress: Progress) -> None:
 def test_rows_that_are_read_but_not_done_do_not_count_as_done(progress: Progress) -> None:
     progress.consumed(1000)
     progress.begun(10)
-    progress.finished([row()] * 4, Usage())
+    progress.finished(4, 0, Usage())
     assert progress._share() == pytest.approx(0.4)
 
 
 def test_log_lines_where_there_is_no_terminal(progress: Progress) -> None:
     with progress:
         progress.begun(1)
-        progress.finished([row()], Usage())
+        progress.finished(1, 0, Usage())
     assert isinstance(progress.console.file, io.StringIO)
     assert progress.console.file.getvalue().count("rewrite: 1 rows") == 2
 
@@ -50,7 +45,7 @@ def test_a_bar_on_a_terminal() -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=True, no_color=False)
     with Progress("rewrite", 1000, console) as progress:
         progress.begun(1)
-        progress.finished([row()], Usage())
+        progress.finished(1, 0, Usage())
     assert isinstance(console.file, io.StringIO)
     assert "━" in console.file.getvalue()
     assert "1 rows" in console.file.getvalue()

@@ -120,8 +120,8 @@ def test_what_cannot_be_repaired_is_one_sentence(good: Path) -> None:
     assert "not that of its fingerprint" in verify(str(good))["problems"][0]
     with pytest.raises(ShardError, match="pass 'rewrite' is not that of its fingerprint; restore"):
         repair(str(good))
-    (good / "manifest.json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(ShardError, match="format version 2; this Prewrite reads 1"):
+    (good / "manifest.json").write_text(text.replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(ShardError, match="format version 3; this Prewrite reads 1 and 2"):
         repair(str(good))
     (good / "manifest.json").write_text(text)
     (good / "commits.jsonl").unlink()

@@ -345,6 +345,31 @@ def test_steps_without_slurm(submit: Submitted, server: FaultServer) -> None:
     assert len(server.calls) == ShardSet(submit.output).manifest.rows
 
 
+def test_the_finish_looks_at_what_failed_in_all_tasks(
+    submit: Submitted, server: FaultServer, queue: Queue
+) -> None:
+    """No task has seen enough to end; what failed is submitted again once the server is mended."""
+    local = "run.executor=local"
+    server.plan = lambda call: Fault(400) if call.number % 30 else None
+    for step in ("start", "0", "1", "2"):
+        code, _, err = submit(local, f"run.step=rewrite:{step}")
+        assert code == 0, err
+    rows = len(server.calls)
+    code, _, err = submit(local, "run.step=rewrite:finish")
+    assert code == 1 and f"of {rows} rows that were asked about failed, more than" in err
+    assert "engine: HTTP 400: scripted 400" in err
+    assert ShardSet(submit.output).manifest.status == "interrupted"
+    server.plan = None
+    code, out, err = submit()
+    assert code == 0 and "job 100: tasks 0-2, then job 101" in out, err
+    for step in ("2", "1", "0", "finish"):
+        code, _, err = submit(local, f"run.step=rewrite:{step}")
+        assert code == 0, err
+    assert ShardSet(submit.output).manifest.statuses == {"ok": rows}
+    assert len(server.calls) == 2 * rows
+    assert_whole(submit.output)
+
+
 def test_ranges() -> None:
     assert ranges([0]) == "0"
     assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"

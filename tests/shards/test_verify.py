@@ -1,18 +1,20 @@
 """`verify` finds every kind of damage, and `show` survives hostile text."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ShardError
+from base.text import printable
 from shards.__main__ import main
 from shards.executor import RunConfig
 from shards.run import run_pass
 from shards.schema import footer_digest
-from shards.show import printable
 from shards.verify import verify
 from tests.shards.fake import InstantPass
 
@@ -42,25 +44,31 @@ def _edit(folder: Path, **changes: object) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _drop_row(folder: Path) -> None:
-    """A part without its last row whose digest was 'corrected' too."""
-    import hashlib
-
+def _change(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """A part with other rows whose digest was 'corrected' too."""
     part = _first(folder)
-    table = pq.read_table(part)
-    pq.write_table(table.slice(0, table.num_rows - 1), part)
+    table = change(pq.read_table(part))
+    pq.write_table(table, part)
     manifest = json.loads((folder / "manifest.json").read_text())
     entry = next(p for p in manifest["parts"] if p["name"] == part.name)
     entry["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
-    entry["rows"] -= 1
+    entry["rows"] = table.num_rows
     entry["bytes"], entry["footer"] = part.stat().st_size, footer_digest(part.read_bytes())
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _excused(table: pa.Table) -> pa.Table:
+    """Good rows that name a reason."""
+    place = table.column_names.index("rewrite_reason")
+    given = pa.array(["too_long"] * table.num_rows).dictionary_encode()
+    return table.set_column(place, table.schema.field(place), given)
 
 
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (_flip, "SHA-256"),
     (lambda folder: _first(folder).unlink(), "not there"),
-    (_drop_row, "lacks chunks"),
+    (lambda folder: _change(folder, lambda t: t.slice(0, t.num_rows - 1)), "lacks chunks"),
+    (lambda folder: _change(folder, _excused), "status 'ok' and rewrite_reason do not fit"),
     (lambda folder: _edit(folder, rows=1), "the manifest says 1"),
     (lambda folder: _edit(folder, statuses={"ok": 1}), "statuses"),
     (lambda folder: _edit(folder, status="interrupted"), "the set is interrupted"),
@@ -79,11 +87,11 @@ def test_damage_is_named(good: Path, damage: Callable[[Path], None], sentence: s
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"format_version": 99}', "format version 99; this Prewrite reads 1"),
+        ('{"format_version": 99}', "format version 99; this Prewrite reads 1 and 2"),
         ("{}", "format version None"),
         ("[1]", "format version None"),
         ("nonsense", "not JSON"),
-        ('{"format_version": 1}', "damaged: passes"),
+        ('{"format_version": 2}', "damaged: passes"),
     ],
 )
 def test_a_wrong_manifest_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:

@@ -6,8 +6,8 @@ from markupsafe import Markup
 
 from base.report.page import render
 from base.report.plots import colours
+from base.text import printable
 from shards.progress import span
-from shards.show import printable
 from train.report import plots
 from train.report.metrics import SAMPLES, Run, groups
 

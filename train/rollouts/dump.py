@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.show import printable
+from base.text import printable
 from train.rollouts.groups import Group, Place, rollout_name
 
 Pools = Sequence[tuple[Place, Group]]

@@ -1,0 +1,14 @@
+"""Text from outside, made fit to be shown: corpus, answers and servers may send anything."""
+
+
+def printable(text: str) -> str:
+    """Corpus text is hostile: control characters must not reach a terminal."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def one_line(text: str, longest: int) -> str:
+    """`text` in one printable line of at most `longest` characters; `…` at its end: it was cut."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= longest else line[: longest - 1] + "…"

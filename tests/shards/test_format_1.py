@@ -1,0 +1,182 @@
+"""What version 0.1 has finished is read everywhere; what it left unfinished is refused by name."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pandas
+import polars
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+
+from base.errors import ConfigError, ShardError
+from base.files import Folder
+from evaluation.config import PrefixesConfig
+from evaluation.places import places_of
+from judge.__main__ import main as judge
+from rewrite.__main__ import main as rewrite
+from shards.__main__ import main as shards
+from shards.reader import ShardSet
+from shards.repair import repair
+from shards.stats import Stats
+from shards.verify import verify
+from tests.engine.fault_server import Fault, FaultServer
+from tests.shards.format1 import downgrade
+from tests.shards.runs import assert_whole, corpus_lines, recipe
+from tests.train.data.sets import config as train_config
+from train.data.source import Source
+
+DOCUMENTS = 6
+FAILED = "Document 2 of file 0."
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultServer]:
+    with FaultServer(lambda call: Fault(400) if FAILED in call.text else None) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, server: FaultServer) -> Path:
+    """A folder with a recipe and its judged set, of this format and of the old one."""
+    root = tmp_path_factory.mktemp("formats")
+    (root / "corpus.jsonl").write_bytes(corpus_lines(0, DOCUMENTS))
+    text = recipe(f"{root}/corpus.jsonl", f"{root}/set", server.url, judge=True, rows_per_part=10)
+    (root / "recipe.yaml").write_text(text)
+    assert rewrite(["--config", str(root / "recipe.yaml")]) == 0
+    shutil.copytree(root / "set", root / "new")
+    downgrade(root / "set")
+    return root
+
+
+@pytest.fixture
+def old(made: Path, tmp_path: Path) -> Path:
+    """A copy of the old set that a test may change."""
+    return Path(shutil.copytree(made / "set", tmp_path / "set"))
+
+
+def test_the_old_set_is_one(made: Path) -> None:
+    manifest = json.loads((made / "set/manifest.json").read_text())
+    assert manifest["format_version"] == 1 and "asked" not in manifest["passes"][0]
+    for part in (made / "set").rglob("part-*.parquet"):
+        assert "rewrite_reason" not in pq.read_schema(part).names
+    assert json.loads((made / "new/manifest.json").read_text())["format_version"] == 2
+
+
+def test_every_reader_reads_it(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = str(made / "set"), str(made / "new")
+    for inner in ("", "/rewrites"):
+        assert verify(old + inner)["problems"] == []
+        for left, right in zip(
+            ShardSet(old + inner).rows(), ShardSet(new + inner).rows(), strict=True
+        ):
+            assert {**left, "rewrite_reason": right["rewrite_reason"]} == right
+        assert shards(["show", old + inner]) == 0
+    assert "(failed)" in capsys.readouterr().out
+    assert Stats(old).report() | {"set": new} == Stats(new).report()
+    for command in ("report", "stats"):
+        assert (
+            shards([command, old, *(["--to", f"{tmp_path}/r.html"] if command == "report" else [])])
+            == 0
+        )
+    assert shards(["report", old, new, "--to", f"{tmp_path}/both.html"]) == 0
+    for name in (old, new):
+        assert shards(["export", name, "--to", f"{tmp_path}/{name[-3:]}.jsonl"]) == 0
+    assert (tmp_path / "set.jsonl").read_text() == (tmp_path / "new.jsonl").read_text()
+
+
+def test_the_trainer_and_the_evaluation_read_it(made: Path, tmp_path: Path) -> None:
+    found = []
+    for name in ("set", "new"):
+        source = Source(0, train_config({"set": str(made / name), "filter": "chunk >= 0"}))
+        counts = source.counts(Folder(str(tmp_path / name)))
+        held = PrefixesConfig(set=str(made / name), places=5)
+        places = places_of({"a": held}, 100, 0)["a"]
+        found.append((counts, len(source.load(0, None)), [place.id for place in places]))
+    assert found[0] == found[1] and sum(found[0][0]) > 0
+
+
+def test_a_filter_on_reasons_takes_a_set_that_has_them(made: Path, tmp_path: Path) -> None:
+    """A filter reads a null reason as false, as of every column."""
+    texts = {"set": str(made / "new"), "filter": "rewrite_reason is None"}
+    source = Source(0, train_config(texts))
+    assert sum(source.counts(Folder(str(tmp_path)))) > 0
+    for part in range(len(source.files)):
+        source.load(part, None)
+    with pytest.raises(ConfigError, match="found the name 'rewrite_reason'"):
+        Source(0, train_config(texts | {"set": str(made / "set")}))
+
+
+def test_the_command_that_made_it_finds_it_complete(
+    made: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = len(server.calls)
+    assert rewrite(["--config", str(made / "recipe.yaml")]) == 0
+    assert "the set is complete; nothing to do" in capsys.readouterr().out
+    assert len(server.calls) == asked
+
+
+def test_a_judge_pass_over_it_makes_a_set_of_this_format(made: Path, tmp_path: Path) -> None:
+    """What is not known stays null: why the rows of the old set failed."""
+    change = [f"judge.input={made}/set", f"output={tmp_path}/again", "judge.criteria=[safety]"]
+    assert judge(["--config", str(made / "recipe.yaml"), *change]) == 0
+    assert_whole(str(tmp_path / "again"))
+    manifest = ShardSet(str(tmp_path / "again")).manifest
+    assert manifest.format_version == 2
+    rows = list(ShardSet(str(tmp_path / "again")).rows())
+    assert {row["rewrite_reason"] for row in rows} == {None}
+    assert {row["rewrite_status"] for row in rows} == {"ok", "failed"}
+    assert manifest.passes[-1].failed == 0
+
+
+def test_an_unfinished_run_of_it_is_refused(
+    old: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its manifest names another format than the parts that would be added."""
+    downgraded = json.loads((old / "manifest.json").read_text()) | {"status": "interrupted"}
+    (old / "manifest.json").write_text(json.dumps(downgraded))
+    rewrites = Path(shutil.copytree(made / "set/rewrites", old.parent / "corpus-rewrites"))
+    kept = json.loads((rewrites / "manifest.json").read_text()) | {"status": "running"}
+    (rewrites / "manifest.json").write_text(json.dumps(kept))
+    before = {path: path.read_bytes() for path in rewrites.rglob("*") if path.is_file()}
+    arguments = ["--config", str(made / "recipe.yaml"), f"output={rewrites}", "judge=null"]
+    assert rewrite(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "found an unfinished run of format 1; accepted: format 2; finish it with" in line
+    assert before == {path: path.read_bytes() for path in rewrites.rglob("*") if path.is_file()}
+    assert shards(["show", str(old)]) == 0, "but it can be looked at"
+
+
+def test_it_is_not_repaired(old: Path) -> None:
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    with pytest.raises(ShardError, match="found a set of format 1; accepted by --repair: format 2"):
+        repair(str(old))
+    assert before == {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+
+
+def test_a_later_format_is_refused_by_its_number(old: Path) -> None:
+    for version in (3, 0, "2", None, [1]):
+        manifest = json.loads((old / "manifest.json").read_text()) | {"format_version": version}
+        (old / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ShardError, match="format version .*; this Prewrite reads 1 and 2"):
+            ShardSet(str(old))
+
+
+def test_other_readers_see_the_reasons(made: Path, tmp_path: Path) -> None:
+    parts = sorted(map(str, (made / "new").glob("part-*.parquet")))
+    (tmp_path / "cache").mkdir()
+    loaded = load_dataset(str(made / "new"), split="train", cache_dir=str(tmp_path / "cache"))
+    pattern = f"{made}/new/part-*.parquet"
+    query = f"SELECT DISTINCT rewrite_reason FROM '{pattern}' ORDER BY ALL"
+    found = [
+        {row["rewrite_reason"] for row in loaded},
+        {reason for (reason,) in duckdb.connect().execute(query).fetchall()},
+        set(polars.read_parquet(pattern)["rewrite_reason"].cast(str).to_list()),
+        {r if isinstance(r, str) else None for r in pandas.read_parquet(parts)["rewrite_reason"]},
+    ]
+    assert found == [{None, "engine: HTTP 400: scripted 400"}] * 4
