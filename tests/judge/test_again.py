@@ -14,7 +14,7 @@ from rewrite.__main__ import plan, run
 from rewrite.config import RewriteRecipe
 from shards.reader import ShardSet
 from shards.verify import verify
-from tests.engine.fault_server import FaultServer
+from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import corpus_lines, recipe
 
 DOCUMENTS = 5
@@ -178,3 +178,25 @@ def test_a_set_is_not_judged_onto_itself(
 ) -> None:
     assert judge(["--config", str(config), f"judge.input={tmp_path}/set/"]) == 2
     assert f"output: found '{tmp_path}/set', which is judge.input" in capsys.readouterr().err
+
+
+def test_a_judge_that_comes_later_wipes_no_unfinished_run(
+    tmp_path: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The set of rewrites was begun at `output`; with a judge it would be a folder of that."""
+    (tmp_path / "in.jsonl").write_bytes(corpus_lines(0, DOCUMENTS))
+    path, out = tmp_path / "recipe.yaml", tmp_path / "set"
+    path.write_text(
+        recipe(f"{tmp_path}/in.jsonl", str(out), server.url, judge=True, rows_per_part=2)
+    )
+    server.plan = lambda call: Fault(401) if call.number == 8 else None
+    assert rewrite(path, "judge=null") == 1
+    committed = sorted(p.name for p in (out / "commits").glob("*.json"))
+    assert committed
+    capsys.readouterr()
+    assert rewrite(path) == 1
+    assert "an unfinished set is here, but not its rewrites" in capsys.readouterr().err
+    assert sorted(p.name for p in (out / "commits").glob("*.json")) == committed
+    assert not (out / "rewrites").exists()
+    assert rewrite(path, "judge=null") == 0
+    assert verify(str(out))["problems"] == []
