@@ -50,7 +50,7 @@ class SetSource:
         return [Split(block_of(part.name), part.name, part.bytes) for part in parts]
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
-        """Documents of a part; a document counts as one record."""
+        """Documents of a part, each as one record; their digest is that of the part."""
         shards = ShardSet(self.url)
         part = next(part for part in shards.manifest.parts if part.name == split.path)
         known = self._verdicts(shards, part)
@@ -63,8 +63,9 @@ class SetSource:
                 found.append(latest)
                 latest = next(known, None)
             if number >= start:
-                yield Document(document, part.bytes * rows // part.rows, found)
-        yield End(None)
+                offset = part.bytes * rows // part.rows
+                yield Document(document, offset, found, before=part.sha256, after=part.sha256)
+        yield End(None, before=part.sha256, after=part.sha256)
 
     def places(self) -> list[str]:
         """The set's folder."""
@@ -169,6 +170,8 @@ class JudgePass:
             update={
                 "criteria": [c.name for c in self.criteria],
                 "measures": self.measures,
+                "generation": 1,
+                "before": "",
                 "passes": [*before.passes, info],
                 "parts": [],
                 "judgements": [],

@@ -42,7 +42,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     """
     folder = Folder(output)
     complete = finished(job, output)
-    if complete and is_clean(folder):
+    if complete and is_clean(folder, complete):
         return complete
     if not complete:
         job.source.splits()  # an empty corpus is found before anything is made
