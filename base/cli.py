@@ -10,8 +10,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import yaml
 from rich.console import Console
@@ -26,6 +27,14 @@ console = Console(stderr=True, highlight=False)
 R = TypeVar("R", bound=Recipe)
 
 
+@dataclass(frozen=True)
+class Retry(Generic[R]):
+    """What `--retry-failed` does, and what `--dry-run` says of it."""
+
+    run: Callable[[R], None]
+    plan: Callable[[R], str]
+
+
 def run_recipe(
     name: str,
     about: str,
@@ -33,8 +42,11 @@ def run_recipe(
     run: Callable[[R], None],
     plan: Callable[[R], str],
     arguments: Sequence[str] | None = None,
+    retry: Retry[R] | None = None,
 ) -> int:
-    """Parse `--config FILE [--dry-run] key.sub=value…`, then run; returns the exit code."""
+    """Parse `--config FILE [--dry-run] key.sub=value…`, then run; returns the exit code. retry: of
+    a command that has the option `--retry-failed`.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=about)
     parser.add_argument("--config", required=True, metavar="FILE", help="the recipe, a YAML file")
     parser.add_argument(
@@ -42,16 +54,23 @@ def run_recipe(
         action="store_true",
         help="print the resolved configuration and what would be done, then stop",
     )
+    if retry:
+        parser.add_argument(
+            "--retry-failed",
+            action="store_true",
+            help="of a complete set, ask again what failed, and nothing else",
+        )
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="override a key")
     options = parser.parse_intermixed_args(arguments)
 
     def main() -> None:
         loaded = load(recipe, options.config, options.overrides)
+        again = retry if retry and options.retry_failed else None
         if options.dry_run:
             text = yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False)
-            print(text + "\n" + plan(loaded))
+            print(text + "\n" + (again.plan if again else plan)(loaded))
         else:
-            run(loaded)
+            (again.run if again else run)(loaded)
 
     return ending(main)
 

@@ -19,6 +19,11 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+def mixed(seed: int, generation: int) -> int:
+    """The seed of a generation: `seed` for the first, another one of 31 bits for each later."""
+    return seed if generation == 1 else int(fingerprint([seed, generation])[:8], 16) >> 1
+
+
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
     """Each dotted key whose value differs, as `key: old → new`."""
     if isinstance(old, dict) and isinstance(new, dict):

@@ -7,10 +7,12 @@ from importlib import import_module
 
 from rich.console import Console
 
-from base.cli import run_recipe
+from base.cli import Retry, run_recipe
 from judge.config import JudgeRecipe
 from judge.passes import judge_pass, remedy
+from judge.retry import JudgeAgain, refuse_behind
 from shards.reader import ShardSet
+from shards.retry import planned, refuse_elsewhere, retry_all, told
 from shards.run import finished, run_pass
 from shards.show import print_summary
 from shards.steps import Stage, spread
@@ -27,6 +29,7 @@ COMMANDS = {
 def run(recipe: JudgeRecipe) -> None:
     """Score, or say that it is done."""
     job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
+    refuse_behind(job, recipe.output)
     if finished(job, recipe.output, remedy(recipe.output)):
         run_pass(job, recipe.output, recipe.run)  # removes what a killed run has left
         print(f"{recipe.output}: the set is complete; nothing to do")
@@ -46,12 +49,33 @@ def plan(recipe: JudgeRecipe) -> str:
     return f"judge {recipe.judge.input} ({parts} parts) on {names}{kept} → {recipe.output}"
 
 
+def retry(recipe: JudgeRecipe) -> None:
+    """Ask again for the verdicts that failed, or say that there are none."""
+    refuse_elsewhere(recipe.run)
+    if retry_all([_again(recipe)], recipe.run):
+        print_summary(ShardSet(recipe.output), Console(highlight=False))
+    else:
+        print(f"{recipe.output}: nothing failed that can be asked again; nothing to do")
+
+
+def retry_plan(recipe: JudgeRecipe) -> str:
+    """What `retry` would do."""
+    refuse_elsewhere(recipe.run)
+    return f"{recipe.output}: ask again: {told(planned(_again(recipe)))}"
+
+
+def _again(recipe: JudgeRecipe) -> JudgeAgain:
+    job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
+    return JudgeAgain(job, recipe.output, remedy(recipe.output))
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; its exit code."""
     if arguments[:1] and arguments[0] in COMMANDS:
         code: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
         return code
-    return run_recipe("judge", __doc__ or "", JudgeRecipe, run, plan, arguments)
+    again = Retry(retry, retry_plan)
+    return run_recipe("judge", __doc__ or "", JudgeRecipe, run, plan, arguments, again)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class SetSource:
         return [Split(block_of(part.name), f"{url}/{part.name}", part.bytes) for part in parts]
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
-        """Documents of a part; a document counts as one record."""
+        """Documents of a part, each as one record; their digest is that of the part."""
         shards = ShardSet(self.url)
         parts = shards.manifest.parts
         part = next(part for part in parts if block_of(part.name) == split.name)
@@ -65,8 +65,9 @@ class SetSource:
                 found.append(latest)
                 latest = next(known, None)
             if number >= start:
-                yield Document(document, part.bytes * rows // part.rows, found)
-        yield End(None)
+                offset = part.bytes * rows // part.rows
+                yield Document(document, offset, found, before=part.sha256, after=part.sha256)
+        yield End(None, before=part.sha256, after=part.sha256)
 
     def _verdicts(self, shards: ShardSet, part: File) -> Iterator[Row]:
         """The verdicts on the rows of a part, in their order."""
@@ -168,6 +169,8 @@ class JudgePass:
                 "format_version": FORMAT_VERSION,
                 "criteria": [c.name for c in self.criteria],
                 "measures": self.measures,
+                "generation": 1,
+                "before": "",
                 "passes": [*before.passes, info],
                 "parts": [],
                 "judgements": [],

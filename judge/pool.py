@@ -30,6 +30,8 @@ from judge.readout import Verdict
 from judge.schedule import Order, Pair, Plan, first_round, plan, second_round
 from shards.schema import Row
 
+_EVEN = 1e-6  # verdicts are stored as float32; nearer to 0.5 they cannot be told from a tie
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -207,7 +209,7 @@ def _compared(pool: Pool, answers: Answers) -> Result:
     played = Result(
         answers,
         comparisons={name: counts[name] for name in pool.candidates},
-        ties=sum(fmean(values) == 0.5 for values in met.values()),
+        ties=sum(abs(fmean(values) - 0.5) < _EVEN for values in met.values()),
         conflicts=_conflicts(names, met),
         consistency=_consistency(met),
     )

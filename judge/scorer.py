@@ -40,16 +40,16 @@ class Scorer:
         """
         rows = document.rows
         befores = contexts(rows, self.config.max_context_tokens)
-        pools = [_pool(row, before) for row, before in zip(rows, befores, strict=True)]
+        pools = [pool_of(row, before) for row, before in zip(rows, befores, strict=True)]
         places = [(criterion, index) for criterion in self.open for index in range(len(rows))]
         questions = [(criterion, pools[index]) for criterion, index in places]
-        found = await self._panel(questions, _fence_texts(rows))
+        found = await self._panel(questions, fence_texts(rows))
         outcome = Outcome(rows, judgements=list(document.judgements))
         outcome.counts = _counts(document)
         asked, scored = set[int](), set[int]()
         for (criterion, index), said in zip(places, found, strict=True):
             results = [*said.results.values()]
-            _store(rows[index], criterion, results)
+            store(rows[index], criterion, results)
             for judge, result in said.results.items():
                 outcome.judgements += judgements(judge, result.answers)
             outcome.counts += said.counts
@@ -84,19 +84,20 @@ class Scorer:
             row[f"{text}_score"] = combined(self.config.combine, weights, values)
 
 
-def _pool(row: Row, context: tuple[str, ...]) -> Pool:
+def pool_of(row: Row, context: tuple[str, ...]) -> Pool:
     """The texts of a row that can be judged; a row nobody asked to rewrite has none."""
     texts = {} if row["rewrite_status"] == "skipped" else {t: row[t] for t in TEXTS if row[t]}
     return Pool(row["id"], context, row["original"], texts)
 
 
-def _fence_texts(rows: list[Row]) -> list[str]:
+def fence_texts(rows: list[Row]) -> list[str]:
     """The document (joined: two chunks may spell a tag between them) and every rewrite of it."""
     document = "".join(row["original"] for row in rows)
     return [document, *(row["rewrite"] for row in rows if row["rewrite"])]
 
 
-def _store(row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
+def store(row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
+    """Put what the judges say of a row into its columns of a criterion."""
     scores = mean_scores(results)
     for text in TEXTS:
         row[f"{text}_{criterion.name}"] = scores.get(text)

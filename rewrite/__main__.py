@@ -10,16 +10,28 @@ import sys
 
 from rich.console import Console
 
-from base.cli import run_recipe
+from base.cli import Retry, run_recipe
 from base.errors import ShardError
 from base.files import Folder
 from engine.registry import probe
 from judge.passes import JudgePass, judge_pass, remedy
+from judge.retry import JudgeAgain, refuse_behind
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
+from rewrite.retry import RewriteAgain
 from shards.manifest import Manifest
 from shards.passes import inputs
 from shards.reader import ShardSet
+from shards.retry import (
+    Again,
+    check,
+    is_begun,
+    is_behind,
+    planned,
+    refuse_elsewhere,
+    retry_all,
+    told,
+)
 from shards.run import finished, holds_rows, run_pass
 from shards.show import print_summary
 from shards.steps import Stage, spread
@@ -31,6 +43,8 @@ def run(recipe: RewriteRecipe) -> None:
     first = RewritePass(recipe)
     done = finished(first, rewrites, "other rewrites need another output")
     second = _judge(recipe, rewrites)
+    if done and second:
+        refuse_behind(second, recipe.output)
     if done and (second is None or finished(second, recipe.output, _again(recipe))):
         for stage in stages(recipe):
             run_pass(stage.job, stage.output, recipe.run)  # removes what a killed run has left
@@ -47,6 +61,35 @@ def run(recipe: RewriteRecipe) -> None:
     if second:
         run_pass(second, recipe.output, recipe.run)
     print_summary(ShardSet(recipe.output), Console(highlight=False))
+
+
+def retry(recipe: RewriteRecipe) -> None:
+    """Ask again what failed in both sets, or say that there is nothing to ask."""
+    refuse_elsewhere(recipe.run)
+    if retry_all(_retries(recipe), recipe.run):
+        print_summary(ShardSet(recipe.output), Console(highlight=False))
+    else:
+        print(f"{recipe.output}: nothing failed that can be asked again; nothing to do")
+
+
+def retry_plan(recipe: RewriteRecipe) -> str:
+    """What `retry` would do."""
+    refuse_elsewhere(recipe.run)
+    lines = [f"{job.url}: ask again: {told(planned(job))}" for job in _retries(recipe)]
+    if len(lines) > 1:
+        lines[-1] += "; and about the rewrites that will have changed"
+    return "\n".join(lines)
+
+
+def _retries(recipe: RewriteRecipe) -> list[Again]:
+    """What is asked again, in this order. A round of rewrites is judged before the next begins."""
+    first = RewriteAgain(RewritePass(recipe), rewrites_url(recipe))
+    check(first)
+    judge = _judge(recipe, first.url)
+    if judge is None:
+        return [first]
+    second = JudgeAgain(judge, recipe.output, _again(recipe))
+    return [second] if is_behind(second) and not is_begun(first) else [first, second]
 
 
 def stages(recipe: RewriteRecipe) -> list[Stage]:
@@ -106,7 +149,8 @@ def main(arguments: list[str]) -> int:
         from rewrite.plan import main as forecast
 
         return forecast(arguments[1:])
-    return run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan, arguments)
+    again = Retry(retry, retry_plan)
+    return run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan, arguments, again)
 
 
 if __name__ == "__main__":

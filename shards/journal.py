@@ -15,7 +15,7 @@ import hashlib
 import json
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -31,6 +31,7 @@ from shards.names import RecordName
 from shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
 
 _NAMED = 1000  # skipped records named in the manifest itself; skipped.jsonl names all
+_AND = " | "  # between two versions
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ def together(chains: dict[str, list[Record]]) -> Folded:
         counts=total([r.counts for r in every]),
         tally=tally_of(every),
         usage=sum((r.usage for r in every), Usage()),
-        versions=_versions(every),
+        versions=joined(record.versions for record in every),
         abandoned=[name for r in every for name in r.abandoned],
         documents=sum(r.documents for r in every if not r.redo),
         records={split: chain[-1].stop for split, chain in chains.items() if chain},
@@ -343,14 +344,13 @@ def tally_of(records: Iterable[Record]) -> Tally:
     return tally
 
 
-def _versions(records: list[Record]) -> dict[str, str]:
-    """Each version once; a run resumed with another engine names both."""
-    seen: dict[str, list[str]] = {}
-    for record in records:
-        for name, version in record.versions.items():
-            if version not in seen.setdefault(name, []):
-                seen[name].append(version)
-    return {name: " | ".join(values) for name, values in sorted(seen.items())}
+def joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Each version once; what was made with two engines names both."""
+    seen: dict[str, dict[str, None]] = {}
+    for some in versions:
+        for name, version in some.items():
+            seen.setdefault(name, {}).update(dict.fromkeys(version.split(_AND)))
+    return {name: _AND.join(values) for name, values in sorted(seen.items())}
 
 
 def _audit(split: str, chain: list[Record]) -> None:

@@ -88,6 +88,13 @@ class Lease:
         local = self.folder.is_local
         return Path(self.folder.path(self.folder.scratch)) if local else None
 
+    def below(self, name: str) -> OwnedFolder:
+        """A folder in this one, which the same run owns. Call it while the lock is held."""
+        mine = self.folder
+        inner = OwnedFolder(f"{mine.url}/{name}", f"../{mine.scratch}", mine.owner)
+        inner.watch(FIXED, self._refuse_if_lost)
+        return inner
+
     def __enter__(self) -> Self:
         if self.folder.is_s3:
             self.folder.watch([self.name], self._refuse_if_lost)

@@ -1,21 +1,26 @@
 """What killed and late runs leave in the folder of a complete set, and its removal.
 
-Removed is only what names prove to be this set's: commit records and marks, and parts that a run
-in the manifest's `owners` wrote but the manifest does not list. All other files stay.
+Removed is only what names prove to be this set's: commit records and marks, parts that a run in the
+manifest's `owners` wrote but the manifest does not list, and the folder of a generation that is
+published. One that is still being made stays. All other files stay, too.
 """
 
 from base.files import Folder
+from shards.generation import is_ready, remove_made
 from shards.journal import Journal
 from shards.manifest import Manifest
-from shards.names import RECORDS, SCRATCH, is_passing, owner_of
+from shards.names import RECORDS, SCRATCH, is_passing, owner_of, retry
 
 
-def is_clean(folder: Folder) -> bool:
-    """Whether a set has no records of a run and no folder of a killed owner. Late parts come with
-    records, so they are found by them.
+def is_clean(folder: Folder, manifest: Manifest) -> bool:
+    """Whether a set has no records of a run, no folder of a killed owner, and no generation that is
+    half published. Late parts come with one of these, so they are found by them.
     """
     scratch = folder.is_local and folder.fs.glob(folder.path(f"{SCRATCH}*"))
-    return not scratch and not any(map(is_passing, folder.names(RECORDS)))
+    if scratch or any(map(is_passing, folder.names(RECORDS))):
+        return False
+    published = manifest.generation > 1 and folder.exists(retry(manifest.generation))
+    return not published and not is_ready(folder, manifest)
 
 
 def clean(folder: Folder, manifest: Manifest) -> None:
@@ -23,10 +28,12 @@ def clean(folder: Folder, manifest: Manifest) -> None:
     for name in strays(folder, manifest):
         folder.remove(name)
     Journal(folder, manifest.columns, "", "").clear()
+    if manifest.generation > 1:
+        remove_made(folder, manifest.generation)
 
 
 def strays(folder: Folder, manifest: Manifest) -> list[str]:
     """The parts that runs of this set wrote and that it does not list."""
-    listed = {file.name for file in (*manifest.parts, *manifest.judgements)}
+    listed = {file.name for file in manifest.files}
     owners = set(manifest.owners)
     return [n for n in folder.names() if n not in listed and owner_of(n) in owners]

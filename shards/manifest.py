@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from base.errors import ShardError
 from base.files import Folder
+from base.fingerprint import fingerprint
 from shards.failures import Failures
 from shards.names import MANIFEST
 from shards.schema import FORMAT_VERSION, FORMATS, schema
@@ -89,7 +90,7 @@ class Record(_Stored):
     asked, failed: rows that were asked about, and those of them of which nothing can be used;
     failures: why, by reason; in a judge pass of its verdicts.
     abandoned: `doc_id` of documents that killed every worker that opened them.
-    redo: the part was damaged; the same documents are to be done again.
+    redo: the same documents are to be done again: the part was damaged, or holds what failed.
     """
 
     split: str = Field(pattern=r"^[^/\\]+$")
@@ -168,9 +169,13 @@ class Manifest(_Stored):
     """A shard set. `passes` is in the order they were made; the last one made this set.
 
     owners: the runs that wrote it, one after the other, as names of files have them.
+    generation: 1 as it was first made, one more each time what failed in it was asked again;
+    before: digest of the files of the generation before (`content`), empty for the first.
     """
 
     format_version: int = FORMAT_VERSION
+    generation: int = Field(1, ge=1)
+    before: str = ""
     owners: list[str] = Field(default_factory=list)
     status: Status = "running"
     criteria: list[str] = Field(default_factory=list)
@@ -198,6 +203,16 @@ class Manifest(_Stored):
     def owner(self) -> str:
         """The run that writes it, or has written it; empty for a set of 0.1."""
         return self.owners[-1] if self.owners else ""
+
+    @property
+    def files(self) -> list[File]:
+        """All that it lists."""
+        return [*self.parts, *self.judgements]
+
+    @property
+    def content(self) -> str:
+        """Digest of the names and bytes of all files, and of the configuration."""
+        return fingerprint([self.passes[-1].fingerprint, *([f.name, f.sha256] for f in self.files)])
 
     @property
     def columns(self) -> pa.Schema:

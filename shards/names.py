@@ -4,7 +4,8 @@
 split and block say which input records, the token which run wrote it, so that no two writes share a
 name. `judgements/` has the raw verdicts of each part under the same name. `commits.jsonl` is the
 commit log of a finished set, `commits/` the records of a running one, `lock.json` and `.run-…` its
-owner. All other files in the folder are not the set's.
+owner. `retry-<n>/` is generation n of a finished set while it is made, a folder with the same names
+in it. All other files in the folder are not the set's.
 """
 
 import re
@@ -56,6 +57,11 @@ class RecordName(NamedTuple):
 def part(split: str, block: int, token: str) -> str:
     """The file of the rows of a block."""
     return f"part-{split}-{block:05d}-{token}.parquet"
+
+
+def retry(generation: int) -> str:
+    """The folder of a generation until it is published."""
+    return f"retry-{generation}"
 
 
 def verdicts(part: str) -> str:

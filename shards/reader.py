@@ -57,7 +57,14 @@ class ShardSet:
                 stream.seek(0)
                 yield stream
         except FileNotFoundError:
-            raise ShardError(f"{where}: listed, but not there") from None
+            raise ShardError(f"{where}: {self._absence()}") from None
+
+    def _absence(self) -> str:
+        """Why a listed file may not be there."""
+        now, mine = Manifest.find(self.folder), self.manifest.generation
+        if now and now.generation > mine:
+            return f"gone: the set has generation {now.generation} now, {mine} when it was opened"
+        return "listed, but not there"
 
     def _fault(self, part: File, stream: IO[bytes]) -> str | None:
         """Why a file is not the one that is listed."""

@@ -11,6 +11,7 @@ knows (a pass's configuration) cannot be repaired.
 from base.errors import ShardError
 from base.files import Folder
 from shards import commit_log
+from shards.generation import settle
 from shards.journal import Folded, Journal, together
 from shards.lease import Lease
 from shards.leftovers import clean
@@ -28,6 +29,9 @@ def repair(url: str) -> list[str]:
     """
     ShardSet(url)  # before anything is written: there must be a set
     with Lease(Folder(url)) as lease:
+        before = ShardSet(url).manifest.generation
+        published = settle(lease.folder).generation
+        done = [f"generation {published} was published"] if published > before else []
         shards = ShardSet(url)
         if (found := shards.manifest.format_version) != FORMAT_VERSION:
             raise ShardError(
@@ -39,8 +43,8 @@ def repair(url: str) -> list[str]:
         records = _records(shards)
         damaged = {(r.split, r.block): p for r in records if (p := _problems(shards, r))}
         if damaged:
-            return _redo(shards, lease.folder, records, damaged)
-        return _refold(shards, lease.folder, records)
+            return done + _redo(shards, lease.folder, records, damaged)
+        return done + _refold(shards, lease.folder, records)
 
 
 def _records(shards: ShardSet) -> list[Record]:

@@ -44,7 +44,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     """
     folder = Folder(output)
     complete = finished(job, output)
-    if complete and is_clean(folder):
+    if complete and is_clean(folder, complete):
         return complete
     if not complete:
         _refuse_own_input(job.source.splits(), folder)  # an empty corpus is found here, too

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
 from shards.failures import Failure, keep_few
-from shards.journal import Block, Journal, Place
+from shards.journal import Block, Journal, Place, joined
 from shards.limit import Watch
 from shards.manifest import Record, Skip
 from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
@@ -171,12 +171,14 @@ class Worker:
             await self._close(current)
 
     async def _redo(self, split: Split, record: Record, read: str) -> None:
-        """Do the documents of a damaged part again, as the same block. read: digest of the records
-        before it.
+        """Do the documents of a part again, as the same block. read: digest of the records before
+        it. What the record has kept of the old part is added up.
         """
         place = self.journal.again(record)
         block = Block(split.name, record.block, record.start, record.start, place=place)
         block.last, block.sha256, block.read = record.last, record.sha256, read
+        block.usage, block.versions = record.usage, record.versions
+        block.counts.update(record.counts)
         current = _OpenBlock(block)
         for item in self.source.read(split, record.start):
             _refuse_other_records(split, block.read, item.before)
@@ -268,7 +270,7 @@ class Worker:
                 ready.block.counts.update(outcome.counts)
                 ready.block.tally.add(outcome.tally)
             keep_few(ready.block.rows)
-            ready.block.versions = self.work.versions
+            ready.block.versions = joined([ready.block.versions, self.work.versions])
             await asyncio.to_thread(self.journal.commit, ready.block)
             if ready.suspects:
                 ready.suspects.committed = ready.block.stop

@@ -42,7 +42,7 @@ class State(BaseModel):
 
     def refuse_others(self, where: str, config: TrainConfig, data: dict[str, Any]) -> None:
         """ConfigError when this is the state of another run, naming what differs."""
-        lines = differences(self.data, data, "data")
+        lines = differences(_with_generations(self.data), data, "data")
         old, new = self.settings, settings(config)
         lines += differences(_fixed(old), _fixed(new), "train")
         for number in range(len(self.curriculum["starts"]) - 1):
@@ -59,6 +59,11 @@ class State(BaseModel):
 def settings(config: TrainConfig) -> dict[str, Any]:
     """The configuration as plain JSON values."""
     return config.model_dump(mode="json")
+
+
+def _with_generations(data: dict[str, Any]) -> dict[str, Any]:
+    """A set without one is of the first."""
+    return data | {"sets": {url: {"generation": 1, **one} for url, one in data["sets"].items()}}
 
 
 def _fixed(values: dict[str, Any]) -> dict[str, Any]:

@@ -99,6 +99,7 @@ class Source:
     def identity(self) -> dict[str, Any]:
         """What the order of samples depends on, for a checkpoint."""
         return {
+            "generation": self.shards.manifest.generation,
             "parts": fingerprint([part.sha256 for part in self.files]),
             "weight": self.weight,
             "filter": " and ".join(item.text for item in self.filters),

@@ -1,0 +1,381 @@
+"""Ask again for the verdicts that failed, and about rewrites that have changed: nothing else.
+
+A verdict holds that could be read (status `ok`) and speaks of the texts that are there now; what a
+scored input knows holds, too. All other questions about a row are asked, of answers with votes as
+many as are missing, with a seed of the generation. Scores are computed anew where a verdict is new;
+every other score, and every verdict that holds, stays bit for bit.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from base.errors import ShardError
+from base.files import Folder
+from base.fingerprint import mixed
+from judge.config import JudgeConfig
+from judge.context import contexts
+from judge.criteria import Asked, Criterion
+from judge.judge import Answer, Judge, load_judges
+from judge.panel import Panel, Said
+from judge.passes import JudgePass, SetSource
+from judge.pool import Question, judgements
+from judge.readout import Verdict
+from judge.scorer import Scorer, fence_texts, pool_of, store
+from shards.manifest import File, Manifest, Record, Usage
+from shards.names import block_of
+from shards.passes import Document, End, Outcome, Split, Work
+from shards.reader import ShardSet
+from shards.retry import OldParts, is_behind
+from shards.schema import TEXTS, Row, schema
+
+_TEXTS = schema(()).names
+"""The columns that a judge pass takes from its input."""
+
+
+@dataclass
+class Judged(Document):
+    """A document of a scored set with the texts as they are now; `judgements`: verdicts that hold.
+
+    known: verdicts that its input knows; changed: ids of rows whose rewrite is another text;
+    updated: rows of which any column of the input is another; failed: verdicts that do not hold
+    because they could not be read.
+    """
+
+    known: list[Row] = field(default_factory=list)
+    changed: frozenset[str] = frozenset()
+    updated: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class JudgeAgain:
+    """Asks again what failed in the set at `url`, made by `job`; see `shards.retry.Again`."""
+
+    job: JudgePass
+    url: str
+    remedy: str
+    name: str = "judge"
+    max_bad_rows: float = 1.0
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Those of the set."""
+        return self.job.columns
+
+    @property
+    def source(self) -> OldParts:
+        """The parts of the set."""
+        return OldParts(self)
+
+    def config(self) -> dict[str, Any]:
+        """That of the pass over its input as it is now."""
+        return self.job.config()
+
+    def begin(self, splits: list[Split]) -> Manifest:
+        """The manifest of the input with the pass added."""
+        return self.job.begin(splits)
+
+    def follows(self, manifest: Manifest) -> bool:
+        """Whether only the bytes of the input differ."""
+        made = manifest.passes[-1]
+        return made.name == self.name and _bare(made.config) == _bare(self.config())
+
+    def failed(self, counts: Mapping[str, int]) -> int:
+        """Verdicts."""
+        bad = (key for key in counts if key.startswith("verdict:") and key != "verdict:ok")
+        return sum(counts[key] for key in bad)
+
+    def wanted(self, record: Record) -> Counter[str]:
+        """Failed verdicts, and rows whose texts have changed."""
+        if not self.failed(record.counts) and not self._is_other(record):
+            return Counter()
+        found: Counter[str] = Counter()
+        for document in self.documents(record):
+            found["failed verdict"] += document.failed
+            found["changed rewrite"] += document.updated
+        return +found
+
+    def read_of(self, record: Record) -> str:
+        """The digest of the part of the input that is read now."""
+        return self._input[record.split].sha256 if self._input else record.read
+
+    def documents(self, record: Record) -> Iterator[Judged]:
+        """Those of the part, with the texts of the input."""
+        if record.part is None:
+            return
+        where = f"{self.url}/{record.part.name}"
+        every = frozenset(criterion.name for criterion in self.job.criteria)
+        before = SetSource(self.url, every).read(_split(record.part.name), 0)
+        if not self._is_other(record):
+            for old in before:
+                if isinstance(old, Document):
+                    yield _judged(old, None, where)
+            return
+        part = self._input[record.split]
+        now = self.job.source.read(_split(part.name), record.start)
+        for old, new in zip(before, now, strict=False):  # other blocks may follow in the input
+            if isinstance(old, End):
+                return
+            if not (isinstance(old, Document) and isinstance(new, Document)):
+                raise _other_rows(where)
+            yield _judged(old, new, where)
+
+    @cached_property
+    def _input(self) -> dict[str, File]:
+        """The parts of the input by split; none where they are those that the set was made of."""
+        manifest, now = Manifest.load(Folder(self.url)), self.config()["input"]
+        if manifest.passes[-1].config["input"] == now:
+            return {}
+        return {block_of(p.name): p for p in ShardSet(self.job.url).finished().manifest.parts}
+
+    def _is_other(self, record: Record) -> bool:
+        """Whether the part of the input that a record was made of may be another by now."""
+        if not self._input:
+            return False
+        if record.split not in self._input:
+            raise ShardError(
+                f"{self.url}: found rows of the part {record.split}, which {self.job.url} does not "
+                "have; accepted with --retry-failed: a set of the same parts; choose another output"
+            )
+        return record.read != self._input[record.split].sha256
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Work]:
+        """Load the judges in this process."""
+        judges = load_judges(self.job.judge, self.job.engines, self.job.criteria)
+        generation = Manifest.load(Folder(self.url)).generation + 1
+        yield AgainScorer(judges, self.job.judge, generation)
+
+
+def refuse_behind(job: JudgePass, output: str) -> None:
+    """ShardError where the set at `output` is complete, but rows of its input were asked again."""
+    found = Manifest.find(Folder(output))
+    again = JudgeAgain(job, output, "")
+    if found and found.status == "complete" and again.follows(found) and is_behind(again):
+        raise ShardError(
+            f"{output}: it was judged before the rows of {job.url} became others; run this command "
+            "with --retry-failed, which asks about those rows"
+        )
+
+
+def _split(part: str) -> Split:
+    return Split(block_of(part), part, 0)
+
+
+def _bare(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "input": {**config["input"], "parts": ""}}
+
+
+def _judged(old: Document, new: Document | None, where: str) -> Judged:
+    """A document of the set, with the texts and the verdicts of the input where that is given."""
+    rows, changed, updated = old.rows, set[str](), 0
+    if new:
+        if [_place(row) for row in rows] != [_place(row) for row in new.rows]:
+            raise _other_rows(where)
+        rows = [
+            row | {name: now.get(name) for name in _TEXTS}
+            for row, now in zip(old.rows, new.rows, strict=True)
+        ]
+        pairs = list(zip(old.rows, rows, strict=True))
+        changed = {row["id"] for row, now in pairs if row["rewrite"] != now["rewrite"]}
+        updated = sum(row != now for row, now in pairs)
+    return Judged(
+        rows,
+        old.offset,
+        [v for v in old.judgements if _is_read(v) and not _speaks_of(v, changed)],
+        known=[v for v in new.judgements if _is_read(v)] if new else [],
+        changed=frozenset(changed),
+        updated=updated,
+        failed=sum(not _is_read(v) for v in old.judgements),
+    )
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row["id"], row["original"]
+
+
+def _is_read(verdict: Row) -> bool:
+    return bool(verdict["status"] == "ok")
+
+
+def _speaks_of(verdict: Row, changed: set[str]) -> bool:
+    """Whether a verdict is about a rewrite that is another by now."""
+    return verdict["id"] in changed and "rewrite" in (verdict["candidate"], verdict["opponent"])
+
+
+def _other_rows(where: str) -> ShardError:
+    return ShardError(
+        f"{where}: found rows that are not those of the input; accepted with --retry-failed: the "
+        "same rows with other rewrites; choose another output"
+    )
+
+
+Key = tuple[str | None, str, str, str, str | None, int]
+"""judge, criterion, row, candidate, opponent, order: a question as `judgements/` has it."""
+
+
+class Known:
+    """The verdicts on one document: those that hold, and as they come in, the new ones."""
+
+    def __init__(self, document: Judged) -> None:
+        self.rows: dict[Key, dict[int, Row]] = defaultdict(dict)
+        self.new: set[tuple[str, str, str]] = set()
+        for verdict in document.judgements:
+            self.rows[_key(verdict)][verdict["vote"]] = verdict
+        for verdict in document.known:
+            if verdict["vote"] not in self.rows[_key(verdict)]:
+                self.add(verdict)
+
+    def add(self, verdict: Row) -> None:
+        """Take a new one; `new` has the row, the criterion and the texts that it speaks of."""
+        self.rows[_key(verdict)][verdict["vote"]] = verdict
+        for text in (verdict["candidate"], verdict["opponent"]):
+            self.new.add((verdict["id"], verdict["criterion"], text))
+
+    def of(self, judge: str | None, question: Question) -> list[Row]:
+        """The verdicts on a question, by vote."""
+        found = self.rows[_key_of(judge, question)]
+        return [found[vote] for vote in sorted(found)]
+
+    def texts(self, row: str, criterion: str) -> set[str]:
+        """Those about which there is a new verdict."""
+        return {text for text in TEXTS if (row, criterion, text) in self.new}
+
+
+def _key(verdict: Row) -> Key:
+    v = verdict
+    return v["judge"], v["criterion"], v["id"], v["candidate"], v["opponent"], v["order"]
+
+
+def _key_of(judge: str | None, question: Question) -> Key:
+    q = question
+    return judge, q.criterion.name, q.pool.row_id, q.candidate, q.opponent, q.order
+
+
+class ByVotes:
+    """A judge that can be asked for any number of votes, with the seed of a generation."""
+
+    def __init__(self, judge: Judge, generation: int) -> None:
+        self.judge, self._judges = judge, dict[int, Judge]()
+        self._seed = mixed(judge.config.sampling.seed, generation)
+
+    def of(self, votes: int) -> Judge:
+        """The judge that gives so many."""
+        if votes not in self._judges:
+            judge, change = self.judge, {"votes": votes, "seed": self._seed}
+            sampling = judge.config.sampling.model_copy(update=change)
+            config = judge.config.model_copy(update={"sampling": sampling})
+            self._judges[votes] = Judge(judge.name, judge.engine, config)
+        return self._judges[votes]
+
+
+class AgainJudge(Judge):
+    """A judge that says again what it has said, and is asked for the rest."""
+
+    def __init__(self, judges: ByVotes, known: Known) -> None:
+        judge = judges.judge
+        super().__init__(judge.name, judge.engine, judge.config)
+        self._judges, self._verdicts = judges, known
+
+    async def ask(self, question: Question, fence: str) -> Answer:
+        """Verdicts, one a vote; the usage is that of what was asked."""
+        there = {row["vote"] for row in self._verdicts.of(self.name, question)}
+        missing = [vote for vote in range(self._votes(question.criterion)) if vote not in there]
+        usage = Usage()
+        if missing:
+            verdicts, usage = await self._judges.of(len(missing)).ask(question, fence)
+            rows = judgements(self.name, [(question, verdicts)])
+            for vote, row in zip(missing, rows, strict=False):  # one for all where all have failed
+                self._verdicts.add(row | {"vote": vote})
+        found = self._verdicts.of(self.name, question)
+        return [_verdict(row, question) for row in found], usage
+
+    def _votes(self, criterion: Criterion) -> int:
+        sampled = isinstance(criterion, Asked) and self.config.readout == "reasoning"
+        return self.config.sampling.votes if sampled else 1
+
+
+def _verdict(row: Row, question: Question) -> Verdict:
+    """A verdict out of `judgements/`: its value is for the one that stood first."""
+    value = row["value"]
+    if value is not None and question.order:
+        value = 1 - value
+    return Verdict(row["answer"], value, row["mass"], row["status"])
+
+
+class _Panel(Panel):
+    """The same judges and functions, each of which says again what it has said."""
+
+    def __init__(self, judges: Sequence[ByVotes], alone: ByVotes, known: Known) -> None:
+        super().__init__([AgainJudge(one, known) for one in judges], alone.judge.config)
+        self._without_engine = [AgainJudge(alone, known)]
+
+
+class AgainScorer(Scorer):
+    """Work of a judge pass over a scored set: fills what is missing, and leaves the rest."""
+
+    def __init__(self, judges: Sequence[Judge], config: JudgeConfig, generation: int) -> None:
+        super().__init__(judges, config)
+        self._judges = [ByVotes(judge, generation) for judge in judges]
+        self._alone = ByVotes(Judge(None, None, config), generation)
+
+    async def __call__(self, document: Document) -> Outcome:
+        """Fill the scores of every row for which there is a new verdict, or another rewrite."""
+        assert isinstance(document, Judged)
+        rows, known = document.rows, Known(document)
+        befores = contexts(rows, self.config.max_context_tokens)
+        pools = [pool_of(row, before) for row, before in zip(rows, befores, strict=True)]
+        questions = [(criterion, pool) for criterion in self.criteria for pool in pools]
+        said = await _Panel(self._judges, self._alone, known)(questions, fence_texts(rows))
+        verdicts = list[Row]()
+        for index, row in enumerate(rows):
+            mine = said[index :: len(rows)]  # on each criterion
+            self._fill(row, mine, known, row["id"] in document.changed)
+            verdicts += (verdict for one in mine for verdict in _rows_of(one, known))
+        counts = Counter(f"status:{row['rewrite_status']}" for row in rows)
+        counts.update(f"verdict:{verdict['status']}" for verdict in verdicts)
+        for one in said:
+            counts.update({k: n for k, n in one.counts.items() if k.startswith("pool:")})
+        asked = {verdict["id"] for verdict in verdicts}
+        return Outcome(
+            rows,
+            verdicts,
+            sum((one.usage for one in said), Usage()),
+            counts,
+            asked=len(asked),
+            failed=len(asked - {verdict["id"] for verdict in verdicts if _is_read(verdict)}),
+            failures=self._failures(verdicts),
+        )
+
+    def _fill(self, row: Row, said: Sequence[Said], known: Known, changed: bool) -> None:
+        """Put what is new into the columns of a row; all others keep their bits. said: on each
+        criterion.
+        """
+        filled = set[str]()
+        for criterion, one in zip(self.criteria, said, strict=True):
+            texts = known.texts(row["id"], criterion.name) | ({"rewrite"} if changed else set())
+            if not texts:
+                continue
+            if criterion.kind == "pairwise":
+                texts = set(TEXTS)
+            kept = {f"{text}_{criterion.name}" for text in TEXTS if text not in texts}
+            values: Row = {}
+            store(values, criterion, [*one.results.values()])
+            row.update({name: value for name, value in values.items() if name not in kept})
+            filled |= texts
+        before = {f"{text}_score": row[f"{text}_score"] for text in TEXTS if text not in filled}
+        if filled:
+            self._total(row)
+            row.update(before)
+
+
+def _rows_of(said: Said, known: Known) -> Iterator[Row]:
+    for judge, result in said.results.items():
+        for question, _ in result.answers:
+            yield from known.of(judge, question)

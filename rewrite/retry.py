@@ -1,0 +1,121 @@
+"""Ask again for the rewrites that failed: the rows of a finished set with the status `failed`.
+
+Each is asked for with a seed of its generation, so that an engine which samples says something
+else; one that is greedy says the same again. All other rows keep what they have, bit for bit.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from base.files import Folder
+from base.fingerprint import fingerprint, mixed
+from engine.registry import get_engine
+from rewrite.passes import RewritePass
+from rewrite.rewriter import Rewriter
+from shards.failures import Failure
+from shards.manifest import Manifest, Record
+from shards.passes import Document, Outcome, Split, Work
+from shards.reader import ShardSet
+from shards.retry import OldParts
+from shards.schema import USABLE
+
+_FAILED = "status:failed"
+
+
+@dataclass(frozen=True)
+class RewriteAgain:
+    """Asks again what failed in the set at `url`, which `job` has made."""
+
+    job: RewritePass
+    url: str
+    name: str = "rewrite"
+    remedy: str = "other rewrites need another output"
+    max_bad_rows: float = 1.0  # bad records are as many as they were
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Those of the set."""
+        return self.job.columns
+
+    @property
+    def source(self) -> OldParts:
+        """The parts of the set."""
+        return OldParts(self)
+
+    def config(self) -> dict[str, Any]:
+        """That of the pass."""
+        return self.job.config()
+
+    def begin(self, splits: list[Split]) -> Manifest:
+        """The manifest of the set."""
+        return Manifest.load(Folder(self.url))
+
+    def follows(self, manifest: Manifest) -> bool:
+        """See `shards.retry.Again`; a corpus has no earlier state."""
+        return manifest.passes[-1].fingerprint == fingerprint(self.config())
+
+    def failed(self, counts: Mapping[str, int]) -> int:
+        """Rows."""
+        return counts.get(_FAILED, 0)
+
+    def wanted(self, record: Record) -> Counter[str]:
+        """The failed rows, without those of abandoned documents."""
+        if not self.failed(record.counts) or record.part is None:
+            return Counter()
+        columns = ["doc_id", "rewrite_status"]
+        batches = ShardSet(self.url).batches(record.part, columns)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        failed = [row for row in rows if row["rewrite_status"] == "failed"]
+        return +Counter({"failed row": sum(r["doc_id"] not in record.abandoned for r in failed)})
+
+    def read_of(self, record: Record) -> str:
+        """The same input."""
+        return record.read
+
+    def documents(self, record: Record) -> Iterator[Document]:
+        """Those of the part."""
+        if record.part:
+            for rows in ShardSet(self.url).documents(record.part):
+                yield Document(rows, 0)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Work]:
+        """Load the rewriter in this process."""
+        recipe = self.job.recipe
+        generation = Manifest.load(Folder(self.url)).generation + 1
+        sampling = recipe.rewrite.sampling
+        seed = mixed(sampling.seed, generation)
+        rewrite = recipe.rewrite.model_copy(
+            update={"sampling": sampling.model_copy(update={"seed": seed})}
+        )
+        engine = get_engine(recipe.engines[recipe.rewrite.engine])
+        yield FailedRows(engine, recipe.model_copy(update={"rewrite": rewrite}))
+
+
+class FailedRows(Rewriter):
+    """Rewrites the rows of a document that failed."""
+
+    async def __call__(self, document: Document) -> Outcome:
+        """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of these rows; what is counted is
+        of all rows that were ever asked about.
+        """
+        kept = [row for row in document.rows if row["rewrite_status"] not in ("failed", "skipped")]
+        for row in document.rows:
+            if row["rewrite_status"] == "failed":
+                row["rewrite"] = row["rewrite_status"] = row["rewrite_reason"] = None
+        outcome = await super().__call__(document)
+        unusable = [row for row in kept if row["rewrite_status"] not in USABLE]
+        outcome.asked, outcome.failed = (
+            (outcome.asked or 0) + len(kept),
+            outcome.failed + len(unusable),
+        )
+        outcome.failures += [
+            Failure(row.get("rewrite_reason") or row["rewrite_status"], row["id"])
+            for row in unusable
+        ]
+        return outcome

@@ -1,0 +1,323 @@
+"""Ask again what failed in a finished set, and nothing else: its next generation.
+
+The unit is a block of the commit log. A block in which nothing failed keeps its part, its verdicts
+and its record. Of every other the documents are read from its part, what failed in them is asked
+again, and a new part with a new record is committed in `retry-<n>/`, by the same workers as in a
+first run: a kill costs at most the open block, and the same command goes on. When all is asked, the
+generation is published (`shards.generation`); until then the set is the old one, for all readers.
+
+A document that killed its workers (`shards.suspects`) is not opened again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+from base.cli import console
+from base.errors import ConfigError, ShardError
+from base.files import Folder
+from base.fingerprint import fingerprint
+from base.owned import OwnedFolder
+from shards import commit_log, generation, names
+from shards.executor import RunConfig, execute
+from shards.journal import Folded, fold
+from shards.lease import Lease
+from shards.leftovers import clean
+from shards.listed import check_listed
+from shards.manifest import Manifest, Record
+from shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
+from shards.repair import emptied
+from shards.run import Execute, finished, journal_of
+
+
+class Again(Pass, Protocol):
+    """A pass that asks again what failed in the finished set at `url`; its `config` is that of the
+    next generation, `begin` gives the manifest of it, and `source` is an `OldParts` of itself.
+    """
+
+    @property
+    def url(self) -> str:
+        """The set."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the set is another configuration's."""
+        ...
+
+    def follows(self, manifest: Manifest) -> bool:
+        """Whether a manifest is of this pass, if need be over an earlier state of its input."""
+        ...
+
+    def failed(self, counts: Mapping[str, int]) -> int:
+        """How much failed, by the counts of a record or a pass."""
+        ...
+
+    def wanted(self, record: Record) -> Counter[str]:
+        """How much of what is to be asked of a block, in the singular; nothing: its part stays."""
+        ...
+
+    def read_of(self, record: Record) -> str:
+        """`Record.read` of a block in the next generation."""
+        ...
+
+    def documents(self, record: Record) -> Iterator[Document]:
+        """The documents of a block, as the work of this pass takes them."""
+        ...
+
+
+@dataclass(frozen=True)
+class OldParts:
+    """The blocks of a finished set as a source: each split and start is that of a record."""
+
+    job: Again
+
+    def splits(self) -> list[Split]:
+        """All splits of the set, as large as their parts."""
+        return splits_of(self.records.values())
+
+    def read(self, split: Split, start: int) -> Iterator[Item]:
+        """The items of the block that begins at `start`, and an End."""
+        record = self.records[split.name, start]
+        read = self.job.read_of(record)
+        for document in self.job.documents(record):
+            yield replace(document, after=read)
+        for skip in record.skipped:
+            yield Skipped(skip, 0, after=read)
+        for reason, count in record.left_out.items():
+            yield from (LeftOut(reason, 0, after=read) for _ in range(count))
+        yield End(None)
+
+    @cached_property
+    def records(self) -> dict[tuple[str, int], Record]:
+        """Those of the set, by what they begin with."""
+        return {(record.split, record.start): record for record in log_of(self.job.url)}
+
+
+def log_of(url: str) -> list[Record]:
+    """The commit log of a finished set; ShardError where there is none that can be read."""
+    folder = Folder(url)
+    log = commit_log.read(folder, Manifest.load(folder).passes[-1].fingerprint)
+    if log is None:
+        raise ShardError(
+            f"{url}: no {names.LOG}, by which failed rows are found; make the set again"
+        )
+    return log
+
+
+def splits_of(records: Iterable[Record]) -> list[Split]:
+    """The splits of `records`, in their order."""
+    sizes: dict[str, int] = {}
+    for record in records:
+        size = record.part.bytes if record.part else 0
+        sizes[record.split] = sizes.get(record.split, 0) + size
+    return [Split(name, name, size) for name, size in sizes.items()]
+
+
+def check(job: Again) -> Manifest:
+    """The manifest of the set of `job`; ShardError where it is not complete, or another's."""
+    found = Manifest.find(Folder(job.url))
+    if found and not job.follows(found):
+        finished(job, job.url, job.remedy)  # says what differs
+    if found is None or found.status != "complete":
+        state = "no set" if found is None else f"a set that is {found.status}"
+        raise ShardError(
+            f"{job.url}: found {state}; accepted with --retry-failed: a complete one; run the "
+            "command without it first"
+        )
+    return found
+
+
+def is_behind(job: Again) -> bool:
+    """Whether the input of a set has changed since the set was made."""
+    return check(job).passes[-1].fingerprint != fingerprint(job.config())
+
+
+def is_begun(job: Again) -> bool:
+    """Whether an earlier retry has asked something that is not published yet."""
+    return generation.made(Folder(job.url), check(job)) is not None
+
+
+def refuse_elsewhere(run: RunConfig) -> None:
+    """ConfigError for what would run a retry as jobs of their own."""
+    if run.executor == "slurm":
+        raise ConfigError(
+            "run.executor: found 'slurm'; accepted with --retry-failed: local, ray; it runs in "
+            "one command"
+        )
+    if run.step:
+        raise ConfigError(
+            f"run.step: found '{run.step}'; accepted with --retry-failed: none; it runs in one "
+            "command"
+        )
+
+
+def planned(job: Again) -> Counter[str]:
+    """What a retry would ask, without what an earlier one has asked already.
+
+    Cost: one read of each part in which something failed, or whose input has changed.
+    """
+    folder, old = Folder(job.url), check(job)
+    new = _usable(job, folder, old)
+    asked = _committed(folder, new) if new else set()
+    left = (record for record in log_of(job.url) if (record.split, record.block) not in asked)
+    return sum(map(job.wanted, left), Counter())
+
+
+def retry(job: Again, run: RunConfig, execute: Execute = execute) -> Manifest | None:
+    """Publish the next generation of the set of `job`, in which all that failed was asked again
+    once; its manifest, or None where nothing had failed.
+
+    Raises what `shards.run.run_pass` raises; the set is the old one then.
+    """
+    check(job)
+    with Lease(Folder(job.url)) as lease:
+        old = check(job)
+        if generation.is_ready(lease.folder, old):
+            old = generation.settle(lease.folder)
+            clean(lease.folder, old)
+            if not is_behind(job):
+                return old
+        clean(lease.folder, old)
+        check_listed(lease.folder, old.files)
+        below = lease.below(names.retry(old.generation + 1))
+        new = _resumed(job, old, below) or _begun(job, old, lease.folder, below)
+        if new is None:
+            return None
+        _ask(job, new, below, run, execute)
+        published = generation.publish(lease.folder, old, new)
+        clean(lease.folder, published)
+        return published
+
+
+def retry_all(jobs: Sequence[Again], run: RunConfig) -> bool:
+    """Retry one set after the other, and say how much failed before and now; False where nothing
+    was asked in any.
+    """
+    asked = False
+    for job in jobs:
+        before = job.failed(check(job).passes[-1].counts)
+        if made := retry(job, run):
+            asked, now = True, job.failed(made.passes[-1].counts)
+            print(f"{job.url}: generation {made.generation}; failed: {before} before, {now} now")
+    return asked
+
+
+def _usable(job: Again, folder: Folder, old: Manifest) -> Manifest | None:
+    """What an earlier retry has made for this very configuration."""
+    new = generation.made(folder, old)
+    return new if new and new.passes[-1].fingerprint == fingerprint(job.config()) else None
+
+
+def _committed(folder: Folder, new: Manifest) -> set[tuple[str, int]]:
+    """The blocks of a generation that are done."""
+    below = Folder(f"{folder.url}/{names.retry(new.generation)}")
+    return {(r.split, r.block) for r in _folded(new, below).every if not r.redo}
+
+
+def _folded(new: Manifest, below: Folder) -> Folded:
+    """What is committed of the next generation, in the order of the set."""
+    log = commit_log.read(below, new.passes[-1].fingerprint) or []
+    return fold(journal_of(new, below), dict.fromkeys(record.split for record in log))
+
+
+def _resumed(job: Again, old: Manifest, below: OwnedFolder) -> Manifest | None:
+    """The next generation that an earlier retry began, from now on this run's."""
+    new = _usable(job, Folder(job.url), old)
+    if new is None:
+        return None
+    folded = _folded(new, below)
+    commit_log.write(below, folded.every, new.passes[-1].fingerprint)
+    new.owners = [*new.owners, below.owner]
+    new.save(below)
+    return new
+
+
+def _begun(job: Again, old: Manifest, folder: OwnedFolder, below: OwnedFolder) -> Manifest | None:
+    """A next generation of which nothing is asked yet; None where there is nothing to ask, and the
+    input is what it was.
+    """
+    _drop(folder, old.generation + 1)
+    new = job.begin([])
+    asked, records = Counter[str](), list[Record]()
+    for record in log_of(job.url):
+        found = job.wanted(record)
+        asked += found
+        now = record.model_copy(update={"read": job.read_of(record)})
+        records.append(_reopened(now) if found else now)
+    if not asked and new.passes[-1].fingerprint == old.passes[-1].fingerprint:
+        return None
+    new.generation, new.before = old.generation + 1, old.content
+    new.owners, new.status = [*old.owners, below.owner], "running"
+    new.passes[-1].seconds = old.passes[-1].seconds
+    new.parts, new.judgements = [], []
+    new.save(below)  # before all others, so that the folder is known to be this set's
+    commit_log.write(below, records, new.passes[-1].fingerprint)
+    console.print(f"{job.url}: asking again: {told(asked)}", soft_wrap=True)
+    return new
+
+
+def _drop(folder: OwnedFolder, number: int) -> None:
+    """Remove what a retry has made of a set that is another one by now; ShardError for a folder of
+    somebody else's.
+    """
+    place = names.retry(number)
+    if not folder.exists(place):
+        return
+    begun = folder.exists(f"{place}/{names.LOG}")
+    generation.remove_made(folder, number)
+    if folder.exists(place):
+        raise ShardError(
+            f"{folder.url}/{place}: found a folder that no retry of this set has made; accepted: "
+            "none of that name"
+        )
+    if begun:
+        console.print(
+            f"{folder.url}: it has changed since an earlier --retry-failed began; what that one "
+            "had asked is dropped",
+            soft_wrap=True,
+        )
+
+
+def _reopened(record: Record) -> Record:
+    """The record of a block that is to be done again; what its part has cost stays counted."""
+    kept = {key: count for key, count in record.counts.items() if key.startswith("worker:")}
+    spent = {"usage": record.usage, "versions": record.versions, "counts": kept}
+    return emptied(record).model_copy(update=spent)
+
+
+def _ask(job: Again, new: Manifest, below: OwnedFolder, run: RunConfig, execute: Execute) -> None:
+    """Ask all that is left, and say in the manifest of the generation that it is ready."""
+    begun = time.monotonic()
+    if left := splits_of([record for record in _folded(new, below).every if record.redo]):
+        execute(job, left, below, run)
+    folded = _folded(new, below)
+    _refuse_unlike(job.url, folded)
+    folded.write_into(new, "complete")
+    new.passes[-1].seconds += time.monotonic() - begun
+    commit_log.write(below, folded.every, new.passes[-1].fingerprint)
+    new.save(below)
+
+
+def _refuse_unlike(url: str, folded: Folded) -> None:
+    """ShardError where a generation does not hold the blocks and rows of the one before."""
+    before, now = ([_shape(r) for r in records] for records in (log_of(url), folded.every))
+    if before != now or folded.unfinished:
+        raise ShardError(
+            f"{url}: its next generation holds {folded.rows} rows in {len(now)} blocks, which are "
+            "not those of the set; nothing was changed; run the same command again"
+        )
+
+
+def _shape(record: Record) -> tuple[str, int, int, int, int, int]:
+    rows = record.part.rows if record.part else 0
+    return record.split, record.block, record.start, record.stop, record.documents, rows
+
+
+def told(asked: Counter[str]) -> str:
+    """Counts in words."""
+    each = (f"{count} {what}{'s' * (count != 1)}" for what, count in sorted(asked.items()))
+    return ", ".join(each) or "nothing"
