@@ -60,7 +60,8 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
 
 def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Manifest:
     splits = job.source.splits()
-    manifest = start_set(job, folder, splits, run.max_failed)
+    # The step that finishes a set only looks; its first step marks what is to be made again.
+    manifest = start_set(job, folder, splits, 1.0 if run.step else run.max_failed)
     begun = time.monotonic()
     try:
         execute(job, splits, folder, run)
