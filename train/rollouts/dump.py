@@ -63,21 +63,21 @@ def kept(sample: int, every: int) -> bool:
     return every > 0 and sample % every == 0
 
 
-def write(folder: str, step: int, rank: int, pools: Pools) -> None:
+def write(target: Folder, step: int, rank: int, pools: Pools) -> None:
     """Keep the pools of a step on one data parallel rank; nothing is written for none."""
     if not pools:
         return
-    name, target = f"step-{step:08}-rank-{rank:05}", Folder(folder)
+    name = f"step-{step:08}-rank-{rank:05}"
     rows = [_row(place, group) for place, group in pools]
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, COLUMNS), stream, compression="zstd")
+    table = pa.Table.from_pylist(rows, COLUMNS)
+    pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
     target.write(f"{name}.md", readable(step, pools).encode())
     target.write(f"{name}.parquet", stream.getvalue())
 
 
-def keep_until(folder: str, step: int) -> None:
+def keep_until(target: Folder, step: int) -> None:
     """Take back the files of the steps after `step`, from which a run goes on."""
-    target = Folder(folder)
     for name in target.names():
         if (match := _NAME.fullmatch(name)) and int(match[1]) > step:
             target.remove(name)
@@ -144,8 +144,9 @@ def _row(place: Place, group: Group) -> dict[str, Any]:
 def _groups(folder: Folder, name: str) -> Iterator[Group]:
     try:
         with folder.open(name) as stream:
-            rows = pq.read_table(stream, columns=[*_GROUP]).to_pylist(maps_as_pydicts="strict")
+            table = pq.read_table(stream, columns=[*_GROUP], page_checksum_verification=True)
+        rows = table.to_pylist(maps_as_pydicts="strict")
         yield from (Group.model_validate(row) for row in rows)
-    except (pa.ArrowException, KeyError, ValidationError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
         sentence = " ".join(str(error).split())[:200]
         raise ShardError(f"{folder.url}/{name}: not pools of rollouts: {sentence}") from None
