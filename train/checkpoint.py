@@ -26,8 +26,8 @@ from base.files import sync
 from train import digests, parallel, saved
 from train.config import CheckpointConfig
 from train.learner import Learner
+from train.names import CHECKPOINTS
 from train.output import Output
-from train.owned import CHECKPOINTS
 from train.saved import LATEST, STATE, Saved
 from train.state import File, State
 from train.unpickle import guarded
@@ -61,7 +61,7 @@ class Checkpoints:
         """Write the checkpoint of `state.step`; returns early when asynchronous."""
         self.finish()
         self._output.check()
-        partial = parallel.by_main(self._begun)
+        partial = parallel.by_main(lambda: self._begun(state))
         with self._told():
             request = dist_checkpointing.save(
                 _tensors(learner, loading=False),
@@ -135,9 +135,9 @@ class Checkpoints:
     def _path(self, state: State) -> Path:
         return self.root / saved.name_of(state.step)
 
-    def _begun(self) -> Path:
-        """An empty folder that nobody sees."""
-        partial = self._output.new()
+    def _begun(self, state: State) -> Path:
+        """An empty folder that no run reads."""
+        partial = self._output.scratch / f"{saved.name_of(state.step)}.partial"
         with self._output.told(partial):
             partial.mkdir()
         return partial
@@ -257,7 +257,9 @@ def _reason(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     if text.startswith("Weights only load failed"):  # and torch says how to load it nevertheless
         named = re.search(r"GLOBAL ([\w.]+)", text)
-        text = f"it names {named[1]}, which no checkpoint does" if named else "it is no checkpoint's"
+        text = (
+            f"it names {named[1]}, which no checkpoint does" if named else "it is no checkpoint's"
+        )
     of_system = _SYSTEM.search(text)
     return of_system[1] if of_system else text.splitlines()[-1][:300]
 

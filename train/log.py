@@ -19,9 +19,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from base.cli import console
 from base.files import Folder
 from shards.progress import span
-from train.metrics import METRICS, parse, shortened
+from train.metrics import parse, shortened
+from train.names import BOARD, METRICS
 from train.output import Output
-from train.owned import BOARD
 from train.state import File
 
 Values = dict[str, float]

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-METRICS = "metrics.jsonl"
-
 
 @dataclass(frozen=True)
 class Lines:
@@ -49,17 +47,17 @@ def parse(data: bytes) -> Lines:
 
 
 def _rising(steps: Sequence[int | None]) -> set[int]:
-    """The places of as many steps as can be left so that each is later than the one before."""
-    ends, places = list[int](), list[int]()  # the lowest last step of a chain of each length
+    """The places of as many steps as can be kept so that each is later than the one before; of two
+    equal ones the first.
+    """
+    ends, places = list[int](), list[int]()  # of the chains of each length, the lowest last step
     before = dict[int, int | None]()
     for place, step in enumerate(steps):
-        if step is not None:
-            length = bisect_left(ends, step)
-            before[place] = places[length - 1] if length else None
-            ends[length:], places[length:] = (
-                [step, *ends[length + 1 :]],
-                [place, *places[length + 1 :]],
-            )
+        length = bisect_left(ends, step) if step is not None else 0
+        if step is None or ends[length : length + 1] == [step]:
+            continue
+        before[place] = places[length - 1] if length else None
+        ends[length : length + 1], places[length : length + 1] = [step], [place]
     chain, last = set[int](), places[-1] if places else None
     while last is not None:
         chain.add(last)

@@ -6,7 +6,7 @@ from typing import Any
 
 from base.files import Folder
 from train.log import read_metrics
-from train.owned import CONTINUATIONS, PLOT
+from train.names import CONTINUATIONS, PLOT
 
 
 def plot(output: Folder) -> Path:

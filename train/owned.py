@@ -13,16 +13,10 @@ from base.cli import console
 from base.errors import ConfigError, ShardError
 from base.files import Folder
 from judge.provenance import NAME as PROVENANCE
-from train.metrics import METRICS
+from train.names import CACHE, CHECKPOINTS, MODEL, NAMES, RECORD
 from train.saved import any_whole
 
-RECORD, FORMAT = "run.json", 2
-MODEL, CHECKPOINTS, ROLLOUTS = "model", "checkpoints", "rollouts"
-CACHE, BOARD = "cache", "tensorboard"
-PLOT, CONTINUATIONS = "loss.png", "continuations.md"
-NAMES = (MODEL, CHECKPOINTS, ROLLOUTS, CACHE, BOARD, METRICS, PLOT, CONTINUATIONS)
-"""What a run writes in its output, beside RECORD and the lock."""
-
+FORMAT = 2
 _INDEX = re.compile(r"index-[0-9a-f]{32}\.json")
 
 

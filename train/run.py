@@ -12,9 +12,9 @@ from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.model.export import export
 from train.model.shape import load_shape
+from train.names import MODEL, PLOT
 from train.outcome import continuations, plot, write_continuations
 from train.output import Output, held
-from train.owned import MODEL, PLOT
 from train.provenance import provenance
 from train.trainer import Trainer
 

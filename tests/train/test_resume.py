@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def _partial(output: Path) -> bool:
-    return any(output.glob("checkpoints/.step-00000004.partial/*"))
+    return any(output.glob(".run-*/step-00000004.partial/*"))
 
 
 KILLS: list[Callable[[Path], bool]] = [

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from base.errors import InputError
 from base.files import Folder
-from train.metrics import METRICS, parse
-from train.owned import CONTINUATIONS
+from train.metrics import parse
+from train.names import CONTINUATIONS, METRICS
 from train.report.pools import pools
 
 SAMPLES = "samples"

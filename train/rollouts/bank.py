@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from base.files import Folder, sync
 from base.fingerprint import fingerprint
+from train.names import ROLLOUTS
 from train.output import Output
-from train.owned import ROLLOUTS
 from train.rollouts.groups import Group, Key
 
 MANIFEST = "manifest.json"

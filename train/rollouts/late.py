@@ -17,8 +17,8 @@ from train.config import TrainConfig
 from train.curriculum import Curriculum
 from train.data.loader import Batch, Loader
 from train.model.shape import Shape
+from train.names import ROLLOUTS
 from train.output import Output
-from train.owned import ROLLOUTS
 from train.phases import Phase, end_step
 from train.rollouts import alarms, dump, watch
 from train.rollouts.config import RolloutsConfig

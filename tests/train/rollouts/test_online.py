@@ -158,7 +158,7 @@ class Run:
     durable: dict[Path, int] = field(default_factory=dict)
 
     def live(self, life: Life) -> None:
-        ranks, begin = Ranks(life.ranks), self.checkpoint
+        ranks, begin, before = Ranks(life.ranks), self.checkpoint, self._sizes()
         end = min(begin + life.steps, STEPS)
         setattr(online, "parallel", ranks)  # noqa: B010
         ENGINES.clear()
@@ -169,7 +169,8 @@ class Run:
         for engine in ENGINES:
             engine.work(life.done)
         for file, size in self._sizes().items():
-            os.truncate(file, max(self.durable.get(file, 0), size - life.torn))
+            kept = max(self.durable.get(file, 0), before.get(file, 0))
+            os.truncate(file, max(kept, size - life.torn))
 
     def _sizes(self) -> dict[Path, int]:
         return {f: f.stat().st_size for f in (self.folder / "rollouts/bank").glob("*/*.jsonl")}
