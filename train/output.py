@@ -68,21 +68,19 @@ class Output:
 
     def publish(self, part: Path, name: str, ours: Ours) -> None:
         """Let `part`, made in the scratch folder, be the folder `name`. What was there is removed
-        before, so that a kill in between leaves neither.
+        before, so that a kill in between leaves neither; beside files of others the new ones appear
+        one by one, `state.json` last.
         """
         target = self.root / name
-        others = target.with_name(f".{target.name}.others")
         with self.told(target):
             self.discard(name, ours)
-            if target.exists():
-                os.replace(target, others)
             target.parent.mkdir(exist_ok=True)
-            os.replace(part, target)
-            if others.exists():
-                for path in others.iterdir():
+            if not target.exists():
+                os.replace(part, target)
+            else:
+                for path in sorted(part.iterdir(), key=lambda path: (path.suffix == ".json", path)):
                     os.replace(path, target / path.name)
-                others.rmdir()
-            for folder in {target.parent, self.root}:
+            for folder in {target, target.parent, self.root}:
                 sync(folder)
 
     def discard(self, name: str, ours: Ours = lambda name: True) -> None:

@@ -121,9 +121,9 @@ class Trainer:
         if other := differing(self.config, before, starts, step):
             made, was, now = other
             console.print(
-                f"train.curriculum: was another one up to step {step}, so learning rates differ "
-                f"from those of a run that had these phases from the start (step {made}: {was:.3g} "
-                f"in place of {now:.3g})",
+                f"train.curriculum: steps up to {step} were made with other phases, so learning "
+                f"rates differ from those of a run that had these from the start (step {made}: "
+                f"{was:.3g} in place of {now:.3g})",
                 soft_wrap=True,
             )
 
