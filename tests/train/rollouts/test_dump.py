@@ -150,6 +150,22 @@ def test_a_damaged_file(tmp_path: Path, table: Any) -> None:
         load(str(tmp_path))
 
 
+def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
+    """Wherever it stands: what is read is what was kept, or it is refused."""
+    pools = [(place(n), group("a" * n, "b", sample=n)) for n in range(9)]
+    write(Folder(str(tmp_path)), 1, 0, pools)
+    kept, file = load(str(tmp_path)), tmp_path / "step-00000001-rank-00000.parquet"
+    whole = file.read_bytes()
+    refused = 0
+    for at in range(0, len(whole), 7):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            assert load(str(tmp_path)) == kept, at
+        except ShardError as error:
+            refused += "not pools of rollouts: " in str(error)
+    assert refused > len(whole) / 14
+
+
 def test_a_pool_that_is_there_twice(tmp_path: Path) -> None:
     for step in (1, 2):
         write(Folder(str(tmp_path)), step, 0, [(place(3), group("a", sample=3))])
