@@ -13,6 +13,7 @@ the machinery and nothing else: do not judge a corpus by its scores.
 """
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -188,6 +189,10 @@ def convert(target: Path) -> None:
         folder.mkdir()
         write_model(gguf, folder)
         if target.exists():
+            others = {path.name for path in target.iterdir()} - set(os.listdir(folder))
+            if others:
+                found = ", ".join(sorted(others))
+                sys.exit(f"{target}: found {found}; accepted: a folder with this model alone")
             shutil.rmtree(target)
         folder.rename(target)
 

@@ -92,6 +92,12 @@ def _variant(folder: Path, name: str, overrides: Sequence[str]) -> Step:
 def _prepare(steps: Steps, folder: Path) -> None:
     """The scored set, the held-out set, and the base model; PrewriteError where one fails."""
     texts = documents()
+    for part in texts:
+        if (folder / f"{part}.jsonl").exists() and not (folder / "start").exists():
+            raise ConfigError(
+                f"--output: found {folder / part}.jsonl, which no ablation has written; accepted: "
+                "another folder"
+            )
     if not (folder / "start/config.json").exists():
         write_start(folder / "start", [text for text, _ in texts["train"]])
     for part, found in texts.items():

@@ -4,9 +4,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from base.apart import lies_in
 from base.config import Recipe, Section, refuse
 from engine.config import EngineConfig, VllmConfig
 from judge.config import JudgeConfig, known_criteria, known_engine
+
+FOLDERS = ("continuations", "judgements", "scores", "results", "tasks")
+"""What an evaluation writes in its output, beside a few files."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -98,6 +102,25 @@ class EvaluateRecipe(Recipe):
                 f"evaluate.tokens: found {evaluate.tokens}; accepted: less than "
                 f"{engine.max_model_len}, the max_model_len of {evaluate.engine}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _apart(self) -> "EvaluateRecipe":
+        evaluate = self.evaluate
+        written = [f"{evaluate.output}/{name}" for name in FOLDERS]
+        places = {f"models.{name}": model for name, model in evaluate.models.items()}
+        places |= {f"prefixes.{name}.set": one.set for name, one in evaluate.prefixes.items()}
+        for key, place in places.items():
+            if lies_in(evaluate.output, place) or any(lies_in(place, one) for one in written):
+                raise refuse(
+                    f"evaluate.output: found '{evaluate.output}', where evaluate.{key} reads "
+                    f"'{place}'; accepted: a folder apart from all that is read"
+                )
+            if lies_in(evaluate.leaderboard, place):
+                raise refuse(
+                    f"evaluate.leaderboard: found '{evaluate.leaderboard}', inside of "
+                    f"evaluate.{key}; accepted: a place outside"
+                )
         return self
 
     def engine(self, model: str) -> VllmConfig:

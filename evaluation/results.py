@@ -115,6 +115,11 @@ def leaderboard(file: str) -> list[dict[str, Any]]:
             row = None
         if not isinstance(row, dict):
             raise InputError(f"{file}: line {number}: found no JSON object; accepted: one a line")
+        if "fingerprint" not in row:
+            raise InputError(
+                f"{file}: line {number}: found no row of a leaderboard; accepted: a file of such "
+                "rows alone, which is written anew"
+            )
         rows.append(row)
     return rows
 

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from base.cli import console
-from base.errors import InputError, ShardError
+from base.errors import ConfigError, InputError, ShardError
 from base.files import Folder
 from base.fingerprint import differences, fingerprint
 from engine.digest import identity
@@ -23,8 +23,8 @@ from evaluation.checks import notes, provenances, refuse_trained_on
 from evaluation.chunks import chunks_of, missing
 from evaluation.config import EvaluateRecipe
 from evaluation.judging import judge
-from evaluation.outcome import Notes, Splits, documents, report
-from evaluation.places import places_of, write_places
+from evaluation.outcome import TABLE, Notes, Splits, documents, report
+from evaluation.places import NAME, places_of, write_places
 from evaluation.writing import FOLDER as CONTINUATIONS
 from evaluation.writing import write
 from judge.criteria import load_criterion
@@ -131,6 +131,7 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
     models = {name: identity(recipe.engine(name)) for name in recipe.evaluate.models}
     data = folder.read(STATE)
     if data is None:
+        _refuse_foreign(folder)
         state = {"config": config, "models": models, "complete": []}
         _keep(folder, state)
         return state
@@ -151,6 +152,17 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
         state["models"] = known | models
         _keep(folder, state)
     return dict(state)
+
+
+def _refuse_foreign(folder: Folder) -> None:
+    """ConfigError where a name that is written is taken, and nothing says by an evaluation."""
+    written = (f"{CONTINUATIONS}/", "judgements/", "scores/", NAME, TABLE)
+    taken = [name for name in folder.names() if name.startswith(written)]
+    if taken:
+        raise ConfigError(
+            f"evaluate.output: found {taken[0]} in {folder.url}, and no {STATE}; accepted: a "
+            "folder without files of such names"
+        )
 
 
 def _keep(folder: Folder, state: Mapping[str, Any]) -> None:

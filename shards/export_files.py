@@ -10,8 +10,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from base.apart import lies_in
 from base.errors import ConfigError
-from base.files import resolve
 from base.whole import written
 from shards.export import Export
 
@@ -40,9 +40,7 @@ def export(records: Export, target: str) -> None:
 
 def refuse_inside(records: Export, target: str) -> None:
     """ConfigError for a target that could replace a file of the set."""
-    folder = records.shards.folder
-    fs, path = resolve(target)
-    if type(fs) is type(folder.fs) and path.startswith(folder.root.rstrip("/") + "/"):
+    if lies_in(target, records.shards.folder.url):
         raise ConfigError(f"--to: found '{target}', inside of the set; accepted: a place outside")
 
 

@@ -1,66 +1,74 @@
 """Checkpoints: `checkpoints/step-00000100/` and `latest`, which names the newest whole one.
 
 Tensors go through `megatron.core.dist_checkpointing`, so a run may go on with another tensor,
-pipeline or data parallel size; everything else is `state.json`. Guarantee: a checkpoint is written
-under a temporary name, renamed when the tensors of every rank are on disk, and only then does
-`latest` move: whenever the processes die, `latest` names a whole checkpoint. Cost: training waits
-for the copy of its tensors, and asynchronously for no more than that.
+pipeline or data parallel size; everything else is `state.json`, which holds the digests of all
+files, too. Guarantees: a checkpoint appears whole or not at all, and only then does `latest` move,
+so whenever the processes die, `latest` names a whole checkpoint. Nothing is loaded before all of it
+is known to be as it was written; a damaged one is named, and the newest whole one before it taken.
+Cost: training waits for the copy of its tensors, and asynchronously for no more than that; a start
+reads the checkpoint once more than it loads it.
 """
 
-import os
-import shutil
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from megatron.core import dist_checkpointing
-from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
-from pydantic import ValidationError
 from torch.distributed.checkpoint.api import CheckpointException
 
+from base.cli import console
 from base.errors import ShardError
-from base.files import Folder, sync
+from base.files import sync
+from train import digests, parallel, saved
 from train.config import CheckpointConfig
 from train.learner import Learner
-from train.parallel import is_main
-from train.state import State
+from train.names import CHECKPOINTS
+from train.output import Output
+from train.saved import LATEST, STATE, Saved
+from train.state import File, State
+from train.unpickle import guarded
 
-LATEST, STATE = "latest", "state.json"
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
+_SYSTEM = re.compile(r"\[Errno \d+\] ([^:\n]+)")
+# What it says of a process that failed to write stands in the sentence, too.
+logging.getLogger(digests.filesystem_async.__name__).disabled = True
 
 
 class Checkpoints:
-    """The checkpoints of the run in `output`; every method is called by every rank together."""
+    """The checkpoints of the run that holds `output`; all ranks call every method together.
 
-    def __init__(self, output: str, config: CheckpointConfig) -> None:
-        self.root = Path(output) / "checkpoints"
+    Raises ShardError when one cannot be written, or none can be read.
+    """
+
+    def __init__(self, output: Output, config: CheckpointConfig) -> None:
+        self.root = output.root / CHECKPOINTS
         self.keep = config.keep
+        self._output = output
         self._queue = AsyncCallsQueue() if config.asynchronous else None
+        self._faults: list[str] = []
 
     def clean(self, state: State | None) -> None:
-        """Remove what processes that were killed left behind; `state` is what `find` found."""
-        if is_main():
-            for partial in self.root.glob(".*.partial"):
-                shutil.rmtree(partial, ignore_errors=True)
-            if state:
-                self._remove_old(_name(state))
-        torch.distributed.barrier()
+        """Remove what is older than `keep` says; `state` is what the run goes on from."""
+        if parallel.is_main() and state:
+            self._remove_old(state.step)
+        parallel.wait()
 
     def save(self, learner: Learner, state: State) -> None:
         """Write the checkpoint of `state.step`; returns early when asynchronous."""
         self.finish()
-        partial = self.root / f".{_name(state)}.partial"
-        if is_main():
-            partial.mkdir(parents=True)
-        torch.distributed.barrier()
-        tensors = _tensors(learner, loading=False)
-        request = dist_checkpointing.save(
-            tensors,
-            str(partial),
-            async_sharded_save=self._queue is not None,
-            content_metadata=_METADATA,
-        )
+        self._output.check()
+        partial = parallel.by_main(lambda: self._begun(state))
+        with self._told():
+            request = dist_checkpointing.save(
+                _tensors(learner, loading=False),
+                str(partial),
+                async_sharded_save=self._queue is not None,
+                content_metadata=_METADATA,
+            )
         if self._queue is None:
             self._publish(partial, state)
         else:
@@ -69,67 +77,191 @@ class Checkpoints:
 
     def poll(self) -> None:
         """Publish what has been written meanwhile."""
-        if self._queue:
-            self._queue.maybe_finalize_async_calls(blocking=False)
+        self._finalize(blocking=False)
 
     def finish(self) -> None:
         """Wait for what is being written."""
-        if self._queue:
-            self._queue.maybe_finalize_async_calls(blocking=True)
+        self._finalize(blocking=True)
 
     def close(self) -> None:
         """Wait for this process's own writer, without the others: one of them may have failed."""
         for call in self._queue.async_calls if self._queue else ():
             call.async_caller.close()
 
-    def find(self) -> State | None:
-        """The state of the newest whole checkpoint, or None when the run has none."""
-        name = Folder(str(self.root)).read(LATEST)
-        if name is None:
-            return None
-        path = self.root / name.decode().strip() / STATE
-        try:
-            return State.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            raise ShardError(f"{path}: missing, but {self.root / LATEST} names it") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise ShardError(f"{path}: damaged: {key}{': ' if key else ''}{first['msg']}") from None
+    def find(self, below: int | None = None) -> Saved | None:
+        """The newest checkpoint whose state can be read, of a step before `below`; None when there
+        is none at all. Its tensors are not looked at: see `whole`.
+        """
+        return parallel.by_main(lambda: self._find(below))
+
+    def whole(self, found: Saved | None) -> Saved | None:
+        """`found`, or where a file of it is damaged the newest whole one before it; says so."""
+        while found and (faults := digests.faults(self._path(found), found.files)):
+            self._faults.append(f"{self._path(found)}: damaged: {'; '.join(faults)}")
+            found = self.find(found.step)
+        if found:
+            self.tell(found)
+        return found
+
+    def tell(self, found: Saved) -> None:
+        """Say what was damaged, and that `found` is taken instead; what in it is not its own."""
+        if not parallel.is_main():
+            return
+        path = self._path(found)
+        if self._faults:
+            faults, self._faults = "; ".join(self._faults), []
+            console.print(
+                f"{faults}; going on from {path.name}, the newest that is whole", soft_wrap=True
+            )
+        for file in path.iterdir():
+            if file.name not in {STATE, *found.files}:
+                console.print(f"{file}: not of this checkpoint; it is not read", soft_wrap=True)
 
     def load(self, learner: Learner, state: State) -> None:
-        """Fill `learner` from the checkpoint of `state`."""
-        path = self.root / _name(state)
+        """Fill `learner` from the checkpoint of `state`, which is whole."""
+        path = self._path(state)
         try:
-            loaded = dist_checkpointing.load(_tensors(learner, loading=True), str(path))
-        except (CheckpointException, CheckpointingException) as error:
-            last = str(error).strip().splitlines()[-1]
-            raise ShardError(f"{path}: cannot be loaded: {last}") from None
-        learner.model.load_state_dict(loaded["model"])
-        learner.optimizer.load_state_dict(loaded["optimizer"])
+            with guarded():
+                loaded = dist_checkpointing.load(_tensors(learner, loading=True), str(path))
+            learner.model.load_state_dict(loaded["model"])
+            learner.optimizer.load_state_dict(loaded["optimizer"])
+        except (Exception, CheckpointException) as error:  # it may hold anything
+            raise ShardError(f"{path}: cannot be loaded: {_reason(error)}") from None
+
+    def oldest(self) -> int:
+        """The step of the oldest checkpoint that stays; 0 when there is none."""
+        return parallel.by_main(lambda: min(saved.steps(self.root), default=0))
+
+    def _path(self, state: State) -> Path:
+        return self.root / saved.name_of(state.step)
+
+    def _begun(self, state: State) -> Path:
+        """An empty folder that no run reads."""
+        partial = self._output.scratch / f"{saved.name_of(state.step)}.partial"
+        with self._output.told(partial):
+            partial.mkdir()
+        return partial
+
+    def _finalize(self, blocking: bool) -> None:
+        if self._queue:
+            with self._told():
+                self._queue.maybe_finalize_async_calls(blocking=blocking)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell in one sentence that the disk is why Megatron could not write."""
+        try:
+            yield
+        except CheckpointException as error:  # in all processes; the main one knows why
+            mine = _reason(error)
+            reason = parallel.by_main(lambda: mine)
+        except (OSError, RuntimeError) as error:
+            self._output.check()
+            refused = _refusal(self._output.new())
+            if not (refused or isinstance(error, OSError)):
+                raise
+            reason = refused or _reason(error)
+        else:
+            return
+        raise ShardError(f"{self.root}: cannot write a checkpoint: {reason}")
 
     def _publish(self, partial: Path, state: State) -> None:
-        name = _name(state)
-        if is_main():
-            (partial / STATE).write_text(state.model_dump_json(indent=1) + "\n")
-            for file in partial.iterdir():
-                sync(file)
-            sync(partial)
-            shutil.rmtree(self.root / name, ignore_errors=True)  # of a run that went on differently
-            os.replace(partial, self.root / name)
-            sync(self.root)
-            Folder(str(self.root)).write(LATEST, f"{name}\n".encode())
-            self._remove_old(name)
-        torch.distributed.barrier()
+        found = parallel.collect(digests.taken(partial))
+        if parallel.is_main():
+            with self._output.told(partial):
+                self._complete(partial, state, found)
+            name = saved.name_of(state.step)
+            self._output.publish(partial, f"{CHECKPOINTS}/{name}", saved.is_ours)
+            self._output.folder(CHECKPOINTS).write(LATEST, f"{name}\n".encode())
+            self._remove_later(state.step)
+            self._remove_old(state.step)
+        parallel.wait()
 
-    def _remove_old(self, latest: str) -> None:
-        for old in sorted(self.root.glob("step-*"))[: -self.keep]:
-            if old.name != latest:
-                shutil.rmtree(old)
+    def _complete(self, partial: Path, state: State, found: Sequence[Mapping[str, File]]) -> None:
+        """Put the state and the digests that the ranks have `found` beside the tensors."""
+        files = {name: file for some in found for name, file in some.items()}
+        files |= {name: digests.digest(partial / name) for name in saved.ALWAYS}
+        (partial / STATE).write_text(saved.text_of(state, files), encoding="utf-8")
+        for file in filter(lambda file: saved.is_ours(file.name), partial.iterdir()):
+            if file.name not in {STATE, *files}:
+                raise ShardError(f"{file}: written without a digest")
+            sync(file)
+        sync(partial)
+
+    def _remove_later(self, step: int) -> None:
+        """Remove what a run left that went on differently from an earlier step."""
+        self._remove(later for later in saved.steps(self.root) if later > step)
+
+    def _remove_old(self, step: int) -> None:
+        self._remove([old for old in saved.steps(self.root) if old <= step][self.keep :])
+
+    def _remove(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            self._output.discard(f"{CHECKPOINTS}/{saved.name_of(step)}", saved.is_ours)
+
+    def _find(self, below: int | None) -> Saved | None:
+        there = saved.steps(self.root)
+        if below is None:
+            below = self._first(there)
+        for step in there:
+            path = self.root / saved.name_of(step)
+            if below is not None and step >= below:
+                continue
+            try:
+                return saved.read(path)
+            except saved.Damaged as fault:
+                self._faults.append(f"{path}: damaged: {fault}")
+        if self._faults:
+            raise ShardError(f"{'; '.join(self._faults)}; accepted: a whole one, and none is left")
+        return None
+
+    def _first(self, there: Sequence[int]) -> int | None:
+        """The step before which the newest checkpoint is to be sought, by `latest`; None: any."""
+        file = self.root / LATEST
+        try:
+            name = file.read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
+            if there:
+                self._faults.append(f"{file}: missing")
+            return None
+        except OSError as error:
+            self._faults.append(f"{file}: {error.strerror}")
+            return None
+        step = saved.step_of(name)
+        if step not in there:
+            self._faults.append(
+                f"{file}: found {name[:40]!r}; accepted: the name of a folder beside it"
+            )
+            return None
+        return step + 1
 
 
-def _name(state: State) -> str:
-    return f"step-{state.step:08d}"
+def _refusal(path: Path) -> str | None:
+    """Why the disk takes no file at `path`; None where it takes one."""
+    try:
+        path.write_bytes(bytes(1 << 16))
+    except OSError as error:
+        return error.strerror
+    finally:
+        with suppress(OSError):
+            path.unlink()
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in the words of the error that came first."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).strip() or type(error).__name__
+    if text.startswith("Weights only load failed"):  # and torch says how to load it nevertheless
+        named = re.search(r"GLOBAL ([\w.]+)", text)
+        text = (
+            f"it names {named[1]}, which no checkpoint does" if named else "it is no checkpoint's"
+        )
+    of_system = _SYSTEM.search(text)
+    return of_system[1] if of_system else text.splitlines()[-1][:300]
 
 
 def _tensors(learner: Learner, loading: bool) -> dict[str, Any]:

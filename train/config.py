@@ -8,9 +8,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from base.apart import lies_in
 from base.config import Recipe, Section, refuse
 from engine.config import EngineConfig, VllmConfig
 from judge.config import known_criteria, known_engine
+from train.inputs import refuse_overlap
 from train.phases import Phase, end_step, twice
 from train.rollouts.config import ProbeConfig, RolloutsConfig
 
@@ -274,7 +276,8 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if self.train.output.rstrip("/") == self.output.rstrip("/"):
+        refuse_overlap(self.train, self.engines)
+        if lies_in(self.train.output, self.output) and lies_in(self.output, self.train.output):
             raise refuse(
                 f"train.output: found '{self.train.output}', where `output` puts the shard set; "
                 "accepted: another folder"

@@ -1,10 +1,11 @@
 """The curriculum: which phase of a run is on, and when the next one begins.
 
-The state is what it was at the last step, the losses that a plateau still compares, and whether the
-probe was won: plain numbers that go through JSON unchanged, so they live in the checkpoint. What
-comes next is a function of that state and of the configuration alone; a run that stops at any step,
-the edge of a phase included, goes on through the same phases. Cost: a mean over two windows of
-losses a step, and only in a phase that has a plateau.
+The state is what it was at the last step, the losses that a plateau still compares, and the probe's
+win rate: plain numbers that go through JSON unchanged, so they live in the checkpoint. What comes
+next is a function of that state and of the configuration alone; a run that stops at any step, the
+edge of a phase included, goes on through the same phases, and one that gets more phases behind its
+last one as if it had had them from the start. Cost: a mean over two windows of losses a step, and
+only in a phase that has a plateau.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ class Curriculum:
         self.starts = [Start(0, 0)]
         self.step = self.samples = 0
         self._losses: list[float] = []
-        self._won = False
+        self._win_rate: float | None = None
 
     @property
     def current(self) -> Phase:
@@ -58,11 +59,10 @@ class Curriculum:
         plateau = self.current.until.plateau
         if plateau and isfinite(loss):
             self._losses = [*self._losses, loss][-2 * plateau.steps :]
-        self._won = bool(win_rate and win_rate >= (self.current.until.win_rate or 2))
-        if len(self.starts) == len(self.phases) or not self._ended():
+        self._win_rate = win_rate
+        if not self._has_next():
             return None
-        self.starts.append(Start(step, samples))
-        self._losses, self._won = [], False
+        self._begin_next()
         return self.current
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,11 +73,15 @@ class Curriculum:
             "step": self.step,
             "samples": self.samples,
             "losses": self._losses,
-            "won": self._won,
+            "win_rate": self._win_rate,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken; ConfigError when the phases so far have other names."""
+        """Go on where `state` was taken; ConfigError when the phases so far have other names.
+
+        Of phases that the configuration ends there or before it ended, the next one begins: new
+        ones follow a run that was over, and a phase may have been shortened.
+        """
         names = [phase.name for phase in self.phases[: len(state["phases"])]]
         if names != state["phases"]:
             raise ConfigError(
@@ -86,7 +90,16 @@ class Curriculum:
             )
         self.starts = [Start(*start) for start in state["starts"]]
         self.step, self.samples = state["step"], state["samples"]
-        self._losses, self._won = list(state["losses"]), state.get("won", False)
+        self._losses, self._win_rate = list(state["losses"]), state["win_rate"]
+        while self._has_next():
+            self._begin_next()
+
+    def _has_next(self) -> bool:
+        return len(self.starts) < len(self.phases) and self._ended()
+
+    def _begin_next(self) -> None:
+        self.starts.append(Start(self.step, self.samples))
+        self._losses, self._win_rate = [], None
 
     def _ended(self) -> bool:
         until = self.current.until
@@ -94,7 +107,7 @@ class Curriculum:
             (until.step is not None and self.step >= until.step)
             or (until.samples is not None and self.samples >= until.samples)
             or (until.plateau is not None and stands_still(self._losses, until.plateau))
-            or self._won
+            or (until.win_rate is not None and (self._win_rate or 0.0) >= until.win_rate)
         )
 
 
@@ -102,6 +115,7 @@ def stands_still(losses: Sequence[float], plateau: Plateau) -> bool:
     """Whether the mean of the newest `plateau.steps` losses has not fallen, by the share
     `plateau.improvement` of its size, below that of as many before them.
     """
+    losses = losses[-2 * plateau.steps :]
     if len(losses) < 2 * plateau.steps:
         return False
     before = fsum(losses[: plateau.steps]) / plateau.steps

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from base.apart import lies_in
 from base.cli import ending
-from base.errors import EngineError
+from base.errors import ConfigError, EngineError
 from base.files import resolve
 from base.whole import written
 from engine.encoding import load_tokenizer
@@ -36,9 +37,14 @@ _ROWS, _CHARACTERS = 1024, 1 << 22
 def export(records: Export, prefix: str, model: str) -> int:
     """Write PREFIX.bin and PREFIX.idx with the tokenizer of `model`; returns the number of tokens.
 
-    EngineError for a tokenizer that cannot be used, ConfigError when no record is left.
+    EngineError for a tokenizer that cannot be used, ConfigError when no record is left, or for a
+    place inside of what is read.
     """
     refuse_inside(records, prefix)
+    if lies_in(f"{prefix}.bin", model):
+        raise ConfigError(
+            f"--to: found '{prefix}', inside of the tokenizer's folder; accepted: a place outside"
+        )
     tokenizer, eos = load_tokenizer(model), _eos(model)
     kind = np.dtype(np.uint16 if tokenizer.get_vocab_size() < 65500 else np.int32)
     fs, index = resolve(f"{prefix}.idx")

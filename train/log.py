@@ -1,13 +1,16 @@
 """What a person sees of a run, and what is kept of it: a line, `metrics.jsonl`, TensorBoard.
 
 `metrics.jsonl` has one JSON object a step. A run that goes on from a checkpoint takes back the
-lines after it, so the file always tells one history. Only the main rank writes.
+lines after it, so the file always tells one history; damaged lines are left out, and said. Only the
+main rank writes.
 """
 
 import json
+import os
 import time
+from contextlib import suppress
+from hashlib import sha256
 from math import isfinite
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,22 +19,40 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from base.cli import console
 from base.files import Folder
 from shards.progress import span
+from train.metrics import parse, shortened
+from train.names import BOARD, METRICS
+from train.output import Output
+from train.state import File
 
-METRICS = "metrics.jsonl"
 Values = dict[str, float]
 
 
 class RunLog:
-    """The log of the run in `output`, which goes on after step `step` of `steps`."""
+    """The log of the run in `output`, which goes on after step `step` of `steps`.
 
-    def __init__(self, output: str, step: int, steps: int, every: float = 10.0) -> None:
+    known: the file up to there, as the checkpoint of that step says.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        step: int,
+        steps: int,
+        known: File | None = None,
+        every: float = 10.0,
+    ) -> None:
         # A slow import (2 s) that only a run needs.
         from torch.utils.tensorboard import SummaryWriter
 
         self.step, self.steps, self.every = step, steps, every
-        keep_until(output, step)
-        self._metrics = Path(output) / METRICS
-        self._board = SummaryWriter(str(Path(output) / "tensorboard"), purge_step=step + 1)
+        self._output, self._path = output, output.root / METRICS
+        data = output.folder().read(METRICS) or b""
+        kept, told = keep_until(data, step, known, str(self._path))
+        for sentence in told:
+            console.print(sentence, soft_wrap=True)
+        self._metrics = output.append(METRICS, kept)
+        self._digest, self._size = sha256(kept), len(kept)
+        self._board = SummaryWriter(str(output.root / BOARD), purge_step=step + 1)
         self._bar: Progress | None = None
         self._first, self._started = step, time.monotonic()
         self._printed = 0.0
@@ -53,21 +74,33 @@ class RunLog:
         if self._bar:
             self._bar.stop()
         self._board.close()
+        with suppress(OSError):  # of a line that could not be written, which was told
+            self._metrics.close()
+
+    def written(self) -> File:
+        """The file so far, for a checkpoint; it is on disk."""
+        with self._output.told(self._path):
+            os.fsync(self._metrics.fileno())
+        return File(bytes=self._size, sha256=self._digest.hexdigest())
 
     def record(self, step: int, phase: str, values: Values) -> None:
         """Keep the values of a step and show them."""
         finite = {key: value if isfinite(value) else None for key, value in values.items()}
-        with open(self._metrics, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, "phase": phase, **finite}) + "\n")
+        line = (json.dumps({"step": step, "phase": phase, **finite}) + "\n").encode()
+        with self._output.told(self._path):
+            self._metrics.write(line)
+            self._metrics.flush()
+        self._digest.update(line)
+        self._size += len(line)
         for key, value in finite.items():
             if value is not None:  # of others TensorBoard complains
                 self._board.add_scalar(key, value, step)
-        line = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
+        shown = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=step, facts=line)
+            self._bar.update(self._bar.task_ids[0], completed=step, facts=shown)
         elif time.monotonic() - self._printed >= self.every or step == self.steps:
             self._printed = time.monotonic()
-            console.print(line, soft_wrap=True)
+            console.print(shown, soft_wrap=True)
 
     def _facts(self, step: int, values: Values) -> str:
         parts = [f"{k[5:]} {v:.4f}" for k, v in values.items() if k.startswith("loss/")]
@@ -80,14 +113,33 @@ class RunLog:
         return " · ".join(parts)
 
 
-def keep_until(output: str, step: int) -> None:
-    """Take back the lines of `metrics.jsonl` after `step`, and a last one that is torn."""
-    folder = Folder(output)
-    lines = (folder.read(METRICS) or b"").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
-    folder.write(METRICS, b"".join(kept))
+def keep_until(data: bytes, step: int, known: File | None, where: str) -> tuple[bytes, list[str]]:
+    """The lines of `metrics.jsonl` up to `step`, and in sentences what is wrong with them.
+
+    known: what the checkpoint of `step` says of them.
+    """
+    lines = parse(data)
+    kept = [
+        raw for values, raw in zip(lines.values, lines.raw, strict=True) if values["step"] <= step
+    ]
+    there = {values["step"] for values in lines.values}
+    missing = [str(number) for number in range(1, step + 1) if number not in there]
+    told = [sentence for sentence in [lines.told(where)] if sentence]
+    if missing:
+        told.append(f"{where}: found no line of {len(missing)} steps: {shortened(missing)}")
+    elif known and file_of(b"".join(kept)) != known:
+        told.append(f"{where}: found other numbers than were written up to step {step}")
+    return b"".join(kept), told
+
+
+def file_of(data: bytes) -> File:
+    """The size and digest of bytes."""
+    return File(bytes=len(data), sha256=sha256(data).hexdigest())
 
 
 def read_metrics(output: str) -> list[dict[str, Any]]:
-    """Every step of the run in `output`, in order."""
-    return [json.loads(line) for line in (Folder(output).read(METRICS) or b"").splitlines()]
+    """Every step of the run in `output` whose line can be read, in order; says what is left out."""
+    lines = parse(Folder(output).read(METRICS) or b"")
+    if told := lines.told(f"{output}/{METRICS}"):
+        console.print(told, soft_wrap=True)
+    return lines.values

@@ -6,19 +6,17 @@ from typing import Any
 
 from base.files import Folder
 from train.log import read_metrics
-
-PLOT = "loss.png"
-CONTINUATIONS = "continuations.md"
+from train.names import CONTINUATIONS, PLOT
 
 
-def plot(output: str) -> Path:
+def plot(output: Folder) -> Path:
     """Draw loss components and learning rate over steps, phases shaded, to `loss.png`."""
     import matplotlib  # slow imports (1 s), once a run
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    steps = read_metrics(output)
+    steps = read_metrics(output.url)
     figure, (losses, rates) = pyplot.subplots(
         2, 1, figsize=(9, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
@@ -39,8 +37,8 @@ def plot(output: str) -> Path:
     image = BytesIO()
     figure.savefig(image, dpi=120)
     pyplot.close(figure)
-    Folder(output).write(PLOT, image.getvalue())
-    return Path(output) / PLOT
+    output.write(PLOT, image.getvalue())
+    return Path(output.url) / PLOT
 
 
 def _shade_phases(axes: Any, steps: list[dict[str, Any]]) -> None:
@@ -77,11 +75,11 @@ def continuations(model: str, prefixes: list[str], tokens: int = 40) -> list[str
     return texts
 
 
-def write_continuations(output: str, pairs: list[tuple[str, str]]) -> None:
+def write_continuations(output: Folder, pairs: list[tuple[str, str]]) -> None:
     """Keep prefixes with their continuations as `continuations.md`."""
     parts = [f"> {_quoted(prefix)}\n>\n> **{_quoted(text)}**\n" for prefix, text in pairs]
     head = "# Greedy continuations\n\nThe end of a prefix, and in bold what the model says.\n\n"
-    Folder(output).write(CONTINUATIONS, (head + "\n---\n\n".join(parts)).encode())
+    output.write(CONTINUATIONS, (head + "\n---\n\n".join(parts)).encode())
 
 
 def _quoted(text: str) -> str:

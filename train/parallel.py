@@ -6,7 +6,7 @@ process: `start` once, `stop` at the end; a command uses `processes`.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,7 +16,8 @@ from megatron.core import parallel_state as mpu
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 from torch._C._distributed_c10d import HashStore
 
-from base.errors import ConfigError, EngineError
+from base.cli import sentence
+from base.errors import ConfigError, EngineError, PrewriteError
 from train import cpu
 from train.config import ParallelConfig
 
@@ -101,6 +102,11 @@ def rank() -> int:
     return dist.get_rank()
 
 
+def size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size()
+
+
 def is_main() -> bool:
     """Whether this is the one process that talks and writes."""
     return dist.get_rank() == 0
@@ -169,9 +175,32 @@ def add_up(values: dict[str, float]) -> dict[str, float]:
 
 def gather(values: list[int]) -> list[int]:
     """The numbers of all processes, each once, in order."""
-    boxes: list[list[int]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(boxes, values)
-    return sorted({value for box in boxes for value in box})
+    return sorted({value for box in collect(values) for value in box})
+
+
+def collect(mine: T) -> list[T]:
+    """What every process holds, by rank, on all of them."""
+    boxes: list[T] = [mine] * dist.get_world_size()
+    dist.all_gather_object(boxes, mine)
+    return boxes
+
+
+def by_main(make: Callable[[], T]) -> T:
+    """What `make` gives in the main process, in all; an error that a user can meet, too."""
+    box: list[tuple[T | None, PrewriteError | None]] = [(None, None)]
+    if is_main():
+        try:
+            box = [(make(), None)]
+        except Exception as error:
+            known = sentence(error)
+            if known is None:
+                raise
+            box = [(None, known)]
+    dist.broadcast_object_list(box, 0, device=device())
+    value, failure = box[0]
+    if failure:
+        raise failure
+    return value  # type: ignore[return-value]
 
 
 def any_of(mine: bool) -> bool:

@@ -8,12 +8,15 @@ Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.
 late phase come on top: they take what `engines` gives them.
 """
 
+from pathlib import Path
+
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.loader import Loader
 from train.data.rows import Row
 from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
+from train.owned import refuse_foreign
 from train.phases import Phase, end_step
 from train.rollouts.config import RolloutsConfig
 
@@ -22,6 +25,7 @@ _TRIED = 64  # samples whose layout is measured
 
 def plan(config: TrainConfig) -> str:
     """The plan in lines for a person."""
+    refuse_foreign(Path(config.output))
     shape = load_shape(config.model.path, config.model.revision)
     lines = [
         f"model    {shape.family}, {parameters(shape):,} parameters",

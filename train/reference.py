@@ -3,7 +3,7 @@
 `python -m train reference` runs the configured model over every stretch of the configured sets and
 keeps the summed log-probability of each candidate (`train.data.stored` says where). Then
 `reference: stored` trains DPO with no second model in memory. Guarantee: a file is whole or not
-there, so an interrupted pass goes on.
+there, so an interrupted pass goes on; one that was damaged is made anew.
 """
 
 import json
@@ -17,7 +17,7 @@ from train import parallel
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.rows import Row
-from train.data.stored import COLUMNS, MANIFEST, places
+from train.data.stored import COLUMNS, MANIFEST, kept_of, places
 from train.data.trees import KINDS
 from train.learner import frozen_model, with_reference
 from train.model.shape import load_shape
@@ -36,7 +36,7 @@ def keep(config: TrainConfig) -> None:
         with loader:
             for url, part, rows in loader.stored():
                 folder, _ = folders[url]
-                if folder.fs.exists(folder.path(part)):
+                if kept_of(folder, part) is not None:
                     continue
                 values = _values(model, list(rows))
                 if parallel.is_last_stage() and parallel.is_first_tensor():

@@ -1,56 +1,61 @@
 """A training run from end to end: what stands before the first step and after the last."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Console
 
 from engine.config import EngineConfig
+from judge.provenance import Provenance
 from shards.reader import ShardSet
 from train import parallel
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.model.export import export
 from train.model.shape import load_shape
-from train.outcome import PLOT, continuations, plot, write_continuations
+from train.names import MODEL, PLOT
+from train.outcome import continuations, plot, write_continuations
+from train.output import Output, held
 from train.provenance import provenance
 from train.trainer import Trainer
 
-MODEL = "model"
 _SHOWN = 3
 
 
 def run(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) -> None:
     """Train, or go on, or say that the run is complete; leave a model and what shows it."""
-    model, shown = Path(config.output) / MODEL, Path(config.output) / PLOT
     with parallel.processes(config.parallel, config.seed):
         shape = load_shape(config.model.path, config.model.revision)
-        with parallel.main_first():
-            rank, ranks = parallel.data_rank(), parallel.data_size()
-            loader = open_loader(config, shape, rank, ranks, engines=engines)
-        with loader:
-            trainer = Trainer(config, shape, loader, engines)
-            complete = trainer.curriculum.over and shown.exists()
-            if not complete:
-                shown.unlink(missing_ok=True)  # it is of an earlier end, and drawn last
-                learner = trainer.train()
-                left = provenance(config, shape.folder, engines)
-                export(learner.model, shape, model, left)
-        main = parallel.is_main()
-    if main and complete:
-        print(f"{config.output}: the run is complete; nothing to do")
-    elif main:
-        _show(config, model)
+        with held(config.output) as output:
+            with parallel.main_first():
+                rank, ranks = parallel.data_rank(), parallel.data_size()
+                loader = open_loader(config, shape, rank, ranks, engines=engines)
+            with loader:
+                trainer = Trainer(config, shape, loader, output, engines)
+                if trainer.curriculum.over and (output.root / PLOT).exists():
+                    trainer.tell_complete()
+                    return
+                _make(trainer, provenance(config, shape.folder, engines))
 
 
-def _show(config: TrainConfig, model: Path) -> None:
-    prefixes = _prefixes(config)
+def _make(trainer: Trainer, left: Provenance) -> None:
+    parallel.wait()  # until all have seen that there is no plot
+    output = trainer.output
+    if parallel.is_main():
+        output.discard(PLOT)  # it is of an earlier end, and drawn last
+    learner = trainer.train()
+    export(learner.model, trainer.shape, output, MODEL, left)
+    if parallel.is_main():
+        _show(trainer.config, output)
+
+
+def _show(config: TrainConfig, output: Output) -> None:
+    prefixes, model = _prefixes(config), output.root / MODEL
     pairs = list(zip(prefixes, continuations(str(model), prefixes), strict=True))
-    write_continuations(config.output, pairs)
+    write_continuations(output.folder(), pairs)
     console = Console(highlight=False, markup=False)
     for prefix, text in pairs:
         console.print(f"…{prefix[-100:]!r} → {text!r}", soft_wrap=True)
-    console.print(f"losses: {plot(config.output)}", soft_wrap=True)
+    console.print(f"losses: {plot(output.folder())}", soft_wrap=True)
     console.print(f"model:  {model}", soft_wrap=True)
 
 

@@ -22,12 +22,22 @@ FREE_ROLLOUTS = ("alarms", "dump_every", "sleep", "timeout")
 """Keys of `rollouts` that may."""
 
 
+class File(BaseModel):
+    """A file, or the beginning of one: its size and the SHA-256 of its bytes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    bytes: int
+    sha256: str
+
+
 class State(BaseModel):
     """The point a run has reached.
 
     step, samples: done so far. skipped: steps in which the model did not move because the loss or
     the gradient was not finite. curriculum: `Curriculum.state_dict`. alarms: those of
-    `train.rollouts.alarms`. data: `Loader.identity`.
+    `train.rollouts.alarms`. data: `Loader.identity`. log: `metrics.jsonl` up to this step, where
+    the process that has the state writes it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,16 +49,23 @@ class State(BaseModel):
     alarms: list[list[float | None]] = []
     settings: dict[str, Any]
     data: dict[str, Any]
+    log: File | None = None
 
-    def refuse_others(self, where: str, config: TrainConfig, data: dict[str, Any]) -> None:
-        """ConfigError when this is the state of another run, naming what differs."""
+    def refuse_others(
+        self, where: str, config: TrainConfig, data: dict[str, Any], over: int
+    ) -> None:
+        """ConfigError when this is the state of another run, naming what differs.
+
+        over: how many phases have ended, by `config`.
+        """
         lines = differences(_with_generations(self.data), data, "data")
         old, new = self.settings, settings(config)
         lines += differences(_fixed(old), _fixed(new), "train")
-        for number in range(len(self.curriculum["starts"]) - 1):
-            before, now = old["curriculum"], new["curriculum"]
-            later = now[number] if number < len(now) else None
-            lines += differences(before[number], later, f"train.curriculum.{number}")
+        for number in range(over):
+            before, now = dict(old["curriculum"][number]), dict(new["curriculum"][number])
+            if number == len(self.curriculum["starts"]) - 1:  # over by the end that it has now
+                before.pop("until"), now.pop("until")
+            lines += differences(before, now, f"train.curriculum.{number}")
         if lines:
             raise ConfigError(
                 f"{where} was made under another configuration; choose another train.output, or "

@@ -24,8 +24,10 @@ from train.flops import model_flops, peak_flops
 from train.learner import Learner
 from train.log import RunLog
 from train.model.shape import Shape
+from train.output import Output
+from train.phases import Phase
 from train.rollouts.late import Late
-from train.schedule import learning_rate
+from train.schedule import differing, learning_rate
 from train.state import State, settings
 
 COUNTED = ("no_candidate", "no_rewrite", "no_tokens", "no_room", "context_only", "split")
@@ -40,20 +42,24 @@ class Trainer:
         config: TrainConfig,
         shape: Shape,
         loader: Loader,
+        output: Output,
         engines: Mapping[str, EngineConfig] | None = None,
     ) -> None:
-        self.config, self.shape, self.loader = config, shape, loader
-        self.late = Late(config, engines or {}, shape, loader)
-        self.checkpoints = Checkpoints(config.output, config.checkpoint)
+        self.config, self.shape, self.loader, self.output = config, shape, loader, output
+        self.late = Late(config, engines or {}, shape, loader, output)
+        self.checkpoints = Checkpoints(output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
         self.skipped = 0
         self._found = self.checkpoints.find()
         if self._found:
-            where = str(self.checkpoints.root)
-            self._found.refuse_others(where, config, loader.identity())
-            self.curriculum.load_state_dict(self._found.curriculum)
-            self.skipped = self._found.skipped
-            self.late.alarms = self._found.alarms
+            self._go_on_from(self._found)
+
+    def tell_complete(self) -> None:
+        """Say that there is nothing to do."""
+        if self._found:
+            self.checkpoints.tell(self._found)
+        if parallel.is_main():
+            print(f"{self.config.output}: the run is complete; nothing to do")
 
     def train(self) -> Learner:
         """Make the steps that are left, and a checkpoint of the last; returns what has learnt.
@@ -61,12 +67,16 @@ class Trainer:
         Raises Interrupted after a signal, PrewriteError at a loss or gradient that is not finite
         where the configuration says `stop`.
         """
-        self.checkpoints.clean(self._found)
+        whole = self.checkpoints.whole(self._found)
+        if whole and whole is not self._found:
+            self._go_on_from(whole)
+        self._found = whole
+        self._tell_schedule()
+        self.checkpoints.clean(whole)
         self.late.begin(self.curriculum.step, self.curriculum.samples)
         learner = Learner(self.config, self.shape)
         if self._found:
             self.checkpoints.load(learner, self._found)
-        saved = self.curriculum.step
         with (
             closing(self.checkpoints),
             closing(self.late),
@@ -80,17 +90,42 @@ class Trainer:
                 due = self.curriculum.step % self.config.checkpoint.every == 0
                 if due or stop or self.curriculum.over:
                     self.late.drain()
-                    self.checkpoints.save(learner, self._state())
-                    self.late.saved(saved)  # the one before is whole by now
-                    saved = self.curriculum.step
+                    self.checkpoints.save(learner, self._state(log))
+                    self.late.saved(self.checkpoints.oldest())
                 if stop and not self.curriculum.over:
                     break
             self.checkpoints.finish()
             if self.curriculum.over:
                 self.late.done()
         if not self.curriculum.over:
-            raise Interrupted(f"stopped after step {saved}; the same command continues")
+            step = self.curriculum.step
+            raise Interrupted(f"stopped after step {step}; the same command continues")
         return learner
+
+    def _go_on_from(self, found: State) -> None:
+        curriculum = Curriculum(self.config.curriculum)
+        curriculum.load_state_dict(found.curriculum)
+        where, data = str(self.checkpoints.root), self.loader.identity()
+        found.refuse_others(where, self.config, data, len(curriculum.starts) - 1)
+        self.curriculum, self.skipped = curriculum, found.skipped
+        self.late.alarms = found.alarms
+
+    def _tell_schedule(self) -> None:
+        """Say where the phases, as they are now, would have given steps that are made other rates:
+        then the run is not the one that these phases make from the start.
+        """
+        if not (self._found and parallel.is_main()):
+            return
+        before = [Phase.model_validate(one) for one in self._found.settings["curriculum"]]
+        starts, step = self.curriculum.starts, self.curriculum.step
+        if other := differing(self.config, before, starts, step):
+            made, was, now = other
+            console.print(
+                f"train.curriculum: steps up to {step} were made with other phases, so learning "
+                f"rates differ from those of a run that had these from the start (step {made}: "
+                f"{was:.3g} in place of {now:.3g})",
+                soft_wrap=True,
+            )
 
     def _step(self, learner: Learner, log: RunLog | None) -> None:
         begun = time.monotonic()
@@ -150,7 +185,7 @@ class Trainer:
             "samples": float(self.curriculum.samples),
         }
 
-    def _state(self) -> State:
+    def _state(self, log: RunLog | None) -> State:
         return State(
             step=self.curriculum.step,
             samples=self.curriculum.samples,
@@ -159,12 +194,14 @@ class Trainer:
             alarms=self.late.alarms,
             settings=settings(self.config),
             data=self.loader.identity(),
+            log=log.written() if log else None,
         )
 
     def _log(self) -> "RunLog | nullcontext[None]":
         if not parallel.is_main():
             return nullcontext()
-        return RunLog(self.config.output, self.curriculum.step, self.config.steps)
+        known = self._found.log if self._found else None
+        return RunLog(self.output, self.curriculum.step, self.config.steps, known)
 
 
 @contextmanager

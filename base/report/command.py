@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 
+from base.apart import lies_in
 from base.cli import ending
 from base.errors import ConfigError
 from base.files import Folder
@@ -35,6 +36,12 @@ def run_report(
         folder, _, file = target.rpartition("/")
         if not file:
             raise ConfigError(f"--to: found '{target}'; accepted: a file")
+        for path in options.paths:
+            if lies_in(target, path) and not file.endswith(".html"):
+                raise ConfigError(
+                    f"--to: found '{target}', inside of {path}; accepted there: a name that ends "
+                    "in .html"
+                )
         Folder(folder or ".").write(file, make(options.paths).encode("utf-8", "replace"))
         print(target)
 

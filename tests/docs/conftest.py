@@ -25,6 +25,7 @@ from shards.executor import RunConfig
 from shards.passes import Work
 from shards.run import run_pass
 from train.log import RunLog
+from train.output import Output
 
 SET = "data/quickstart"
 RUN = "runs/quickstart"
@@ -104,7 +105,7 @@ def _tokenizer(folder: Path) -> None:
 def training_run(folder: Path) -> None:
     """Metrics of two phases, and the quick-start model in place of a trained one."""
     folder.mkdir(parents=True)
-    with RunLog(str(folder), 0, 2) as log:
+    with RunLog(Output(folder, folder), 0, 2) as log:
         for step, phase in enumerate(("imitate", "prefer"), 1):
             shares = {"loss": 2.0, "tokens_per_second": 50.0, "padding": 0.1, "data_wait": 0.0}
             log.record(step, phase, shares)

@@ -12,7 +12,7 @@ from base.errors import ConfigError
 from train.config import TrainConfig
 from train.curriculum import Curriculum, Start, stands_still
 from train.phases import Phase, Plateau, end_step
-from train.schedule import learning_rate
+from train.schedule import differing, learning_rate
 
 
 def config(phases: list[dict[str, Any]], samples: int = 4, **optimizer: Any) -> TrainConfig:
@@ -51,13 +51,17 @@ def configs(draw: st.DrawFn) -> TrainConfig:
 
 
 def run(
-    settings: TrainConfig, losses: list[float], kills: set[int]
+    settings: TrainConfig, losses: list[float], kills: set[int], before: Curriculum | None = None
 ) -> tuple[list[tuple[str, float]], Curriculum]:
-    """Phase and rate of every step of a run that is killed after the steps `kills`."""
+    """Phase and rate of every step of a run that is killed after the steps `kills`; it goes on
+    where `before` ended.
+    """
     curriculum = Curriculum(settings.curriculum)
+    if before:
+        curriculum.load_state_dict(json.loads(json.dumps(before.state_dict())))
     trace: list[tuple[str, float]] = []
     while not curriculum.over:
-        step = len(trace)
+        step = curriculum.step
         trace.append((curriculum.current.name, learning_rate(settings, step, curriculum.starts)))
         curriculum.after_step(
             step + 1, (step + 1) * settings.batch.samples, losses[step % len(losses)]
@@ -159,6 +163,89 @@ def test_more_phases_or_steps_continue_a_finished_run() -> None:
         curriculum = Curriculum(longer.curriculum)
         curriculum.load_state_dict(ended.state_dict())
         assert ended.over and not curriculum.over
+
+
+@settings(max_examples=150, deadline=None)
+@given(configs(), losses, st.integers(1, 4))
+def test_phases_added_behind_a_finished_run_go_on_as_if_they_had_been_there(
+    config: TrainConfig, losses: list[float], count: int
+) -> None:
+    short = config.model_copy(update={"curriculum": config.curriculum[:count]})
+    begun, ended = run(short, losses, set())
+    assert ended.over
+    whole, _ = run(config, losses, set())
+    rest, grown = run(config, losses, set(), ended)
+    assert [name for name, _ in begun + rest] == [name for name, _ in whole]
+    assert rest == whole[len(begun) :]
+    other = differing(config, short.curriculum, grown.starts, len(begun))
+    rates = [(made + 1, *pair) for made, pair in enumerate(zip(begun, whole, strict=False))]
+    others = [(made, a[1], b[1]) for made, a, b in rates if a != b]
+    assert other == (others[-1] if others else None)
+    follows = config.curriculum[count:]
+    if (
+        config.optimizer.schedule == "constant"
+        or not follows
+        or follows[0].learning_rate == "restart"
+    ):
+        assert other is None and begun + rest == whole
+
+
+def test_a_phase_that_is_made_shorter_than_the_run_has_gone_is_over() -> None:
+    until = {"step": 9, "plateau": {"steps": 2, "improvement": 10.0}}
+    curriculum = Curriculum(config([{"until": {"step": 9}}]).curriculum)
+    for step in range(1, 8):
+        curriculum.after_step(step, 4 * step, 1.0)
+    state = json.loads(json.dumps(curriculum.state_dict()))
+    for phases, current, starts in (
+        ([{"until": {"step": 5}}, {"until": {"step": 8}}], 1, [(0, 0), (7, 28)]),
+        ([{"until": {"samples": 27}}, {"until": {"samples": 32}}], 1, [(0, 0), (7, 28)]),
+        ([{"until": {"step": 7}}, {"until": {"step": 8}}], 1, [(0, 0), (7, 28)]),
+        ([{"until": {"step": 3}}, {"until": {"step": 5}}, {"until": {"step": 8}}], 2,
+         [(0, 0), (7, 28), (7, 28)]),
+        ([{"until": {"step": 8}}, {"until": {"step": 12}}], 0, [(0, 0)]),
+        ([{"until": until}, {"until": {"step": 12}}], 0, [(0, 0)]),  # no losses were kept
+    ):  # fmt: skip
+        again = Curriculum(config(phases).curriculum)
+        again.load_state_dict(state)
+        assert again.current is again.phases[current] and not again.over
+        assert again.starts == starts
+    last = Curriculum(config([{"until": {"step": 5}}]).curriculum)
+    last.load_state_dict(state)
+    assert last.over
+
+
+@pytest.mark.parametrize(("threshold", "ended"), [(0.5, True), (0.6, True), (0.61, False)])
+def test_a_probe_that_ended_a_run_ends_its_phase_when_another_follows(
+    threshold: float, ended: bool
+) -> None:
+    """By the threshold that the configuration has now."""
+
+    def phases(win_rate: float) -> list[Phase]:
+        until = {"step": 9, "win_rate": win_rate}
+        return [
+            Phase.model_validate({"name": "a", "objective": "nll", "until": until}),
+            Phase.model_validate({"name": "b", "objective": "nll", "until": {"step": 12}}),
+        ]
+
+    short = Curriculum(phases(0.5)[:1])
+    short.after_step(3, 12, 1.0, win_rate=0.6)
+    assert short.over
+    longer = Curriculum(phases(threshold))
+    longer.load_state_dict(json.loads(json.dumps(short.state_dict())))
+    assert longer.current is longer.phases[ended]
+
+
+def test_a_plateau_that_is_made_shorter_compares_its_own_windows() -> None:
+    long, short = (
+        config([{"until": {"step": 40, "plateau": {"steps": steps, "improvement": 0.1}}}])
+        for steps in (4, 2)
+    )
+    curriculum = Curriculum(long.curriculum)
+    for step, loss in enumerate([9.0, 9.0, 9.0, 9.0, 5.0, 5.0, 4.0, 4.0], 1):
+        curriculum.after_step(step, 4 * step, loss)
+    again = Curriculum(short.curriculum)
+    again.load_state_dict(curriculum.state_dict())
+    assert not again.over  # 5 and 5, then 4 and 4
 
 
 @pytest.mark.parametrize("names", [["b", "a"], ["a"], ["a", "c"]])

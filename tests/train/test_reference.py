@@ -28,9 +28,12 @@ def test_stored_references_train_as_frozen_ones(
     assert sorted(os.listdir(folder)) == ["manifest.json", *PARTS]
     assert all(kept.text.count(part) == 1 for part in PARTS)
 
-    # One that was interrupted goes on; another layout computes the same.
+    # One that is damaged is made again; another layout computes the same.
     first = pq.read_table(folder / PARTS[1]).to_pydict()
-    (folder / PARTS[1]).unlink()
+    damaged = bytearray((folder / PARTS[1]).read_bytes())
+    damaged[len(damaged) // 3] ^= 4
+    (folder / PARTS[1]).write_bytes(damaged)
+    _says(train, 1, f"{PARTS[1]}: not there, or damaged; run `python -m train reference`")
     again = Command(train | {"parallel": {"pp": 2}}, "reference", ranks=2)
     assert again.end() == 0 and again.text == f"reference: {folder}/{PARTS[1]}\n"
     second = pq.read_table(folder / PARTS[1]).to_pydict()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def _partial(output: Path) -> bool:
-    return any(output.glob("checkpoints/.step-00000004.partial/*"))
+    return any(output.glob(".run-*/step-00000004.partial/*"))
 
 
 KILLS: list[Callable[[Path], bool]] = [
@@ -101,16 +102,46 @@ def test_goes_on_with_other_processes(whole: Command, small: Path) -> None:
         torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_may_get_more_phases(whole: Command, small: Path) -> None:
-    train = settings(small, "longer")
-    train["optimizer"] |= {"schedule": "constant"}
-    short = train | {"curriculum": train["curriculum"][:1]}
-    done(short)
-    first = weights(done(short))
-    output = done(train)
-    assert [step["step"] for step in metrics(output)] == list(range(1, 9))
-    after = weights(output)
-    assert any(not torch.equal(value, after[key]) for key, value in first.items())
+def test_a_run_that_gets_more_phases_is_the_one_that_had_them(small: Path) -> None:
+    """To the last bit where rates restart, a phase of a single step among them; where they would
+    have been others, it says so.
+    """
+    optimizer = {"lr": 1e-2, "min_lr": 1e-3, "warmup_steps": 1}
+    phases = [
+        {"name": "imitate", "objective": "nll", "until": {"step": 3}},
+        {"name": "once", "objective": "rf_nll", "until": {"samples": 16}},
+        {"name": "prefer", "objective": "dpo", "until": {"step": 6}},
+    ]
+    restarted = [phases[0], *(phase | {"learning_rate": "restart"} for phase in phases[1:])]
+    once = done(settings(small, "at-once", curriculum=restarted, optimizer=optimizer))
+    told = [(step["step"], step["phase"]) for step in metrics(once)]
+    assert told == [(1, "imitate"), (2, "imitate"), (3, "imitate"), (4, "once")] + [
+        (5, "prefer"), (6, "prefer"),
+    ]  # fmt: skip
+    for count in (1, 2, 3):
+        grown = settings(small, "grown", curriculum=restarted[:count], optimizer=optimizer)
+        command = Command(grown)
+        assert command.end() == 0, command.text
+        assert "train.curriculum" not in command.text
+        if count == 1:
+            shutil.copytree(command.output, small / "planned-otherwise")
+    kept = ("step", "phase", "loss", "learning_rate", "grad_norm", "samples")
+    both = [
+        [[step[key] for key in kept] for step in metrics(run)] for run in (once, small / "grown")
+    ]
+    assert both[0] == both[1]
+    expected = weights(once)
+    for key, value in weights(small / "grown").items():
+        assert torch.equal(value, expected[key]), key
+    command = Command(
+        settings(small, "planned-otherwise", curriculum=phases[:2], optimizer=optimizer)
+    )
+    assert command.end() == 0, command.text
+    assert command.text.splitlines()[0] == (
+        "train.curriculum: steps up to 3 were made with other phases, so learning rates differ "
+        "from those of a run that had these from the start (step 3: 0.001 in place of 0.00325)"
+    )
+    assert [step["phase"] for step in metrics(command.output)] == ["imitate"] * 3 + ["once"]
 
 
 def test_torchrun(small: Path) -> None:

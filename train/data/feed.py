@@ -11,8 +11,7 @@ from train.config import TrainConfig
 from train.data.loader import Loader
 from train.data.stored import stored
 from train.model.shape import Shape
-
-CACHE = "cache"
+from train.names import CACHE
 
 
 def open_loader(

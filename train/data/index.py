@@ -9,6 +9,7 @@ parts, size and filters are the same. A damaged file is made anew.
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ def stretch_counts(
         "filters": [item.text for item in filters],
     }
     name = f"index-{fingerprint(about)[:32]}.json"
-    counts = _remembered(cache, name, len(shards.manifest.parts))
+    counts = _remembered(cache, name, about)
     if counts is None:
 
         def count(part: File) -> int:
@@ -46,18 +47,19 @@ def stretch_counts(
 
         with ThreadPoolExecutor(_THREADS) as pool:
             counts = list(pool.map(count, shards.manifest.parts))
-        stored = {"stretches": counts, "check": fingerprint(counts)}
+        stored = {"stretches": counts, "check": fingerprint([about, counts])}
         cache.write(name, json.dumps(stored).encode())
     return counts
 
 
-def _remembered(cache: Folder, name: str, parts: int) -> list[int] | None:
+def _remembered(cache: Folder, name: str, about: Any) -> list[int] | None:
+    """What the file says, where it is as it was written, for just this."""
     try:
         found = json.loads(cache.read(name) or b"")
         counts, check = list(found["stretches"]), found["check"]
-    except (ValueError, TypeError, KeyError):
+        return counts if check == fingerprint([about, counts]) else None
+    except (ValueError, TypeError, KeyError, RecursionError, ShardError):
         return None
-    return counts if check == fingerprint(counts) and len(counts) == parts else None
 
 
 def read_part(shards: ShardSet, part: File, columns: list[str]) -> pa.Table:

@@ -36,17 +36,27 @@ def stored(config: TrainConfig, shape: Shape) -> References:
     folders = {url: folder for url, (folder, _) in places(config, shape).items()}
 
     def read(url: str, part: str) -> Reference:
-        data = folders[url].read(part)
-        if data is None:
+        found = kept_of(folders[url], part)
+        if found is None:
             raise ShardError(
-                f"{folders[url].url}/{part}: not there; run `python -m train reference` with this "
-                "configuration first, or take `reference: frozen`"
+                f"{folders[url].url}/{part}: not there, or damaged; run `python -m train "
+                "reference` with this configuration first, or take `reference: frozen`"
             )
-        columns = pq.read_table(io.BytesIO(data), columns=COLUMNS.names[:3]).to_pydict()
-        kinds = (KINDS.index(kind) for kind in columns["kind"])
-        return dict(zip(zip(columns["id"], kinds, strict=True), columns["log_prob"], strict=True))
+        return found
 
     return read
+
+
+def kept_of(folder: Folder, part: str) -> Reference | None:
+    """What was kept for a part of a set; None where it is not there or cannot be read."""
+    data = folder.read(part)
+    try:
+        table = pq.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
+        columns = table.select(COLUMNS.names[:3]).to_pydict()
+        kinds = [KINDS.index(kind) for kind in columns["kind"]]
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return None
+    return dict(zip(zip(columns["id"], kinds, strict=True), columns["log_prob"], strict=True))
 
 
 def places(config: TrainConfig, shape: Shape) -> dict[str, tuple[Folder, dict[str, Any]]]:

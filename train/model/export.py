@@ -6,67 +6,71 @@ file of weights (5 GB at most) in the memory of the main process.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from base.files import sync
 from judge.provenance import NAME, Provenance
 from train.model.shape import ARCHITECTURES, Shape
 from train.model.weights import INDEX, SINGLE, tensors
+from train.output import Output
 from train.parallel import is_main
 
 FILE_BYTES = 5_000_000_000
 # What a model folder holds besides weights and config.json.
 _COPIED = ("tokenizer*", "vocab*", "merges*", "*_tokens*.json", "chat_template*", "generation*")
+_OURS = (*_COPIED, "config.json", NAME, SINGLE, INDEX, "model-*-of-*.safetensors")
 
 
 def export(
-    model: torch.nn.Module, shape: Shape, target: Path, left: Provenance | None = None
+    model: torch.nn.Module, shape: Shape, output: Output, name: str, left: Provenance | None = None
 ) -> None:
-    """Write `model` to the folder `target`; tokenizer and the rest come from `shape.folder`.
-    left: what is to be said of its training.
+    """Write `model` to the folder `name` of `output`; tokenizer and the rest come from
+    `shape.folder`. left: what is to be said of its training.
 
-    All processes must call it, and it returns on all when the folder is there.
+    All processes must call it, and it returns on all when the folder is there. ShardError where the
+    disk refuses it.
     """
     pairs = tensors(model, shape)
     if is_main():
-        _write(pairs, next(model.parameters()).dtype, shape, target, left)
+        with output.told(output.root / name):
+            part = output.new()
+            _write(pairs, next(model.parameters()).dtype, shape, part, left)
+            output.publish(part, name, is_ours)
     else:
         list(pairs)
     dist.barrier()
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file in a model's folder is called as one that is exported."""
+    return any(fnmatch(name, pattern) for pattern in _OURS)
 
 
 def _write(
     pairs: Iterator[tuple[str, Tensor]],
     dtype: torch.dtype,
     shape: Shape,
-    target: Path,
+    part: Path,
     left: Provenance | None,
 ) -> None:
-    part, old = (
-        target.with_name(f".{target.name}.{word}-{os.getpid()}") for word in ("new", "old")
-    )
-    part.mkdir(parents=True)
-    try:
-        _copy(shape, dtype, part)
-        if left:
-            (part / NAME).write_text(left.model_dump_json(indent=1) + "\n")
-        save(pairs, part)
-        for file in part.iterdir():
-            shutil.copymode(part / "config.json", file)  # safetensors writes for the owner alone
-            with open(file, "rb") as stream:
-                os.fsync(stream.fileno())
-        if target.exists():
-            target.rename(old)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    part.mkdir()
+    _copy(shape, dtype, part)
+    if left:
+        (part / NAME).write_text(left.model_dump_json(indent=1) + "\n")
+    save(pairs, part)
+    for file in part.iterdir():
+        shutil.copymode(part / "config.json", file)  # safetensors writes for the owner alone
+        sync(file)
 
 
 def _copy(shape: Shape, dtype: torch.dtype, part: Path) -> None:
@@ -85,7 +89,7 @@ def save(pairs: Iterator[tuple[str, Tensor]], part: Path) -> None:
     files: list[list[str]] = []
     total = 0
     for pack in _packs(pairs):
-        save_file(pack, part / str(len(files)), metadata={"format": "pt"})
+        _save_file(pack, part / str(len(files)))
         files.append(list(pack))
         total += sum(tensor.nbytes for tensor in pack.values())
     if len(files) == 1:
@@ -98,6 +102,17 @@ def save(pairs: Iterator[tuple[str, Tensor]], part: Path) -> None:
         where.update(dict.fromkeys(names, file))
     index = {"metadata": {"total_size": total}, "weight_map": where}
     (part / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _save_file(pack: dict[str, Tensor], path: Path) -> None:
+    """Write weights; an error of the disk comes out as one."""
+    try:
+        save_file(pack, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if not number:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _packs(pairs: Iterator[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]:

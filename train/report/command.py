@@ -4,6 +4,7 @@ training run on one HTML page that loads nothing; several runs are laid over eac
 
 from collections.abc import Sequence
 
+from base.cli import console
 from base.report.command import run_report
 from train.report.metrics import read_run
 from train.report.page import page
@@ -11,7 +12,11 @@ from train.report.page import page
 
 def make(urls: list[str]) -> str:
     """The page of the runs in the folders `urls`."""
-    return page([read_run(url) for url in urls])
+    runs = [read_run(url) for url in urls]
+    for run in runs:
+        if run.damaged:
+            console.print(f"{run.url}/{run.damaged}", soft_wrap=True)
+    return page(runs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,27 +1,26 @@
 """The metrics of a run as columns, and what is drawn of them.
 
-A run that is going on may be read; a last line that is torn is left out. All steps are in memory:
-some 100 bytes a number.
+A run that is going on may be read; lines that are torn or damaged are left out. All steps are in
+memory: some 100 bytes a number.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import InputError
 from base.files import Folder
-from train.log import METRICS
+from train.metrics import parse
+from train.names import CONTINUATIONS, METRICS
 from train.report.pools import pools
 
-CONTINUATIONS = "continuations.md"
 SAMPLES = "samples"
 _KEYS = ("step", "phase")
 
@@ -36,7 +35,7 @@ class Run:
     """A run's metrics. step: of each line; phases: (name, first step, last step), in order;
     columns: metric → a value a line, NaN where there is none; nulls: lines with a value that was
     not finite, by metric; continuations: what the model said at the end, None before that;
-    pools: see `train.report.pools`.
+    pools: see `train.report.pools`; damaged: lines that are left out, in a sentence.
     """
 
     url: str
@@ -46,6 +45,7 @@ class Run:
     nulls: dict[str, int]
     continuations: str | None
     pools: list[tuple[int, str]]
+    damaged: str | None = None
 
     @cached_property
     def hours(self) -> Column:
@@ -68,15 +68,16 @@ class Run:
 
 
 def read_run(url: str) -> Run:
-    """The run in the folder `url`; InputError where there are no metrics or a line is none."""
+    """The run in the folder `url`; InputError where there are no metrics, or no line is whole."""
     folder = Folder(url)
     data = folder.read(METRICS)
     if data is None:
         raise InputError(f"{url}: no training run here (there is no {METRICS})")
-    whole = [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
-    lines = [_parsed(line, f"{url}/{METRICS}, line {n}") for n, line in enumerate(whole, start=1)]
+    found = parse(data)
+    lines = found.values
     if not lines:
-        raise InputError(f"{url}/{METRICS}: found no step; wait for the first")
+        damaged = found.told(f"{url}/{METRICS}")
+        raise InputError(damaged or f"{url}/{METRICS}: found no step; wait for the first")
     names = dict.fromkeys(key for line in lines for key in line)
     text = folder.read(CONTINUATIONS)
     return Run(
@@ -88,27 +89,8 @@ def read_run(url: str) -> Run:
         dict(Counter(key for line in lines for key, value in line.items() if value is None)),
         text.decode("utf-8", "replace") if text else None,
         pools(url),
+        found.told(METRICS),
     )
-
-
-def _parsed(line: bytes, where: str) -> dict[str, Any]:
-    def refuse(found: str) -> NoReturn:
-        raise InputError(
-            f"{where}: found {found}; accepted: an object with `step`, `phase` and numbers"
-        )
-
-    try:
-        values = json.loads(line)
-    except ValueError:
-        refuse("no JSON")
-    if not isinstance(values, dict):
-        refuse(f"a {type(values).__name__}")
-    if not (isinstance(values.get("step"), int) and isinstance(values.get("phase"), str)):
-        refuse("no step or phase")
-    for key, value in values.items():
-        if key != "phase" and value is not None and not isinstance(value, int | float):
-            refuse(f"a {type(value).__name__} in '{key[:40]}'")
-    return values
 
 
 def _phases(lines: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:

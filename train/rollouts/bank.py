@@ -1,16 +1,19 @@
 """The bank: groups that are finished and not yet trained on, so that a killed run pays once.
 
-`rollouts/bank/` of a run has files of one record a line, a CRC-32 and a group as JSON; each rollout
-worker appends to a file of its own and has it on disk before it answers. `manifest.json` says what
-the groups depend on: a bank of another configuration is thrown away. Guarantees: what is read is
-what was written, a torn or damaged record is as good as absent, and counted. Cost: one write and
-one fsync a step; the files go when a checkpoint is past them.
+`rollouts/bank/TOKEN/` of a run has files of one record a line, a CRC-32 and a group as JSON; each
+rollout worker appends to a file of its own and has it on disk before it answers. `manifest.json`
+says what the groups depend on: a bank of another configuration is thrown away. The folder is named
+by the lock of the run; who goes on with a run renames it, so a worker that outlived its run cannot
+add to it. Guarantees: what is read is what was written, a torn or damaged record is as good as
+absent, and counted. Cost: one write and one fsync a step; the files go when no checkpoint that
+stays needs them.
 """
 
 import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 from zlib import crc32
 
@@ -18,6 +21,8 @@ from pydantic import ValidationError
 
 from base.files import Folder, sync
 from base.fingerprint import fingerprint
+from train.names import ROLLOUTS
+from train.output import Output
 from train.rollouts.groups import Group, Key
 
 MANIFEST = "manifest.json"
@@ -49,19 +54,35 @@ class BankWriter:
             sync(self._folder)
 
 
-class Bank:
-    """What the workers of the run in `folder` have kept. about: all that groups depend on."""
+def adopt(output: Output) -> None:
+    """Rename what the run before kept in `output` to be this run's. One process calls."""
+    mine = output.root / bank_of(output)
+    for other in [one for one in mine.parent.glob("*") if one.is_dir() and one != mine]:
+        aside, whole = output.new(), (other / MANIFEST).exists() and not mine.exists()
+        with output.told(other):
+            os.replace(other, aside)
+            if whole:
+                os.replace(aside, mine)
+        rmtree(aside, ignore_errors=True)
 
-    def __init__(self, folder: Path, about: Any) -> None:
-        self.folder, self._about = folder, fingerprint(about)
+
+def bank_of(output: Output) -> str:
+    """The name of the bank of the run that holds `output`, in it."""
+    return f"{ROLLOUTS}/bank/{output.token or 'run'}"
+
+
+class Bank:
+    """What the workers of the run have kept in `folder`. about: all that groups depend on."""
+
+    def __init__(self, folder: Folder, about: Any) -> None:
+        self.folder, self._about, self._place = Path(folder.root), fingerprint(about), folder
 
     def claim(self) -> None:
         """Make the bank this configuration's: the files of another one go. One process calls."""
-        folder = Folder(str(self.folder))
-        if not self._is_ours(folder.read(MANIFEST)):
+        if not self._is_ours(self._place.read(MANIFEST)):
             for file in self._files():
                 file.unlink(missing_ok=True)
-        folder.write(MANIFEST, json.dumps({"about": self._about}).encode())
+        self._place.write(MANIFEST, json.dumps({"about": self._about}).encode())
 
     def read(self, samples: int) -> tuple[dict[Key, Group], int]:
         """The groups of the samples from number `samples` on, and how many records were torn or

@@ -18,10 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
+from base.fingerprint import fingerprint
 from base.text import printable
 from train.rollouts.groups import Group, Place, rollout_name
 
@@ -30,6 +30,7 @@ Pools = Sequence[tuple[Place, Group]]
 _SHOWN = 2000
 """Characters of a prefix, its last ones, in the Markdown; Parquet has all of it."""
 
+_CHECK = "prewrite.check"
 _NAME = re.compile(r"step-(\d+)-rank-\d+\.(?:parquet|md)")
 _VALUES = pa.map_(pa.string(), pa.float64())
 _ROLLOUT = pa.struct(
@@ -63,21 +64,22 @@ def kept(sample: int, every: int) -> bool:
     return every > 0 and sample % every == 0
 
 
-def write(folder: str, step: int, rank: int, pools: Pools) -> None:
+def write(target: Folder, step: int, rank: int, pools: Pools) -> None:
     """Keep the pools of a step on one data parallel rank; nothing is written for none."""
     if not pools:
         return
-    name, target = f"step-{step:08}-rank-{rank:05}", Folder(folder)
+    name = f"step-{step:08}-rank-{rank:05}"
     rows = [_row(place, group) for place, group in pools]
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, COLUMNS), stream, compression="zstd")
+    check = {_CHECK: _digest([group for _, group in pools])}
+    table = pa.Table.from_pylist(rows, COLUMNS.with_metadata(check))
+    pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
     target.write(f"{name}.md", readable(step, pools).encode())
     target.write(f"{name}.parquet", stream.getvalue())
 
 
-def keep_until(folder: str, step: int) -> None:
+def keep_until(target: Folder, step: int) -> None:
     """Take back the files of the steps after `step`, from which a run goes on."""
-    target = Folder(folder)
     for name in target.names():
         if (match := _NAME.fullmatch(name)) and int(match[1]) > step:
             target.remove(name)
@@ -144,8 +146,19 @@ def _row(place: Place, group: Group) -> dict[str, Any]:
 def _groups(folder: Folder, name: str) -> Iterator[Group]:
     try:
         with folder.open(name) as stream:
-            rows = pq.read_table(stream, columns=[*_GROUP]).to_pylist(maps_as_pydicts="strict")
-        yield from (Group.model_validate(row) for row in rows)
-    except (pa.ArrowException, KeyError, ValidationError) as error:
+            table = pq.read_table(stream, columns=[*_GROUP], page_checksum_verification=True)
+        rows = table.to_pylist(maps_as_pydicts="strict")
+        groups = [Group.model_validate(row) for row in rows]
+        check = (table.schema.metadata or {}).get(_CHECK.encode(), b"").decode()
+        if not check:
+            raise ValueError("found none of this version's digests (version 0.1 wrote none)")
+        if check != _digest(groups):
+            raise ValueError("found others than were written")
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         sentence = " ".join(str(error).split())[:200]
         raise ShardError(f"{folder.url}/{name}: not pools of rollouts: {sentence}") from None
+    yield from groups
+
+
+def _digest(groups: Sequence[Group]) -> str:
+    return fingerprint([group.model_dump(mode="json") for group in groups])

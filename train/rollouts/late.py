@@ -6,7 +6,6 @@ What it needs is made at its first use: a run, or a phase, without rollouts star
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from base.cli import console
@@ -18,12 +17,14 @@ from train.config import TrainConfig
 from train.curriculum import Curriculum
 from train.data.loader import Batch, Loader
 from train.model.shape import Shape
+from train.names import ROLLOUTS
+from train.output import Output
 from train.phases import Phase, end_step
 from train.rollouts import alarms, dump, watch
 from train.rollouts.config import RolloutsConfig
 from train.rollouts.groups import Values
 from train.rollouts.lag import Lag
-from train.rollouts.online import FOLDER, Fresh, Online
+from train.rollouts.online import Fresh, Online
 from train.rollouts.probe import Probe
 
 POOLS = "pools"
@@ -43,9 +44,10 @@ class Late:
         engines: Mapping[str, EngineConfig],
         shape: Shape,
         loader: Loader,
+        output: Output,
     ) -> None:
         self._config, self._engines, self._shape, self._loader = config, engines, shape, loader
-        self._pools = str(Path(config.output) / FOLDER / POOLS)
+        self._output, self._pools = output, output.folder(f"{ROLLOUTS}/{POOLS}")
         self._first = 0
         self._fresh: Fresh | None = None
         self.alarms: alarms.State = []
@@ -99,7 +101,7 @@ class Late:
             self._online.drain()
 
     def saved(self, step: int) -> None:
-        """A checkpoint of `step` is whole."""
+        """The oldest checkpoint that stays is that of `step`."""
         if self._used:
             self._online.saved(step)
 
@@ -129,7 +131,9 @@ class Late:
 
     @cached_property
     def _online(self) -> Online:
-        online = Online(self._config, self._engines, self._shape, self._loader, self._about())
+        online = Online(
+            self._config, self._engines, self._shape, self._loader, self._about(), self._output
+        )
         online.resume(self._first)
         return online
 

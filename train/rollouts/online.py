@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 from base.cli import console
@@ -21,15 +19,15 @@ from train.config import TrainConfig
 from train.data.loader import Batch, Loader
 from train.data.places import Asked
 from train.model.shape import Shape
+from train.output import Output
 from train.phases import Phase
 from train.rollouts import dump
-from train.rollouts.bank import Bank, by_key
+from train.rollouts.bank import Bank, adopt, bank_of, by_key
 from train.rollouts.groups import Answered, Ask, Group, Key, Place, Sync, Values
 from train.rollouts.lag import Lag
 from train.rollouts.link import Link
 from train.rollouts.sync import probe_logprobs, publish
 
-FOLDER = "rollouts"
 _PROOF = 64  # tokens on which new weights are proved
 
 
@@ -70,12 +68,13 @@ class Online:
         shape: Shape,
         loader: Loader,
         about: Any,
+        output: Output,
     ) -> None:
         assert config.rollouts, "the configuration of a run with online phases has them"
         self.config, self.rollouts = config, config.rollouts
         self._engines, self._shape, self._loader = engines, shape, loader
-        self._folder = Path(config.output) / FOLDER
-        self._bank = Bank(self._folder / "bank", about)
+        self._output, self._weights = output, output.scratch / "weights"
+        self._bank = Bank(output.folder(bank_of(output)), about)
         self._known: dict[Key, Group] = {}
         self._steps: dict[int, _Step] = {}
         self._link: Link | None = None
@@ -89,8 +88,8 @@ class Online:
             return
         with parallel.main_first():
             if parallel.is_main():
+                adopt(self._output)
                 self._bank.claim()
-                rmtree(self._folder / "weights", ignore_errors=True)  # of a killed process
             self._known, damaged = self._bank.read(samples)
         if damaged and parallel.is_main():
             console.print(
@@ -141,7 +140,7 @@ class Online:
         self._steps = {}
 
     def saved(self, step: int) -> None:
-        """A checkpoint of `step` is whole: older groups are not needed any more."""
+        """The oldest checkpoint that stays is that of `step`: older groups are not needed."""
         if parallel.is_main() and not self.rollouts.replay:
             self._bank.trim(step)
 
@@ -160,7 +159,7 @@ class Online:
         if self._version == step:
             return
         with self._timed("sync"):
-            folder = self._folder / "weights" / f"{step:08d}"
+            folder = self._weights / f"{step:08d}"
             publish(model, self._shape, folder)
             tokens = self._proof()
             logprobs = probe_logprobs(model, tokens)
@@ -172,7 +171,6 @@ class Online:
         """The run is over: nothing of what was kept for it is needed. The main process calls."""
         if not self.rollouts.replay:
             self._bank.clear()
-        rmtree(self._folder / "weights", ignore_errors=True)
 
     def close(self) -> None:
         """End the worker."""

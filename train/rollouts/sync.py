@@ -37,7 +37,8 @@ def publish(model: torch.nn.Module, shape: Shape, folder: Path) -> None:
         part = folder.with_name(f".{folder.name}.new")
         for old in (part, folder):  # of an earlier process
             rmtree(old, ignore_errors=True)
-        part.mkdir(parents=True)
+        folder.parent.mkdir(exist_ok=True)
+        part.mkdir()
         save(pairs, part)
         part.rename(folder)
     else:

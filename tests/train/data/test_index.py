@@ -86,6 +86,16 @@ def test_another_size_or_filter_has_a_file_of_its_own(shards: ShardSet, tmp_path
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_files_that_were_exchanged_are_not_believed(shards: ShardSet, tmp_path: Path) -> None:
+    cache = Folder(str(tmp_path))
+    counts = [stretch_counts(shards, size, [], cache) for size in (1, 2)]
+    one, other = tmp_path.iterdir()
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+    assert [stretch_counts(shards, size, [], cache) for size in (1, 2)] == counts
+
+
 @pytest.mark.parametrize("rows", [0, 7])
 def test_a_part_that_is_not_the_listed_one_is_refused(tmp_path: Path, rows: int) -> None:
     url = write_set(tmp_path / "set", [[[{"original": "a"}]]])

@@ -24,6 +24,7 @@ from train.model.build import build
 from train.model.export import export
 from train.model.shape import load_shape
 from train.model.weights import tensors
+from train.output import Output
 
 Found = dict[str, float]
 
@@ -130,6 +131,6 @@ def _schedule(forward: Any, batches: list[Any], model: Any, **options: Any) -> A
 def _exports(model: Any, shape: Any, folder: Path, target: Path) -> bool:
     """Whether the exported weights are, to the bit, those that were loaded."""
     place = target / f"{folder.name}-{mpu.get_tensor_model_parallel_world_size()}"
-    export(model, shape, place)
+    export(model, shape, Output(target, target), place.name)
     old, new = (load_file(part / "model.safetensors") for part in (folder, place))
     return old.keys() == new.keys() and all(torch.equal(old[key], new[key]) for key in old)

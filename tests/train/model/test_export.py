@@ -26,17 +26,20 @@ def export_all(case: Path, target: Path) -> dict[str, list[str]]:
     from train.model import export
     from train.model.build import build
     from train.model.shape import load_shape
+    from train.output import Output
 
+    output = Output(target, target)
     with started(ParallelConfig()):
         shape = load_shape(str(case))
         model = build(shape, ModelConfig(path=""), ParallelConfig(), seed=0)
         (target / "one").mkdir()
-        (target / "one" / "older").touch()
-        export.export(model, shape, target / "one")
+        for name in ("older", "model-00002-of-00002.safetensors"):
+            (target / "one" / name).touch()
+        export.export(model, shape, output, "one")
         half = build(shape, ModelConfig(path="", dtype="bfloat16"), ParallelConfig(), seed=0)
-        export.export(half, shape, target / "half")
+        export.export(half, shape, output, "half")
         export.FILE_BYTES = 40_000
-        export.export(model, shape, target / "many" / "model")
+        export.export(model, shape, output, "many/model")
     return {path.name: sorted(p.name for p in path.iterdir()) for path in target.iterdir()}
 
 
@@ -60,6 +63,7 @@ def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "config.json",
         "generation_config.json",
         "model.safetensors",
+        "older",  # nobody's of an export
         "tokenizer.json",
         "tokenizer_config.json",
     ]

@@ -1,5 +1,6 @@
 """The report of a run: its numbers are those of `metrics.jsonl`, and the page shows all of them."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,29 @@ def test_a_torn_last_line_of_a_run_that_goes_on_is_left_out(tmp_path: Path) -> N
     ("text", "found"),
     [
         ("torn\n", "no JSON"),
+        ("\0" * 70 + "\n", "no JSON"),
+        ("[" * 100_000 + "\n", "no JSON"),
         ("[1]\n", "a list"),
         ('{"loss": 1}\n', "no step or phase"),
         (line(2, "a", loss="high"), "a str in 'loss'"),
+        (line(2, "a", loss=10**40), "a number of 41 digits in 'loss'"),
+        (line(9, "a"), "step 9 out of order"),
+        (line(1, "a"), "step 1 out of order"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path: Path, text: str, found: str) -> None:
-    url = write(tmp_path, line(1, "a"), text)
-    with pytest.raises(InputError, match=f"metrics.jsonl, line 2: found {found}; accepted: "):
+def test_a_damaged_line_is_left_out_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, found: str
+) -> None:
+    url = write(tmp_path / "run", line(1, "a"), text, line(3, "a"), line(4, "a"))
+    assert read_run(url).step.tolist() == [1, 3, 4]
+    said = f"metrics.jsonl: 1 damaged line left out: 2 (line 2: found {found})"
+    assert html.unescape(make([url])).count(said) == 1
+    assert f"{url}/{said}" in capsys.readouterr().err
+
+
+def test_a_run_without_a_whole_line_is_refused(tmp_path: Path) -> None:
+    url = write(tmp_path, *(["torn\n"] * 12))
+    with pytest.raises(InputError, match=r"12 damaged lines left out: 1, .*, 10 and 2 more"):
         read_run(url)
 
 
@@ -109,23 +125,23 @@ def test_a_short_curve_is_the_values() -> None:
 
 
 def test_the_page_shows_every_metric(run: str) -> None:
-    html = make([run])
-    assert "dpo/chosen_rollout, dashed: by chance" in html
-    assert "<figcaption>dpo/chance_rollout" not in html
+    shown = make([run])
+    assert "dpo/chosen_rollout, dashed: by chance" in shown
+    assert "<figcaption>dpo/chance_rollout" not in shown
     for caption in ("loss", "loss/nll", "dpo/margin", "new/thing", "seconds"):
-        assert f"<figcaption>{caption}</figcaption>" in html
-    assert "Where the time goes" in html and "time of a step by time/generate, time/step" in html
-    assert "Rollouts over time" not in html
-    assert "None: the run has not ended" in html
-    assert "<td>1 to 4</td>" in html and "<td>5 to 12</td>" in html
+        assert f"<figcaption>{caption}</figcaption>" in shown
+    assert "Where the time goes" in shown and "time of a step by time/generate, time/step" in shown
+    assert "Rollouts over time" not in shown
+    assert "None: the run has not ended" in shown
+    assert "<td>1 to 4</td>" in shown and "<td>5 to 12</td>" in shown
 
 
 def test_runs_are_laid_over_each_other(run: str, tmp_path: Path) -> None:
     other = write(tmp_path / "other", *(line(step, "all") for step in range(1, 30)))
-    html = page([read_run(run), read_run(other)])
-    assert html.count(f"<td>{other}</td>") == 2
-    assert "var(--c0)" in html and "var(--c1)" in html
-    assert "<figcaption>loss/nll</figcaption>" in html
+    shown = page([read_run(run), read_run(other)])
+    assert shown.count(f"<td>{other}</td>") == 2
+    assert "var(--c0)" in shown and "var(--c1)" in shown
+    assert "<figcaption>loss/nll</figcaption>" in shown
 
 
 def keep(run: str, step: int, rank: int = 0, text: str = "") -> None:
@@ -147,17 +163,17 @@ def test_pools_are_shown_from_first_to_last(run: str) -> None:
 
 def test_pools_are_cut_and_text(run: str) -> None:
     keep(run, 1, text=HOSTILE + "x" * LONGEST)
-    html = make([run])
-    assert "… (cut here)" in html and "<script" not in html
+    shown = make([run])
+    assert "… (cut here)" in shown and "<script" not in shown
 
 
 def test_names_and_continuations_are_text(tmp_path: Path) -> None:
     url = write(tmp_path / "<b>", line(1, HOSTILE, **{HOSTILE: 1.0, f"{HOSTILE}/x": 2.0}))
     (tmp_path / "<b>/continuations.md").write_text(HOSTILE)
-    html = make([url])
-    assert "<script" not in html and "<img" not in html and "<b>" not in html
-    assert html.count("&lt;script&gt;alert(1)") > 3
-    assert "default-src 'none'; style-src 'unsafe-inline'\"" in html
+    shown = make([url])
+    assert "<script" not in shown and "<img" not in shown and "<b>" not in shown
+    assert shown.count("&lt;script&gt;alert(1)") > 3
+    assert "default-src 'none'; style-src 'unsafe-inline'\"" in shown
 
 
 def test_the_command_writes_beside_the_run(run: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.files import Folder
 from train.rollouts.bank import Bank, BankWriter
 from train.rollouts.groups import Group, Rollout
 
@@ -32,7 +33,7 @@ def group(sample: int, version: int = 0, some: tuple[Rollout, ...] = ()) -> Grou
 
 
 def claimed(folder: Path, about: object = ABOUT) -> Bank:
-    found = Bank(folder, about)
+    found = Bank(Folder(str(folder)), about)
     found.claim()
     return found
 

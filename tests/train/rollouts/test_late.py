@@ -112,7 +112,7 @@ def test_what_a_run_leaves(whole: Path, place: Path) -> None:
     assert sorted(path.name for path in (whole / "rollouts").iterdir()) == [
         "bank", "pools", "worker-0.log",
     ]  # fmt: skip
-    assert [path.name for path in (whole / "rollouts/bank").iterdir()] == ["manifest.json"]
+    assert [path.name for path in (whole / "rollouts/bank").glob("*/*")] == ["manifest.json"]
     found = sampled(whole)
     assert sorted({sample for sample, _ in found}) == list(range(4 * ONLINE, 4 * STEPS))
     pool = (whole / "rollouts/pools/step-00000003-rank-00000.md").read_text()
@@ -122,7 +122,7 @@ def test_what_a_run_leaves(whole: Path, place: Path) -> None:
 def test_a_run_that_is_killed_again_and_again(whole: Path, place: Path) -> None:
     output = place / "killed"
     moments = [
-        lambda: any((output / "rollouts/bank").glob("*.jsonl")),  # sampled, not trained
+        lambda: any((output / "rollouts/bank").glob("*/*.jsonl")),  # sampled, not trained
         lambda: newest(output) >= 4,
         lambda: len(metrics(output)) >= 6,
     ]
@@ -191,4 +191,5 @@ def test_no_worker_is_left(whole: Path) -> None:
         except OSError:
             continue
     assert found == []
-    assert json.loads((whole / "rollouts/bank/manifest.json").read_text())
+    (manifest,) = (whole / "rollouts/bank").glob("*/manifest.json")
+    assert json.loads(manifest.read_text())

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.data.places import Asked
+from train.output import Output
 from train.rollouts import online
 from train.rollouts.bank import BankWriter
 from train.rollouts.groups import Answered, Ask, Group, Place, Rollout, Sync
@@ -157,7 +158,7 @@ class Run:
     durable: dict[Path, int] = field(default_factory=dict)
 
     def live(self, life: Life) -> None:
-        ranks, begin = Ranks(life.ranks), self.checkpoint
+        ranks, begin, before = Ranks(life.ranks), self.checkpoint, self._sizes()
         end = min(begin + life.steps, STEPS)
         setattr(online, "parallel", ranks)  # noqa: B010
         ENGINES.clear()
@@ -168,21 +169,22 @@ class Run:
         for engine in ENGINES:
             engine.work(life.done)
         for file, size in self._sizes().items():
-            os.truncate(file, max(self.durable.get(file, 0), size - life.torn))
+            kept = max(self.durable.get(file, 0), before.get(file, 0))
+            os.truncate(file, max(kept, size - life.torn))
 
     def _sizes(self) -> dict[Path, int]:
-        return {f: f.stat().st_size for f in (self.folder / "rollouts/bank").glob("*.jsonl")}
+        return {f: f.stat().st_size for f in (self.folder / "rollouts/bank").glob("*/*.jsonl")}
 
     def _rank(self, ranks: Ranks, rank: int, begin: int, end: int) -> None:
         ranks.enter(rank)
         config: Any = SimpleNamespace(
             rollouts=SimpleNamespace(replay=None, samples=1),
-            output=str(self.folder),
             batch=SimpleNamespace(samples=SIZE),
         )
         shape: Any = SimpleNamespace(eos=[0])
         reader: Any = Reader(rank, ranks.count)
-        one = online.Online(config, {}, shape, reader, {"seed": 0})
+        output = Output(self.folder, self.folder)
+        one = online.Online(config, {}, shape, reader, {"seed": 0}, output)
         one.resume(begin * SIZE)
         saved = begin
         for step in range(begin, end):

@@ -1,0 +1,92 @@
+"""Reading what Megatron and torch pickle into a checkpoint, without running what was put there.
+
+Digests find damage, not malice: whoever makes a checkpoint makes its digests. So `.metadata` is
+unpickled with a list of the classes that it may name, and every `torch.load` below `guarded` is
+told to take weights and plain values only: `common.pt`, the tensors, and the objects between them.
+"""
+
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from megatron.core.dist_checkpointing.strategies import torch as strategy
+from torch.distributed.checkpoint import Metadata
+from torch.distributed.checkpoint.metadata import StorageMeta
+
+from train.saved import is_ours
+
+_CLASSES = {
+    "torch": {"Size"},
+    "torch.serialization": {"_get_layout"},
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.distributed.checkpoint.metadata": {
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "StorageMeta",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    },
+    "torch.distributed.checkpoint.planner": {
+        "SavePlan",
+        "TensorWriteData",
+        "WriteItem",
+        "WriteItemType",
+    },
+}
+"""What `.metadata` names; beside these, types of numbers."""
+
+_FORCED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
+"""Torch's own switches, for calls of `torch.load` whatever they ask for."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        number = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if name in _CLASSES.get(module, ()) or number:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint does")
+
+
+class _Reader(strategy.CachedMetadataFileSystemReader):
+    """Megatron's reader of a checkpoint; reads `.metadata` by the list, and no file outside."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        if self._cached_metadata is None:
+            with open(self._get_metadata_path(), "rb") as stream:
+                found = _Unpickler(stream).load()
+            if not isinstance(found, Metadata):
+                raise pickle.UnpicklingError("it holds something else than a checkpoint's does")
+            for info in found.storage_data.values():
+                if not is_ours(info.relative_path):
+                    raise pickle.UnpicklingError(f"it names the file '{info.relative_path}'")
+            found.storage_meta = StorageMeta(load_id=self.load_id)
+            self._cached_metadata = found
+        return self._cached_metadata
+
+
+strategy.CachedMetadataFileSystemReader = _Reader
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """While it lasts, `torch.load` takes weights and plain values only."""
+    before = {name: os.environ.get(name) for name in _FORCED}
+    try:
+        _set(_FORCED)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
