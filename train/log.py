@@ -6,7 +6,7 @@ lines after it, so the file always tells one history. Only the main rank writes.
 
 import json
 import time
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,11 @@ from shards.progress import span
 
 METRICS = "metrics.jsonl"
 Values = dict[str, float]
+
+_SHARES = {
+    "learnt_cuts": "learnt {:.0%} of cut points",
+    "failed_verdicts": "verdicts failed {:.0%}",
+}
 
 
 class RunLog:
@@ -71,6 +76,9 @@ class RunLog:
 
     def _facts(self, step: int, values: Values) -> str:
         parts = [f"{k[5:]} {v:.4f}" for k, v in values.items() if k.startswith("loss/")]
+        for name, told in _SHARES.items():
+            if isfinite(values.get(name, nan)):
+                parts.append(told.format(values[name]))
         parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
         if "mfu" in values:
             parts.append(f"MFU {values['mfu']:.1%}")

@@ -8,6 +8,9 @@ Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.
 late phase come on top: they take what `engines` gives them.
 """
 
+from collections.abc import Mapping
+
+from engine.config import EngineConfig
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.loader import Loader
@@ -15,19 +18,21 @@ from train.data.rows import Row
 from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
 from train.phases import Phase, end_step
+from train.preflight import preflight
 from train.rollouts.config import RolloutsConfig
 
 _TRIED = 64  # samples whose layout is measured
 
 
-def plan(config: TrainConfig) -> str:
-    """The plan in lines for a person."""
+def plan(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) -> str:
+    """The plan in lines for a person; raises what `preflight` finds."""
     shape = load_shape(config.model.path, config.model.revision)
     lines = [
         f"model    {shape.family}, {parameters(shape):,} parameters",
         f"memory   {_memory(config, shape)}",
     ]
     with open_loader(config, shape, references=False) as loader:
+        preflight(config, shape, loader, engines)
         lines += [
             f"data     {url}: {size:,} samples an epoch" for url, size in loader.sizes.items()
         ]

@@ -10,13 +10,13 @@ from shards.reader import ShardSet
 from train import parallel
 from train.config import TrainConfig
 from train.data.feed import open_loader
-from train.model.export import export
+from train.model.export import MODEL, export
 from train.model.shape import load_shape
 from train.outcome import PLOT, continuations, plot, write_continuations
+from train.preflight import preflight
 from train.provenance import provenance
 from train.trainer import Trainer
 
-MODEL = "model"
 _SHOWN = 3
 
 
@@ -32,6 +32,9 @@ def run(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) 
             trainer = Trainer(config, shape, loader, engines)
             complete = trainer.curriculum.over and shown.exists()
             if not complete:
+                if parallel.is_main():
+                    preflight(config, shape, loader, engines)
+                parallel.wait()
                 shown.unlink(missing_ok=True)  # it is of an earlier end, and drawn last
                 learner = trainer.train()
                 left = provenance(config, shape.folder, engines)

@@ -35,7 +35,7 @@ def made(stored: Sequence[str], chosen: int = 2) -> tuple[list[Tree], list[Place
         )
         for number, text in enumerate(WORDS)
     ]
-    stretch = Stretch(3, "set", 0, chunks, lambda number: WORDS[number], 2, True)
+    stretch = Stretch(3, 0, chunks, lambda number: WORDS[number], 2, True)
     limits = BatchConfig(samples=1, row_tokens=128, max_seq_len=64, context_tokens=8)
     TEXTS.prepare(stretch.texts())
     trees = Grower(TEXTS, BOS, EOS, limits).trees(stretch)
