@@ -118,6 +118,6 @@ def _decided(row: Row, best_and_worst: bool) -> Tensor:
 def _texts(row: Row) -> Tensor:
     """Candidates of the row with the same number have the same tokens, [C]."""
     sizes, known = count_tokens(row.candidates).tolist(), dict[bytes, int]()
-    texts = row.labels_S[row.at_T].split(sizes) if sizes else ()
+    texts = torch.split(row.labels_S[row.at_T], sizes) if sizes else ()
     numbers = [known.setdefault(text.numpy().tobytes(), len(known)) for text in texts]
     return torch.tensor(numbers, dtype=torch.int64)

@@ -81,16 +81,19 @@ def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str
     if config.rollouts and phase.online:
         return _online(config.rollouts, loader, phase, step * size)
     batches = max(1, min(_TRIED // size, end_step(phase, size) - step))
-    used = padding = plain = 0
+    used = padding = plain = long = 0
     for number in range(batches):
         batch = loader.batch((step + number) * size, phase)
         used, padding = used + batch.used, padding + batch.padding
         plain += sum(map(_unshared, batch.rows))
+        long += batch.counts.get("too_long", 0)
     shared = f", {plain / used:.2f} times fewer than with a row a candidate" if used else ""
     whole = used / batches * (end_step(phase, size) - step)
     return (
         f"about {whole:,.0f} tokens, {used / batches:,.0f} a step{shared}, "
         f"padding {padding / (used + padding):.1%}"
+        + f", {long} rewrites too long in {batches * size} samples"
+        * bool(long)
     )
 
 

@@ -14,12 +14,15 @@ from base.errors import ConfigError, EngineError, InputError
 from engine.config import EngineConfig
 from engine.encoding import load_tokenizer
 from train.config import TrainConfig
+from train.data.feed import open_loader
 from train.data.loader import Loader
 from train.learnt import reasons
 from train.model.audit import audit
 from train.model.export import MODEL, rehearse
 from train.model.shape import Shape
 from train.provenance import provenance
+from train.rollouts import dump
+from train.rollouts.probe import held_out
 
 
 def preflight(
@@ -39,8 +42,24 @@ def preflight(
                 f"train.curriculum, phase {phase.name}: found nothing to learn from in "
                 f"{sum(counts.values()):,} rows: {reasons(counts)}; accepted: at least one"
             )
+    _check_rollouts(config, shape, engines)
     left = provenance(config, shape.folder, engines)
     rehearse(shape, config.model.dtype, Path(config.output) / MODEL, left)
+
+
+def _check_rollouts(
+    config: TrainConfig, shape: Shape, engines: Mapping[str, EngineConfig] | None
+) -> None:
+    """Open what a late phase reads beside the sets, which may be after thousands of steps."""
+    rollouts = config.rollouts
+    if rollouts and rollouts.replay and any(phase.online for phase in config.curriculum):
+        dump.names(rollouts.replay)
+    if rollouts and rollouts.probe:
+        try:
+            open_loader(held_out(config, rollouts.probe), shape, engines=engines).close()
+        except ConfigError as error:
+            told = str(error).replace("train.data.0", "train.rollouts.probe")
+            raise ConfigError(told) from None
 
 
 def check_model(config: TrainConfig, shape: Shape) -> None:
@@ -78,7 +97,7 @@ def _special(folder: Path, file: str) -> Iterator[tuple[str, Any]]:
     """Key and id of each special token that a file names; of padding, -1 is none."""
     try:
         values = json.loads((folder / file).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):  # what is no file is not exported
         return
     except ValueError:
         values = None

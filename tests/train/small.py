@@ -83,7 +83,7 @@ def make_set(
     for number in range(2):
         rows = [row for n in range(12) for row in _document(random, f"{seed}-{number}-{n}")]
         rows[0]["original"] = (rare if number else "") + rows[0]["original"]
-        rows = [row | edit(row) for row in rows]
+        rows = [{**row, **edit(row)} for row in rows]
         data = to_parquet([row if scored else _unscored(row) for row in rows], schema(criteria))
         name = f"part-{number}.parquet"
         Folder(str(folder)).write(name, data)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.train.small import Command, curve, done, make_model, make_set, metrics, settings, weights
+from train.config import TrainConfig
+from train.plan import plan
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +125,14 @@ def test_a_phase_without_a_step_that_learns_is_no_success(folder: Path, run: Com
         )
         assert len(metrics(command.output)) == first + 1
         assert not (command.output / "model").exists()
+
+
+def test_one_long_rewrite_ends_no_run(folder: Path) -> None:
+    """It is left out and counted, in the dry run as in the run; its document is learnt."""
+    long = {"rewrite": " the fox" * 60, "rewrite_status": "ok", "rewrite_score": 0.5}
+    make_set(folder / "long", edit=lambda row: long if row["id"] == "0-1-3-0" else {})
+    train = recipe(folder, "long-run", data=[{"set": str(folder / "long")}])
+    train["curriculum"][0]["until"] = {"samples": 32}  # an epoch
+    assert ", 1 rewrites too long in " in plan(TrainConfig.model_validate(train))
+    steps = metrics(done(train))
+    assert sum(step["data/too_long"] for step in steps) == 1 and len(steps) == 16

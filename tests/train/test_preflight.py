@@ -19,12 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from base.errors import ConfigError, EngineError, InputError, PrewriteError
+from base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from shards.reader import ShardSet
+from shards.schema import to_parquet
 from tests.train.small import Command, Edit, make_set, metrics, settings
 from train.__main__ import main
 from train.config import TrainConfig
 from train.data.feed import open_loader
+from train.data.stored import COLUMNS, places
 from train.learnt import POINTS, Tally, cut_points
 from train.model.shape import load_shape
 from train.plan import plan
@@ -33,7 +35,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 QUERY = "model.layers.0.self_attn.q_proj"
 
-Spoil = Callable[[Path], None]
+Spoil = Callable[[Path], object]
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def tensors(edit: Callable[[dict[str, Tensor]], Mapping[str, Tensor | None]]) ->
 
 
 def text(file: str, content: str) -> Spoil:
-    return lambda model: (model / file).write_text(content) and None
+    return lambda model: (model / file).write_text(content)
 
 
 def values(file: str, **changed: Any) -> Spoil:
@@ -203,12 +205,12 @@ REFUSED: dict[str, tuple[Spoil, type[PrewriteError], str]] = {
         "tensor model.norm.weight: found the sizes [31]; accepted (by config.json): [32]",
     ),
     "no file of the index": (
-        lambda model: bool(_split(model, **{"b.safetensors": "c.safetensors"})) and None,
+        lambda model: _split(model, **{"b.safetensors": "c.safetensors"}),
         EngineError,
         "no c.safetensors; found: a.safetensors, b.safetensors",
     ),
     "index of other files": (
-        lambda model: bool(_split(model, **{"b.safetensors": "a.safetensors"})) and None,
+        lambda model: _split(model, **{"b.safetensors": "a.safetensors"}),
         EngineError,
         f"{INDEX} says that a.safetensors holds tensor ",
     ),
@@ -275,6 +277,8 @@ def _folders(model: Path) -> None:
     (model / "vocab.json").symlink_to(model / "none")
     (model / "merges").symlink_to(model)
     os.mkfifo(model / "chat_template.pipe")
+    (model / "generation_config.json").unlink()
+    (model / "generation_config.json").mkdir()
 
 
 USED: dict[str, Spoil] = {
@@ -284,7 +288,7 @@ USED: dict[str, Spoil] = {
         lambda found: {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
     ),
     "half": tensors(lambda found: {name: tensor.half() for name, tensor in found.items()}),
-    "in two files": lambda model: bool(_split(model)) and None,
+    "in two files": _split,
     "of a hub": _linked,
     "folders and links": _folders,
     "no padding": values("config.json", pad_token_id=-1),
@@ -295,9 +299,12 @@ USED: dict[str, Spoil] = {
 
 
 @pytest.mark.parametrize("case", USED)
-def test_such_a_model_is_used(small: Path, model: Path, case: str) -> None:
+def test_such_a_model_is_used(
+    small: Path, model: Path, case: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     USED[case](model)
     assert "llama, 1,588,384 parameters" in dry_run(small, model)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_weights_that_are_not_read_may_be_anything(small: Path, model: Path) -> None:
@@ -425,3 +432,44 @@ def _counts(config: TrainConfig) -> tuple[Counter[str], Counter[str]]:
             tally.add(moved=True, empty=False, cuts=batch.counts["cuts"], points=named)
             laid.update(tally.model_dump(include={"learnt", "equal", "unscored", "missing"}))
     return found, laid
+
+
+def test_what_a_late_phase_reads_is_opened_before_the_first(small: Path, tmp_path: Path) -> None:
+    """Its probe and its pools to replay would be missed after all other phases."""
+    batch = {"samples": 4, "row_tokens": 128, "max_seq_len": 64, "context_tokens": 16}
+    rollouts = {"engine": "policy", "samples": 3, "tokens": 10}
+    late = {"name": "late", "objective": "dpo", "candidates": ["rollout"], "until": {"step": 9}}
+
+    def check(**changed: Any) -> None:
+        train = settings(small, str(tmp_path / "run"), batch=batch, rollouts=rollouts | changed)
+        train["curriculum"].append(late)
+        plan(TrainConfig.model_validate(train))
+
+    preferred = {"prefer": ["rollout"]}
+    with pytest.raises(ShardError, match=f"{tmp_path}/none: found no pools of rollouts; accepted"):
+        check(**preferred, replay=str(tmp_path / "none"))
+    judged = {"judge": {"engine": "judge", "criteria": ["quality"]}}
+    probe = {"set": str(tmp_path / "held-out"), "places": 2}
+    with pytest.raises(ShardError, match=f"{tmp_path}/held-out: no shard set here"):
+        check(**judged, probe=probe)
+    make_set(tmp_path / "held-out", seed=9)
+    with pytest.raises(ConfigError, match=r"^train\.rollouts\.probe\.filter: no row of .* passes"):
+        check(**judged, probe=probe | {"filter": "chunk > 99"})
+    check(**judged, probe=probe)
+
+
+@pytest.mark.parametrize("missing", [None, "part-1.parquet"])
+def test_stored_references_are_all_there_before_the_first_step(
+    small: Path, tmp_path: Path, missing: str | None
+) -> None:
+    phase = {"name": "prefer", "objective": {"kind": "dpo", "reference": "stored"}}
+    shutil.copytree(small / "set", tmp_path / "set")
+    train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
+    train["curriculum"] = [phase | {"until": {"step": 8}}]
+    config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
+    ((folder, _),) = places(config, shape).values()
+    for part in ("part-0.parquet", "part-1.parquet"):
+        if missing and part != missing:
+            folder.write(part, to_parquet([], COLUMNS))
+    with pytest.raises(ShardError, match=f"{missing or 'part-0.parquet'}: not there; run `python"):
+        open_loader(config, shape)

@@ -65,7 +65,9 @@ def rehearse(shape: Shape, dtype: str, target: Path, left: Provenance | None = N
 def _load(shape: Shape, part: Path) -> None:
     """EngineError where transformers does not read the side files, as they are in `part`."""
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # what it only warns of does no harm here
     for kind, file in (
         (AutoConfig, "config.json"),
         (AutoTokenizer, "tokenizer.json"),

@@ -35,8 +35,8 @@ Column = NDArray[np.float64]
 class Run:
     """A run's metrics. step: of each line; phases: (name, first step, last step), in order;
     columns: metric → a value a line, NaN where there is none; nulls: lines with a value that was
-    not finite, or a mean over nothing, by metric; continuations: what the model said at the end, None before that;
-    pools: see `train.report.pools`.
+    not finite, or a mean over nothing, by metric; continuations: what the model said at the end,
+    None before that; pools: see `train.report.pools`.
     """
 
     url: str
