@@ -25,7 +25,7 @@ POINTS = ("learnt", "equal", "unscored", "texts", "unscored_texts")
 texts, and those without a score."""
 
 _WHY = {
-    "missing": "no second text (no usable rewrite or rollout)",
+    "missing": "no usable rewrite or rollout",
     "unscored": "no scores",
     "equal": "equal scores or equal texts",
 }
@@ -36,7 +36,7 @@ class Tally(BaseModel):
     nothing to learn from, and that were skipped; cut points by what came of them.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     phase: str = ""
     moved: int = 0
@@ -47,14 +47,19 @@ class Tally(BaseModel):
     unscored: int = 0
     missing: int = 0
 
-    def add(self, moved: bool, empty: bool, cuts: float, points: Mapping[str, int]) -> None:
-        """One step. cuts: its cut points, those without any text included."""
-        self.moved += moved
-        self.empty += empty
-        self.skipped += not (moved or empty)
-        for name in ("learnt", "equal", "unscored"):
-            setattr(self, name, getattr(self, name) + points[name])
-        self.missing += int(cuts) - points["learnt"] - points["equal"] - points["unscored"]
+    def after(self, moved: bool, empty: bool, cuts: float, points: Mapping[str, int]) -> "Tally":
+        """These and one step more. cuts: its cut points, those without any text included."""
+        known = points["learnt"] + points["equal"] + points["unscored"]
+        return Tally(
+            phase=self.phase,
+            moved=self.moved + moved,
+            empty=self.empty + empty,
+            skipped=self.skipped + (not (moved or empty)),
+            learnt=self.learnt + points["learnt"],
+            equal=self.equal + points["equal"],
+            unscored=self.unscored + points["unscored"],
+            missing=self.missing + int(cuts) - known,
+        )
 
     @property
     def steps(self) -> int:
@@ -64,16 +69,14 @@ class Tally(BaseModel):
     @property
     def why(self) -> str:
         """Why cut points were not learnt from, the commonest reason first."""
-        return reasons({name: getattr(self, name) for name in _WHY})
+        told = reasons({name: getattr(self, name) for name in _WHY})
+        return f"cut points: {told}" if told else "no cut point passes the filters"
 
 
 def reasons(counts: Mapping[str, int]) -> str:
-    """`12 cut points with no scores, 3 cut points with equal scores …`, the commonest first."""
+    """`12 with no scores, 3 with equal scores or equal texts`, the commonest first."""
     told = sorted((name for name in _WHY if counts[name]), key=lambda name: -counts[name])
-    return (
-        ", ".join(f"{counts[name]:,} cut points with {_WHY[name]}" for name in told)
-        or "no cut point passes the filters"
-    )
+    return ", ".join(f"{counts[name]:,} with {_WHY[name]}" for name in told)
 
 
 def cut_points(parts: Sequence[Objective], row: Row) -> Tensor:

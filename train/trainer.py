@@ -143,7 +143,7 @@ class Trainer:
             self.tally = Tally(phase=phase.name)
         moved = not (outcome.empty or outcome.fault)
         empty = outcome.empty and not outcome.fault
-        self.tally.add(moved, empty, values["data/cuts"], outcome.points)
+        self.tally = self.tally.after(moved, empty, values["data/cuts"], outcome.points)
         before, config = self.alarms, self.config.alarms
         self.alarms = alarms.after(before, values | {"empty": float(empty)}, config)
         for sentence in alarms.sound(before, self.alarms, config):

@@ -74,7 +74,9 @@ def test_what_was_learnt_from_is_said(run: Command) -> None:
     last = next(line for line in run.text.splitlines() if line.startswith(f"step {STEPS} of"))
     assert f" · learnt {steps[-1]['learnt_cuts']:.0%} of cut points · verdicts failed " in last
     empty = int(steps[-1]["empty_steps"])
-    told = rf"^prefer: of {STEPS} steps {empty} had nothing to learn from \(\d+ cut points with no "
+    told = (
+        rf"^prefer: of {STEPS} steps {empty} had nothing to learn from \(cut points: \d+ with no "
+    )
     assert re.search(told, run.text, re.MULTILINE)
     flags = [step["learnt_cuts"] == 0 for step in steps]
     most = max(sum(flags[n : n + 3]) for n in range(STEPS - 2)) / 3
@@ -87,8 +89,12 @@ def test_a_killed_run_goes_on_alike(run: Command, folder: Path) -> None:
     command.until(lambda: len(metrics(command.output)) >= 5)
     command.signal(SIGKILL)
     command.end()
-    output = done(recipe(folder, "killed"))
+    again = Command(recipe(folder, "killed"))
+    assert again.end() == 0, again.text
+    output = again.output
     assert curve(output) == curve(run.output)
+    (said,) = (line for line in run.text.splitlines() if line.startswith("prefer: of "))
+    assert said in again.text
     assert [s["empty_steps"] for s in metrics(output)] == [
         s["empty_steps"] for s in metrics(run.output)
     ]
@@ -120,7 +126,7 @@ def test_a_phase_without_a_step_that_learns_is_no_success(folder: Path, run: Com
         assert command.end() == 1, command.text
         assert re.fullmatch(
             r"error: train.curriculum, phase prefer: found no step of 1 that moved the model: "
-            r"1 had nothing to learn from \(\d+ cut points with no .*\); accepted: at least one",
+            r"1 had nothing to learn from \(cut points: \d+ with no .*\); accepted: at least one",
             command.text.splitlines()[-1],
         )
         assert len(metrics(command.output)) == first + 1

@@ -136,12 +136,12 @@ def _letters(found: list[list[Text]]) -> list[str]:
 def test_a_tally_says_the_commonest_reason_first() -> None:
     tally = Tally(phase="prefer")
     assert tally.why == "no cut point passes the filters"
-    tally.add(False, True, 9, {"learnt": 0, "equal": 1, "unscored": 6})
-    tally.add(True, False, 4, {"learnt": 4, "equal": 0, "unscored": 0})
-    tally.add(False, False, 0, {"learnt": 0, "equal": 0, "unscored": 0})
+    tally = tally.after(False, True, 9, {"learnt": 0, "equal": 1, "unscored": 6})
+    tally = tally.after(True, False, 4, {"learnt": 4, "equal": 0, "unscored": 0})
+    tally = tally.after(False, False, 0, {"learnt": 0, "equal": 0, "unscored": 0})
     assert (tally.moved, tally.empty, tally.skipped, tally.steps) == (1, 1, 1, 3)
     assert tally.why == (
-        "6 cut points with no scores, 2 cut points with no second text (no usable rewrite or "
-        "rollout), 1 cut points with equal scores or equal texts"
+        "cut points: 6 with no scores, 2 with no usable rewrite or rollout, 1 with equal scores or "
+        "equal texts"
     )
     assert Tally.model_validate_json(tally.model_dump_json()) == tally

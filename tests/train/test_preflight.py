@@ -376,11 +376,11 @@ def _mixed(row: dict[str, Any]) -> Mapping[str, Any]:
 
 REWRITES = {"kind": "nll", "text": "rewrite"}
 NOTHING: list[tuple[Edit, list[Any], list[Any], str]] = [
-    (_refused, ["dpo", "grpo", REWRITES], ["nll", "rf_nll"], "no second text"),
+    (_refused, ["dpo", "grpo", REWRITES], ["nll", "rf_nll"], "no usable rewrite or rollout"),
     (_unscored, ["dpo", "grpo", "rf_nll"], ["nll", REWRITES, ["dpo", "nll"]], "no scores"),
     (_equal, ["dpo", ["dpo", "grpo"]], ["nll", "rf_nll"], "equal scores or equal texts"),
     (_copied, ["dpo", "grpo"], ["rf_nll", REWRITES], "equal scores or equal texts"),
-    (_mixed, ["dpo", "grpo"], ["rf_nll"], "no second text"),
+    (_mixed, ["dpo", "grpo"], ["rf_nll"], "no usable rewrite or rollout"),
 ]
 
 
@@ -400,7 +400,7 @@ def test_sets_with_nothing_to_learn(
     assert str(error.value).startswith(
         f"train.curriculum, phase only: found nothing to learn from in {rows} rows: "
     )
-    assert re.search(rf": \d+ cut points with {why}", str(error.value))
+    assert re.search(rf" rows: \d+ with {why}", str(error.value))
     for objective in learnt:
         found, laid = _counts(_config(small, tmp_path, objective))
         assert found["learnt"] and laid["learnt"]
@@ -410,7 +410,7 @@ def test_a_filter_may_leave_nothing_to_learn(small: Path, tmp_path: Path) -> Non
     make_set(tmp_path / "set", edit=lambda row: _equal(row) if row["chunk"] else {})
     assert _counts(_config(small, tmp_path, "dpo"))[0]["learnt"]
     filtered = _config(small, tmp_path, "dpo", filter="chunk > 0 and rewrite_status == 'ok'")
-    with pytest.raises(InputError, match=r"rows: \d+ cut points with equal scores or equal texts;"):
+    with pytest.raises(InputError, match=r"rows: \d+ with equal scores or equal texts;"):
         plan(filtered)
 
 
@@ -429,7 +429,7 @@ def _counts(config: TrainConfig) -> tuple[Counter[str], Counter[str]]:
             batch, tally = loader.batch(first, phase), Tally()
             points = torch.stack([cut_points(phase.objective, row) for row in batch.rows]).sum(0)
             named = dict(zip(POINTS, points.tolist(), strict=True))
-            tally.add(moved=True, empty=False, cuts=batch.counts["cuts"], points=named)
+            tally = tally.after(True, False, batch.counts["cuts"], named)
             laid.update(tally.model_dump(include={"learnt", "equal", "unscored", "missing"}))
     return found, laid
 
