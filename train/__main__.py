@@ -40,7 +40,7 @@ def plan(recipe: TrainRecipe) -> str:
     """What a run would cost."""
     from train.plan import plan
 
-    return plan(recipe.train)
+    return plan(recipe.train, recipe.engines)
 
 
 def main(arguments: list[str]) -> int:

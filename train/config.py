@@ -120,6 +120,28 @@ class OptimizerConfig(Section):
         return self
 
 
+class AlarmsConfig(Section):
+    """What a run is watched for: means over the last `window` steps of a phase."""
+
+    window: int = Field(20, ge=1, description="steps")
+    action: Literal["warn", "stop"] = Field("warn", description="what an alarm does")
+    max_failed_verdicts: float = Field(
+        0.5, ge=0, le=1, description="share of the verdicts that failed; 1: never"
+    )
+    max_empty_steps: float = Field(
+        0.5, ge=0, le=1, description="share of the steps with nothing to learn from; 1: never"
+    )
+    min_spread: float = Field(
+        0.0, ge=0, description="of rollouts: best score of a pool minus worst; less is a collapse"
+    )
+    max_repetition: float = Field(
+        1.0, ge=0, le=1, description="share of a rollout's 4-grams that came before"
+    )
+    max_length_drift: float = Field(
+        4.0, ge=1, description="how many times longer or shorter than originals rollouts may get"
+    )
+
+
 class CheckpointConfig(Section):
     """Saved states of a run."""
 
@@ -142,6 +164,7 @@ class TrainConfig(Section):
     rollouts: RolloutsConfig | None = Field(
         None, description="of the phases with rollout among their candidates"
     )
+    alarms: AlarmsConfig = AlarmsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     non_finite: Literal["stop", "skip"] = Field(
         "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
@@ -265,12 +288,17 @@ class TrainRecipe(Recipe):
             for name in rollouts.judge.panel:
                 known_engine("train.rollouts.judge.engine", name, self.engines)
             known_criteria(rollouts.judge)
-        policy = self.engines[rollouts.engine]
+        policy, longest = self.engines[rollouts.engine], self.train.batch.max_seq_len
         if not isinstance(policy, VllmConfig) or policy.model != path:
             found = f"{policy.kind} {policy.model}"
             raise refuse(
                 f"engines.{rollouts.engine}: found {found}; accepted for train.rollouts.engine: "
                 f"vllm {path}, the model that is trained"
+            )
+        if policy.max_model_len and policy.max_model_len < longest:
+            raise refuse(
+                f"engines.{rollouts.engine}.max_model_len: found {policy.max_model_len}; accepted "
+                f"for train.rollouts.engine: at least train.batch.max_seq_len, {longest}"
             )
         return self
 

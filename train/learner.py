@@ -3,7 +3,8 @@
 The loss of a step is Σ_n weight_n · (Σ_rows sum_n) / max(1, Σ_rows count_n) over the rows of all
 ranks and the components n. The counts follow from the data alone, so they are summed over the ranks
 before the first forward pass, and gradients are plain sums: it makes no difference which rank has
-which row, nor how many rows a rank has.
+which row, nor how many rows a rank has. A step in which no rank has a cut point to learn from
+(`train.learnt`) moves nothing.
 
 Shapes: a micro-batch is 1 row of S tokens with T trained tokens and C candidates; N components of
 the loss, M reported sums.
@@ -12,7 +13,7 @@ the loss, M reported sums.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from torch.nn.utils import clip_grads_with_norm_
 from train import parallel
 from train.config import TrainConfig
 from train.data.rows import Row
+from train.learnt import POINTS, cut_points
 from train.model.build import build
 from train.model.shape import Shape
 from train.objectives import Loss, Sums, report, sum_tokens
@@ -41,12 +43,19 @@ OfRow = Callable[[Row, Tensor], tuple[Tensor, Sums]]
 @dataclass(frozen=True)
 class Outcome:
     """One step: its values over all ranks, the gradient norm, and, where the loss or the gradient
-    was not finite and the model did not move, what was found.
+    was not finite and the model did not move, what was found. points: `train.learnt.POINTS` over
+    all ranks; with nothing to learn from the step is `empty`, and the model did not move either.
     """
 
     values: dict[str, float]
     grad_norm: float
     fault: str | None
+    points: dict[str, int]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was nothing to learn from."""
+        return self.points["learnt"] == 0
 
 
 class Learner:
@@ -73,22 +82,23 @@ class Learner:
         loss = Loss(phase.objective, phase.online)
         for row in rows:  # not on the device, which each of these would wait for
             loss.check(row.candidates)
-        counts_N = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)
-        counts_N = counts_N.to(parallel.device())
+        counts_N, points_P = _counts(loss, rows)
         rows = [row.to(parallel.device()) for row in rows]
         if phase.reference == "frozen":
             rows = with_reference(self.reference, rows)
-        torch.distributed.all_reduce(counts_N, group=parallel.data_group())
         self._ddp.zero_grad_buffer()
         self.optimizer.zero_grad()
         sums = forward_backward(self._ddp, rows, partial(_loss_of_row, loss, counts_N))
         values = _over_ranks(sums)
         self.optimizer.prepare_grads()
         norm = float(self.optimizer.get_grad_norm())
-        fault = _fault(values, norm, sums, rows)
-        if fault is None:
+        points = dict(zip(POINTS, points_P.tolist(), strict=True))
+        outcome = Outcome(report(values), norm, _fault(values, norm, sums, rows), points)
+        if outcome.fault is None and not outcome.empty:
             self._move(rate, norm)
-        return Outcome(report(values), norm, fault)
+        if outcome.fault is None:
+            outcome.values.update(_nothing(phase, counts_N.tolist(), outcome.empty))
+        return outcome
 
     def _move(self, rate: float, norm: float) -> None:
         settings = self.config.optimizer
@@ -153,6 +163,22 @@ def with_reference(model: Any, rows: Sequence[Row]) -> list[Row]:
         replace(row, candidates=replace(row.candidates, reference_C=found["logp_C"]))
         for row, found in zip(rows, reports, strict=True)
     ]
+
+
+def _counts(loss: Loss, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """What divides the components, and `POINTS`, over the rows of all ranks."""
+    parts = loss.components
+    found = [torch.cat([loss.counts(row.candidates), cut_points(parts, row)]) for row in rows]
+    sums = torch.stack(found).sum(0).to(parallel.device())
+    torch.distributed.all_reduce(sums, group=parallel.data_group())
+    return sums[: len(parts)], sums[len(parts) :]
+
+
+def _nothing(phase: Phase, counts: Sequence[int], empty: bool) -> dict[str, float]:
+    """The losses that are means over nothing, which is NaN: 0 would be a measurement."""
+    parts = zip(phase.objective, counts, strict=True)
+    found = {f"loss/{part.name}": nan for part, count in parts if not count}
+    return found | ({"loss": nan} if empty else {})
 
 
 def _loss_of_row(loss: Loss, counts_N: Tensor, row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:

@@ -10,7 +10,7 @@ import os
 import time
 from contextlib import suppress
 from hashlib import sha256
-from math import isfinite
+from math import isfinite, nan
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,11 @@ from train.output import Output
 from train.state import File
 
 Values = dict[str, float]
+
+_SHARES = {
+    "learnt_cuts": "learnt {:.0%} of cut points",
+    "failed_verdicts": "verdicts failed {:.0%}",
+}
 
 
 class RunLog:
@@ -104,6 +109,9 @@ class RunLog:
 
     def _facts(self, step: int, values: Values) -> str:
         parts = [f"{k[5:]} {v:.4f}" for k, v in values.items() if k.startswith("loss/")]
+        for name, told in _SHARES.items():
+            if isfinite(values.get(name, nan)):
+                parts.append(told.format(values[name]))
         parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
         if "mfu" in values:
             parts.append(f"MFU {values['mfu']:.1%}")

@@ -17,6 +17,7 @@ Shape suffixes: T trained tokens, C candidates, S those of them that compete, K 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 
 import torch
 from torch import Tensor
@@ -276,13 +277,15 @@ class Loss:
 
 
 def report(sums: Mapping[str, float]) -> dict[str, float]:
-    """A step's sums as a person reads them: totals and losses as they are, the rest as means."""
+    """A step's sums as a person reads them: totals and losses as they are, the rest as means; a
+    mean over nothing is NaN, for 0 would be a measurement.
+    """
     values = {}
     for name, value in sums.items():
         part, _, detail = name.rpartition("/")
         plain = part in ("", "loss") or detail in TOTALS
         number = sums.get(f"{part}/cuts", sums.get(f"{part}/tokens", 1.0))
-        values[name] = value if plain else value / max(1.0, number)
+        values[name] = value if plain else value / number if number else nan
     return values
 
 

@@ -54,24 +54,29 @@ def _shade_phases(axes: Any, steps: list[dict[str, Any]]) -> None:
 
 
 def continuations(model: str, prefixes: list[str], tokens: int = 40) -> list[str]:
-    """Greedy continuations of `prefixes` by the exported model in the folder `model`."""
+    """Greedy continuations of `prefixes` by the exported model in the folder `model`, whatever its
+    generation_config.json says of sampling; none of a prefix without tokens.
+    """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    logging.set_verbosity_error()  # it warns of sampling settings, which greedy has no use for
+    logging.set_verbosity_error()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model)
     # float32: bfloat16 instructions trap on some CPUs that report them.
     dtype = "auto" if device == "cuda" else torch.float32
     network = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device).eval()
+    network.generation_config = GenerationConfig.from_model_config(network.config)
     texts = []
     for prefix in prefixes:
         inputs = tokenizer(prefix, return_tensors="pt").to(device)
+        size = inputs.input_ids.shape[1]
         with torch.no_grad():
-            ids = network.generate(**inputs, max_new_tokens=tokens, do_sample=False)
-        texts.append(tokenizer.decode(ids[0, inputs.input_ids.shape[1] :]))
+            more = {"max_new_tokens": tokens, "do_sample": False}
+            ids = network.generate(**inputs, **more) if size else inputs.input_ids.long()
+        texts.append(tokenizer.decode(ids[0, size:]))
     return texts
 
 

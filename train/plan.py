@@ -8,8 +8,11 @@ Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores.
 late phase come on top: they take what `engines` gives them.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from engine.config import EngineConfig
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.loader import Loader
@@ -18,13 +21,14 @@ from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
 from train.owned import refuse_foreign
 from train.phases import Phase, end_step
+from train.preflight import preflight
 from train.rollouts.config import RolloutsConfig
 
 _TRIED = 64  # samples whose layout is measured
 
 
-def plan(config: TrainConfig) -> str:
-    """The plan in lines for a person."""
+def plan(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) -> str:
+    """The plan in lines for a person; raises what `preflight` finds."""
     refuse_foreign(Path(config.output))
     shape = load_shape(config.model.path, config.model.revision)
     lines = [
@@ -32,6 +36,8 @@ def plan(config: TrainConfig) -> str:
         f"memory   {_memory(config, shape)}",
     ]
     with open_loader(config, shape, references=False) as loader:
+        trial = Path(config.output) / f".trial-{os.getpid()}"
+        preflight(config, shape, loader, trial, engines)
         lines += [
             f"data     {url}: {size:,} samples an epoch" for url, size in loader.sizes.items()
         ]
@@ -80,16 +86,19 @@ def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str
     if config.rollouts and phase.online:
         return _online(config.rollouts, loader, phase, step * size)
     batches = max(1, min(_TRIED // size, end_step(phase, size) - step))
-    used = padding = plain = 0
+    used = padding = plain = long = 0
     for number in range(batches):
         batch = loader.batch((step + number) * size, phase)
         used, padding = used + batch.used, padding + batch.padding
         plain += sum(map(_unshared, batch.rows))
+        long += batch.counts.get("too_long", 0)
     shared = f", {plain / used:.2f} times fewer than with a row a candidate" if used else ""
     whole = used / batches * (end_step(phase, size) - step)
     return (
         f"about {whole:,.0f} tokens, {used / batches:,.0f} a step{shared}, "
         f"padding {padding / (used + padding):.1%}"
+        + f", {long} rewrites too long in {batches * size} samples"
+        * bool(long)
     )
 
 

@@ -22,6 +22,7 @@ from train.data.trees import KINDS
 from train.learner import frozen_model, with_reference
 from train.model.shape import load_shape
 from train.objectives import count_tokens
+from train.preflight import check_model
 
 
 def keep(config: TrainConfig) -> None:
@@ -29,6 +30,9 @@ def keep(config: TrainConfig) -> None:
     with parallel.processes(config.parallel, config.seed):
         shape = load_shape(config.model.path, config.model.revision)
         folders = places(config, shape)
+        if parallel.is_main():
+            check_model(config, shape)
+        parallel.wait()
         model = frozen_model(config, shape)
         with parallel.main_first():
             rank, ranks = parallel.data_rank(), parallel.data_size()

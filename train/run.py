@@ -15,6 +15,7 @@ from train.model.shape import load_shape
 from train.names import MODEL, PLOT
 from train.outcome import continuations, plot, write_continuations
 from train.output import Output, held
+from train.preflight import preflight
 from train.provenance import provenance
 from train.trainer import Trainer
 
@@ -34,6 +35,7 @@ def run(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) 
                 if trainer.curriculum.over and (output.root / PLOT).exists():
                     trainer.tell_complete()
                     return
+                parallel.by_main(lambda: preflight(config, shape, loader, output.new(), engines))
                 _make(trainer, provenance(config, shape.folder, engines))
 
 

@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict
 from base.errors import ConfigError
 from base.fingerprint import differences
 from train.config import TrainConfig
+from train.learnt import Tally
 
-FREE = ("output", "parallel", "checkpoint", "non_finite", "curriculum")
+FREE = ("output", "parallel", "checkpoint", "non_finite", "alarms", "curriculum")
 """Keys of the configuration that may change between two starts of one run: of `parallel` all but
 `distributed_optimizer`, whose checkpoints have a form of their own; of the curriculum the phases
 that are not over. So may `batch.row_tokens`, which changes no loss."""
 
 
-FREE_ROLLOUTS = ("alarms", "dump_every", "sleep", "timeout")
+FREE_ROLLOUTS = ("dump_every", "sleep", "timeout")
 """Keys of `rollouts` that may."""
 
 
@@ -35,9 +36,10 @@ class State(BaseModel):
     """The point a run has reached.
 
     step, samples: done so far. skipped: steps in which the model did not move because the loss or
-    the gradient was not finite. curriculum: `Curriculum.state_dict`. alarms: those of
-    `train.rollouts.alarms`. data: `Loader.identity`. log: `metrics.jsonl` up to this step, where
-    the process that has the state writes it.
+    the gradient was not finite. empty: those in which it did not because there was nothing to learn
+    from. tally: of the phase under way. curriculum: `Curriculum.state_dict`. alarms: the state of
+    `train.alarms`. data: `Loader.identity`. log: `metrics.jsonl` up to this step, where the process
+    that has the state writes it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +47,8 @@ class State(BaseModel):
     step: int
     samples: int
     skipped: int
+    empty: int
+    tally: Tally
     curriculum: dict[str, Any]
     alarms: list[list[float | None]] = []
     settings: dict[str, Any]

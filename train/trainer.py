@@ -9,20 +9,22 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from math import nan
 
 import torch
 
 from base.cli import console
 from base.errors import Interrupted, PrewriteError
 from engine.config import EngineConfig
-from train import parallel
+from train import alarms, parallel
 from train.checkpoint import Checkpoints
 from train.config import TrainConfig
 from train.curriculum import Curriculum
 from train.data.loader import Batch, Loader
 from train.flops import model_flops, peak_flops
-from train.learner import Learner
-from train.log import RunLog
+from train.learner import Learner, Outcome
+from train.learnt import Tally
+from train.log import RunLog, Values
 from train.model.shape import Shape
 from train.output import Output
 from train.phases import Phase
@@ -30,7 +32,16 @@ from train.rollouts.late import Late
 from train.schedule import differing, learning_rate
 from train.state import State, settings
 
-COUNTED = ("no_candidate", "no_rewrite", "no_tokens", "no_room", "context_only", "split")
+COUNTED = (
+    "cuts",
+    "no_candidate",
+    "no_rewrite",
+    "no_tokens",
+    "too_long",
+    "no_room",
+    "context_only",
+    "split",
+)
 """What is logged of a batch's samples; `train.data.samples` says what each means."""
 
 
@@ -49,7 +60,8 @@ class Trainer:
         self.late = Late(config, engines or {}, shape, loader, output)
         self.checkpoints = Checkpoints(output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
-        self.skipped = 0
+        self.skipped = self.empty = 0
+        self.tally, self.alarms = Tally(), alarms.State()
         self._found = self.checkpoints.find()
         if self._found:
             self._go_on_from(self._found)
@@ -64,8 +76,9 @@ class Trainer:
     def train(self) -> Learner:
         """Make the steps that are left, and a checkpoint of the last; returns what has learnt.
 
-        Raises Interrupted after a signal, PrewriteError at a loss or gradient that is not finite
-        where the configuration says `stop`.
+        Raises Interrupted after a signal; PrewriteError at a loss or gradient that is not finite,
+        or an alarm, where the configuration says `stop`, and at the end of a phase in which no step
+        moved the model.
         """
         whole = self.checkpoints.whole(self._found)
         if whole and whole is not self._found:
@@ -107,8 +120,9 @@ class Trainer:
         curriculum.load_state_dict(found.curriculum)
         where, data = str(self.checkpoints.root), self.loader.identity()
         found.refuse_others(where, self.config, data, len(curriculum.starts) - 1)
-        self.curriculum, self.skipped = curriculum, found.skipped
-        self.late.alarms = found.alarms
+        self.curriculum = curriculum
+        self.skipped, self.empty = found.skipped, found.empty
+        self.tally, self.alarms = found.tally, found.alarms
 
     def _tell_schedule(self) -> None:
         """Say where the phases, as they are now, would have given steps that are made other rates:
@@ -147,11 +161,45 @@ class Trainer:
         curriculum.after_step(
             step + 1, batch.stop, outcome.values["loss"], values.get("probe/win_rate")
         )
+        self.empty += outcome.empty and not outcome.fault
         values |= self._measured(batch, ready - begun, trained - begun)
+        values |= _shares(phase, outcome, values)
         if log:
             log.record(step + 1, phase.name, values)
+        self._watch(phase, outcome, values)
+        if curriculum.current is not phase or curriculum.over:
+            self._end(phase)
         if curriculum.current is not phase:
             self.late.forget()
+
+    def _watch(self, phase: Phase, outcome: Outcome, values: Values) -> None:
+        """Count a step, and sound the alarms that it raises."""
+        if self.tally.phase != phase.name:
+            self.tally = Tally(phase=phase.name)
+        moved = not (outcome.empty or outcome.fault)
+        empty = outcome.empty and not outcome.fault
+        self.tally = self.tally.after(moved, empty, values["data/cuts"], outcome.points)
+        before, config = self.alarms, self.config.alarms
+        self.alarms = alarms.after(before, values | {"empty": float(empty)}, config)
+        for sentence in alarms.sound(before, self.alarms, config):
+            _say(sentence)
+
+    def _end(self, phase: Phase) -> None:
+        """A phase is over; PrewriteError when none of its steps moved the model."""
+        tally, self.alarms = self.tally, alarms.State()
+        told = []
+        if tally.empty:
+            told.append(f"{tally.empty} had nothing to learn from ({tally.why})")
+        if tally.skipped:
+            told.append(f"{tally.skipped} were not finite")
+        if not tally.moved:
+            self.checkpoints.finish()
+            raise PrewriteError(
+                f"train.curriculum, phase {phase.name}: found no step of {tally.steps} that moved "
+                f"the model: {', '.join(told)}; accepted: at least one"
+            )
+        if tally.empty:
+            _say(f"{phase.name}: of {tally.steps} steps {', '.join(told)}")
 
     def _fault(self, step: int, batch: Batch, fault: str) -> None:
         sentence = f"step {step} (samples {batch.first} to {batch.stop - 1}): {fault}"
@@ -159,8 +207,7 @@ class Trainer:
             self.checkpoints.finish()
             raise PrewriteError(f"{sentence}; train.non_finite: skip would leave such steps out")
         self.skipped += 1
-        if parallel.is_main():
-            console.print(f"{sentence}; the step is skipped", soft_wrap=True)
+        _say(f"{sentence}; the step is skipped")
 
     def _measured(self, batch: Batch, wait: float, seconds: float) -> dict[str, float]:
         """Throughput and what was left out, over all ranks; wait: until the batch was there."""
@@ -182,6 +229,7 @@ class Trainer:
             "seconds": seconds,
             "data_wait": wait / seconds,
             "skipped_steps": float(self.skipped),
+            "empty_steps": float(self.empty),
             "samples": float(self.curriculum.samples),
         }
 
@@ -190,8 +238,10 @@ class Trainer:
             step=self.curriculum.step,
             samples=self.curriculum.samples,
             skipped=self.skipped,
+            empty=self.empty,
+            tally=self.tally,
             curriculum=self.curriculum.state_dict(),
-            alarms=self.late.alarms,
+            alarms=self.alarms,
             settings=settings(self.config),
             data=self.loader.identity(),
             log=log.written() if log else None,
@@ -202,6 +252,22 @@ class Trainer:
             return nullcontext()
         known = self._found.log if self._found else None
         return RunLog(self.output, self.curriculum.step, self.config.steps, known)
+
+
+def _shares(phase: Phase, outcome: Outcome, values: Values) -> Values:
+    """Which share of the cut points was learnt from, and of the verdicts failed; NaN of none. In a
+    phase without rollouts a text that an objective compares and that has no score is a failed one.
+    """
+    points, cuts = outcome.points, values["data/cuts"]
+    failed = values.get("rollouts/verdicts_failed", nan)
+    if phase.needs_scores and not phase.online and points["texts"]:
+        failed = points["unscored_texts"] / points["texts"]
+    return {"learnt_cuts": points["learnt"] / cuts if cuts else nan, "failed_verdicts": failed}
+
+
+def _say(sentence: str) -> None:
+    if parallel.is_main():
+        console.print(sentence, soft_wrap=True)
 
 
 @contextmanager

@@ -44,12 +44,11 @@ from scripts.help import COMMANDS, real_help, renewed
 from scripts.help import page as commands_page
 from shards import manifest
 from shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
-from train.config import TrainRecipe
+from train.config import AlarmsConfig, TrainRecipe
 from train.data.rows import Candidates
 from train.objectives import Loss
 from train.phases import Dpo, Grpo, Nll, RfNll
 from train.rollouts import dump, watch
-from train.rollouts.config import AlarmsConfig
 from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
@@ -549,14 +548,19 @@ def test_training_has_every_metric_of_an_objective() -> None:
         assert f"`{told}`" in text, name
 
 
-def test_rollouts_watching_has_every_metric_alarm_and_column() -> None:
-    names = {*watch.TOTALS, *watch.MEANS, *dump.COLUMNS.names, *AlarmsConfig.model_fields}
+def test_rollouts_watching_has_every_metric_and_column() -> None:
+    names = {*watch.TOTALS, *watch.MEANS, *dump.COLUMNS.names}
     text = page("docs/rollouts-watching.md")
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
+def test_training_checks_has_every_alarm() -> None:
+    text = page("docs/training-checks.md")
+    assert not [name for name in AlarmsConfig.model_fields if f"`{name}" not in text]
+
+
 def test_training_has_every_count_of_samples() -> None:
-    counted = re.search(r"^COUNTED = (\(.*?\))$", page("train/trainer.py"), re.MULTILINE)
+    counted = re.search(r"^COUNTED = (\(.*?\))$", page("train/trainer.py"), re.M | re.S)
     assert counted
     for page_name in ("docs/training-data.md", "docs/training-runs.md"):
         for name in ast.literal_eval(counted[1]):

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
@@ -62,7 +62,17 @@ def make_model(folder: Path, poisoned: str | None = None, **changed: Any) -> Non
     tokenizer.save_pretrained(folder)
 
 
-def make_set(folder: Path, seed: int = 0, scored: bool = True, rare: str = "") -> None:
+Edit = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""A row → what of it is otherwise."""
+
+
+def make_set(
+    folder: Path,
+    seed: int = 0,
+    scored: bool = True,
+    rare: str = "",
+    edit: Edit = lambda row: {},
+) -> None:
     """Two parts of 12 documents with 1 to 6 chunks of some 12 tokens; rewrites of all kinds.
 
     One chunk begins with `rare`.
@@ -73,6 +83,7 @@ def make_set(folder: Path, seed: int = 0, scored: bool = True, rare: str = "") -
     for number in range(2):
         rows = [row for n in range(12) for row in _document(random, f"{seed}-{number}-{n}")]
         rows[0]["original"] = (rare if number else "") + rows[0]["original"]
+        rows = [{**row, **edit(row)} for row in rows]
         data = to_parquet([row if scored else _unscored(row) for row in rows], schema(criteria))
         name = f"part-{number}.parquet"
         Folder(str(folder)).write(name, data)

@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 from base.errors import ConfigError
 from base.files import Folder
 from train.config import TrainConfig
+from train.data.learnable import learnable
 from train.data.order import Epochs, Order, Place
 from train.data.places import Asked, grown, places_of
 from train.data.rows import Row, pack
@@ -126,6 +127,10 @@ class Loader:
         counts = Counter(asked.counts)
         counts["rollout"] += sum(len(group.rollouts) for group in groups.values())
         return _batch(asked.first, asked.stop, rows, counts, asked.shares)
+
+    def learnable(self, phase: Phase) -> Counter[str]:
+        """What a phase without rollouts finds in the rows: `train.data.learnable`."""
+        return learnable(self._sources, phase)
 
     def stored(self) -> Iterator[tuple[str, str, Iterator[Row]]]:
         """(URL of the set, name of the part, rows) of this rank's parts, in storage order.

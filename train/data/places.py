@@ -47,6 +47,7 @@ def places_of(
     """The places of a stretch. stored: the kinds that compete with rollouts."""
     before = _befores(stretch, texts, max_context_tokens)
     chunks = {chunk.id: chunk for chunk in stretch.chunks}
+    laid = {(c.id, KINDS[c.kind]) for tree in trees for c in tree.candidates}
     for tree in trees:
         for anchor in tree.candidates:
             if anchor.kind == ORIGINAL:
@@ -57,7 +58,7 @@ def places_of(
                     prompt=tuple(tree.trunk[: anchor.cut].tolist()),
                     context=before[anchor.id],
                     original=chunk.original,
-                    stored=dict(_stored(chunk, stored)),
+                    stored=dict(_stored(chunk, [k for k in stored if (chunk.id, k) in laid])),
                     seed=_seed(seed, key),
                     known={name: _named(values) for name, values in chunk.known.items()},
                 )

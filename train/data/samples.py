@@ -5,10 +5,11 @@ the stretch: so BOS is the root at a document's start, and in mid-document the c
 token is. Each chunk and each rewrite is tokenised on its own. What follows a document's last chunk
 is EOS, as a label.
 
-Guarantees: every text that is to be learnt is in exactly one tree (a long original in pieces); no
-prefix with its text has more than `max_seq_len` inputs, no tree more than `row_tokens`. A stretch
-that is longer under the model's tokenizer is split before the first chunk that does not fit, and
-each further tree gets a context of its own. Splits depend on all texts of the rows, never on which
+Guarantees: every text that is to be learnt is in exactly one tree (a long original in pieces), but
+for a rewrite that does not fit even where its chunk begins a tree: that one is left out; no prefix
+with its text has more than `max_seq_len` inputs, no tree more than `row_tokens`. A stretch that is
+longer under the model's tokenizer is split before the first chunk that does not fit, and each
+further tree gets a context of its own. Splits depend on all texts of the rows, never on which
 of them a phase learns: so the prefix of a text, and with it a stored reference, is the same in
 every phase without rollouts (for those a phase keeps room). Nothing is dropped in silence: what is
 left out is counted.
@@ -18,11 +19,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
-from typing import NoReturn
 
 import numpy as np
 
-from base.errors import InputError
 from train.config import BatchConfig
 from train.data.texts import Text, Texts
 from train.data.trees import KINDS, Candidate, Tokens, Tree
@@ -54,13 +53,12 @@ class Chunk:
 class Stretch:
     """Consecutive chunks of a document, the first of them its chunk number `first`.
 
-    sample: the number in the run's order. url: the set, for people. original: the text of any
-    earlier chunk, by its number; the last `context` of them hold the context, as a rule. ends: the
-    document's last chunk is the last of these.
+    sample: the number in the run's order. original: the text of any earlier chunk, by its number;
+    the last `context` of them hold the context, as a rule. ends: the document's last chunk is the
+    last of these.
     """
 
     sample: int
-    url: str
     first: int
     chunks: Sequence[Chunk]
     original: Callable[[int], str]
@@ -101,10 +99,7 @@ class Grower:
         self.counts: Counter[str] = Counter()
 
     def trees(self, stretch: Stretch) -> list[Tree]:
-        """The trees of a stretch; none where nothing is to be learnt.
-
-        InputError for a rewrite that does not fit, even alone with its chunk.
-        """
+        """The trees of a stretch; none where nothing is to be learnt."""
         tokens, places = self._places(stretch)
         trees: list[Tree] = []
         while places:
@@ -112,9 +107,10 @@ class Grower:
             if count:
                 base = self._base(places[0])
                 chosen = [c for place in places[:count] for c in _learnt(place)]
-                trees += _tree(stretch, tokens[base : places[count - 1].trunk + 1], chosen, base)
+                trunk = tokens[base : places[count - 1].trunk + 1]
+                trees += _tree(stretch.sample, trunk, chosen, base)
             else:
-                trees += self._pieces(stretch, tokens, places[0])
+                trees += self._pieces(stretch.sample, tokens, places[0])
             places = places[max(1, count) :]
         self._count(stretch, trees)
         return trees
@@ -128,13 +124,13 @@ class Grower:
             end = self._eos if stretch.ends and number == last else self._none
             parts.append(self.texts((chunk.original, first)))
             found = tuple(self._candidates(chunk, first, end, start))
-            lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in found]
-            trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)
-            longest = max((length for length, _ in lengths), default=trunk)
-            count, tokens = chunk.room
-            longest = max(longest, start + tokens - 1)
-            branches = count * tokens + sum(len(c.tokens) for c in found if not c.on_trunk)
-            places.append(_Place(chunk, start, found, trunk, longest, branches))
+            if not self._fitting([_place(replace(chunk, room=(0, 0)), start, found)]):
+                kept = tuple(c for c in found if c.on_trunk)
+                self.counts["too_long"] += sum(
+                    c.kind in chunk.learn for c in found if c not in kept
+                )
+                found = kept
+            places.append(_place(chunk, start, found))
             start += len(parts[-1])
         return np.concatenate(parts), places
 
@@ -181,14 +177,12 @@ class Grower:
                 return count
         return len(places)
 
-    def _pieces(self, stretch: Stretch, tokens: Tokens, place: _Place) -> Iterator[Tree]:
+    def _pieces(self, sample: int, tokens: Tokens, place: _Place) -> Iterator[Tree]:
         """The trees of a chunk too long for one: its original in pieces, each with context."""
         learnt = _learnt(place)
         if place.chunk.room[0]:
             self.counts["no_room"] += 1
             return
-        if any(not c.on_trunk for c in learnt):
-            self._refuse(stretch, place)
         at = 0
         while learnt and at < len(learnt[0].tokens):
             cut = place.start + at
@@ -198,21 +192,14 @@ class Grower:
             pieces = [
                 replace(c, cut=cut, tokens=c.tokens[at : at + size], reference=nan) for c in learnt
             ]
-            yield from _tree(stretch, tokens[base : cut + size], pieces, base)
+            yield from _tree(sample, tokens[base : cut + size], pieces, base)
             at += size
 
-    def _refuse(self, stretch: Stretch, place: _Place) -> NoReturn:
-        base, batch = self._base(place), self._batch
-        raise InputError(
-            f"{stretch.url}: row {place.chunk.id}: found {place.end - base} tokens of prefix and "
-            f"text, {place.trunk - base + place.branches} with every text; accepted: "
-            f"{batch.max_seq_len} (train.batch.max_seq_len) and {batch.row_tokens} "
-            "(train.batch.row_tokens)"
-        )
-
     def _count(self, stretch: Stretch, trees: Sequence[Tree]) -> None:
-        kinds = Counter(KINDS[c.kind] for tree in trees for c in tree.candidates)
-        self.counts.update(kinds)
+        laid = [(number, c) for number, tree in enumerate(trees) for c in tree.candidates]
+        self.counts.update(KINDS[c.kind] for _, c in laid)
+        bare = {chunk.id for chunk in stretch.chunks if chunk.learn} - {c.id for _, c in laid}
+        self.counts["cuts"] += len({(number, c.cut) for number, c in laid}) + len(bare)
         self.counts["samples"] += 1
         self.counts["trees"] += len(trees)
         self.counts["split"] += len(trees) > 1
@@ -224,9 +211,17 @@ def _learnt(place: _Place) -> list[Candidate]:
     return [c for c in place.candidates if c.kind in place.chunk.learn]
 
 
-def _tree(
-    stretch: Stretch, trunk: Tokens, candidates: Sequence[Candidate], base: int
-) -> list[Tree]:
+def _place(chunk: Chunk, start: int, candidates: tuple[Candidate, ...]) -> _Place:
+    """A chunk whose tokens begin at `start` of its stretch, with what it needs of a tree."""
+    lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in candidates]
+    trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)
+    longest = max((length for length, _ in lengths), default=trunk)
+    count, tokens = chunk.room
+    branches = count * tokens + sum(len(c.tokens) for c in candidates if not c.on_trunk)
+    return _Place(chunk, start, candidates, trunk, max(longest, start + tokens - 1), branches)
+
+
+def _tree(sample: int, trunk: Tokens, candidates: Sequence[Candidate], base: int) -> list[Tree]:
     """The tree whose trunk begins at `base` of the stretch's tokens; none without candidates."""
     moved = tuple(replace(c, cut=c.cut - base) for c in candidates)
-    return [Tree(stretch.sample, trunk, moved)] if moved else []
+    return [Tree(sample, trunk, moved)] if moved else []

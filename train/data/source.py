@@ -152,7 +152,6 @@ class Part:
         begin = first - rows[0]["chunk"]
         return Stretch(
             sample=sample,
-            url=self._source.url,
             first=rows[0]["chunk"],
             chunks=[
                 self._row(row, kinds, room) if passes else self._row(row, frozenset(), (0, 0))

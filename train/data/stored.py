@@ -32,16 +32,18 @@ COLUMNS = pa.schema(_FIELDS)
 
 
 def stored(config: TrainConfig, shape: Shape) -> References:
-    """What was kept for this configuration; ShardError when it is asked for a part that was not."""
+    """What was kept for this configuration; ShardError for the first part that was not."""
     folders = {url: folder for url, (folder, _) in places(config, shape).items()}
+    for url, folder in folders.items():
+        there = folder.names()
+        for part in ShardSet(url).manifest.parts:
+            if part.name not in there:
+                raise _missing(folder, part.name)
 
     def read(url: str, part: str) -> Reference:
         found = kept_of(folders[url], part)
         if found is None:
-            raise ShardError(
-                f"{folders[url].url}/{part}: not there, or damaged; run `python -m train "
-                "reference` with this configuration first, or take `reference: frozen`"
-            )
+            raise _missing(folders[url], part)
         return found
 
     return read
@@ -57,6 +59,13 @@ def kept_of(folder: Folder, part: str) -> Reference | None:
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
     return dict(zip(zip(columns["id"], kinds, strict=True), columns["log_prob"], strict=True))
+
+
+def _missing(folder: Folder, part: str) -> ShardError:
+    return ShardError(
+        f"{folder.url}/{part}: not there, or damaged; run `python -m train reference` with this "
+        "configuration first, or take `reference: frozen`"
+    )
 
 
 def places(config: TrainConfig, shape: Shape) -> dict[str, tuple[Folder, dict[str, Any]]]:

@@ -18,15 +18,17 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from base.errors import EngineError
 from base.files import sync
 from judge.provenance import NAME, Provenance
+from train.model.headers import INDEX, SINGLE
 from train.model.shape import ARCHITECTURES, Shape
-from train.model.weights import INDEX, SINGLE, tensors
+from train.model.weights import tensors
 from train.output import Output
 from train.parallel import is_main
 
 FILE_BYTES = 5_000_000_000
-# What a model folder holds besides weights and config.json.
+# The files that a model folder holds besides weights and config.json.
 _COPIED = ("tokenizer*", "vocab*", "merges*", "*_tokens*.json", "chat_template*", "generation*")
 _OURS = (*_COPIED, "config.json", NAME, SINGLE, INDEX, "model-*-of-*.safetensors")
 
@@ -42,9 +44,10 @@ def export(
     """
     pairs = tensors(model, shape)
     if is_main():
+        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         with output.told(output.root / name):
             part = output.new()
-            _write(pairs, next(model.parameters()).dtype, shape, part, left)
+            _write(pairs, dtype, shape, part, left)
             output.publish(part, name, is_ours)
     else:
         list(pairs)
@@ -56,32 +59,70 @@ def is_ours(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in _OURS)
 
 
+def rehearse(shape: Shape, dtype: str, part: Path, left: Provenance | None = None) -> None:
+    """An export of all but the weights, to the new folder `part`, loaded as those who use it will,
+    and removed: what is wrong with a side file or a disk is found before there is a model to lose.
+
+    EngineError for a file that transformers does not read; OSError where one cannot be copied.
+    """
+    try:
+        part.mkdir(parents=True)
+        _copy(shape, dtype, part, left)
+        _load(shape, part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _load(shape: Shape, part: Path) -> None:
+    """EngineError where transformers does not read the side files, as they are in `part`."""
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # what it only warns of does no harm here
+    for kind, file in (
+        (AutoConfig, "config.json"),
+        (AutoTokenizer, "tokenizer.json"),
+        (GenerationConfig, "generation_config.json"),
+    ):
+        code = {} if kind is GenerationConfig else {"trust_remote_code": False}  # ask nobody
+        try:
+            if (part / file).exists():
+                kind.from_pretrained(part, **code)
+        except Exception as error:  # the library raises whatever the content leads to
+            text = " ".join(str(error).split()).replace(str(part), str(shape.folder))[:300]
+            raise EngineError(
+                f"{shape.folder}: {file} and what belongs to it cannot be read by transformers: "
+                f"{text}"
+            ) from None
+
+
 def _write(
     pairs: Iterator[tuple[str, Tensor]],
-    dtype: torch.dtype,
+    dtype: str,
     shape: Shape,
     part: Path,
     left: Provenance | None,
 ) -> None:
     part.mkdir()
-    _copy(shape, dtype, part)
-    if left:
-        (part / NAME).write_text(left.model_dump_json(indent=1) + "\n")
+    _copy(shape, dtype, part, left)
     save(pairs, part)
     for file in part.iterdir():
         shutil.copymode(part / "config.json", file)  # safetensors writes for the owner alone
         sync(file)
 
 
-def _copy(shape: Shape, dtype: torch.dtype, part: Path) -> None:
+def _copy(shape: Shape, dtype: str, part: Path, left: Provenance | None) -> None:
+    """All but the weights; what only has the name of such a file, as a folder, is passed over."""
     for pattern in _COPIED:
-        for file in shape.folder.glob(pattern):
+        for file in filter(Path.is_file, shape.folder.glob(pattern)):
             shutil.copyfile(file, part / file.name)
     config = json.loads((shape.folder / "config.json").read_text())
     config.pop("torch_dtype", None)  # the old name of `dtype`
-    config["dtype"] = str(dtype).removeprefix("torch.")
+    config["dtype"] = dtype
     config["architectures"] = [ARCHITECTURES[shape.family]]
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    if left:
+        (part / NAME).write_text(left.model_dump_json(indent=1) + "\n")
 
 
 def save(pairs: Iterator[tuple[str, Tensor]], part: Path) -> None:

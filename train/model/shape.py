@@ -23,6 +23,7 @@ _FIXED = {
     "mlp_bias": False,
     "attention_dropout": 0.0,
 }
+_QUANTISED = ("quantization_config", "compression_config")
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
@@ -82,7 +83,8 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
     what is found cannot be built.
     """
     folder = _folder(name, revision)
-    family = _family(name, folder)
+    raw = _raw(name, folder)
+    family = _family(name, raw)
     config = _read(name, folder)
     _check(name, config)
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -109,13 +111,28 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
     )
 
 
-def _family(name: str, folder: Path) -> str:
+def _raw(name: str, folder: Path) -> dict[str, Any]:
     try:
-        family = json.loads((folder / "config.json").read_text()).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        raise EngineError(f"{name}: no config.json of a model in it") from None
+        raw = json.loads((folder / "config.json").read_bytes())
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        raw = None
+    if not isinstance(raw, dict):
+        raise EngineError(f"{name}: no config.json of a model in it")
+    return raw
+
+
+def _family(name: str, raw: dict[str, Any]) -> str:
+    """ConfigError for another family, or one of these that does not compute as its own does."""
+    family = raw.get("model_type")
     if family not in ARCHITECTURES:
         raise _refused(name, "model_type", family, ", ".join(ARCHITECTURES))
+    own = [ARCHITECTURES[family]]
+    if raw.get("architectures") not in (None, [], own):
+        raise _refused(name, "architectures", raw["architectures"], own)
+    for key in _QUANTISED:
+        if found := raw.get(key):
+            method = found.get("quant_method", found) if isinstance(found, dict) else found
+            raise _refused(name, key, f"quant_method {method}", "no such key, plain weights")
     return str(family)
 
 

@@ -9,7 +9,6 @@ and exporting gives the same bits. Costs: one tensor at a time in memory, on top
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from json import loads
 from math import prod
 from typing import Any
 
@@ -20,11 +19,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from base.errors import EngineError
+from train.model.headers import held
 from train.model.shape import Shape
 from train.parallel import device
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _EMBEDDING, _OUTPUT = "embedding.word_embeddings.weight", "output_layer.weight"
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 Sizes = tuple[int, ...]
 Source = Callable[[str, Sizes], Tensor]
@@ -65,26 +65,32 @@ def parameters(shape: Shape) -> int:
 
 def pretrained(shape: Shape) -> Source:
     """The weights in the model's folder; EngineError where one is missing or odd."""
-    files = _files(shape)
+    found = held(shape.folder)
 
     def read(name: str, size: Sizes) -> Tensor:
-        if name not in files:
+        if name not in found:
             raise EngineError(f"{shape.folder}: the weights hold no tensor {name}")
+        file = found[name].file
         try:
-            with safe_open(shape.folder / files[name], framework="pt") as stream:
+            with safe_open(shape.folder / file, framework="pt") as stream:
                 tensor: Tensor = stream.get_tensor(name)
         except (OSError, SafetensorError) as error:
             raise EngineError(
-                f"{shape.folder}: cannot read tensor {name} from {files[name]}: {error}"
+                f"{shape.folder}: cannot read tensor {name} from {file}: {error}"
             ) from None
-        if tuple(tensor.shape) != size:
-            raise EngineError(
-                f"{shape.folder}: tensor {name}: found the sizes {list(tensor.shape)}; accepted "
-                f"(by config.json): {list(size)}"
-            )
+        refuse_odd(shape, name, tuple(tensor.shape), size)
         return tensor
 
     return read
+
+
+def refuse_odd(shape: Shape, name: str, found: Sizes, size: Sizes) -> None:
+    """EngineError where a tensor has other sizes than `size`."""
+    if found != size:
+        raise EngineError(
+            f"{shape.folder}: tensor {name}: found the sizes {list(found)}; accepted (by "
+            f"config.json): {list(size)}"
+        )
 
 
 def scratch(shape: Shape, seed: int) -> Source:
@@ -151,13 +157,12 @@ def tensors(model: Any, shape: Shape) -> Iterator[tuple[str, Tensor]]:
 def _rules(shape: Shape) -> dict[str, _Rule]:
     """Every mcore parameter of the whole model, layers numbered through all stages."""
     hidden, wide = shape.hidden, (shape.vocabulary, shape.hidden)
-    rules = {_EMBEDDING: _plain("model.embed_tokens.weight", *wide, split=0)}
+    rules = {_EMBEDDING: _plain(EMBEDDING, *wide, split=0)}
     for number in range(shape.layers):
         here, there = f"decoder.layers.{number}.", f"model.layers.{number}."
         rules |= {here + name: rule for name, rule in _layer(shape, there).items()}
     rules["decoder.final_layernorm.weight"] = _plain("model.norm.weight", hidden)
-    output = "model.embed_tokens.weight" if shape.tied else "lm_head.weight"
-    rules[_OUTPUT] = _plain(output, *wide, split=0)
+    rules[_OUTPUT] = _plain(EMBEDDING if shape.tied else HEAD, *wide, split=0)
     return rules
 
 
@@ -240,15 +245,3 @@ def _to_first_stage(full: Tensor | None, rule: _Rule, stage: int, model: Any) ->
         full = torch.empty(rule.joined, dtype=model.config.params_dtype, device=device())
         dist.recv(full, group=group, group_src=stage)
     return full
-
-
-def _files(shape: Shape) -> dict[str, str]:
-    """Which file of the folder holds each tensor, from the index or from the one file there is."""
-    index, single = (shape.folder / name for name in (INDEX, SINGLE))
-    try:
-        if index.exists():
-            return dict(loads(index.read_text())["weight_map"])
-        with safe_open(single, framework="pt") as stream:
-            return dict.fromkeys(stream.keys(), SINGLE)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise EngineError(f"{shape.folder}: no usable safetensors weights there: {error}") from None

@@ -34,8 +34,9 @@ Column = NDArray[np.float64]
 class Run:
     """A run's metrics. step: of each line; phases: (name, first step, last step), in order;
     columns: metric → a value a line, NaN where there is none; nulls: lines with a value that was
-    not finite, by metric; continuations: what the model said at the end, None before that;
-    pools: see `train.report.pools`; damaged: lines that are left out, in a sentence.
+    not finite, or a mean over nothing, by metric; continuations: what the model said at the end,
+    None before that; pools: see `train.report.pools`; damaged: lines that are left out, in a
+    sentence.
     """
 
     url: str
@@ -138,6 +139,9 @@ def groups(runs: Sequence[Run]) -> dict[str, list[str]]:
     return {heading: metrics for heading, metrics in found.items() if metrics}
 
 
-_ALONE = {"loss": "loss"} | dict.fromkeys(
-    ("learning_rate", "grad_norm", "skipped_steps"), "optimizer"
-)
+_ALONE = {
+    "loss": "loss",
+    "learnt_cuts": "data",
+    "failed_verdicts": "data",
+    **dict.fromkeys(("learning_rate", "grad_norm", "skipped_steps", "empty_steps"), "optimizer"),
+}

@@ -20,22 +20,6 @@ class ProbeConfig(Section):
     every: int = Field(100, ge=1, description="steps between two probes")
 
 
-class AlarmsConfig(Section):
-    """What a run is watched for: means over the last `window` steps with rollouts."""
-
-    window: int = Field(20, ge=1, description="steps")
-    action: Literal["warn", "stop"] = Field("warn", description="what an alarm does")
-    min_spread: float = Field(
-        0.0, ge=0, description="best score of a pool minus worst; less is a collapse"
-    )
-    max_repetition: float = Field(
-        1.0, ge=0, le=1, description="share of a rollout's 4-grams that came before"
-    )
-    max_length_drift: float = Field(
-        4.0, ge=1, description="how many times longer or shorter than originals rollouts may get"
-    )
-
-
 class RolloutsConfig(Section):
     """Rollouts: sampled from the policy with temperature 1 and top_p 1, judged in a pool."""
 
@@ -66,7 +50,6 @@ class RolloutsConfig(Section):
     replay: str | None = Field(
         None, description="pools that an earlier run kept; then no engine is started"
     )
-    alarms: AlarmsConfig = AlarmsConfig()
     probe: ProbeConfig | None = None
 
     @model_validator(mode="after")

@@ -90,14 +90,18 @@ def load(folder: str) -> dict[tuple[int, str], Group]:
     sentence where there is none, one is damaged, or one is there twice.
     """
     target, found = Folder(folder), dict[tuple[int, str], Group]()
-    for name in target.names():
-        if not name.endswith(".parquet") or not _NAME.fullmatch(name):
-            continue
+    for name in names(folder):
         for group in _groups(target, name):
             key = group.sample, group.id
             if key in found:
                 raise ShardError(f"{folder}/{name}: sample {key[0]}, row {key[1]}: found twice")
             found[key] = group
+    return found
+
+
+def names(folder: str) -> list[str]:
+    """The files of `folder` that hold pools to replay; ShardError in one sentence for none."""
+    found = [n for n in Folder(folder).names() if n.endswith(".parquet") and _NAME.fullmatch(n)]
     if not found:
         raise ShardError(
             f"{folder}: found no pools of rollouts; accepted: the folder that a run with "

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from base.cli import console
 from engine.config import EngineConfig
 from engine.digest import identity
 from shards.manifest import Usage
@@ -20,7 +19,7 @@ from train.model.shape import Shape
 from train.names import ROLLOUTS
 from train.output import Output
 from train.phases import Phase, end_step
-from train.rollouts import alarms, dump, watch
+from train.rollouts import dump, watch
 from train.rollouts.config import RolloutsConfig
 from train.rollouts.groups import Values
 from train.rollouts.lag import Lag
@@ -33,10 +32,7 @@ _WORK = [f"{part}_{name}" for part in PARTS for name in Usage.model_fields]
 
 
 class Late:
-    """Rollouts of a run; every process makes one and calls the same methods.
-
-    alarms: their state.
-    """
+    """Rollouts of a run; every process makes one and calls the same methods."""
 
     def __init__(
         self,
@@ -50,7 +46,6 @@ class Late:
         self._output, self._pools = output, output.folder(f"{ROLLOUTS}/{POOLS}")
         self._first = 0
         self._fresh: Fresh | None = None
-        self.alarms: alarms.State = []
 
     def begin(self, step: int, samples: int) -> None:
         """The run goes on after `step` steps and `samples` samples."""
@@ -69,7 +64,7 @@ class Late:
 
     def watched(self, step: int, seconds: float) -> Values:
         """What is logged of the rollouts of step `step`, whose training took `seconds`, where it
-        had some. Keeps one pool in n; raises PrewriteError where an alarm stops the run.
+        had some. Keeps one pool in n.
         """
         fresh, self._fresh = self._fresh, None
         if fresh is None:
@@ -85,7 +80,6 @@ class Late:
             dump.write(self._pools, step, parallel.data_rank(), pools)
         lengths = [fresh.asked.lengths[place.key] for place in places]
         values = watch.report(parallel.add_up(watch.tally(groups, places, lengths)))
-        self._sound(values)
         return values | self._costs(fresh, step - 1, seconds)
 
     def probed(self, step: int, phase: Phase, model: Any) -> Values:
@@ -145,18 +139,12 @@ class Late:
         """All that the groups of the run depend on; the weights follow from it."""
         judges = self._rollouts.judge.panel if self._rollouts.judge else ()
         names = {self._rollouts.engine, *judges} & self._engines.keys()
-        speed = {"output", "parallel", "checkpoint", "non_finite"}
+        speed = {"output", "parallel", "checkpoint", "non_finite", "alarms"}
         return {
             "settings": self._config.model_dump(mode="json", exclude=speed),
             "data": self._loader.identity(),
             "engines": {name: identity(self._engines[name]) for name in sorted(names)},
         }
-
-    def _sound(self, values: Values) -> None:
-        before, self.alarms = self.alarms, alarms.after(self.alarms, values, self._rollouts.alarms)
-        for sentence in alarms.sound(before, self.alarms, self._rollouts.alarms):
-            if parallel.is_main():
-                console.print(sentence, soft_wrap=True)
 
     def _costs(self, fresh: Fresh, made: int, seconds: float) -> Values:
         """Seconds of a rank, mean over the ranks; requests and tokens of all; how far engine and

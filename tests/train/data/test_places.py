@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import isnan
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,12 +23,14 @@ WORDS = ["One day", " the fox", " ran over", " the hill"]
 LEARN = frozenset({ORIGINAL, REWRITE})
 
 
-def made(stored: Sequence[str], chosen: int = 2) -> tuple[list[Tree], list[Place]]:
+def made(
+    stored: Sequence[str], chosen: int = 2, rewrite: str = " the cat"
+) -> tuple[list[Tree], list[Place]]:
     """A document of four chunks that asks for rollouts at one of them."""
     chunks = [
         Chunk(
             id=f"row-{number}",
-            texts=(text, " the cat"),
+            texts=(text, rewrite),
             scores=(7.0, 8.0),
             learn=LEARN if number == chosen else frozenset(),
             room=(2, 5) if number == chosen else (0, 0),
@@ -35,7 +38,7 @@ def made(stored: Sequence[str], chosen: int = 2) -> tuple[list[Tree], list[Place
         )
         for number, text in enumerate(WORDS)
     ]
-    stretch = Stretch(3, "set", 0, chunks, lambda number: WORDS[number], 2, True)
+    stretch = Stretch(3, 0, chunks, lambda number: WORDS[number], 2, True)
     limits = BatchConfig(samples=1, row_tokens=128, max_seq_len=64, context_tokens=8)
     TEXTS.prepare(stretch.texts())
     trees = Grower(TEXTS, BOS, EOS, limits).trees(stretch)
@@ -52,6 +55,14 @@ def test_a_place_is_what_policy_and_judge_need() -> None:
     assert made(["original", "rewrite"])[1] == [place], "its seed does not change"
     (other,) = made(["rewrite"], chosen=1)[1]
     assert other.stored == {"rewrite": " the cat"} and other.seed != place.seed
+
+
+@pytest.mark.parametrize("rewrite", ["", " the cat" * 40])
+def test_a_rewrite_that_is_not_laid_out_is_not_judged(rewrite: str) -> None:
+    ((tree,), (place,)) = made(["original", "rewrite"], rewrite=rewrite)
+    assert [c.kind for c in tree.candidates] == [ORIGINAL]
+    assert place.stored == {"original": " ran over"}
+    assert grown([tree], {(3, "row-2"): group(original=0.1, rollout_0=0.9)}, ["original"])
 
 
 def group(**scores: float) -> Group:

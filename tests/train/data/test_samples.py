@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import InputError
 from tests.train.data.sets import BOS, EOS, HOSTILE, ids, tokenizer
 from train.config import BatchConfig
 from train.data.rows import Row, pack
@@ -31,7 +30,6 @@ def grow(chunks: Sequence[Chunk], size: int, limits: BatchConfig) -> tuple[list[
         part = chunks[first : first + size]
         stretch = Stretch(
             sample=first // size,
-            url="set",
             first=first,
             chunks=part,
             original=lambda number: chunks[number].original,
@@ -67,11 +65,9 @@ limits = st.builds(
 def test_every_text_is_learnt_once_after_its_own_prefix(
     chunks: list[Chunk], size: int, limits: BatchConfig
 ) -> None:
-    if any(_too_long(c, n, chunks, limits) for n, c in enumerate(chunks)):
-        with pytest.raises(InputError, match=r"train\.batch\.max_seq_len"):
-            grow(chunks, size, limits)
-        return
     trees, grower = grow(chunks, size, limits)
+    long = [c.id for n, c in enumerate(chunks) if _too_long(c, n, chunks, limits)]
+    assert grower.counts["too_long"] == len(long)
     learnt: dict[tuple[str, int], list[int]] = {}
     for tree in trees:
         assert tree.cost <= limits.row_tokens and tree.trunk_inputs <= len(tree.trunk)
@@ -89,7 +85,10 @@ def test_every_text_is_learnt_once_after_its_own_prefix(
                 ((1.0, -1.0), (1.0, True)) if c.kind == ORIGINAL else ((2.0, -2.0), (2.0, True))
             )
             done += own
-    assert {key: own for key, own in learnt.items() if own} == _expected(chunks)
+    expected = _expected(chunks)
+    for left_out in long:
+        del expected[left_out, REWRITE]
+    assert {key: own for key, own in learnt.items() if own} == expected
     for (name, kind), own in learnt.items():
         text = chunks[int(name)].texts[kind]
         plain = own[:-1] if int(name) == len(chunks) - 1 else own
@@ -139,10 +138,7 @@ def test_a_prefix_does_not_depend_on_what_a_phase_learns(
         Chunk(c.id, c.texts, learn=data.draw(st.frozensets(st.sampled_from((ORIGINAL, REWRITE)))))
         for c in chunks
     ]
-    try:
-        whole, _ = grow(every, size, limits)
-    except InputError:
-        return
+    whole, _ = grow(every, size, limits)
     prefixes = {
         (c.id, c.kind, tuple(c.tokens)): _prefix(t, c.cut) for t in whole for c in t.candidates
     }
@@ -240,15 +236,35 @@ def test_a_long_chunk_without_rewrite_is_learnt_in_pieces() -> None:
     assert grower.counts["split"] == 1
 
 
-def test_a_rewrite_that_fits_nowhere_is_one_sentence() -> None:
-    with pytest.raises(InputError) as error:
-        grow([chunk(7, "One.", " word" * 200)], 1, batch(longest=64))
-    assert str(error.value) == (
-        "set: row 7: found 201 tokens of prefix and text, 204 with every text; accepted: 64 "
-        "(train.batch.max_seq_len) and 256 (train.batch.row_tokens)"
-    )
-    trees, _ = grow([chunk(7, "One.", " word" * 200, frozenset((ORIGINAL,)))], 1, batch())
-    assert len(trees) == 1  # a phase that learns no rewrite does not need it
+LONG = " word" * 200
+
+
+@pytest.mark.parametrize(
+    ("original", "rewrite", "pieces"),
+    [("One.", LONG, 1), (LONG, "One.", 4), (LONG, LONG + "!", 4)],
+    ids=["rewrite", "original", "both"],
+)
+def test_a_text_that_fits_nowhere_is_left_out_and_counted(
+    original: str, rewrite: str, pieces: int
+) -> None:
+    """Whichever of the two it is, the rewrite goes, for the original is context of what follows."""
+    chunks = [
+        chunk(0, "Before.", "Earlier."),
+        chunk(1, original, rewrite),
+        chunk(2, " End", " Fin"),
+    ]
+    trees, grower = grow(chunks, 3, batch(longest=64))
+    learnt = [(c.id, c.kind) for tree in trees for c in tree.candidates]
+    assert learnt.count(("1", ORIGINAL)) == pieces and ("1", REWRITE) not in learnt
+    assert {(name, kind) for name in "02" for kind in BOTH} <= set(learnt)
+    assert grower.counts["too_long"] == 1 and grower.counts["cuts"] == pieces + 2
+
+
+@pytest.mark.parametrize(("learn", "cuts"), [(REWRITE, 1), (ORIGINAL, 1)])
+def test_what_a_phase_does_not_want_is_not_counted_as_too_long(learn: int, cuts: int) -> None:
+    trees, grower = grow([chunk(7, "One.", LONG, frozenset((learn,)))], 1, batch())
+    assert len(trees) == (learn == ORIGINAL)
+    assert grower.counts["too_long"] == (learn == REWRITE) and grower.counts["cuts"] == cuts
 
 
 def test_special_tokens_in_a_text_are_plain_characters() -> None:

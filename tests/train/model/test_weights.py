@@ -48,7 +48,7 @@ def test_several_files(folder: Path) -> None:
     again = read_all(shape)
     assert all(torch.equal(whole[name], again[name]) for name in names)
     (folder / "b.safetensors").unlink()
-    with pytest.raises(EngineError, match=f"{folder}: cannot read tensor .* from b.safetensors: "):
+    with pytest.raises(EngineError, match="no usable safetensors weights there: no b.safeten"):
         read_all(shape)
     index.write_text("{}")
     with pytest.raises(EngineError, match=f"{folder}: no usable safetensors weights there: "):

@@ -73,6 +73,11 @@ def phase(text: str) -> str:
             "train.rollouts.tokens: found 768; accepted: less than max_seq_len without "
             "context_tokens, 768",
         ),
+        (
+            "engines.policy.max_model_len=1023",
+            "engines.policy.max_model_len: found 1023; accepted for train.rollouts.engine: at "
+            "least train.batch.max_seq_len, 1024",
+        ),
         ("train.rollouts.sync_every=2", "train.rollouts.sync_every: found 2; accepted: at most 1"),
         (
             "train.rollouts={engine: policy, judge: {engine: judge}, sleep: true, "

@@ -9,12 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import PrewriteError
-from train.rollouts.alarms import State, after, raised, sound
-from train.rollouts.config import AlarmsConfig
+from train.alarms import State, after, raised, sound
+from train.config import AlarmsConfig
 
 
 def values(spread: float = 0.5, repetition: float = 0.1, ratio: float = 1.0) -> dict[str, float]:
+    """Of a step with rollouts that had something to learn from."""
     return {
+        "rollouts/pools": 4.0,
+        "failed_verdicts": 0.0,
+        "empty": 0.0,
         "rollouts/spread": spread,
         "rollouts/repetition": repetition,
         "rollouts/length_ratio": ratio,
@@ -38,32 +42,44 @@ def config(**keys: Any) -> AlarmsConfig:
         (
             {"min_spread": 0.1},
             values(spread=0.04),
-            "train.rollouts.alarms.min_spread: found a spread of 0.04 (mean of the last 2 steps "
-            "with rollouts); accepted: a spread of at least 0.1",
+            "train.alarms.min_spread: found a spread of 0.04 (mean of the last 2 steps); "
+            "accepted: a spread of at least 0.1",
         ),
         (
             {"min_spread": 0.1},
             values(spread=nan),
-            "train.rollouts.alarms.min_spread: found no pool with two scores (mean of the last 2 "
-            "steps with rollouts); accepted: a spread of at least 0.1",
+            "train.alarms.min_spread: found no pool with two scores (mean of the last 2 "
+            "steps); accepted: a spread of at least 0.1",
         ),
         (
             {"max_repetition": 0.2},
             values(repetition=0.25),
-            "train.rollouts.alarms.max_repetition: found a repetition of 0.25 (mean of the last 2 "
-            "steps with rollouts); accepted: at most 0.2",
+            "train.alarms.max_repetition: found a repetition of 0.25 (mean of the last 2 "
+            "steps); accepted: at most 0.2",
         ),
         (
             {"max_length_drift": 2},
             values(ratio=2.5),
-            "train.rollouts.alarms.max_length_drift: found rollouts 2.5 times as long as the "
-            "originals (mean of the last 2 steps with rollouts); accepted: 0.5 to 2 times",
+            "train.alarms.max_length_drift: found rollouts 2.5 times as long as the "
+            "originals (mean of the last 2 steps); accepted: 0.5 to 2 times",
         ),
         (
             {},
             values(ratio=0.125),
-            "train.rollouts.alarms.max_length_drift: found rollouts 0.125 times as long as the "
-            "originals (mean of the last 2 steps with rollouts); accepted: 0.25 to 4 times",
+            "train.alarms.max_length_drift: found rollouts 0.125 times as long as the "
+            "originals (mean of the last 2 steps); accepted: 0.25 to 4 times",
+        ),
+        (
+            {},
+            {"failed_verdicts": 0.625},
+            "train.alarms.max_failed_verdicts: found a share of 0.625 of the verdicts that failed "
+            "(mean of the last 2 steps); accepted: at most 0.5",
+        ),
+        (
+            {"max_empty_steps": 0.25},
+            {"empty": 1.0, "failed_verdicts": nan},
+            "train.alarms.max_empty_steps: found a share of 1 of the steps with nothing to learn "
+            "from (mean of the last 2 steps); accepted: at most 0.25",
         ),
     ],
 )
@@ -87,11 +103,27 @@ def test_several_alarms_stop_with_all_their_sentences() -> None:
         sound(state, state, settings)
 
 
-def test_defaults_warn_of_length_alone() -> None:
+def test_defaults_say_nothing_of_spread_and_repetition() -> None:
     state = steps(AlarmsConfig(), *[values(0.0, 1.0, 4.0)] * 20)
     assert raised(state, AlarmsConfig()) == {}
     state = steps(AlarmsConfig(), *[values(nan, nan, nan)] * 20)
     assert raised(state, AlarmsConfig()) == {}
+
+
+def test_a_phase_without_rollouts_has_no_spread_to_lose() -> None:
+    settings = config(min_spread=0.1)
+    assert raised(steps(settings, *[{"empty": 0.0}] * 2), settings) == {}
+
+
+def test_a_share_is_one_of_the_window() -> None:
+    settings = config(window=4)
+    empty = [1.0, 0.0, 1.0, 0.0]
+    assert raised(steps(settings, *[{"empty": n} for n in empty]), settings) == {}
+    assert [*raised(steps(settings, *[{"empty": n} for n in [*empty, 1, 1]]), settings)] == [
+        "max_empty_steps"
+    ]
+    never = config(window=2, max_empty_steps=1, max_failed_verdicts=1)
+    assert raised(steps(never, *[{"empty": 1.0, "failed_verdicts": 1.0}] * 2), never) == {}
 
 
 def test_a_warning_is_told_once_a_crossing() -> None:

@@ -1,27 +1,34 @@
-"""Alarms: when the rollouts of the last steps say that a run goes wrong.
+"""Alarms: when the last steps say that a run goes wrong.
 
 The state is a few plain numbers, one line a step of the window, so a checkpoint holds it and a
-resumed run warns of the same steps. The functions are pure: every rank comes to the same alarms
-from the same values.
+resumed run warns of the same steps; it begins anew with each phase. The functions are pure: every
+rank comes to the same alarms from the same values.
 """
 
-from collections.abc import Iterator, Sequence
-from math import isfinite
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite, nan
 from statistics import fmean
 
 from base.errors import PrewriteError
-from train.rollouts.config import AlarmsConfig
-from train.rollouts.groups import Values
+from train.config import AlarmsConfig
 
-WATCHED = ("rollouts/spread", "rollouts/repetition", "rollouts/length_ratio")
+WATCHED = (
+    "rollouts/spread",
+    "rollouts/repetition",
+    "rollouts/length_ratio",
+    "rollouts/pools",
+    "failed_verdicts",
+    "empty",
+)
 
 State = list[list[float | None]]
 """A line a step, oldest first: the values of `WATCHED`, None where there was nothing to measure."""
 
 
-def after(state: State, values: Values, config: AlarmsConfig) -> State:
-    """The state after a step with rollouts, whose logged values are `values`."""
-    line = [values[name] if isfinite(values[name]) else None for name in WATCHED]
+def after(state: State, values: Mapping[str, float], config: AlarmsConfig) -> State:
+    """The state after a step with the logged `values`; `empty` is 1 for an empty step, else 0."""
+    found = [values.get(name, nan) for name in WATCHED]
+    line = [value if isfinite(value) else None for value in found]
     return [*state, line][-config.window :]
 
 
@@ -29,11 +36,12 @@ def raised(state: State, config: AlarmsConfig) -> dict[str, str]:
     """What is wrong: key of `config` → sentence. Nothing is before the window is full."""
     if len(state) < config.window:
         return {}
-    spread, repetition, ratio = (_mean(column) for column in zip(*state, strict=True))
-    where = f"mean of the last {config.window} steps with rollouts"
+    means = dict(zip(WATCHED, map(_mean, zip(*state, strict=True)), strict=True))
+    where = f"mean of the last {config.window} steps"
     return {
-        key: f"train.rollouts.alarms.{key}: found {found} ({where}); accepted: {accepted}"
-        for key, found, accepted in _wrong(spread, repetition, ratio, config)
+        key: f"train.alarms.{key}: found {found} ({where}); accepted: {accepted}"
+        for found_in in (_wrong_rollouts, _wrong_shares)
+        for key, found, accepted in found_in(means, config)
     }
 
 
@@ -49,10 +57,14 @@ def sound(before: State, now: State, config: AlarmsConfig) -> list[str]:
     return [sentence for key, sentence in alarms.items() if key not in known]
 
 
-def _wrong(
-    spread: float | None, repetition: float | None, ratio: float | None, config: AlarmsConfig
-) -> Iterator[tuple[str, str, str]]:
+Means = Mapping[str, float | None]
+
+
+def _wrong_rollouts(means: Means, config: AlarmsConfig) -> Iterator[tuple[str, str, str]]:
     """Key, what was found, what is accepted. No pool with two scores is no spread at all."""
+    if means["rollouts/pools"] is None:
+        return
+    spread, repetition, ratio = (means[name] for name in WATCHED[:3])
     if (spread or 0.0) < config.min_spread:
         told = "no pool with two scores" if spread is None else f"a spread of {spread:.4g}"
         yield "min_spread", told, f"a spread of at least {config.min_spread:g}"
@@ -63,6 +75,16 @@ def _wrong(
     if ratio is not None and not 1 / drift <= ratio <= drift:
         told = f"rollouts {ratio:.4g} times as long as the originals"
         yield "max_length_drift", told, f"{1 / drift:.4g} to {drift:g} times"
+
+
+def _wrong_shares(means: Means, config: AlarmsConfig) -> Iterator[tuple[str, str, str]]:
+    failed, empty = means["failed_verdicts"], means["empty"]
+    if failed is not None and failed > config.max_failed_verdicts:
+        told = f"a share of {failed:.4g} of the verdicts that failed"
+        yield "max_failed_verdicts", told, f"at most {config.max_failed_verdicts:g}"
+    if empty is not None and empty > config.max_empty_steps:
+        told = f"a share of {empty:.4g} of the steps with nothing to learn from"
+        yield "max_empty_steps", told, f"at most {config.max_empty_steps:g}"
 
 
 def _mean(column: Sequence[float | None]) -> float | None:

@@ -1,0 +1,126 @@
+"""Which cut points of a step are learnt from, and why the others are not.
+
+A cut point is a place at which texts compete. It is learnt from where a component of the objective
+has a gradient: for `nll` a text of its kind, for `rf_nll` a text with a score, for `dpo` a best and
+a worst text that differ in score and in tokens, for `grpo` scored texts that do. A step without one
+on any rank is *empty*: it makes no optimizer step, or decay and momentum alone would move weights.
+Costs a pass over the candidates of a row on the CPU, before any forward pass.
+
+Shape suffixes: those of `train.objectives`, K for all cuts of a row; P the counts of `POINTS`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from train.data.rows import Row
+from train.data.trees import KINDS
+from train.objectives import count_tokens, rank
+from train.phases import Dpo, Grpo, Nll, Objective, RfNll, learnt_only
+
+POINTS = ("learnt", "equal", "unscored", "texts", "unscored_texts")
+"""What is counted of a row: cut points by what came of them, those that lack a text left out; its
+texts, and those without a score."""
+
+_WHY = {
+    "missing": "no usable rewrite or rollout",
+    "unscored": "no scores",
+    "equal": "equal scores or equal texts",
+}
+
+
+class Tally(BaseModel):
+    """What the steps of the phase `phase` have come to: steps that moved the model, that found
+    nothing to learn from, and that were skipped; cut points by what came of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    phase: str = ""
+    moved: int = 0
+    empty: int = 0
+    skipped: int = 0
+    learnt: int = 0
+    equal: int = 0
+    unscored: int = 0
+    missing: int = 0
+
+    def after(self, moved: bool, empty: bool, cuts: float, points: Mapping[str, int]) -> "Tally":
+        """These and one step more. cuts: its cut points, those without any text included."""
+        known = points["learnt"] + points["equal"] + points["unscored"]
+        return Tally(
+            phase=self.phase,
+            moved=self.moved + moved,
+            empty=self.empty + empty,
+            skipped=self.skipped + (not (moved or empty)),
+            learnt=self.learnt + points["learnt"],
+            equal=self.equal + points["equal"],
+            unscored=self.unscored + points["unscored"],
+            missing=self.missing + int(cuts) - known,
+        )
+
+    @property
+    def steps(self) -> int:
+        """All of them."""
+        return self.moved + self.empty + self.skipped
+
+    @property
+    def why(self) -> str:
+        """Why cut points were not learnt from, the commonest reason first."""
+        told = reasons({name: getattr(self, name) for name in _WHY})
+        return f"cut points: {told}" if told else "no cut point passes the filters"
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """`12 with no scores, 3 with equal scores or equal texts`, the commonest first."""
+    told = sorted((name for name in _WHY if counts[name]), key=lambda name: -counts[name])
+    return ", ".join(f"{counts[name]:,} with {_WHY[name]}" for name in told)
+
+
+def cut_points(parts: Sequence[Objective], row: Row) -> Tensor:
+    """`POINTS` of a row under the components `parts`: [P] int64."""
+    candidates = row.candidates
+    cut_C, scored_C = candidates.cut_C, ~candidates.score_C.isnan()
+    size = int(cut_C.max()) + 1 if len(cut_C) else 0
+    texts_K, scored_K = (torch.bincount(c, minlength=size) for c in (cut_C, cut_C[scored_C]))
+    learnt_K = torch.zeros(size, dtype=torch.bool)
+    for part in parts:
+        learnt_K[_learnt(part, row)] = True
+    least = 1 if any(isinstance(part, RfNll) for part in parts) else 2
+    compared_K = ~learnt_K & (texts_K >= least) & (not learnt_only(parts))
+    equal_K = compared_K & (scored_K >= 2)
+    counts = learnt_K, equal_K, compared_K & ~equal_K, torch.ones_like(scored_C), ~scored_C
+    return torch.stack([found.sum() for found in counts])
+
+
+def _learnt(part: Objective, row: Row) -> Tensor:
+    """The cuts from which a component learns."""
+    candidates = row.candidates
+    match part:
+        case Nll():
+            return candidates.cut_C[candidates.kind_C == KINDS.index(part.text)]
+        case RfNll():
+            return candidates.cut_C[~candidates.score_C.isnan()]
+        case Dpo() | Grpo():
+            return _decided(row, best_and_worst=isinstance(part, Dpo))
+
+
+def _decided(row: Row, best_and_worst: bool) -> Tensor:
+    """The cuts whose scored texts, or the best and worst of them, differ in score and tokens."""
+    ranking, text_C = rank(row.candidates, least=2), _texts(row)
+    if best_and_worst:
+        other_K = text_C[ranking.best_K] != text_C[ranking.worst_K]
+    else:
+        other_S = text_C[ranking.members_S] != text_C[ranking.best_K][ranking.cut_S]
+        other_K = torch.zeros_like(ranking.size_K).index_add(0, ranking.cut_S, other_S.long()) > 0
+    return row.candidates.cut_C[ranking.best_K[(ranking.spread_K > 0) & other_K]]
+
+
+def _texts(row: Row) -> Tensor:
+    """Candidates of the row with the same number have the same tokens, [C]."""
+    sizes, known = count_tokens(row.candidates).tolist(), dict[bytes, int]()
+    texts = torch.split(row.labels_S[row.at_T], sizes) if sizes else ()
+    numbers = [known.setdefault(text.numpy().tobytes(), len(known)) for text in texts]
+    return torch.tensor(numbers, dtype=torch.int64)
