@@ -329,12 +329,13 @@ def test_sequences_have_the_positions_of_the_model(small: Path, model: Path) -> 
 def test_an_output_that_cannot_be_written(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    train = settings(small, str(small / "model/config.json/run"))
+    recipe, file = tmp_path / "recipe.yaml", tmp_path / "file"
+    file.write_text("a file, no folder")
+    train = settings(small, str(file / "run"))
     recipe.write_text(yaml.safe_dump({"output": "unused", "train": train}))
     assert main(["--config", str(recipe), "--dry-run"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and "config.json/run" in line
+    assert line.startswith("error: ") and str(file) in line
 
 
 @pytest.mark.slow
@@ -471,5 +472,5 @@ def test_stored_references_are_all_there_before_the_first_step(
     for part in ("part-0.parquet", "part-1.parquet"):
         if missing and part != missing:
             folder.write(part, to_parquet([], COLUMNS))
-    with pytest.raises(ShardError, match=f"{missing or 'part-0.parquet'}: not there; run `python"):
+    with pytest.raises(ShardError, match=f"{missing or 'part-0.parquet'}: not there, or damaged; run `python"):
         open_loader(config, shape)
