@@ -142,7 +142,8 @@ def keep_until(data: bytes, step: int, known: File | None, where: str) -> tuple[
     missing = [str(number) for number in range(1, step + 1) if number not in there]
     told = [sentence for sentence in [lines.told(where)] if sentence]
     if missing:
-        told.append(f"{where}: found no line of {len(missing)} steps: {shortened(missing)}")
+        steps = f"step{'s' * (len(missing) > 1)} {shortened(missing)}"
+        told.append(f"{where}: found no line of {steps}")
     elif known and file_of(b"".join(kept)) != known:
         told.append(f"{where}: found other numbers than were written up to step {step}")
     return b"".join(kept), told
