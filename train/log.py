@@ -7,6 +7,7 @@ main rank writes.
 
 import json
 import os
+import threading
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -57,7 +58,9 @@ class RunLog:
             console.print(sentence, soft_wrap=True)
         self._metrics = output.append(METRICS, kept)
         self._digest, self._size = sha256(kept), len(kept)
-        self._board = SummaryWriter(str(output.root / BOARD), purge_step=step + 1)
+        with output.told(output.root / BOARD):
+            self._board = SummaryWriter(str(output.root / BOARD), purge_step=step + 1)
+        self._excepthook, threading.excepthook = threading.excepthook, self._of_thread
         self._bar: Progress | None = None
         self._first, self._started = step, time.monotonic()
         self._printed = 0.0
@@ -78,9 +81,15 @@ class RunLog:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        self._board.close()
-        with suppress(OSError):  # of a line that could not be written, which was told
+        with suppress(OSError):  # of what could not be written, which was told
             self._metrics.close()
+        try:
+            self._board.close()
+        except OSError as error:
+            if kind is None:
+                where = self._output.root / BOARD
+                console.print(f"{where}: cannot write: {error.strerror}", soft_wrap=True)
+        threading.excepthook = self._excepthook
 
     def written(self) -> File:
         """The file so far, for a checkpoint; it is on disk."""
@@ -97,15 +106,22 @@ class RunLog:
             self._metrics.flush()
         self._digest.update(line)
         self._size += len(line)
-        for key, value in finite.items():
-            if value is not None:  # of others TensorBoard complains
-                self._board.add_scalar(key, value, step)
+        with self._output.told(self._output.root / BOARD):
+            for key, value in finite.items():
+                if value is not None:  # of others TensorBoard complains
+                    self._board.add_scalar(key, value, step)
         shown = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=step, facts=shown)
         elif time.monotonic() - self._printed >= self.every or step == self.steps:
             self._printed = time.monotonic()
             console.print(shown, soft_wrap=True)
+
+    def _of_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread hands on what the disk has refused, and need not print it."""
+        of_board = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (of_board and isinstance(failed.exc_value, OSError)):
+            self._excepthook(failed)
 
     def _facts(self, step: int, values: Values) -> str:
         parts = [f"{k[5:]} {v:.4f}" for k, v in values.items() if k.startswith("loss/")]
@@ -134,7 +150,8 @@ def keep_until(data: bytes, step: int, known: File | None, where: str) -> tuple[
     missing = [str(number) for number in range(1, step + 1) if number not in there]
     told = [sentence for sentence in [lines.told(where)] if sentence]
     if missing:
-        told.append(f"{where}: found no line of {len(missing)} steps: {shortened(missing)}")
+        steps = f"step{'s' * (len(missing) > 1)} {shortened(missing)}"
+        told.append(f"{where}: found no line of {steps}")
     elif known and file_of(b"".join(kept)) != known:
         told.append(f"{where}: found other numbers than were written up to step {step}")
     return b"".join(kept), told

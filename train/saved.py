@@ -62,7 +62,7 @@ def is_ours(name: str) -> bool:
 
 def text_of(state: State, files: Mapping[str, File]) -> str:
     """The text of the file."""
-    saved = Saved(files=dict(files), **state.model_dump())
+    saved = Saved(files=dict(files), **state.model_dump(include=set(State.model_fields)))
     values = saved.model_dump(mode="json")
     return _written(values | {"check": fingerprint(values)})
 

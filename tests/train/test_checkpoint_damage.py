@@ -425,27 +425,34 @@ def test_damage_is_noticed_said_and_gone_around(
     assert next(found, None) is None
 
 
-def test_a_run_behind_a_damaged_checkpoint_is_the_undisturbed_one(
-    whole: Command, small: Path
-) -> None:
-    """Losses, metrics and weights are the same to the last bit; damage is said once."""
+def test_a_run_behind_damage_is_the_undisturbed_one(whole: Command, small: Path) -> None:
+    """Losses, metrics and weights are the same to the last bit; damage is said once. A damaged line
+    of metrics is left out and said, too.
+    """
     train = settings(small, "around")
     output = Path(train["output"])
     shutil.copytree(whole.output, output)
     flipped(output / "checkpoints" / NEWEST / TENSORS[1])
+    lines = (output / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    lines[2] = bytes(len(lines[2]) - 1) + b"\n"
+    (output / "metrics.jsonl").write_bytes(b"".join(lines))
     (output / "loss.png").unlink()
     command = Command(train)
     assert command.end() == 0, command.text
     said = [line for line in command.text.splitlines() if "damaged" in line]
-    assert len(said) == 1 and said[0].endswith(
-        "going on from step-00000006, the newest that is whole"
+    assert said[0].startswith(
+        f"{output}/checkpoints/{NEWEST}: damaged: {TENSORS[1]}: found other b"
     )
-    assert [step["step"] for step in metrics(output)] == list(range(1, 9))
-    assert curve(output) == curve(whole.output)
+    assert said[0].endswith("; going on from step-00000006, the newest that is whole")
+    where = f"{output}/metrics.jsonl"
+    assert said[1:] == [f"{where}: 1 damaged line left out: 3 (line 3: found no JSON)"]
+    assert f"{where}: found no line of step 3" in command.text.splitlines()
+    assert [step["step"] for step in metrics(output)] == [1, 2, *range(4, 9)]
+    assert curve(output) == [*curve(whole.output)[:2], *curve(whole.output)[3:]]
     expected = weights(whole.output)
     assert all(torch.equal(value, expected[name]) for name, value in weights(output).items())
     again = Command(settings(small, "around"))
-    assert again.end() == 0 and again.text.endswith("the run is complete; nothing to do\n")
+    assert again.end() == 0 and again.text == f"{output}: the run is complete; nothing to do\n"
 
 
 def test_two_ranks_agree_on_the_damage_that_one_of_them_finds(whole: Command, small: Path) -> None:
