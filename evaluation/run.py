@@ -108,7 +108,10 @@ def config_of(recipe: EvaluateRecipe) -> dict[str, Any]:
         "base": evaluate.base,
         "prefixes": {
             name: one.model_dump(mode="json")
-            | {"parts": fingerprint([part.sha256 for part in sets[one.set].parts])}
+            | {
+                "generation": sets[one.set].generation,
+                "parts": fingerprint([part.sha256 for part in sets[one.set].parts]),
+            }
             for name, one in evaluate.prefixes.items()
         },
         "tokens": evaluate.tokens,
@@ -137,7 +140,7 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
     try:
         state = json.loads(data)
         known = state["models"]
-        changed = differences(state["config"], config, "evaluate")
+        changed = differences(_with_generations(state["config"]), config, "evaluate")
         for name in models.keys() & known.keys():
             changed += differences(known[name], models[name], f"evaluate.models.{name}")
     except (ValueError, KeyError, TypeError):
@@ -151,6 +154,12 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
         state["models"] = known | models
         _keep(folder, state)
     return dict(state)
+
+
+def _with_generations(config: dict[str, Any]) -> dict[str, Any]:
+    """A set without one is of the first."""
+    prefixes = {name: {"generation": 1, **one} for name, one in config["prefixes"].items()}
+    return config | {"prefixes": prefixes}
 
 
 def _keep(folder: Folder, state: Mapping[str, Any]) -> None:
