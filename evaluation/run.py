@@ -108,7 +108,10 @@ def config_of(recipe: EvaluateRecipe) -> dict[str, Any]:
         "base": evaluate.base,
         "prefixes": {
             name: one.model_dump(mode="json")
-            | {"parts": fingerprint([part.sha256 for part in sets[one.set].parts])}
+            | {
+                "generation": sets[one.set].generation,
+                "parts": fingerprint([part.sha256 for part in sets[one.set].parts]),
+            }
             for name, one in evaluate.prefixes.items()
         },
         "tokens": evaluate.tokens,
@@ -138,7 +141,7 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
     try:
         state = json.loads(data)
         known = state["models"]
-        changed = differences(state["config"], config, "evaluate")
+        changed = differences(_with_generations(state["config"]), config, "evaluate")
         for name in models.keys() & known.keys():
             changed += differences(known[name], models[name], f"evaluate.models.{name}")
     except (ValueError, KeyError, TypeError):
@@ -163,6 +166,12 @@ def _refuse_foreign(folder: Folder) -> None:
             f"evaluate.output: found {taken[0]} in {folder.url}, and no {STATE}; accepted: a "
             "folder without files of such names"
         )
+
+
+def _with_generations(config: dict[str, Any]) -> dict[str, Any]:
+    """A set without one is of the first."""
+    prefixes = {name: {"generation": 1, **one} for name, one in config["prefixes"].items()}
+    return config | {"prefixes": prefixes}
 
 
 def _keep(folder: Folder, state: Mapping[str, Any]) -> None:

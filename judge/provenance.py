@@ -28,9 +28,12 @@ class _Stored(BaseModel):
 
 
 class TrainedOn(_Stored):
-    """A shard set: its passes' fingerprints, that of its parts, and which rows were taken."""
+    """A shard set: its generation, its passes' fingerprints, that of its parts, and which rows were
+    taken.
+    """
 
     set: str
+    generation: int = 1
     passes: list[str]
     parts: str
     filter: str | None = None
@@ -40,6 +43,7 @@ class TrainedOn(_Stored):
         """The entry of a set."""
         return cls(
             set=url,
+            generation=manifest.generation,
             passes=[one.fingerprint for one in manifest.passes],
             parts=fingerprint([part.sha256 for part in manifest.parts]),
             filter=taken,

@@ -39,6 +39,11 @@ class Again(Pass, Protocol):
     """
 
     @property
+    def job(self) -> Pass:
+        """The pass that has made the set."""
+        ...
+
+    @property
     def url(self) -> str:
         """The set."""
         ...
@@ -121,7 +126,7 @@ def check(job: Again) -> Manifest:
     """The manifest of the set of `job`; ShardError where it is not complete, or another's."""
     found = Manifest.find(Folder(job.url))
     if found and not job.follows(found):
-        finished(job, job.url, job.remedy)  # says what differs
+        finished(job.job, job.url, job.remedy)  # says what differs
     if found is None or found.status != "complete":
         state = "no set" if found is None else f"a set that is {found.status}"
         raise ShardError(

@@ -114,7 +114,7 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
     if holds_rows(found, folder):
         lines = (
             changed_inputs(found.inputs, inputs(job.source.splits()))
-            if last.name == job.name
+            if last.name == job.name and len(found.passes) == 1
             else []
         )
         lines += differences({"pass": last.name, **last.config}, {"pass": job.name, **config})

@@ -18,8 +18,10 @@ import evaluation.chunks
 import evaluation.run
 import evaluation.writing
 from base.errors import InputError, PrewriteError, ShardError
+from base.files import Folder
 from evaluation.config import EvaluateRecipe
 from evaluation.run import run
+from shards.reader import ShardSet
 from tests.evaluation.scripted import Died, Model
 from tests.evaluation.sets import make_set
 
@@ -162,6 +164,22 @@ def test_another_configuration_is_refused(
 ) -> None:
     with pytest.raises(ShardError, match=said):
         run(recipe(folder, whole, **changed))
+
+
+def test_another_generation_of_the_texts_is_refused(folder: Path, whole: Path) -> None:
+    output, manifest = folder / "first", ShardSet(str(folder / "set")).manifest
+    shutil.copytree(whole, output)
+    state = json.loads((output / "evaluation.json").read_text())
+    for prefix in state["config"]["prefixes"].values():
+        del prefix["generation"]  # as before there were any
+    (output / "evaluation.json").write_text(json.dumps(state))
+    run(recipe(folder, output))
+    try:
+        manifest.model_copy(update={"generation": 2}).save(Folder(str(folder / "set")))
+        with pytest.raises(ShardError, match=r"evaluate\.prefixes\.one\.generation: 1 → 2"):
+            run(recipe(folder, output))
+    finally:
+        manifest.save(Folder(str(folder / "set")))
 
 
 def test_what_is_damaged_is_told(folder: Path, whole: Path) -> None:

@@ -13,14 +13,18 @@ from base.config import load
 from base.errors import EngineError
 from base.files import Folder
 from base.whole import written
+from rewrite.__main__ import main as rewrite
 from rewrite.__main__ import plan, run
 from rewrite.config import RewriteRecipe
 from shards.__main__ import main
 from shards.export import Export
 from shards.export_files import export
+from shards.manifest import Manifest
 from shards.reader import ShardSet
 from shards.verify import verify
 from tests.engine.fault_server import Call, Fault, FaultServer
+from tests.rewrite.flaky import asked, flaky, uneven
+from tests.rewrite.flaky import rows as flaky_rows
 from tests.shards.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto
 from tests.shards.runs import assert_whole, ended, recipe, rows, start
 from tests.shards.scored import scored_set
@@ -104,6 +108,45 @@ def test_workers_on_an_object_store(tmp_path: Path, store: Any, server: FaultSer
     assert code == 0, err
     store.invalidate_cache()
     assert_whole(OUTPUT)
+
+
+def test_what_failed_is_asked_again(
+    tmp_path: Path,
+    store: Any,
+    server: FaultServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Killed right before the new generation becomes the set."""
+    path = str(config(tmp_path, server, judge=True))
+    server.plan = flaky
+    assert rewrite(["--config", path]) == 0
+    old = flaky_rows(OUTPUT)
+    server.plan = uneven
+
+    class Killed(BaseException):
+        pass
+
+    def kill(self: Manifest, folder: Folder, real: Any = Manifest.save) -> None:
+        if folder.url == OUTPUT and self.generation == 2:
+            raise Killed
+        real(self, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Manifest, "save", kill)
+        rewrite(["--config", path, "--retry-failed"])
+    store.invalidate_cache()
+    assert flaky_rows(OUTPUT) == old
+    asked(server)
+    assert rewrite(["--config", path]) == 1
+    assert "run this command with --retry-failed" in capsys.readouterr().err
+    assert rewrite(["--config", path, "--retry-failed"]) == 0
+    assert not asked(server), "all was committed"
+    store.invalidate_cache()
+    assert rewrite(["--config", path]) == 0
+    assert_whole(OUTPUT)
+    assert_whole(f"{OUTPUT}/rewrites")
+    assert all(None not in row.values() for row in flaky_rows(OUTPUT).values())
 
 
 @pytest.mark.parametrize("place", ["corpus", "output"])

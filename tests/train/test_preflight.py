@@ -472,5 +472,7 @@ def test_stored_references_are_all_there_before_the_first_step(
     for part in ("part-0.parquet", "part-1.parquet"):
         if missing and part != missing:
             folder.write(part, to_parquet([], COLUMNS))
-    with pytest.raises(ShardError, match=f"{missing or 'part-0.parquet'}: not there, or damaged; run `python"):
+    with pytest.raises(
+        ShardError, match=f"{missing or 'part-0.parquet'}: not there, or damaged; run `python"
+    ):
         open_loader(config, shape)

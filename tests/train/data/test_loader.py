@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import ConfigError, ShardError
+from base.files import Folder
 from base.fingerprint import differences
+from shards.reader import ShardSet
 from tests.train.data.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, write_set
 from tests.train.data.test_rows import read
 from train.config import TrainConfig
@@ -20,6 +22,8 @@ from train.data.loader import Batch, Loader, share_out
 from train.data.rows import Row
 from train.data.source import References
 from train.phases import Phase
+from train.state import State
+from train.state import settings as settings_of
 
 Learnt = tuple[str, int, tuple[int, ...], tuple[int, ...]]
 """(row id, kind, prefix, tokens)"""
@@ -308,6 +312,32 @@ def test_what_a_change_changes_is_named(sets: Given) -> None:
     changed = differences(old, identity(sets.config(batch=longer)))
     assert changed == [f"sets.{sets.one}.chunks_per_stretch: 4 → 14"]
     assert len(differences(old, identity(sets.config(sets.two)))) == 2
+
+
+def test_a_run_refuses_another_generation_of_its_set(tmp_path: Path, sets: Given) -> None:
+    url = write_set(tmp_path / "set", [documents(0, 3)])
+    recipe = sets.config(url)
+
+    def identity() -> dict[str, Any]:
+        with sets.loader(recipe) as loader:
+            return loader.identity()
+
+    state = State(
+        step=1,
+        samples=4,
+        skipped=0,
+        curriculum={"starts": [0]},
+        settings=settings_of(recipe),
+        data=identity(),
+    )
+    del state.data["sets"][url]["generation"]  # as before there were any
+    state.refuse_others("run", recipe, identity())
+    manifest = ShardSet(url).manifest
+    manifest.generation = 2
+    manifest.save(Folder(url))
+    with pytest.raises(ConfigError) as told:
+        state.refuse_others("run", recipe, identity())
+    assert f"  data.sets.{url}.generation: 1 → 2" in str(told.value).splitlines()
 
 
 def test_an_error_in_the_thread_reaches_the_caller_when_its_batch_is_due(

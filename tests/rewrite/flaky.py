@@ -1,0 +1,68 @@
+"""Answers of a server of which few fail, and what is asked of it and kept."""
+
+import hashlib
+import re
+from collections import Counter
+from typing import Any
+
+from shards.reader import ShardSet
+from shards.schema import Row
+from tests.engine.fault_server import Call, Fault, FaultServer
+
+
+def passage(call: Call) -> str:
+    return re.findall(r"<(passage[^>]*)>(.*)</\1>", call.text, re.DOTALL)[-1][1].strip()
+
+
+def rewrites(call: Call) -> bool:
+    return bool(call.body["max_tokens"] > 1)
+
+
+def is_safety(call: Call) -> bool:
+    return not rewrites(call) and "safe to learn from" in call.text
+
+
+def uneven(call: Call) -> Fault:
+    """Verdicts whose probabilities depend on what is asked, and are no round numbers."""
+    digest = hashlib.sha256(call.text.encode()).digest()
+
+    def edit(answer: dict[str, Any]) -> None:
+        for choice in answer["choices"]:
+            for entry in (choice["logprobs"] or {}).get("content", []):
+                for number, top in enumerate(entry["top_logprobs"]):
+                    top["logprob"] = -0.1 - digest[number] / 97
+
+    return Fault(edit=edit)
+
+
+def flaky(call: Call) -> Fault | None:
+    """Two rewrites, one verdict on a rewrite and one on a pair are refused."""
+    if rewrites(call):
+        bad = re.match(r"Document [35] of file 0", passage(call))
+    elif is_safety(call):
+        bad = passage(call).startswith("DOCUMENT 6 OF FILE 1")
+    else:
+        bad = re.search(r"<first[^>]*>\s*Document 5 of file 1", call.text)
+    return Fault(400) if bad else uneven(call)
+
+
+def asked(server: FaultServer) -> Counter[str]:
+    """What was asked since the last look."""
+    kinds = Counter(
+        "rewrite" if rewrites(c) else "safety" if is_safety(c) else "quality" for c in server.calls
+    )
+    server.calls.clear()
+    return kinds
+
+
+def rows(url: object) -> dict[str, Row]:
+    return {row["id"]: row for row in ShardSet(str(url)).rows()}
+
+
+def verdicts(url: object) -> dict[tuple[Any, ...], Row]:
+    shards = ShardSet(str(url))
+    found = [
+        row for f in shards.manifest.judgements for b in shards.batches(f) for row in b.to_pylist()
+    ]
+    names = ("id", "judge", "criterion", "candidate", "opponent", "order", "vote")
+    return {tuple(row[name] for name in names): row for row in found}
