@@ -21,6 +21,7 @@ from train.config import TrainConfig
 from train.data.loader import Batch, Loader, share_out
 from train.data.rows import Row
 from train.data.source import References
+from train.learnt import Tally
 from train.phases import Phase
 from train.state import State
 from train.state import settings as settings_of
@@ -326,17 +327,19 @@ def test_a_run_refuses_another_generation_of_its_set(tmp_path: Path, sets: Given
         step=1,
         samples=4,
         skipped=0,
+        empty=0,
+        tally=Tally(),
         curriculum={"starts": [0]},
         settings=settings_of(recipe),
         data=identity(),
     )
     del state.data["sets"][url]["generation"]  # as before there were any
-    state.refuse_others("run", recipe, identity())
+    state.refuse_others("run", recipe, identity(), 0)
     manifest = ShardSet(url).manifest
     manifest.generation = 2
     manifest.save(Folder(url))
     with pytest.raises(ConfigError) as told:
-        state.refuse_others("run", recipe, identity())
+        state.refuse_others("run", recipe, identity(), 0)
     assert f"  data.sets.{url}.generation: 1 → 2" in str(told.value).splitlines()
 
 
