@@ -157,7 +157,7 @@ def test_a_row_fails_when_no_score_came_of_what_was_asked() -> None:
 
     def unsure(request: Request) -> Completion:
         if "1" in request.sampling.verdicts:
-            return said("Well", **{"1": 0.01, "2": 0.01})
+            return said("Well", "stop", **{"1": 0.01, "2": 0.01})
         return prefers_the_rewrite(request)
 
     outcome, _ = score(unsure, row(0, "bad", "GOOD"))

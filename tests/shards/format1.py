@@ -56,7 +56,7 @@ def _downgrade_part(path: Path) -> dict[str, Any]:
     table = pq.read_table(path)
     scores = [name for name in table.column_names if table.schema.field(name).type == pa.float32()]
     fields = [*_COLUMNS, *((name, pa.float32()) for name in scores), ("meta", pa.string())]
-    columns = pa.schema(fields, metadata=table.schema.metadata)
+    columns = pa.schema(fields).with_metadata({**(table.schema.metadata or {})})
     table = table.select(columns.names).cast(columns)
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
     data = path.read_bytes()

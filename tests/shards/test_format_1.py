@@ -175,7 +175,7 @@ def test_other_readers_see_the_reasons(made: Path, tmp_path: Path) -> None:
     query = f"SELECT DISTINCT rewrite_reason FROM '{pattern}' ORDER BY ALL"
     found = [
         {row["rewrite_reason"] for row in loaded},
-        {reason for (reason,) in duckdb.sql(query).fetchall()},
+        {reason for (reason,) in duckdb.connect().execute(query).fetchall()},
         set(polars.read_parquet(pattern)["rewrite_reason"].cast(str).to_list()),
         {r if isinstance(r, str) else None for r in pandas.read_parquet(parts)["rewrite_reason"]},
     ]
