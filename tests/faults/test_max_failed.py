@@ -213,7 +213,7 @@ def test_two_workers(run: Run, server: FaultServer) -> None:
     line = err.splitlines()[-1]
     assert line.startswith("error: rewrite: 9") and f" of 100 {ALLOWS}" in line
     server.plan = None
-    assert run("run.workers=1") == 0
+    assert run("run.workers=1", "engines.main.concurrency=16") == 0
     assert ShardSet(run.output).manifest.statuses == {"ok": 220}
     assert_whole(run.output)
 
