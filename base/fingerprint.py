@@ -19,9 +19,9 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def mixed(seed: int, generation: int) -> int:
-    """The seed of a generation: `seed` for the first, another one of 31 bits for each later."""
-    return seed if generation == 1 else int(fingerprint([seed, generation])[:8], 16) >> 1
+def mixed(seed: int, number: int) -> int:
+    """A seed of 31 bits, another one for each number."""
+    return int(fingerprint([seed, number])[:8], 16) >> 1
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:

@@ -1,9 +1,9 @@
 """Ask again for the verdicts that failed, and about rewrites that have changed: nothing else.
 
 A verdict holds that could be read (status `ok`) and speaks of the texts that are there now; what a
-scored input knows holds, too. All other questions about a row are asked, of answers with votes as
-many as are missing, with a seed of the generation. Scores are computed anew where a verdict is new;
-every other score, and every verdict that holds, stays bit for bit.
+scored input knows holds, too. All other questions about a row are asked; where answers are sampled,
+for as many votes as are missing, with a seed of the round. Scores are computed anew where a verdict
+is new; every other score, and every verdict that holds, stays bit for bit.
 """
 
 from collections import Counter, defaultdict
@@ -31,7 +31,7 @@ from shards.manifest import File, Manifest, Record, Usage
 from shards.names import block_of
 from shards.passes import Document, End, Outcome, Split, Work
 from shards.reader import ShardSet
-from shards.retry import OldParts, is_behind
+from shards.retry import OldParts, is_behind, round_of
 from shards.schema import TEXTS, Row, schema
 
 _TEXTS = schema(()).names
@@ -152,8 +152,7 @@ class JudgeAgain:
     async def open(self) -> AsyncIterator[Work]:
         """Load the judges in this process."""
         judges = load_judges(self.job.judge, self.job.engines, self.job.criteria)
-        generation = Manifest.load(Folder(self.url)).generation + 1
-        yield AgainScorer(judges, self.job.judge, generation)
+        yield AgainScorer(judges, self.job.judge, round_of(self.url))
 
 
 def refuse_behind(job: JudgePass, output: str) -> None:
@@ -266,11 +265,11 @@ def _key_of(judge: str | None, question: Question) -> Key:
 
 
 class ByVotes:
-    """A judge that can be asked for any number of votes, with the seed of a generation."""
+    """A judge that can be asked for any number of votes, with the seed of a round."""
 
-    def __init__(self, judge: Judge, generation: int) -> None:
+    def __init__(self, judge: Judge, number: int) -> None:
         self.judge, self._judges = judge, dict[int, Judge]()
-        self._seed = mixed(judge.config.sampling.seed, generation)
+        self._seed = mixed(judge.config.sampling.seed, number)
 
     def of(self, votes: int) -> Judge:
         """The judge that gives so many."""
@@ -325,12 +324,14 @@ class _Panel(Panel):
 
 
 class AgainScorer(Scorer):
-    """Work of a judge pass over a scored set: fills what is missing, and leaves the rest."""
+    """Work of a judge pass over a scored set: fills what is missing, and leaves the rest. number:
+    of the round.
+    """
 
-    def __init__(self, judges: Sequence[Judge], config: JudgeConfig, generation: int) -> None:
+    def __init__(self, judges: Sequence[Judge], config: JudgeConfig, number: int) -> None:
         super().__init__(judges, config)
-        self._judges = [ByVotes(judge, generation) for judge in judges]
-        self._alone = ByVotes(Judge(None, None, config), generation)
+        self._judges = [ByVotes(judge, number) for judge in judges]
+        self._alone = ByVotes(Judge(None, None, config), number)
 
     async def __call__(self, document: Document) -> Outcome:
         """Fill the scores of every row for which there is a new verdict, or another rewrite."""

@@ -1,7 +1,7 @@
 """Ask again for the rewrites that failed: the rows of a finished set with the status `failed`.
 
-Each is asked for with a seed of its generation, so that an engine which samples says something
-else; one that is greedy says the same again. All other rows keep what they have, bit for bit.
+Each is asked for with a seed of its round, so that an engine which samples says something else; one
+that is greedy says the same again. All other rows keep what they have, bit for bit.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from shards.failures import Failure
 from shards.manifest import Manifest, Record
 from shards.passes import Document, Outcome, Split, Work
 from shards.reader import ShardSet
-from shards.retry import OldParts
+from shards.retry import OldParts, round_of
 from shards.schema import USABLE
 
 _FAILED = "status:failed"
@@ -87,9 +87,8 @@ class RewriteAgain:
     async def open(self) -> AsyncIterator[Work]:
         """Load the rewriter in this process."""
         recipe = self.job.recipe
-        generation = Manifest.load(Folder(self.url)).generation + 1
         sampling = recipe.rewrite.sampling
-        seed = mixed(sampling.seed, generation)
+        seed = mixed(sampling.seed, round_of(self.url))
         rewrite = recipe.rewrite.model_copy(
             update={"sampling": sampling.model_copy(update={"seed": seed})}
         )

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Protocol
 
 from base.cli import console
-from base.errors import ConfigError, ShardError
+from base.errors import ConfigError, EngineError, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
@@ -146,6 +146,13 @@ def is_begun(job: Again) -> bool:
     return generation.made(Folder(job.url), check(job)) is not None
 
 
+def round_of(url: str) -> int:
+    """A number for the retry of a set that is under way: another one each time, and the same one
+    when it is continued.
+    """
+    return 1 + len(Manifest.load(Folder(url)).owners)
+
+
 def refuse_elsewhere(run: RunConfig) -> None:
     """ConfigError for what would run a retry as jobs of their own."""
     if run.executor == "slurm":
@@ -174,9 +181,11 @@ def planned(job: Again) -> Counter[str]:
 
 def retry(job: Again, run: RunConfig, execute: Execute = execute) -> Manifest | None:
     """Publish the next generation of the set of `job`, in which all that failed was asked again
-    once; its manifest, or None where nothing had failed.
+    once, and return its manifest; None where nothing had failed. Where all of it failed again, the
+    set stays, and its manifest is returned.
 
-    Raises what `shards.run.run_pass` raises; the set is the old one then.
+    Raises what `shards.run.run_pass` raises; the set is the old one then. `run.max_failed` is for
+    first runs: here what failed is known, and may do so again.
     """
     check(job)
     with Lease(Folder(job.url)) as lease:
@@ -192,7 +201,10 @@ def retry(job: Again, run: RunConfig, execute: Execute = execute) -> Manifest | 
         new = _resumed(job, old, below) or _begun(job, old, lease.folder, below)
         if new is None:
             return None
-        _ask(job, new, below, run, execute)
+        _ask(job, new, below, run.model_copy(update={"max_failed": 1.0}), execute)
+        if _is_as_before(old, new):
+            return _given_up(lease.folder, old, new)
+        new.save(below)
         published = generation.publish(lease.folder, old, new)
         clean(lease.folder, published)
         return published
@@ -200,15 +212,25 @@ def retry(job: Again, run: RunConfig, execute: Execute = execute) -> Manifest | 
 
 def retry_all(jobs: Sequence[Again], run: RunConfig) -> bool:
     """Retry one set after the other, and say how much failed before and now; False where nothing
-    was asked in any.
+    was asked in any. EngineError where whatever was asked failed again.
     """
-    asked = False
+    made, in_vain = list[Manifest](), list[str]()
     for job in jobs:
-        before = job.failed(check(job).passes[-1].counts)
-        if made := retry(job, run):
-            asked, now = True, job.failed(made.passes[-1].counts)
-            print(f"{job.url}: generation {made.generation}; failed: {before} before, {now} now")
-    return asked
+        old = check(job)
+        new = retry(job, run)
+        if new is None:
+            continue
+        made.append(new)
+        before, now = (job.failed(one.passes[-1].counts) for one in (old, new))
+        if new.generation == old.generation:
+            in_vain.append(f"{job.url}: all {now} that had failed did so again; it stays as it was")
+        else:
+            print(f"{job.url}: generation {new.generation}; failed: {before} before, {now} now")
+    if in_vain and len(in_vain) == len(made):
+        raise EngineError("\n".join(in_vain))
+    for sentence in in_vain:
+        print(sentence)
+    return bool(made)
 
 
 def _usable(job: Again, folder: Folder, old: Manifest) -> Manifest | None:
@@ -295,7 +317,9 @@ def _reopened(record: Record) -> Record:
 
 
 def _ask(job: Again, new: Manifest, below: OwnedFolder, run: RunConfig, execute: Execute) -> None:
-    """Ask all that is left, and say in the manifest of the generation that it is ready."""
+    """Ask all that is left, and write into `new` what came of it; with that saved, the generation
+    is ready.
+    """
     begun = time.monotonic()
     if left := splits_of([record for record in _folded(new, below).every if record.redo]):
         execute(job, left, below, run)
@@ -304,7 +328,22 @@ def _ask(job: Again, new: Manifest, below: OwnedFolder, run: RunConfig, execute:
     folded.write_into(new, "complete")
     new.passes[-1].seconds += time.monotonic() - begun
     commit_log.write(below, folded.every, new.passes[-1].fingerprint)
-    new.save(below)
+
+
+def _is_as_before(old: Manifest, new: Manifest) -> bool:
+    """Whether all failed again that was asked again."""
+    before, now = old.passes[-1], new.passes[-1]
+    return (before.fingerprint, before.counts) == (now.fingerprint, now.counts)
+
+
+def _given_up(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
+    """The old manifest, with the runs of a round that has brought nothing: so the next one has
+    other seeds.
+    """
+    old.owners = new.owners
+    old.save(folder)
+    generation.remove_made(folder, new.generation)
+    return old
 
 
 def _refuse_unlike(url: str, folded: Folded) -> None:

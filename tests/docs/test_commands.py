@@ -24,6 +24,7 @@ REASONED = "long answers of a random model; tests/test_quickstart.py reads real 
 EVALUATES = "two models and a judge; tests/test_quickstart.py evaluates"
 ABLATES = "half an hour; tests/evaluation/test_ablation.py trains a variant"
 HUB = "the task's data set is on the hub; tests/evaluation/test_tasks.py runs local ones"
+RETRIES = "a random model may fail at all of it again; tests/rewrite/test_retry.py asks"
 CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
 
 pytestmark = [
@@ -33,6 +34,7 @@ pytestmark = [
 
 INSTEAD = {
     "make test": ("make -n test", "these are the tests"),
+    'make rewrite ARGS="--retry-failed"': ('make rewrite ARGS="--retry-failed --dry-run"', RETRIES),
     "make plan": ('make plan ARGS="--dry-run"', PLANS),
     "make plan CONFIG=configs/mine.yaml": (
         'make plan CONFIG=configs/mine.yaml ARGS="--dry-run"',

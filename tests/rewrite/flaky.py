@@ -59,6 +59,11 @@ def rows(url: object) -> dict[str, Row]:
     return {row["id"]: row for row in ShardSet(str(url)).rows()}
 
 
+def holes(row: Row) -> set[str]:
+    """What a row lacks: a rewrite, scores."""
+    return {name for name, value in row.items() if value is None and name != "rewrite_reason"}
+
+
 def verdicts(url: object) -> dict[tuple[Any, ...], Row]:
     shards = ShardSet(str(url))
     found = [

@@ -14,7 +14,17 @@ from shards.reader import ShardSet
 from shards.verify import verify
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.faults.runs import wait_for
-from tests.rewrite.flaky import asked, flaky, is_safety, passage, rewrites, rows, uneven, verdicts
+from tests.rewrite.flaky import (
+    asked,
+    flaky,
+    holes,
+    is_safety,
+    passage,
+    rewrites,
+    rows,
+    uneven,
+    verdicts,
+)
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start
 
 FILES, DOCUMENTS = 2, 8
@@ -85,13 +95,13 @@ def test_what_failed_is_asked_and_nothing_else(
 
     now, whole = rows(out), rows(made / "whole")
     changed = {name for name in now if now[name] != before[name]}
-    touched = {name for name, row in before.items() if None in row.values()}
+    touched = {name for name, row in before.items() if holes(row)}
     assert changed == touched and len(changed) == 4
     for name in now:
         assert now[name] == pytest.approx(whole[name], abs=1e-6)
     for name in changed:
         kept = {key for key, value in before[name].items() if value is not None}
-        kept -= {"rewrite_status"}
+        kept -= {"rewrite_status", "rewrite_reason"}
         assert {key: now[name][key] for key in kept} == {key: before[name][key] for key in kept}
     good = {key: row for key, row in said.items() if row["status"] == "ok"}
     found = verdicts(out)
@@ -117,7 +127,9 @@ def test_what_failed_is_asked_and_nothing_else(
     assert not asked(server)
 
 
-def test_seeds_are_those_of_the_generation(config: Path, server: FaultServer) -> None:
+def test_seeds_are_those_of_the_round(
+    config: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     def seeds() -> set[int]:
         found = {call.body["seed"] for call in server.calls if rewrites(call)}
         server.calls.clear()
@@ -128,22 +140,33 @@ def test_seeds_are_those_of_the_generation(config: Path, server: FaultServer) ->
             return Fault(401)
         return flaky(call) if "Document 3" in passage(call) else uneven(call)
 
+    out = config.parent / "set"
     server.plan = lambda call: Fault(401)
     assert again(config) == 1
     first = seeds()
+    server.plan, before = flaky, rows(out)
+    assert again(config) == 1
+    assert f"{out}/rewrites: all 2 that had failed did so again; it" in capsys.readouterr().err
+    assert first <= seeds(), "the same round has other seeds"
+    assert again(config) == 1
+    assert not first & seeds()
+    assert rows(out) == before
+    assert [one.generation for one in manifests(out)] == [1, 1]
+    assert_whole(f"{out}/rewrites")
+    assert_whole(str(out))
     server.plan = half
     assert again(config) == 1, "the judge refuses"
-    assert first <= seeds(), "the same round has other seeds"
+    seeds()
     server.plan = flaky
     assert again(config) == 0
     assert not seeds(), "a round of rewrites is judged before the next one begins"
-    assert [one.generation for one in manifests(config.parent / "set")] == [2, 2]
+    assert [one.generation for one in manifests(out)] == [2, 2]
     server.plan = uneven
     assert again(config) == 0
     later = seeds()
     assert len(later) == 1 and not later & first
-    assert [one.generation for one in manifests(config.parent / "set")] == [3, 3]
-    assert manifests(config.parent / "set")[1].passes[-1].counts["verdict:ok"] == 4 * 32
+    assert [one.generation for one in manifests(out)] == [3, 3]
+    assert manifests(out)[1].passes[-1].counts["verdict:ok"] == 4 * 32
 
 
 def test_a_set_that_was_judged_before_says_what_to_do(
@@ -262,5 +285,5 @@ def test_killed_and_continued_by_two_workers(config: Path, server: FaultServer) 
     server.calls.clear()
     assert again(config, "run.workers=2", "run.tasks=2") == 0
     assert asked(server) == {"quality": 3, "safety": 2}, "the first block was committed"
-    assert all(None not in row.values() for row in rows(out).values())
+    assert not any(map(holes, rows(out).values()))
     assert_whole(str(out))

@@ -177,6 +177,17 @@ def test_what_fails_again_is_asked_in_the_next_round(texts: Path, good: Path) ->
     assert_alone(good)
 
 
+def test_a_round_in_vain_changes_nothing(texts: Path, good: Path) -> None:
+    before, rows = ShardSet(str(good)).manifest, rows_of(good)
+    parts = {path: path.read_bytes() for path in good.glob("part-*")}
+    made = retry(again(texts, good, fails=fails_first), RUN)
+    assert made == ShardSet(str(good)).manifest
+    assert made.model_copy(update={"owners": before.owners}) == before
+    assert {path: path.read_bytes() for path in good.glob("part-*")} == parts
+    assert rows_of(good) == rows
+    assert_alone(good)
+
+
 def test_nothing_failed_changes_nothing(texts: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     run_pass(InstantPass((f"{texts}/*.jsonl",), window=8), str(out), RUN)
