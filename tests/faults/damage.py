@@ -7,6 +7,7 @@ traceback: a bug, or no end.
 """
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,28 +62,49 @@ DRAWN = ("any bit flipped", "random bytes", "16 random bytes")
 """Those that are drawn anew each time."""
 
 
-def damages(
-    data: bytes, others: Mapping[str, bytes], seed: str, times: int
-) -> Iterator[tuple[str, bytes | None]]:
-    """Each damage by name, and what is then in the file: None where there is none. others: files of
-    the kind, which it is exchanged with. times: how often what is drawn is drawn.
+@dataclass(frozen=True)
+class Extent:
+    """How much is done. each: files of a kind, the first ones; times: how often what is drawn is
+    drawn; names: of the changes, all where there are none.
     """
-    draw = random.Random(seed)
-    for name, change in CHANGES.items():
-        for _ in range(times if name in DRAWN else 1):
-            if data and (changed := change(data, draw)) != data:
-                yield name, changed
-    for name, other in others.items():
-        if other != data:
-            yield f"exchanged with {name}", other
-    yield "deleted", None
+
+    each: int = 1
+    times: int = 1
+    names: tuple[str, ...] = ()
+
+    def damages(
+        self, path: Path, others: Mapping[str, Path], seed: str
+    ) -> Iterator[tuple[str, bytes | None]]:
+        """Each damage to a file by name, and what is then in it: None where there is none. others:
+        files of the kind, which it is exchanged with.
+        """
+        data, draw = path.read_bytes(), random.Random(seed)
+        for name, change in CHANGES.items():
+            for _ in range(self.times if name in DRAWN else 1):
+                wanted = data and (not self.names or name in self.names)
+                if wanted and (changed := change(data, draw)) != data:
+                    yield name, changed
+        for name, other in others.items():
+            if (changed := other.read_bytes()) != data:
+                yield f"exchanged with {name}", changed
+        yield "deleted", None
 
 
-def put(path: Path, data: bytes | None) -> None:
-    """Leave just this in the place of a file."""
-    path.unlink()
+def others_of(paths: Sequence[Path], number: int, older: Sequence[Path]) -> dict[str, Path]:
+    """What file `number` of a kind is exchanged with: another one, and that of an older run."""
+    rest = [*paths[:number], *paths[number + 1 :]]
+    found = dict(zip(["another of its kind"], rest, strict=False))
+    return found | dict(zip(["that of an older run"], older[number:], strict=False))
+
+
+def copied(folder: Path, place: Path, data: bytes | None, to: Path) -> Path:
+    """A copy of a folder in which a file holds just this, or is gone."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(folder, to)
+    (to / place).unlink()
     if data is not None:
-        path.write_bytes(data)
+        (to / place).write_bytes(data)
+    return to
 
 
 def table(found: Iterable[Verdict]) -> dict[str, dict[str, int]]:

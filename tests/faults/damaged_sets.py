@@ -6,16 +6,18 @@ killed run has left, or one under repair.
 
 import io
 import json
-import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from shards.repair import repair
 from tests.faults import tiny
-from tests.faults.damage import Verdict, damages, put
-from tests.faults.forks import forked
+from tests.faults.apart import results
+from tests.faults.damage import Extent, Verdict, copied, others_of
+from tests.faults.forks import forked, make_ready
 from tests.faults.kill_states import COMMANDS, SET, STATES, WHOLE, lay_out
 from tests.faults.outcomes import Found, Truth, attempt
 
@@ -60,12 +62,10 @@ def files(folder: Path) -> dict[str, list[Path]]:
 
 
 class Matrix:
-    """The damage matrix of sets that are made below `base`. each: files of a kind that are damaged
-    (the first ones); times: how often what is drawn is drawn.
-    """
+    """The damage matrix of sets that are made below `base`."""
 
-    def __init__(self, base: Path, each: int, times: int) -> None:
-        self.base, self.each, self.times = base, each, times
+    def __init__(self, base: Path, extent: Extent) -> None:
+        self.base, self.extent = base, extent
         states = [state for state in STATES if state.name in KINDS]
         for name in ("new", "old"):
             lay_out(base / name, states)
@@ -74,55 +74,41 @@ class Matrix:
 
     def verdicts(self, state: str) -> Iterator[Verdict]:
         """All damages to the files of a set in one state, and all its uses."""
-        before = self.base / "new" / state / SET
+        before, old = (self.base / name / state / SET for name in ("new", "old"))
+        older = files(old)
         for name, paths in files(before).items():
-            for number, path in enumerate(paths[: self.each]):
+            for number, path in enumerate(paths[: self.extent.each]):
+                others = others_of(paths, number, older.get(name, []))
+                others |= self._states(state, path.name) if name == "manifest" else {}
                 place = path.relative_to(before)
-                seed = f"{state} {place.suffix} {name} {number}"
-                others = self._others(state, name, number)
-                for damage, data in damages(path.read_bytes(), others, seed, self.times):
-                    for use, found in self._uses(state, place, data):
-                        yield Verdict(
-                            f"set, {_TOLD[state]}", name, str(place), damage, use, *_verdict(found)
-                        )
+                for damage, data in self.extent.damages(path, others, f"{state} {name} {number}"):
+                    for use, outcome, why in self._uses(state, place, data):
+                        yield Verdict(told(state), name, str(place), damage, use, outcome, why)
 
-    def _others(self, state: str, name: str, number: int) -> dict[str, bytes]:
-        """Files of a kind that one is exchanged with."""
-        mine = files(self.base / "new" / state / SET)[name]
-        old = files(self.base / "old" / state / SET).get(name, [])
-        others = {"another of the set": p for p in mine[:number] + mine[number + 1 :][:1]}
-        others |= {"that of an older run": path for path in old[number : number + 1]}
-        if name == "manifest":
-            others |= {
-                f"that of the set {_TOLD[other]}": self.base / "new" / other / SET / mine[0].name
-                for other in KINDS
-                if other != state
-            }
-        return {told: path.read_bytes() for told, path in others.items()}
+    def _states(self, state: str, name: str) -> dict[str, Path]:
+        """A file as it is in the other states of a set."""
+        others = (other for other in KINDS if other != state)
+        return {
+            f"that of the set {_TOLD[other]}": self.base / "new" / other / SET / name
+            for other in others
+        }
 
-    def _uses(self, state: str, place: Path, data: bytes | None) -> list[tuple[str, Found]]:
-        """Every use of a set in which a file was damaged, each of a copy of its own."""
+    def _uses(self, state: str, place: Path, data: bytes | None) -> list[tuple[str, str, str]]:
+        """Every use of a set in which a file was damaged, each of a copy of its own: its name, the
+        outcome, the reason.
+        """
+        uses = [use for use in _USES if state == WHOLE or use not in _OF_WHOLE]
 
-        def all_of_them() -> list[tuple[str, str, str]]:
-            found = []
-            for use, call in _USES.items():
-                if state == WHOLE or use not in _OF_WHOLE:
-                    case = self._damaged(state, place, data)
-                    one = call(self, case)
-                    found.append((use, one.outcome, one.why))
-            return found
+        def all_of_them() -> list[tuple[str, ...]]:
+            return [(use, *_verdict(_USES[use](self, damaged()))) for use in uses]
+
+        def damaged() -> Path:
+            before = self.base / "new" / state
+            return copied(before, Path(SET, place), data, self.base / "case")
 
         ended = forked(all_of_them)
-        if ended.bug or ended.sentence:
-            return [("any", Found("traceback", ended.bug or ended.sentence))]
-        return [(use, Found(outcome, why)) for use, outcome, why in ended.value]
-
-    def _damaged(self, state: str, place: Path, data: bytes | None) -> Path:
-        case = self.base / "case"
-        shutil.rmtree(case, ignore_errors=True)
-        shutil.copytree(self.base / "new" / state, case)
-        put(case / SET / place, data)
-        return case
+        failed = ended.bug or ended.sentence
+        return [("any", "traceback", failed)] if failed else ended.value
 
     def verify(self, case: Path) -> Found:
         """`verify` may call the set good, but not one of which a file says something else."""
@@ -174,9 +160,15 @@ _OF_WHOLE: Sequence[str] = ("verify", "read", "export")
 _TOLD = {WHOLE: "whole", _KILLED: "of a killed run", _REPAIRED: "under repair"}
 
 
+def told(state: str) -> str:
+    """What a set in a state is called."""
+    return f"set, {_TOLD[state]}"
+
+
 def _meaning(folder: Path) -> dict[str, object]:
     """What each file of a set says; how JSON is laid out does not matter."""
-    return {str(path.relative_to(folder)): _of(path.read_bytes()) for path in sorted(folder.rglob("*.*"))}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): _of(path.read_bytes()) for path in files}
 
 
 def _of(data: bytes) -> object:
@@ -189,3 +181,21 @@ def _of(data: bytes) -> object:
 def _verdict(found: Found) -> tuple[str, str]:
     names = {"whole": "harmless", "left": "harmless", "told": "detected"}
     return names.get(found.outcome, found.outcome), found.why
+
+
+def verdicts(base: Path, states: Sequence[str], extent: Extent) -> list[Verdict]:
+    """The damage matrix of sets, made in `base`, in a process for each state."""
+    calls = [[base / state, extent.each, extent.times, state] for state in states]
+    return [Verdict(**found) for found in results("damaged_sets", *calls)]
+
+
+def main(base: str, each: str, times: str, state: str) -> None:
+    """One process of `verdicts`."""
+    make_ready()
+    tiny.without_crews()
+    for verdict in Matrix(Path(base), Extent(int(each), int(times))).verdicts(state):
+        print(json.dumps(asdict(verdict)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -42,6 +42,11 @@ class Ended:
     kinds: list[str] = field(default_factory=list)
     text: str = ""
 
+    @property
+    def failure(self) -> tuple[str, str]:
+        """What kind of end it was that gave no value: `traceback`, or `detected` by a sentence."""
+        return ("traceback", self.bug) if self.bug else ("detected", self.sentence)
+
 
 def forked(
     function: Callable[[], Any],

@@ -11,16 +11,15 @@ import functools
 import json
 import random
 import shutil
-import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.faults import tiny
+from tests.faults.apart import results
 from tests.faults.forks import Ended, forked, make_ready
-from tests.faults.kill_states import COMMANDS, SET, STATES, WHOLE, State
+from tests.faults.kill_states import COMMANDS, SET, STATES, WHOLE, State, lay_out
 from tests.faults.outcomes import Found, Truth, attempt
 from tests.faults.steps import HALF, Point
 
@@ -31,6 +30,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "repair twice": ("repair", "repair", "run"),
 }
 """What follows a kill of a run or of a repair, by name."""
+PAIRS = [(state, second) for state in STATES for second in state.seconds]
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,7 @@ class Enumeration:
             for name, found in self._follow(state, case):
                 yield visit(name, found.outcome, found.why)
 
-    def pairs(
-        self, state: State, second: str, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[Visit]:
+    def pairs(self, state: State, second: str, share: tuple[int, int] = (0, 1)) -> Iterator[Visit]:
         """Every point of the first command, then every one of the second, that differ in what they
         leave.
         """
@@ -87,13 +85,17 @@ class Enumeration:
                 if again.changed or point.half:
                     yield self._pair(state, second, (first, point), again, twice)
 
-    def pair(self, state: State, second: str, draw: random.Random) -> Visit:
-        """A point of the first command and one of the second, drawn."""
+    def pair(self, draw: random.Random) -> Visit:
+        """Two commands and a point of each, drawn."""
+        state, second = draw.choice(PAIRS)
         start = self.base / state.name
-        first = self._drawn(start, state.command, draw)
+        first = draw.choice(self._points(start, state.command))
         self._kill(start, state.command, first)
         kept = self._copy(self.work / "case", "kept")
-        point = self._drawn(kept, second, draw)
+        points = self._points(kept, second)
+        if not points:  # the second command finds nothing to do
+            return self.pair(draw)
+        point = draw.choice(points)
         again = self._kill(kept, second, point)
         return self._pair(state, second, (first, point), again, self.work / "case")
 
@@ -106,12 +108,11 @@ class Enumeration:
         found = self._then(case, (second, "run"), state)
         return Visit(state.name, names, again.kind, second, found.outcome, found.why)
 
-    def _drawn(self, start: Path, command: str, draw: random.Random) -> Point:
-        """A point of a command, all alike."""
+    def _points(self, start: Path, command: str) -> list[Point]:
+        """All points of a command."""
         case = self._copy(start, "case")
         kinds = forked(lambda: COMMANDS[command](case), case).kinds
-        places = [Point(n + 1, half) for n, kind in enumerate(kinds) for half in _halves(kind)]
-        return draw.choice(places)
+        return [Point(n + 1, half) for n, kind in enumerate(kinds) for half in _halves(kind)]
 
     def _kills(
         self, start: Path, command: str, share: tuple[int, int] = (0, 1)
@@ -138,7 +139,7 @@ class Enumeration:
             yield "the command", self._then(case, (state.command,), state)
             return
         found = self._then(case, FOLLOWS["the command"], state)
-        left = len(tiny.asked)
+        left = len(set(tiny.asked) - {""})
         yield "the command", found
         for name in ("repair", "repair twice"):
             yield name, self._then(case, FOLLOWS[name], state)
@@ -212,9 +213,6 @@ def _halves(kind: str) -> tuple[bool, ...]:
     return (False, True) if kind == "write" else (False,)
 
 
-PAIRS = [(state, second) for state in STATES for second in state.seconds]
-
-
 def _work(base: Path, number: int, processes: int, pairs: int, seed: int) -> Iterator[Visit]:
     """The share of one process. pairs: how many it draws; -1: all."""
     enumeration, share = Enumeration(base, number), (number, processes)
@@ -225,45 +223,47 @@ def _work(base: Path, number: int, processes: int, pairs: int, seed: int) -> Ite
             yield from enumeration.pairs(state, second, share)
     draw = random.Random(f"{seed}-{number}")
     for _ in range(pairs):
-        state, second = draw.choice(PAIRS)
-        yield enumeration.pair(state, second, draw)
+        yield enumeration.pair(draw)
 
 
 def visits(base: Path, processes: int, pairs: int, seed: int = 0) -> list[Visit]:
-    """All single points and so many pairs (-1: all), shared by some processes; `base` is where
-    `lay_out` was. RuntimeError where one of them fails.
-    """
-    started = []
-    for number in range(processes):
-        words = [base, number, processes, pairs // processes if pairs > 0 else pairs, seed]
-        command = [sys.executable, "-m", "tests.faults.kill_points", *map(str, words)]
-        with open(base / f"{number}.log", "wb") as log:
-            started.append(subprocess.Popen(command, stdout=log, stderr=log))
-    for number, process in enumerate(started):
-        if process.wait():
-            said = (base / f"{number}.log").read_text(errors="replace")
-            raise RuntimeError(f"process {number} ended with {process.returncode}: {said[-3000:]}")
-    lines = [line for n in range(processes) for line in _results(base, n).read_text().splitlines()]
-    return [Visit(**{**found, "points": tuple(found["points"])}) for found in map(json.loads, lines)]
+    """All single points and so many pairs (-1: all), shared by some processes, in `base`."""
+    results("kill_points", ["lay out", base])
+    each = pairs // processes if pairs > 0 else pairs
+    calls = [["visit", base, number, processes, each, seed] for number in range(processes)]
+    found = results("kill_points", *calls)
+    return [Visit(**{**one, "points": tuple(one["points"])}) for one in found]
 
 
-def visited(found: Sequence[Visit], state: str) -> Counter[str]:
-    """The steps at which the command of a state was killed, by kind."""
-    points = {v.points[0]: v.kind for v in found if v.state == state and len(v.points) == 1}
-    return Counter(kind for point, kind in points.items() if not point.endswith(HALF))
+def visited(found: Sequence[Visit], state: str) -> int:
+    """The steps at which the command of a state was killed."""
+    points = {one.points[0] for one in found if one.state == state and len(one.points) == 1}
+    return sum(not point.endswith(HALF) for point in points)
 
 
-def _results(base: Path, number: int) -> Path:
-    return base / f"{number}.jsonl"
+def losses(found: Iterable[Visit], most: int = 20) -> list[str]:
+    """Visits that did not end well, one of each kind, as lines."""
+    bad: dict[tuple[str, ...], str] = {}
+    for one in found:
+        if not one.good:
+            points = " then ".join(one.points)
+            told = f"{one.state}, killed at step {points} ({one.kind}), then {one.follow}: "
+            key = (one.state, one.follow, one.outcome, one.kind)
+            bad.setdefault(key, f"{told}{one.outcome}: {one.why}")
+    return list(bad.values())[:most]
 
 
-def main(base: Path, *numbers: int) -> None:
+def main(what: str, base: str, *numbers: str) -> None:
     """One process of `visits`."""
     make_ready()
-    with open(_results(base, numbers[0]), "w", encoding="utf-8") as stream:
-        for visit in _work(base, *numbers):
-            stream.write(json.dumps(asdict(visit)) + "\n")
+    tiny.without_crews()
+    if what == "lay out":
+        lay_out(Path(base))
+        return
+    number, processes, pairs, seed = map(int, numbers)
+    for visit in _work(Path(base), number, processes, pairs, seed):
+        print(json.dumps(asdict(visit)), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(*sys.argv[1:])

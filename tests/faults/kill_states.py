@@ -95,22 +95,24 @@ def _stopped(case: Path) -> None:
     _empty(case)
 
     def run() -> None:
-        tiny.after_first = lambda: signal.raise_signal(signal.SIGTERM)
+        tiny.stops.append(signal.SIGTERM)
         _run(case)
 
     ended = forked(run)
     assert "interrupted" in ended.sentence, ended
 
 
-def killed(documents: int) -> Action:
-    """A run killed at the first step after which so many documents at most are to be done."""
+def killed(left: int) -> Action:
+    """A run killed at the first step after which at most so much is left to be done: documents, and
+    one more where any is, or an end of a file that is not yet written down.
+    """
 
     def make(case: Path) -> None:
         _empty(case)
         low, high = 1, len(forked(lambda: _run(case), case).kinds)
         while low < high:
             middle = (low + high) // 2
-            enough = _left(case, middle) <= documents
+            enough = _left(case, middle) <= left
             low, high = (low, middle) if enough else (middle + 1, high)
         _kill(case, low)
 
@@ -123,7 +125,7 @@ def _kill(case: Path, number: int) -> bool:
 
 
 def _left(case: Path, number: int) -> int:
-    """Documents that a run does which follows one that was killed at step `number`."""
+    """What a run does that follows one which was killed at step `number`."""
     if not _kill(case, number):
         return 0
     _run(case)
@@ -143,7 +145,7 @@ def _exported(name: str) -> Action:
 
 STATES = (
     State("run", "run", _empty, ("run", "repair")),
-    State("resume", "run", killed(1), ("run", "repair")),
+    State("resume", "run", killed(2), ("run", "repair")),
     State("resume a stopped run", "run", _stopped, ("run",)),
     State("finish", "run", killed(0), ("run", "repair")),
     State("redo", "run", _repaired, ("run", "repair")),
@@ -151,7 +153,7 @@ STATES = (
     State("repair a lost part", "repair", lambda case: part(case, 0).unlink(), ("repair", "run")),
     State("repair the manifest", "repair", _edit, ("repair", "run")),
     State("repair nothing", "repair", _nothing, ("repair", "run")),
-    State("repair a killed run", "repair", killed(1), ("repair", "run")),
+    State("repair a killed run", "repair", killed(2), ("repair", "run")),
     State("export as JSON lines", "jsonl", _exported("best.jsonl"), ("jsonl",)),
     State("export as Parquet", "parquet", _exported("best.parquet"), ("parquet",)),
 )

@@ -83,7 +83,9 @@ class Steps:
         for module in (builtins, io, _io):
             module.open = self._opened  # type: ignore[attr-defined]
 
-    def step(self, kind: str, call: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
+    def step(
+        self, kind: str, call: Callable[[], Any], half: Callable[[], Any] | None = None
+    ) -> Any:
         """Make a step, or die at it. One at a time, as if there were no other thread."""
         with self._lock:
             self.kinds.append(kind)

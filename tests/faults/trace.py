@@ -13,6 +13,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from tests.faults import tiny
+from tests.faults.apart import results
 from tests.faults.forks import make_ready
 from tests.faults.kill_states import COMMANDS, STATES
 from tests.faults.steps import watched
@@ -36,23 +38,21 @@ _PATH = re.compile(r'(?:\b(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"|\d+<(
 
 def available() -> bool:
     """Whether there is an strace that may trace."""
-    found = shutil.which("strace")
-    return bool(found) and not subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode
+    if not shutil.which("strace"):
+        return False
+    return not subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode
 
 
 def traced(base: Path) -> dict[str, tuple[Counter[str], Counter[str]]]:
-    """By state: the steps that Python saw and the system calls of the state's command."""
-    folder = base / "traced"
+    """By state, laid out in `base`: the steps of its command that Python saw, and its system calls
+    that strace saw in the same process.
+    """
+    folder, log = base / "traced", base / "strace"
     for state in STATES:
         shutil.copytree(base / state.name, folder / state.name)
-    log = base / "strace"
     names = ",".join(f"?{name}" for name in sorted(_KINDS))
-    command = ["strace", "-f", "-y", "-qq", "-s", "0", "-o", str(log), "-e", f"trace={names}"]
-    command += [sys.executable, "-m", "tests.faults.trace", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"strace ended with {done.returncode}: {done.stderr[-2000:]}")
-    seen = json.loads(done.stdout)
+    before = ["strace", "-f", "-y", "-qq", "-s", "0", "-o", str(log), "-e", f"trace={names}"]
+    (seen,) = results("trace", [folder], before=before)
     calls = counted(log.read_text(errors="replace").splitlines(), str(folder))
     return {state.name: (Counter(seen[state.name]), calls[state.name]) for state in STATES}
 
@@ -83,14 +83,15 @@ def _kind(call: str, arguments: str) -> str | None:
     return "rmdir" if kind == "unlink" and "AT_REMOVEDIR" in arguments else kind
 
 
-def missed(visited: Counter[str], calls: Counter[str]) -> list[str]:
-    """The kinds of which fewer were visited than were called."""
-    return [f"{kind}: {visited[kind]} of {calls[kind]}" for kind in calls - visited]
+def missed(seen: Counter[str], calls: Counter[str]) -> list[str]:
+    """The kinds of which Python saw fewer than there were."""
+    return [f"{kind}: {seen[kind]} of {calls[kind]}" for kind in calls - seen]
 
 
 def main(folder: Path) -> None:
     """The part under strace: each command once, and its steps."""
     make_ready()
+    tiny.without_crews()
     seen = {}
     steps = watched(folder)
     for state in STATES:
