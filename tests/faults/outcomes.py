@@ -1,0 +1,99 @@
+"""What a disturbed set is worth: whole, or a sentence says that it is not, or something is lost.
+
+whole: verifies, is complete, has the rows and verdicts of an undisturbed run in their order, and
+nothing else lies in its folder. left: the same, but files were left over that no reader takes for
+rows. told: a sentence says what is wrong. silent: all is called good, and it is not. traceback: a
+bug ended a command.
+"""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from base.cli import sentence
+from shards.reader import ShardSet
+from shards.verify import verify
+from tests.faults import tiny
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An outcome, and why."""
+
+    outcome: str
+    why: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.outcome == "whole"
+
+
+def attempt(call: Callable[[], T]) -> tuple[T | None, Found | None]:
+    """The value of a call, or what it ended with: `told` or `traceback`."""
+    try:
+        return call(), None
+    except Exception as error:
+        known = sentence(error)
+        if known is not None:
+            return None, Found("told", str(known))
+        lines = traceback.format_exception(error)
+        return None, Found("traceback", "".join(lines[-2:]).strip())
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What an undisturbed run leaves: rows and verdicts, and the files beside them."""
+
+    said: list[Any]
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Truth":
+        return cls(tiny.said(str(folder)), frozenset(_names(folder) - _listed(folder)))
+
+    def look(self, folder: Path) -> Found:
+        """What the set in `folder` is worth."""
+        result, ended = attempt(lambda: verify(str(folder)))
+        if ended or not result:
+            return ended or Found("silent", "verify says nothing")
+        if result["problems"]:
+            return Found("told", str(result["problems"][0]))
+        found = self.read(folder)
+        if found.outcome == "told":
+            return Found("silent", f"verify says good, and a reader: {found.why}")
+        if not found.good:
+            return found
+        more = _names(folder) - _listed(folder) - self.names
+        stray = sorted(name for name in more if _is_read(name))
+        if stray:
+            return Found("silent", f"{stray[0]}: not listed, and read by part-*.parquet")
+        return Found("left", ", ".join(sorted(more))) if more else found
+
+    def read(self, folder: Path) -> Found:
+        """What a reader gets of the set in `folder`."""
+        said, ended = attempt(lambda: tiny.said(str(folder)))
+        if ended or said is None:
+            return ended or Found("silent", "nothing is read")
+        if said == self.said:
+            return Found("whole")
+        rows, expected = ([row["id"] for row in some[0]] for some in (said, self.said))
+        many = f"{len(rows)} of {len(expected)} rows, {len(rows) - len(set(rows))} doubled"
+        return Found("silent", many if rows != expected else "other rows or verdicts")
+
+
+def _names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def _listed(folder: Path) -> set[str]:
+    manifest = ShardSet(str(folder)).manifest
+    return {file.name for file in (*manifest.parts, *manifest.judgements)}
+
+
+def _is_read(name: str) -> bool:
+    path = Path(name)
+    return path.match("part-*.parquet") and str(path.parent) in (".", "judgements")

@@ -1,0 +1,165 @@
+"""A pass that costs nothing, over two files of three and of two records, for faults of the set.
+
+Its answers differ from run to run, as those of an engine do; `said` is what they have in common.
+"""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from base.fingerprint import fingerprint
+from shards import executor
+from shards.crew import Task
+from shards.executor import RunConfig
+from shards.manifest import Manifest, PassInfo, Usage
+from shards.passes import Document, End, Item, Outcome, Skip, Skipped, Split, inputs
+from shards.reader import ShardSet
+from shards.run import run_pass
+from shards.schema import Row, schema
+
+RECORDS, CHUNKS = (3, 2), 2  # records of each file, chunks of a document
+_CHANCE = 16  # characters of a rewrite that are drawn
+BAD = 1  # the record of each file that gives no rows
+DOCUMENTS = sum(RECORDS) - len(RECORDS)
+asked: list[str] = []
+"""Documents that were worked on in this process; a pass that loads its engine first adds `""`."""
+stops: list[int] = []
+"""Signals that this process gets when its first document is done."""
+
+
+class Records:
+    """The documents."""
+
+    def splits(self) -> list[Split]:
+        return [Split(f"{number:05d}", f"file-{number}", 100) for number in range(len(RECORDS))]
+
+    def read(self, split: Split, start: int) -> Iterator[Item]:
+        for number in range(start, RECORDS[int(split.name)]):
+            if number == BAD:
+                yield Skipped(Skip(file=split.path, line=number + 1, reason="broken_json"), number)
+            else:
+                yield Document(_rows(f"{split.name}-{number}"), number)
+        yield End(fingerprint(split.name))
+
+
+def _rows(doc: str) -> list[Row]:
+    return [
+        {
+            "id": f"{doc}-{chunk}",
+            "doc_id": doc,
+            "source": "tiny",
+            "chunk": chunk,
+            "chunks": CHUNKS,
+            "original": f"{doc}: text {chunk}",
+            "original_tokens": 3,
+            "rewrite": None,
+            "rewrite_status": None,
+            "meta": "{}",
+        }
+        for chunk in range(CHUNKS)
+    ]
+
+
+@dataclass
+class Answers:
+    """Rewrites and judges."""
+
+    window: int = 16
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {"tiny": "1"}
+
+    async def __call__(self, document: Document) -> Outcome:
+        asked.append(document.rows[0]["doc_id"])
+        for row in document.rows:
+            row["rewrite"] = f"{row['original']}, written as {os.urandom(_CHANCE // 2).hex()}"
+            row["rewrite_status"] = "ok"
+            row |= {"original_quality": 0.25, "rewrite_quality": 0.75}
+            row |= {"original_score": 0.25, "rewrite_score": 0.75}
+        counts = Counter({"status:ok": len(document.rows)})
+        usage = Usage(requests=len(document.rows), prompt_tokens=7, output_tokens=5)
+        verdicts = [_verdict(row["id"]) for row in document.rows]
+        while len(asked) == 2 and stops:
+            signal.raise_signal(stops.pop())
+        return Outcome(document.rows, verdicts, usage=usage, counts=counts)
+
+
+def _verdict(row: str) -> Row:
+    names = {"judge": "tiny", "criterion": "quality", "candidate": "rewrite"}
+    values = {"opponent": "original", "order": 0, "vote": 0, "value": 0.75, "mass": 1.0}
+    return {"id": row, **names, **values, "answer": "A", "status": "ok"}
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The pass; another `salt` is another configuration."""
+
+    salt: str = ""
+    name: str = "rewrite"
+    max_bad_rows: float = 1.0
+
+    @property
+    def columns(self) -> pa.Schema:
+        return schema(["quality"])
+
+    @property
+    def source(self) -> Records:
+        return Records()
+
+    def config(self) -> dict[str, Any]:
+        return {"engine": {"model": "tiny"}, "salt": self.salt}
+
+    def begin(self, splits: list[Split]) -> Manifest:
+        config = self.config()
+        made = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
+        return Manifest(passes=[made], inputs=inputs(splits), criteria=["quality"])
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Answers]:
+        asked.append("")
+        yield Answers()
+
+
+class _Here:
+    """Does the tasks of a crew in this process."""
+
+    def __init__(self, task: Task, ranks: Sequence[int], workers: int) -> None:
+        self._task, self._ranks = task, ranks
+
+    def run(self) -> None:
+        for rank in self._ranks:
+            self._task(rank, lambda: None)
+
+
+def without_crews() -> None:
+    """From now on no run of this process starts others: each costs a second, and steps in it are
+    not seen. A run does so that is wary of a document.
+    """
+    assert hasattr(executor, "Crew")
+    setattr(executor, "Crew", _Here)  # noqa: B010
+
+
+def go(output: str, salt: str = "") -> Manifest:
+    """The command: make the set, or go on with it."""
+    return run_pass(Tiny(salt), output, RunConfig(rows_per_part=CHUNKS))
+
+
+def exactly(url: str) -> list[list[Row]]:
+    """The rows and the verdicts of a finished set."""
+    shards = ShardSet(url).finished()
+    files = shards.manifest.judgements
+    batches = (batch for file in files for batch in shards.batches(file))
+    return [list(shards.rows()), [row for batch in batches for row in batch.to_pylist()]]
+
+
+def said(url: str) -> list[list[Row]]:
+    """What of them does not differ from run to run."""
+    rows, verdicts = exactly(url)
+    return [[{**row, "rewrite": row["rewrite"][:-_CHANCE]} for row in rows], verdicts]
