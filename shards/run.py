@@ -21,7 +21,7 @@ from shards.card import card
 from shards.executor import RunConfig, execute
 from shards.journal import Folded, Journal, fold, skipped_lines
 from shards.lease import Lease
-from shards.leftovers import clean, is_clean
+from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
 from shards.listed import check_listed
 from shards.manifest import Manifest, Status
@@ -74,6 +74,8 @@ def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Ma
     except PrewriteError:
         journal = journal_of(manifest, folder)
         if journal.is_empty():
+            for name in strays(folder, manifest):
+                folder.remove(name)
             folder.remove(MANIFEST)  # nothing was made: another configuration may start here
             journal.clear()
         raise
@@ -169,7 +171,7 @@ def start_set(job: Pass, folder: OwnedFolder, splits: list[Split], max_failed: f
         _refuse_foreign(folder, found)
         manifest = new
     manifest.status, manifest.inputs = "running", new.inputs  # the corpus may have moved
-    manifest.owners = [*manifest.owners, folder.owner]
+    manifest.owners = [*(found.owners if found else ()), folder.owner]
     manifest.save(folder)
     return manifest
 
