@@ -60,7 +60,6 @@ class Checkpoints:
     def save(self, learner: Learner, state: State) -> None:
         """Write the checkpoint of `state.step`; returns early when asynchronous."""
         self.finish()
-        self._output.check()
         partial = parallel.by_main(lambda: self._begun(state))
         with self._told():
             request = dist_checkpointing.save(
@@ -137,6 +136,7 @@ class Checkpoints:
 
     def _begun(self, state: State) -> Path:
         """An empty folder that no run reads."""
+        self._output.check()
         partial = self._output.scratch / f"{saved.name_of(state.step)}.partial"
         with self._output.told(partial):
             partial.mkdir()

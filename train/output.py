@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from shards.lease import Lease
 from train import parallel
 from train.owned import claim
 
+_AGAIN = 1.0  # seconds
 _SCRATCH = re.compile(r"\.run-[0-9a-f]{32}")
 
 Ours = Callable[[str], bool]
@@ -45,6 +47,8 @@ class Output:
 
     def check(self) -> None:
         """ShardError when another run has taken over, or the lock is gone."""
+        if self.token and _holder(self.root) != self.token:
+            time.sleep(_AGAIN)  # a disk on a network may fail for a moment
         if not self.scratch.is_dir() or (self.token and _holder(self.root) != self.token):
             raise ShardError(
                 f"{self.root}: this run has lost {LOCK}: another one took it over, or it was "

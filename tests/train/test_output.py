@@ -14,6 +14,7 @@ import pytest
 
 from base.errors import ConfigError, PrewriteError, ShardError
 from base.files import Folder
+from train import output as held_output
 from train.names import NAMES, RECORD
 from train.output import Output
 from train.owned import claim, refuse_foreign
@@ -121,7 +122,8 @@ sys.addaudithook(SLEEPER)
 
 
 @pytest.fixture(autouse=True)
-def _awake() -> Iterator[None]:
+def _awake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(held_output, "_AGAIN", 0.0)
     yield
     SLEEPER.at = -1
 
