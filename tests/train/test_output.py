@@ -105,7 +105,8 @@ class Sleeper:
     """At the file-system step number `at` of this process something else happens first."""
 
     def __init__(self) -> None:
-        self.at, self.seen, self.wakes = -1, 0, lambda: None
+        self.at, self.seen = -1, 0
+        self.wakes: Callable[[], object] = tuple
 
     def __call__(self, event: str, arguments: Any) -> None:
         if self.at < 0 or event not in _STEPS:
