@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron.core import dist_checkpointing
+from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
 from torch.distributed.checkpoint.api import CheckpointException
 
@@ -35,7 +36,7 @@ from train.unpickle import guarded
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
 _SYSTEM = re.compile(r"\[Errno \d+\] ([^:\n]+)")
 # What it says of a process that failed to write stands in the sentence, too.
-logging.getLogger(digests.filesystem_async.__name__).disabled = True
+logging.getLogger(filesystem_async.__name__).disabled = True
 
 
 class Checkpoints:
@@ -60,7 +61,6 @@ class Checkpoints:
     def save(self, learner: Learner, state: State) -> None:
         """Write the checkpoint of `state.step`; returns early when asynchronous."""
         self.finish()
-        self._output.check()
         partial = parallel.by_main(lambda: self._begun(state))
         with self._told():
             request = dist_checkpointing.save(
@@ -137,6 +137,7 @@ class Checkpoints:
 
     def _begun(self, state: State) -> Path:
         """An empty folder that no run reads."""
+        self._output.check()
         partial = self._output.scratch / f"{saved.name_of(state.step)}.partial"
         with self._output.told(partial):
             partial.mkdir()
@@ -228,7 +229,7 @@ class Checkpoints:
             self._faults.append(f"{file}: {error.strerror}")
             return None
         step = saved.step_of(name)
-        if step not in there:
+        if step is None or step not in there:
             self._faults.append(
                 f"{file}: found {name[:40]!r}; accepted: the name of a folder beside it"
             )

@@ -68,7 +68,7 @@ class _Written:
             Path(self._path + SUFFIX).write_text(found.model_dump_json())
 
 
-filesystem_async.open = _Written  # type: ignore[attr-defined]  # what it opens, it writes
+filesystem_async.open = _Written  # what it opens, it writes
 
 
 def taken(folder: Path) -> dict[str, File]:

@@ -10,6 +10,7 @@ folder or into it, which then fails. The check before only says it sooner.
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from shards.lease import Lease
 from shards.names import LOCK
 from train import parallel
 from train.owned import claim
+
+_AGAIN = 1.0  # seconds
 
 Ours = Callable[[str], bool]
 """Whether a name in a folder is one that runs write there; files of others are left alone."""
@@ -42,6 +45,8 @@ class Output:
 
     def check(self) -> None:
         """ShardError when another run has taken over, or the lock is gone."""
+        if self.token and _holder(self.root) != self.token:
+            time.sleep(_AGAIN)  # a disk on a network may fail for a moment
         if not self.scratch.is_dir() or (self.token and _holder(self.root) != self.token):
             raise ShardError(
                 f"{self.root}: this run has lost {LOCK}: another one took it over, or it was "

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 from megatron.core.dist_checkpointing.strategies import torch as strategy
-from torch.distributed.checkpoint import Metadata
-from torch.distributed.checkpoint.metadata import StorageMeta
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
 from train.saved import is_ours
 
@@ -53,8 +52,10 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint does")
 
 
-class _Reader(strategy.CachedMetadataFileSystemReader):
+class _Reader(strategy.CachedMetadataFileSystemReader):  # type: ignore[misc]  # untyped
     """Megatron's reader of a checkpoint; reads `.metadata` by the list, and no file outside."""
+
+    _cached_metadata: Metadata | None
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         if self._cached_metadata is None:

@@ -7,7 +7,7 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def replaced_by_a_folder(file: Path) -> None:
 def flipped(file: Path, at: float = 0.5) -> None:
     data = bytearray(file.read_bytes())
     data[int(at * len(data))] ^= 1 << int(at * 1000) % 8
-    put(file, data)
+    put(file, bytes(data))
 
 
 HAPPENS = (
@@ -272,7 +272,7 @@ def look(recipe: dict[str, Any], folder: Path, damages: Sequence[Damage]) -> lis
     from train.model.shape import load_shape
 
     config, found = TrainConfig.model_validate(recipe), []
-    checkpoint.console = Said()  # type: ignore[assignment]
+    setattr(checkpoint, "console", Said())  # noqa: B010
     os.chdir(folder)
     with started(ParallelConfig()):
         learner = Learner(config, load_shape(config.model.path))
@@ -289,7 +289,7 @@ def _look(learner: Any, config: TrainConfig, output: Path, expected: dict[int, b
     from train import checkpoint
     from train.output import Output
 
-    said: Said = checkpoint.console  # type: ignore[assignment]
+    said: Said = getattr(checkpoint, "console")  # noqa: B009
     said.lines = []
     for parameter in learner.model.parameters():
         parameter.data.fill_(0.5)
@@ -337,7 +337,7 @@ def looked(
     return run
 
 
-SINGLE: dict[str, Damage] = {
+SINGLE: Mapping[str, Damage] = {
     f"{name} {happens.__name__}": partial(to_file, happens=happens, name=name)
     for name in FILES
     for happens in HAPPENS

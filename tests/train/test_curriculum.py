@@ -196,7 +196,7 @@ def test_a_phase_that_is_made_shorter_than_the_run_has_gone_is_over() -> None:
     for step in range(1, 8):
         curriculum.after_step(step, 4 * step, 1.0)
     state = json.loads(json.dumps(curriculum.state_dict()))
-    for phases, current, starts in (
+    cases: list[tuple[list[dict[str, Any]], int, list[tuple[int, int]]]] = [
         ([{"until": {"step": 5}}, {"until": {"step": 8}}], 1, [(0, 0), (7, 28)]),
         ([{"until": {"samples": 27}}, {"until": {"samples": 32}}], 1, [(0, 0), (7, 28)]),
         ([{"until": {"step": 7}}, {"until": {"step": 8}}], 1, [(0, 0), (7, 28)]),
@@ -204,7 +204,8 @@ def test_a_phase_that_is_made_shorter_than_the_run_has_gone_is_over() -> None:
          [(0, 0), (7, 28), (7, 28)]),
         ([{"until": {"step": 8}}, {"until": {"step": 12}}], 0, [(0, 0)]),
         ([{"until": until}, {"until": {"step": 12}}], 0, [(0, 0)]),  # no losses were kept
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for phases, current, starts in cases:
         again = Curriculum(config(phases).curriculum)
         again.load_state_dict(state)
         assert again.current is again.phases[current] and not again.over

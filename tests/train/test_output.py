@@ -14,6 +14,7 @@ import pytest
 
 from base.errors import ConfigError, PrewriteError, ShardError
 from base.files import Folder
+from train import output as held_output
 from train.names import NAMES, RECORD
 from train.output import Output
 from train.owned import claim, refuse_foreign
@@ -104,7 +105,8 @@ class Sleeper:
     """At the file-system step number `at` of this process something else happens first."""
 
     def __init__(self) -> None:
-        self.at, self.seen, self.wakes = -1, 0, lambda: None
+        self.at, self.seen = -1, 0
+        self.wakes: Callable[[], object] = tuple
 
     def __call__(self, event: str, arguments: Any) -> None:
         if self.at < 0 or event not in _STEPS:
@@ -121,7 +123,8 @@ sys.addaudithook(SLEEPER)
 
 
 @pytest.fixture(autouse=True)
-def _awake() -> Iterator[None]:
+def _awake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(held_output, "_AGAIN", 0.0)
     yield
     SLEEPER.at = -1
 

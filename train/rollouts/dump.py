@@ -64,11 +64,11 @@ def kept(sample: int, every: int) -> bool:
     return every > 0 and sample % every == 0
 
 
-def write(target: Folder, step: int, rank: int, pools: Pools) -> None:
+def write(folder: str | Folder, step: int, rank: int, pools: Pools) -> None:
     """Keep the pools of a step on one data parallel rank; nothing is written for none."""
     if not pools:
         return
-    name = f"step-{step:08}-rank-{rank:05}"
+    name, target = f"step-{step:08}-rank-{rank:05}", _opened(folder)
     rows = [_row(place, group) for place, group in pools]
     stream = io.BytesIO()
     check = {_CHECK: _digest([group for _, group in pools])}
@@ -78,8 +78,9 @@ def write(target: Folder, step: int, rank: int, pools: Pools) -> None:
     target.write(f"{name}.parquet", stream.getvalue())
 
 
-def keep_until(target: Folder, step: int) -> None:
+def keep_until(folder: str | Folder, step: int) -> None:
     """Take back the files of the steps after `step`, from which a run goes on."""
+    target = _opened(folder)
     for name in target.names():
         if (match := _NAME.fullmatch(name)) and int(match[1]) > step:
             target.remove(name)
@@ -162,6 +163,10 @@ def _groups(folder: Folder, name: str) -> Iterator[Group]:
         sentence = " ".join(str(error).split())[:200]
         raise ShardError(f"{folder.url}/{name}: not pools of rollouts: {sentence}") from None
     yield from groups
+
+
+def _opened(folder: str | Folder) -> Folder:
+    return Folder(folder) if isinstance(folder, str) else folder
 
 
 def _digest(groups: Sequence[Group]) -> str:

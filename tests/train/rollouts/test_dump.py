@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ShardError
-from base.files import Folder
 from tests.train.rollouts.pools import any_pools, group, place, rollout
 from train.rollouts.dump import keep_until, kept, load, readable, write
 
@@ -33,8 +32,8 @@ def test_what_is_kept_comes_back(
     tmp_path_factory: pytest.TempPathFactory, pools: Any, step: int
 ) -> None:
     folder = str(tmp_path_factory.mktemp("pools"))
-    write(Folder(folder), step, 0, pools[::2])
-    write(Folder(folder), step, 1, pools[1::2])
+    write(folder, step, 0, pools[::2])
+    write(folder, step, 1, pools[1::2])
     assert load(folder) == {(one.sample, one.id): one for _, one in pools}
     assert len(list(Path(folder).iterdir())) == 2 + 2 * (len(pools) > 1)
 
@@ -47,24 +46,24 @@ def test_one_pool_in_n(every: int, samples: int) -> None:
 
 
 def test_nothing_kept_is_no_file(tmp_path: Path) -> None:
-    write(Folder(str(tmp_path / "pools")), 1, 0, [])
+    write(str(tmp_path / "pools"), 1, 0, [])
     assert not (tmp_path / "pools").exists()
 
 
 def test_later_steps_are_taken_back(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for step in (1, 2, 30):
-        write(Folder(str(tmp_path)), step, 0, [(place(step), group("a", sample=step))])
-    keep_until(Folder(str(tmp_path)), 2)
+        write(str(tmp_path), step, 0, [(place(step), group("a", sample=step))])
+    keep_until(str(tmp_path), 2)
     assert sorted(sample for sample, _ in load(str(tmp_path))) == [1, 2]
     assert (tmp_path / "notes.txt").exists() and len(list(tmp_path.iterdir())) == 5
-    keep_until(Folder(str(tmp_path / "none")), 2)
+    keep_until(str(tmp_path / "none"), 2)
 
 
 def test_the_table_opens_elsewhere(tmp_path: Path) -> None:
     """Prefix and texts stand beside the scores."""
     found = group("a", rollout("b", 3), scores={"original": 0.25, "rollout-1": 0.75}, version=7)
-    write(Folder(str(tmp_path)), 8, 0, [(place(), found)])
+    write(str(tmp_path), 8, 0, [(place(), found)])
     query = (
         "select prefix, original, stored['original'], rollouts[2].text, len(rollouts[2].tokens), "
         f"scores['rollout-1'], version from '{tmp_path}/*.parquet'"
@@ -79,7 +78,7 @@ def test_a_page_to_read(tmp_path: Path) -> None:
     scores = {"original": 0.25, "rollout-1": 0.75}
     counts = {"verdict:ok": 2, "verdict:failed": 1}
     found = group("worse", "better", scores=scores, values=values, counts=counts, sample=6)
-    write(Folder(str(tmp_path)), 12, 3, [(place(6), found)])
+    write(str(tmp_path), 12, 3, [(place(6), found)])
     text = (tmp_path / "step-00000012-rank-00003.md").read_text()
     headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
     assert headings == [
@@ -153,7 +152,7 @@ def test_a_damaged_file(tmp_path: Path, table: Any) -> None:
 def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
     """Wherever it stands: what is read is what was kept, or it is refused."""
     pools = [(place(n), group("a" * n, "b", sample=n)) for n in range(9)]
-    write(Folder(str(tmp_path)), 1, 0, pools)
+    write(str(tmp_path), 1, 0, pools)
     kept, file = load(str(tmp_path)), tmp_path / "step-00000001-rank-00000.parquet"
     whole = file.read_bytes()
     refused = 0
@@ -168,6 +167,6 @@ def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
 
 def test_a_pool_that_is_there_twice(tmp_path: Path) -> None:
     for step in (1, 2):
-        write(Folder(str(tmp_path)), step, 0, [(place(3), group("a", sample=3))])
+        write(str(tmp_path), step, 0, [(place(3), group("a", sample=3))])
     with pytest.raises(ShardError, match="step-00000002-.*: sample 3, row row: found twice"):
         load(str(tmp_path))
