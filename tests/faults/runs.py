@@ -40,16 +40,11 @@ class Disturbed:
 
     def start(self, *overrides: str, module: str = "rewrite") -> "subprocess.Popen[str]":
         """The command, in a process group of its own."""
-        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        return subprocess.Popen(
-            [sys.executable, "-m", module, "--config", str(self.config), *overrides],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return started(module, "--config", str(self.config), *overrides)
+
+    def stopped(self, step: int, *words: str) -> "subprocess.Popen[str]":
+        """A command that stands still at a step of its own in the output, once it is there."""
+        return started("tests.faults.stopped", self.output, str(step), *words)
 
     def files(self) -> list[str]:
         """Names of everything in the output."""
@@ -72,6 +67,26 @@ class Disturbed:
             manifest = ShardSet(url).manifest
             assert manifest.documents == FILES * DOCUMENTS
             assert manifest.statuses == {"ok": manifest.rows}
+
+
+def started(*words: str) -> "subprocess.Popen[str]":
+    """`python -m WORDS`, in a process group of its own."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def stands_still(process: "subprocess.Popen[str]") -> bool:
+    """Whether a process was stopped, and not yet continued."""
+    stat = Path(f"/proc/{process.pid}/stat").read_text(errors="replace")
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 def rows(url: str) -> list[dict[str, Any]]:

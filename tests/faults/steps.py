@@ -14,7 +14,6 @@ import io
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -55,23 +54,18 @@ class Point:
 class Steps:
     """The steps of this process below `root`, from `watch` on, for good.
 
-    death: where it ends by SIGKILL to itself, once `dying` is called with the step's kind and
-    whether the step before it changed anything. halves: the numbers of the writes that can be
-    cut in two.
+    death: where it sends itself the signal `sends`, after a call of `dying` with the step's kind
+    and whether the step before it changed anything. kinds: of all steps so far; changed: whether
+    the last one changed anything.
     """
 
     root: str
     death: Point | None = None
     dying: Callable[[str, bool], None] = lambda kind, changed: None
-    number: int = signal.SIGKILL
+    sends: int = signal.SIGKILL
     kinds: list[str] = field(default_factory=list)
     changed: bool = True
     _lock: threading.RLock = field(default_factory=threading.RLock)
-
-    @property
-    def counts(self) -> Counter[str]:
-        """How many steps of each kind there were."""
-        return Counter(self.kinds)
 
     def watch(self) -> None:
         """Replace the functions that make steps."""
@@ -93,7 +87,7 @@ class Steps:
                 if self.death.half and half:
                     half()
                 self.dying(kind, self.changed)
-                _KILL(_GETPID(), self.number)
+                _KILL(_GETPID(), self.sends)
             self.changed = False
             result = call()  # one that fails has changed nothing
             self.changed = kind != "fsync"

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -11,10 +12,27 @@ import pytest
 
 from shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
-from tests.faults.runs import KILLS, Disturbed, kill_group, left, members, moments, rows, wait_for
+from tests.faults.runs import (
+    KILLS,
+    Disturbed,
+    kill_group,
+    left,
+    members,
+    moments,
+    rows,
+    stands_still,
+    started,
+    wait_for,
+)
+from tests.faults.stopped import SAID
 from tests.shards.runs import ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * KILLS + 120)]
+
+
+LATE = (0.7, 0.8, 0.9, 0.97)
+REPAIRING = (0.3, 0.6, 0.9)
+"""Shares of the steps that a command makes, at which it is killed."""
 
 
 @pytest.fixture
@@ -94,6 +112,60 @@ def test_the_workers_of_a_killed_command_end(tmp_path: Path, server: FaultServer
         assert time.monotonic() < end, "a worker outlives its command"
         time.sleep(0.05)
     process.communicate()
+
+
+def killed_at(run: Disturbed, step: int, *words: str) -> None:
+    """Start a command and kill it from here, before a step of its own."""
+    process = run.stopped(step, *words)
+    assert wait_for(lambda: stands_still(process), process), process.communicate()
+    kill_group(process)
+
+
+def steps_of(run: Disturbed, *words: str) -> int:
+    """How many steps a command makes, which is done."""
+    code, _, err = ended(run.stopped(0, *words), 120)
+    assert code == 0, err
+    return int(err.rpartition(SAID)[2])
+
+
+def test_killed_at_a_late_step(
+    tmp_path: Path, server: FaultServer, undisturbed: tuple[list[object], list[object]]
+) -> None:
+    """While the last parts are committed, the set is finished, and what a run needs is removed."""
+    run = Disturbed(tmp_path, server, judge=False)
+    words = ("rewrite", "--config", str(run.config))
+    steps = steps_of(run, *words)
+    for share in LATE:
+        shutil.rmtree(run.output)
+        killed_at(run, int(share * steps), *words)
+        code, _, err = ended(run.start(), 120)
+        assert code == 0, err
+        run.check()
+        assert rows(run.output) == undisturbed[0]
+
+
+def test_killed_while_it_is_repaired(tmp_path: Path, server: FaultServer) -> None:
+    """Then a repair and the command give the whole."""
+    run = Disturbed(tmp_path, server, judge=False)
+    code, _, err = ended(run.start(), 120)
+    assert code == 0, err
+    before = rows(run.output)
+    part = Path(run.output, ShardSet(run.output).manifest.parts[1].name)
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    damaged = shutil.copytree(run.output, tmp_path / "damaged")
+    repair = ("shards", "verify", run.output, "--repair")
+    steps = steps_of(run, *repair)
+    for share in REPAIRING:
+        shutil.rmtree(run.output)
+        shutil.copytree(damaged, run.output)
+        killed_at(run, int(share * steps), *repair)
+        for start in (lambda: started(*repair), run.start):
+            code, _, err = ended(start(), 120)
+            assert code == 0, err
+        run.check()
+        assert rows(run.output) == before
 
 
 def _is_worker(pid: int) -> bool:
