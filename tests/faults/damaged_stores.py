@@ -5,9 +5,11 @@ pools of rollouts, and reference log-probabilities.
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from base.files import Folder
 from tests.faults.damage import Extent, Verdict, copied, others_of
 from tests.faults.forks import forked
 from tests.train.rollouts.pools import group, place
@@ -65,15 +67,15 @@ def _bank(base: Path) -> _Store:
     """A group that is missing is sampled again; one that is another is learnt from."""
     folders = base / "bank", base / "old bank"
     for seed, folder in enumerate(folders):
-        Bank(folder, {"seed": seed}).claim()
+        Bank(Folder(str(folder)), {"seed": seed}).claim()
         for worker in range(2):
             writer = BankWriter(folder, worker)
             for step in range(1, 4):
                 writer.append(step, [found for _, found in _some(step, seed)][worker::2])
-    good, _ = Bank(folders[0], {"seed": 0}).read(0)
+    good, _ = Bank(Folder(str(folders[0])), {"seed": 0}).read(0)
 
     def read(case: Path) -> tuple[str, str]:
-        bank = Bank(case, {"seed": 0})
+        bank = Bank(Folder(str(case)), {"seed": 0})
         bank.claim()
         found, damaged = bank.read(0)
         if any(good.get(key) != one for key, one in found.items()):
@@ -89,7 +91,11 @@ def _pools(base: Path) -> _Store:
         for step in range(1, 4):
             dump.write(str(folder), step, 0, _some(step, seed))
     good = dump.load(str(folders[0]))
-    return _Store(*folders, lambda case: _same(good, dump.load(str(case))))
+
+    def read(case: Path) -> tuple[str, str]:
+        return _same(good, dump.load(str(case)))
+
+    return _Store(*folders, read)
 
 
 def _references(base: Path, config: TrainConfig) -> _Store:
@@ -99,7 +105,7 @@ def _references(base: Path, config: TrainConfig) -> _Store:
     configs = config, config.model_copy(update={"model": model})
     folders = base / "references", base / "old references"
     for one, folder in zip(configs, folders, strict=True):
-        ended = forked(lambda one=one, folder=folder: _keep(one, folder), limit=120)
+        ended = forked(partial(_keep, one, folder), limit=120)
         assert not (ended.bug or ended.sentence), ended
     parts = sorted(path.name for path in folders[0].glob("*.parquet"))
 
@@ -111,7 +117,11 @@ def _references(base: Path, config: TrainConfig) -> _Store:
         return [[*key, value] for part in parts for key, value in sorted(found(url, part).items())]
 
     good = forked(lambda: values(folders[0]), limit=120).value
-    return _Store(*folders, lambda case: _same(good, values(case)))
+
+    def read(case: Path) -> tuple[str, str]:
+        return _same(good, values(case))
+
+    return _Store(*folders, read)
 
 
 def _keep(config: TrainConfig, to: Path) -> None:
@@ -140,7 +150,8 @@ def _some(step: int, seed: int) -> list[tuple[Any, Group]]:
     for sample in (2 * step, 2 * step + 1):
         texts = [f"step {step}, sample {sample}, text {n} of {seed} " * 4 for n in range(3)]
         scores = {f"rollout-{n}": 0.1 * n + 0.01 * seed for n in range(3)}
-        named = {"sample": sample, "id": f"row-{sample}", "scores": scores, "version": step}
+        named: dict[str, Any] = {"sample": sample, "id": f"row-{sample}", "scores": scores}
+        named["version"] = step
         found.append((place(sample), group(*texts, **named)))
     return found
 

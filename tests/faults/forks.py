@@ -118,8 +118,9 @@ def make_ready() -> None:
     """Make forks of this process cheap, and cut the waits in it and in them short: no other process
     is there to be waited for.
     """
-    sleep = time.sleep
-    time.sleep = lambda seconds: sleep(min(seconds, _SLEEP))
-    sysconfig.get_path = functools.cache(sysconfig.get_path)  # loguru asks in each run
+    sleep: Callable[[float], None] = time.sleep
+    setattr(time, "sleep", lambda seconds: sleep(min(seconds, _SLEEP)))  # noqa: B010
+    once = functools.cache(sysconfig.get_path)  # loguru asks in each run
+    setattr(sysconfig, "get_path", once)  # noqa: B010
     gc.collect()
     gc.freeze()

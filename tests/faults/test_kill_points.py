@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def test_a_process_dies_at_the_step_that_it_is_told(tmp_path: Path) -> None:
     for number, left in enumerate(LEFT, 1):
         folder = tmp_path / str(number)
         folder.mkdir()
-        ended = forked(lambda folder=folder: _change(folder), folder, Point(number))
+        ended = forked(partial(_change, folder), folder, Point(number))
         assert _content(folder) == left
         assert ended.killed == (number < len(LEFT)) and not ended.bug
         assert ended.kind == (kinds[number - 1] if ended.killed else "")

@@ -161,8 +161,8 @@ def test_killed_while_it_is_repaired(tmp_path: Path, server: FaultServer) -> Non
         shutil.rmtree(run.output)
         shutil.copytree(damaged, run.output)
         killed_at(run, int(share * steps), *repair)
-        for start in (lambda: started(*repair), run.start):
-            code, _, err = ended(start(), 120)
+        for repairing in (True, False):
+            code, _, err = ended(started(*repair) if repairing else run.start(), 120)
             assert code == 0, err
         run.check()
         assert rows(run.output) == before

@@ -11,7 +11,7 @@ from tests.engine.fault_server import Call, Fault, FaultServer
 
 
 def passage(call: Call) -> str:
-    return re.findall(r"<(passage[^>]*)>(.*)</\1>", call.text, re.DOTALL)[-1][1].strip()
+    return str(re.findall(r"<(passage[^>]*)>(.*)</\1>", call.text, re.DOTALL)[-1][1]).strip()
 
 
 def rewrites(call: Call) -> bool:
@@ -38,11 +38,11 @@ def uneven(call: Call) -> Fault:
 def flaky(call: Call) -> Fault | None:
     """Two rewrites, one verdict on a rewrite and one on a pair are refused."""
     if rewrites(call):
-        bad = re.match(r"Document [35] of file 0", passage(call))
+        bad = bool(re.match(r"Document [35] of file 0", passage(call)))
     elif is_safety(call):
         bad = passage(call).startswith("DOCUMENT 6 OF FILE 1")
     else:
-        bad = re.search(r"<first[^>]*>\s*Document 5 of file 1", call.text)
+        bad = bool(re.search(r"<first[^>]*>\s*Document 5 of file 1", call.text))
     return Fault(400) if bad else uneven(call)
 
 
