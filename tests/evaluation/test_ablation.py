@@ -242,3 +242,12 @@ def test_a_variant_from_the_corpus_to_the_table(
 
 def _logs(folder: Path) -> str:
     return "\n".join(log.read_text() for log in (folder / "logs").iterdir())
+
+
+def test_a_corpus_of_somebody_else_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.jsonl").write_text("mine")
+    assert ablation.main(["--output", str(tmp_path), "--only", VARIANTS[0]]) == 2
+    assert "train.jsonl, which no ablation has written" in capsys.readouterr().err
+    assert (tmp_path / "train.jsonl").read_text() == "mine"

@@ -52,6 +52,11 @@ def test_a_model_gets_the_engine_with_its_own_folder(recipe: str) -> None:
         ("evaluate.models={a/b: x}", "evaluate.models"),
         ("evaluate.prefixes={}", "evaluate.prefixes: found {}; accepted: at least 1 item"),
         ("engines.main.max_model_len=128", "evaluate.tokens: found 128; accepted: less than"),
+        ("evaluate.output=data/../models/any", "where evaluate.models.base reads 'models/any'"),
+        ("evaluate.output=runs/one/model/new", "where evaluate.models.trained reads 'runs/one/mod"),
+        ("evaluate.output=data/held-out", "where evaluate.prefixes.ordinary.set reads 'data/held"),
+        ("evaluate.models.base=runs/evaluation/scores/x", "where evaluate.models.base reads"),
+        ("evaluate.leaderboard=data/unsafe/part-0.parquet", "inside of evaluate.prefixes.unsafe"),
     ],
 )
 def test_a_mistake_is_one_sentence(recipe: str, change: str, sentence: str) -> None:

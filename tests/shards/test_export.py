@@ -159,10 +159,17 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_file_of_the_set_can_be_replaced(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_file_of_the_set_can_be_replaced(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = ShardSet(url).folder.names()
     assert main(["export", url, "--to", f"{url}/part-00000.parquet"]) == 2
     assert "inside of the set" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(url)
+    (tmp_path / "deep").mkdir()
+    for other in ("link", "deep/../link", f"deep/../../{tmp_path.name}/link"):
+        assert main(["export", url, "--to", f"{tmp_path}/{other}/part-00000.parquet"]) == 2
+        assert "inside of the set" in capsys.readouterr().err
     assert ShardSet(url).folder.names() == before
 
 

@@ -89,6 +89,20 @@ def test_an_export_that_fails_leaves_no_index(url: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_no_file_that_is_read_can_be_replaced(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set").symlink_to(url)
+    (tmp_path / "tokenizer").symlink_to(Path(MODEL).absolute())
+    for place, sentence in (
+        ("set/part-0", "of the set"),
+        ("tokenizer/a", "of the tokenizer"),
+    ):
+        command = ["export", url, "--to", f"{tmp_path}/{place}", "--tokenizer", MODEL]
+        assert main(command) == 2
+        assert f"inside {sentence}" in capsys.readouterr().err
+
+
 def test_a_wrong_tokenizer_is_one_sentence(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

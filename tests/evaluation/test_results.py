@@ -1,0 +1,37 @@
+"""Results stay beside what is there, and replace nothing that is none."""
+
+from pathlib import Path
+
+import pytest
+
+from base.errors import ConfigError, InputError
+from base.files import Folder
+from evaluation.results import Measure, Task, leaderboard, write_leaderboard
+from evaluation.run import _refuse_foreign
+
+TASK = Task("texts", [Measure("score", "none", 0.5)], documents=1, places=1)
+
+
+def test_a_file_that_is_no_leaderboard_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1, "loss": 2.0}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl: line 1: found no row of a leaderboard"):
+        write_leaderboard(str(file), "base", "models/base", {}, [TASK])
+    assert file.read_text() == '{"step": 1, "loss": 2.0}\n'
+
+
+def test_a_row_takes_the_place_of_its_older_self(tmp_path: Path) -> None:
+    file = str(tmp_path / "board.jsonl")
+    for model in ("a", "b", "a"):
+        write_leaderboard(file, model, "models/any", {}, [TASK])
+    assert [row["model"] for row in leaderboard(file)] == ["b", "a"]
+
+
+@pytest.mark.parametrize("name", ["table.md", "places.parquet", "scores/a/x.parquet"])
+def test_names_that_are_taken_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "notes.md").touch()
+    _refuse_foreign(Folder(str(tmp_path)))
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=rf"evaluate\.output: found {name} in .*evaluation"):
+        _refuse_foreign(Folder(str(tmp_path)))
