@@ -27,7 +27,7 @@ def uneven(request: Request) -> Completion:
     text = "".join(request.prompt.user)
     share = 0.1 + 0.8 * (sum(text.encode()) % 97) / 97
     first, second, *_ = [*request.sampling.verdicts, "", ""]
-    return said("", **{first: 0.9 * share, second: 0.9 * (1 - share)})
+    return said("", "stop", **{first: 0.9 * share, second: 0.9 * (1 - share)})
 
 
 def reasons(request: Request) -> Completion:
@@ -162,7 +162,7 @@ def test_of_some_votes_the_missing_ones_are_asked() -> None:
 
     earlier = first(unclear, ROWS[0], config=config)
     assert Counter(v["status"] for v in earlier.judgements) == {"ok": 6, "unparsable": 4}
-    seeds = []
+    seeds = list[int | None]()
     for generation in (2, 3):
         later, engine = again(reasons, earlier, config, generation)
         assert [request.sampling.n for request in engine.asked] == [2, 2]
