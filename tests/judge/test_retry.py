@@ -162,7 +162,7 @@ def test_of_some_votes_the_missing_ones_are_asked() -> None:
 
     earlier = first(unclear, ROWS[0], config=config)
     assert Counter(v["status"] for v in earlier.judgements) == {"ok": 6, "unparsable": 4}
-    seeds = list[object]()
+    seeds = list[int | None]()
     for generation in (2, 3):
         later, engine = again(reasons, earlier, config, generation)
         assert [request.sampling.n for request in engine.asked] == [2, 2]

@@ -11,6 +11,7 @@ from tests.engine.fault_server import Call, Fault, FaultServer
 
 
 def passage(call: Call) -> str:
+    """The text that is asked about."""
     return str(re.findall(r"<(passage[^>]*)>(.*)</\1>", call.text, re.DOTALL)[-1][1]).strip()
 
 
@@ -38,12 +39,12 @@ def uneven(call: Call) -> Fault:
 def flaky(call: Call) -> Fault | None:
     """Two rewrites, one verdict on a rewrite and one on a pair are refused."""
     if rewrites(call):
-        bad = bool(re.match(r"Document [35] of file 0", passage(call)))
+        pattern, text = r"Document [35] of file 0", passage(call)
     elif is_safety(call):
-        bad = passage(call).startswith("DOCUMENT 6 OF FILE 1")
+        pattern, text = r"DOCUMENT 6 OF FILE 1", passage(call)
     else:
-        bad = bool(re.search(r"<first[^>]*>\s*Document 5 of file 1", call.text))
-    return Fault(400) if bad else uneven(call)
+        pattern, text = r".*<first[^>]*>\s*Document 5 of file 1", call.text
+    return Fault(400) if re.match(pattern, text, re.DOTALL) else uneven(call)
 
 
 def asked(server: FaultServer) -> Counter[str]:

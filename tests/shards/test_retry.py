@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from base.errors import ConfigError, Interrupted, ShardError
 from base.files import Folder
 from base.owned import OwnedFolder
 from rewrite.retry import RewriteAgain
+from shards import commit_log
 from shards.executor import RunConfig
 from shards.lease import Lease
 from shards.manifest import Manifest
@@ -25,7 +27,7 @@ from shards.retry import check, planned, refuse_elsewhere, retry, told
 from shards.run import run_pass
 from shards.schema import Row
 from shards.verify import verify
-from tests.shards.fake import InstantPass, InstantWork
+from tests.shards.fake import InstantPass, InstantWork, owned
 
 RUN = RunConfig(rows_per_part=8)
 
@@ -314,8 +316,6 @@ def retried_or_done(corpus: Path, out: Path, step: int) -> None:
 
 
 def test_ctrl_c_commits_what_is_under_way(texts: Path, good: Path) -> None:
-    import signal
-
     seen: list[str] = []
 
     async def interrupt(document: Document) -> None:
@@ -411,11 +411,6 @@ def test_it_runs_in_one_command(run: RunConfig) -> None:
 
 
 def test_documents_that_killed_their_workers_are_not_opened(texts: Path, good: Path) -> None:
-    lines = (good / "commits.jsonl").read_text().splitlines()
-    assert lines
-    from shards import commit_log
-    from tests.shards.fake import owned
-
     manifest = Manifest.load(Folder(str(good)))
     log = commit_log.read(Folder(str(good)), manifest.passes[-1].fingerprint)
     assert log
