@@ -5,6 +5,7 @@ pools of rollouts, and reference log-probabilities.
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _references(base: Path, config: TrainConfig) -> _Store:
     configs = config, config.model_copy(update={"model": model})
     folders = base / "references", base / "old references"
     for one, folder in zip(configs, folders, strict=True):
-        ended = forked(lambda one=one, folder=folder: _keep(one, folder), limit=120)
+        ended = forked(partial(_keep, one, folder), limit=120)
         assert not (ended.bug or ended.sentence), ended
     parts = sorted(path.name for path in folders[0].glob("*.parquet"))
 
@@ -140,7 +141,12 @@ def _some(step: int, seed: int) -> list[tuple[Any, Group]]:
     for sample in (2 * step, 2 * step + 1):
         texts = [f"step {step}, sample {sample}, text {n} of {seed} " * 4 for n in range(3)]
         scores = {f"rollout-{n}": 0.1 * n + 0.01 * seed for n in range(3)}
-        named = {"sample": sample, "id": f"row-{sample}", "scores": scores, "version": step}
+        named: dict[str, Any] = {
+            "sample": sample,
+            "id": f"row-{sample}",
+            "scores": scores,
+            "version": step,
+        }
         found.append((place(sample), group(*texts, **named)))
     return found
 

@@ -119,7 +119,12 @@ def make_ready() -> None:
     is there to be waited for.
     """
     sleep = time.sleep
-    time.sleep = lambda seconds: sleep(min(seconds, _SLEEP))
-    sysconfig.get_path = functools.cache(sysconfig.get_path)  # loguru asks in each run
+
+    def nap(seconds: Any, /) -> None:
+        sleep(min(seconds, _SLEEP))
+
+    time.sleep = nap
+    # loguru asks for these in each run.
+    sysconfig.get_path = functools.cache(sysconfig.get_path)  # type: ignore[assignment]
     gc.collect()
     gc.freeze()

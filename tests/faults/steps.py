@@ -73,7 +73,7 @@ class Steps:
             setattr(os, name, self._on_paths(getattr(os, name), kind))
         for name, kind in _HANDLES.items():
             setattr(os, name, self._on_handle(getattr(os, name), kind))
-        os.open = self._os_open(os.open)  # type: ignore[assignment]
+        os.open = self._os_open(os.open)
         for module in (builtins, io, _io):
             module.open = self._opened  # type: ignore[attr-defined]
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,13 +128,13 @@ def test_a_process_dies_at_the_step_that_it_is_told(tmp_path: Path) -> None:
     for number, left in enumerate(LEFT, 1):
         folder = tmp_path / str(number)
         folder.mkdir()
-        ended = forked(lambda folder=folder: _change(folder), folder, Point(number))
+        ended = forked(partial(_change, folder), folder, Point(number))
         assert _content(folder) == left
         assert ended.killed == (number < len(LEFT)) and not ended.bug
         assert ended.kind == (kinds[number - 1] if ended.killed else "")
     assert ended.kinds == kinds
     (tmp_path / "half").mkdir()
-    forked(lambda: _change(tmp_path / "half"), tmp_path / "half", Point(3, half=True))
+    forked(partial(_change, tmp_path / "half"), tmp_path / "half", Point(3, half=True))
     assert _content(tmp_path / "half") == {"new": None, "new/a": "te"}
 
 

@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +17,8 @@ from base.fingerprint import fingerprint
 from shards import executor
 from shards.crew import Task
 from shards.executor import RunConfig
-from shards.manifest import Manifest, PassInfo, Usage
-from shards.passes import Document, End, Item, Outcome, Skip, Skipped, Split, inputs
+from shards.manifest import Manifest, PassInfo, Skip, Usage
+from shards.passes import Document, End, Item, Outcome, Skipped, Split, Work, inputs
 from shards.reader import ShardSet
 from shards.run import run_pass
 from shards.schema import Row, schema
@@ -71,10 +71,7 @@ class Answers:
     """Rewrites and judges."""
 
     window: int = 16
-
-    @property
-    def versions(self) -> dict[str, str]:
-        return {"tiny": "1"}
+    versions: dict[str, str] = field(default_factory=lambda: {"tiny": "1"})
 
     async def __call__(self, document: Document) -> Outcome:
         asked.append(document.rows[0]["doc_id"])
@@ -122,7 +119,7 @@ class Tiny:
         return Manifest(passes=[made], inputs=inputs(splits), criteria=["quality"])
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Answers]:
+    async def open(self) -> AsyncIterator[Work]:
         asked.append("")
         yield Answers()
 
