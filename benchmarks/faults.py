@@ -1,99 +1,92 @@
-"""What a kill costs, and that it costs no row: the real command against an instant endpoint.
-
-A run with two workers, rewriting and judging, is killed with its whole process group again and
-again, at random moments, and started anew until it is done. Then the rows are counted against those
-of a run that nobody disturbed. Another run is killed when half of its requests are answered: how
-many requests does the next one repeat, and after how long does the first new one arrive?
+"""What faults cost: real runs killed at random moments, every kill point, every damage, and what
+checking takes. `python -m benchmarks.faults FILE`; some 40 minutes on two cores, most of them for
+the pairs of kill points. Needs strace, which says how many steps there are.
 """
 
 import json
-import random
 import sys
-import tempfile
-import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shards.manifest import Manifest
-from shards.reader import ShardSet
-from tests.engine.fault_server import Fault, FaultServer
-from tests.faults.runs import Disturbed, kill_group, rows, wait_for
+from benchmarks import checking, kills
+from tests.faults import damaged_runs, damaged_sets, trace
+from tests.faults.apart import scratch
+from tests.faults.damage import Extent, Verdict, table, worst
+from tests.faults.kill_points import Visit, losses, visited, visits
+from tests.faults.kill_states import STATES
 
-KILLS = 12
-ROWS_PER_PART = 16
-SECONDS = 0.02  # of an answer
-
-
-def _run(folder: Path, server: FaultServer) -> Disturbed:
-    server.plan = lambda call: Fault(seconds=SECONDS)
-    return Disturbed(folder, server, workers=2, rows_per_part=ROWS_PER_PART)
+PROCESSES, ALL = 2, -1
+SETS, RUNS = Extent(each=3, times=40), Extent(each=2, times=3)
 
 
-def _complete(run: Disturbed) -> None:
-    process = run.start()
-    _, err = process.communicate(timeout=600)
-    if process.returncode:
-        raise RuntimeError(err)
+def points(pairs: int = ALL) -> dict[str, Any]:
+    """Every single kill point, and so many pairs of them; SystemExit where strace is missing, or
+    shows more steps than were visited.
+    """
+    if not trace.available():
+        raise SystemExit("strace: not there, or it may not trace; it says how many steps there are")
+    with scratch() as folder:
+        found = visits(Path(folder), PROCESSES, pairs)
+        calls = {state: calls for state, (_, calls) in _traced(Path(folder), found).items()}
+    _say(losses(found))
+    rows = [_row(state.name, calls[state.name], found) for state in STATES]
+    return {"states": rows, "lost": sum(not one.good for one in found)}
 
 
-def _killed_often(folder: Path, undisturbed: Disturbed) -> dict[str, int]:
-    """Kill until `KILLS` runs were killed or one was through; then to the end."""
-    draw, killed = random.Random(0), 0
-    with FaultServer() as server:
-        run = _run(folder, server)
-        for _ in range(KILLS):
-            moment, process = run.after(draw.randint(0, 60)), run.start()
-            killed += wait_for(moment, process, 600)
-            kill_group(process)
-        _complete(run)
-    expected, found = rows(undisturbed.output), rows(run.output)
-    ids = [row["id"] for row in found]
+def _traced(base: Path, found: Sequence[Visit]) -> dict[str, Any]:
+    both = trace.traced(base)
+    for state, (seen, calls) in both.items():
+        missed = trace.missed(seen, calls)
+        if missed or visited(found, state) < sum(calls.values()):
+            raise SystemExit(
+                f"{state}: {visited(found, state)} steps visited, {sum(calls.values())} system "
+                f"calls; not seen: {', '.join(missed) or 'unknown'}"
+            )
+    return both
+
+
+def _row(state: str, calls: Counter[str], found: Sequence[Visit]) -> dict[str, Any]:
+    """How the kills of one command ended."""
+    mine = [one for one in found if one.state == state]
+    single, pairs = ([one for one in mine if len(one.points) == n] for n in (1, 2))
     return {
-        "kills": killed,
-        "rows": len(expected),
-        "lost": len({row["id"] for row in expected} - set(ids)),
-        "doubled": len(ids) - len(set(ids)),
-        "different": sum(a != b for a, b in zip(expected, found, strict=False)),
+        "state": state,
+        "steps": sum(calls.values()),
+        "points": len({one.points for one in single}),
+        "single": _outcomes(single),
+        "pairs": len({one.points for one in pairs}),
+        "pair": _outcomes(pairs),
     }
 
 
-def _restart(folder: Path) -> dict[str, Any]:
-    """Killed when half is answered: what is asked again, and when the first new thing is."""
-    with FaultServer() as server:
-        run = _run(folder, server)
-        _complete(run)
-        asked = len(server.calls)
-    with FaultServer() as server:
-        run = _run(folder / "again", server)
-        process = run.start()
-        wait_for(run.after(asked // 2), process, 600)
-        kill_group(process)
-        before = {(call.path, call.text) for call in server.calls}
-        begun, first = time.monotonic(), len(server.calls)
-        _complete(run)
-        new = [c for c in server.calls[first:] if (c.path, c.text) not in before]
-        repeated = len(server.calls) - asked
-    manifests: list[Manifest] = [ShardSet(url).manifest for url in (run.first, run.output)]
-    return {
-        "requests": asked,
-        "repeated": repeated,
-        "share": repeated / asked,
-        "rows": manifests[-1].rows,
-        "first_request_s": round(server.calls[first].begun - begun, 1),
-        "first_new_s": round(new[0].begun - begun, 1),
-    }
+def _outcomes(found: Sequence[Visit]) -> dict[str, int]:
+    counts = Counter(one.outcome if one.good else "lost" for one in found)
+    counts["refused"] += counts.pop("clean", 0)
+    return {name: counts[name] for name in ("whole", "detected", "refused", "left", "lost")}
+
+
+def damage() -> dict[str, Any]:
+    """Every kind of file of a set, a run and its stores, damaged in every way."""
+    found = list[Verdict]()
+    with scratch() as folder:
+        found += damaged_sets.verdicts(Path(folder), [*damaged_sets.KINDS], SETS)
+    with scratch() as folder:
+        found += damaged_runs.verdicts(Path(folder), RUNS)
+    _say(worst(found, ("silent", "traceback")))
+    return {"kinds": table(found), "silent": sum(one.outcome == "silent" for one in found)}
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def main(output: str) -> None:
     """Measure, and write the figures as JSON."""
-    with tempfile.TemporaryDirectory() as folder, FaultServer() as server:
-        undisturbed = _run(Path(folder, "undisturbed"), server)
-        _complete(undisturbed)
-        result = {
-            "kills": _killed_often(Path(folder, "killed"), undisturbed),
-            "restart": _restart(Path(folder, "restart")),
-            "rows_per_part": ROWS_PER_PART,
-        }
+    result = kills.measure() | {"points": points(), "damage": damage()}
+    result["checking"] = checking.measure()
     Path(output).write_text(json.dumps(result), encoding="utf-8")
 
 

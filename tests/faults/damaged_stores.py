@@ -150,8 +150,12 @@ def _some(step: int, seed: int) -> list[tuple[Any, Group]]:
     for sample in (2 * step, 2 * step + 1):
         texts = [f"step {step}, sample {sample}, text {n} of {seed} " * 4 for n in range(3)]
         scores = {f"rollout-{n}": 0.1 * n + 0.01 * seed for n in range(3)}
-        named: dict[str, Any] = {"sample": sample, "id": f"row-{sample}", "scores": scores}
-        named["version"] = step
+        named: dict[str, Any] = {
+            "sample": sample,
+            "id": f"row-{sample}",
+            "scores": scores,
+            "version": step,
+        }
         found.append((place(sample), group(*texts, **named)))
     return found
 

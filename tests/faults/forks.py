@@ -118,9 +118,13 @@ def make_ready() -> None:
     """Make forks of this process cheap, and cut the waits in it and in them short: no other process
     is there to be waited for.
     """
-    sleep: Callable[[float], None] = time.sleep
-    setattr(time, "sleep", lambda seconds: sleep(min(seconds, _SLEEP)))  # noqa: B010
-    once = functools.cache(sysconfig.get_path)  # loguru asks in each run
-    setattr(sysconfig, "get_path", once)  # noqa: B010
+    sleep = time.sleep
+
+    def nap(seconds: Any, /) -> None:
+        sleep(min(seconds, _SLEEP))
+
+    time.sleep = nap
+    # loguru asks for these in each run.
+    sysconfig.get_path = functools.cache(sysconfig.get_path)  # type: ignore[assignment]
     gc.collect()
     gc.freeze()

@@ -134,7 +134,7 @@ def test_a_process_dies_at_the_step_that_it_is_told(tmp_path: Path) -> None:
         assert ended.kind == (kinds[number - 1] if ended.killed else "")
     assert ended.kinds == kinds
     (tmp_path / "half").mkdir()
-    forked(lambda: _change(tmp_path / "half"), tmp_path / "half", Point(3, half=True))
+    forked(partial(_change, tmp_path / "half"), tmp_path / "half", Point(3, half=True))
     assert _content(tmp_path / "half") == {"new": None, "new/a": "te"}
 
 

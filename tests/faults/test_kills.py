@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,8 +162,8 @@ def test_killed_while_it_is_repaired(tmp_path: Path, server: FaultServer) -> Non
         shutil.rmtree(run.output)
         shutil.copytree(damaged, run.output)
         killed_at(run, int(share * steps), *repair)
-        for repairing in (True, False):
-            code, _, err = ended(started(*repair) if repairing else run.start(), 120)
+        for start in (partial(started, *repair), run.start):
+            code, _, err = ended(start(), 120)
             assert code == 0, err
         run.check()
         assert rows(run.output) == before

@@ -18,7 +18,7 @@ from shards import executor
 from shards.crew import Task
 from shards.executor import RunConfig
 from shards.manifest import Manifest, PassInfo, Skip, Usage
-from shards.passes import Document, End, Item, Outcome, Skipped, Split, inputs
+from shards.passes import Document, End, Item, Outcome, Skipped, Split, Work, inputs
 from shards.reader import ShardSet
 from shards.run import run_pass
 from shards.schema import Row, schema
@@ -119,7 +119,7 @@ class Tiny:
         return Manifest(passes=[made], inputs=inputs(splits), criteria=["quality"])
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Answers]:
+    async def open(self) -> AsyncIterator[Work]:
         asked.append("")
         yield Answers()
 
