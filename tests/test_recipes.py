@@ -1,8 +1,9 @@
 """The recipes for real work: each is accepted by every command that it is for, as it stands.
 
 The models it names stand in a cache of the Hugging Face hub as look-alikes: their shape is real
-where it matters (the policy's, which is 1.4B), their tokenizer is the quick-start model's. The
-corpora are small and in their published form. Nothing is replaced in a recipe.
+where it matters (the policy's, which is 1.4B), their tokenizer is a part of the quick-start
+model's, and their weights are a header and a hole. The corpora are small and in their published
+form. Nothing is replaced in a recipe.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import yaml
 
 from tests.rewrite import published
 from tests.train.small import make_set
+from train.model.shape import load_shape
+from train.model.weights import sizes
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "models/smollm2-135m-instruct"
@@ -28,6 +32,7 @@ LLAMA = (
     "meta-llama/Llama-3.1-8B-Instruct",
     "meta-llama/Llama-3.3-70B-Instruct",
 )
+TOKENS = 32_000
 HELD_OUT = ("ordinary", "unsafe")
 COMMANDS = ("rewrite", "judge", "train", "evaluation")
 
@@ -45,7 +50,7 @@ print(json.dumps(told))
 
 
 def look_alike(hub: Path, name: str) -> None:
-    """A model in the hub's cache: a shape of TinyLlama's kind and a tokenizer, no weights."""
+    """A model in the hub's cache: a shape of TinyLlama's kind, a tokenizer, weights of zeros."""
     folder = hub / f"models--{name.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs/main").write_text("0" * 40)
@@ -54,12 +59,34 @@ def look_alike(hub: Path, name: str) -> None:
     shape = json.loads((ROOT / "configs/policy-1.4b/config.json").read_text())
     shape |= {"num_hidden_layers": 22, "num_key_value_heads": 4, "num_attention_heads": 32}
     (snapshot / "config.json").write_text(json.dumps(shape))
+    no_weights(snapshot)
+
+
+def no_weights(folder: Path) -> None:
+    """A safetensors file with all tensors of the model in `folder`, which takes no room."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, size in sizes(load_shape(str(folder))).items():
+        begin, end = end, end + 2 * prod(size)
+        header[name] = {"dtype": "BF16", "shape": size, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + end)
 
 
 def tokenizer_of_the_quick_start(folder: Path) -> None:
+    """Its first tokens, as many as the models of the recipes have embeddings."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in QUICKSTART.glob("*token*"):
         shutil.copy(file, folder)
+    whole = json.loads((QUICKSTART / "tokenizer.json").read_text())
+    model = whole["model"]
+    known = {token: number for token, number in model["vocab"].items() if number < TOKENS}
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+    model["merges"] = [[a, b] for a, b in pairs if {a, b, a + b} <= known.keys()]
+    model["vocab"] = known
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
 
 
 @pytest.fixture(scope="module")
