@@ -264,6 +264,7 @@ def test_what_is_refused(
     assert not asked(server)
 
 
+@pytest.mark.slow
 def test_killed_and_continued_by_two_workers(config: Path, server: FaultServer) -> None:
     """By a real SIGKILL, in the second pass."""
     out = config.parent / "set"
