@@ -139,7 +139,8 @@ def test_a_run_whose_lock_was_taken_ends(folder: Folder) -> None:
     assert found and json.loads(found)["host"] == "other"
 
 
-def test_a_damaged_lock_is_one_sentence(folder: Folder) -> None:
-    folder.write(NAME, b"{}")
+@pytest.mark.parametrize("data", [b"{}", b"[" * 100_000], ids=["empty", "deep"])
+def test_a_damaged_lock_is_one_sentence(folder: Folder, data: bytes) -> None:
+    folder.write(NAME, data)
     with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"), Lease(folder):
         pass
