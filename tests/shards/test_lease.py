@@ -1,5 +1,6 @@
 """One run an output: who holds the lock, and when it is stale."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -144,3 +145,18 @@ def test_a_damaged_lock_is_one_sentence(folder: Folder, data: bytes) -> None:
     folder.write(NAME, data)
     with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"), Lease(folder):
         pass
+
+
+def test_a_disk_without_room_for_the_lock_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with (
+        pytest.raises(ShardError, match="lock.json: cannot write: No space left"),
+        Lease(Folder(str(tmp_path))),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
