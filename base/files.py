@@ -6,7 +6,8 @@ disk that costs a temporary file, two fsyncs and a rename; on an object store it
 
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
@@ -25,7 +26,8 @@ class Folder:
     """A folder at an fsspec URL; names inside it are relative and use `/`."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        # The root of a file system is written with slashes alone.
+        self.url = url if re.fullmatch(r"([a-z0-9]+:)?/+", url) else url.rstrip("/")
         self.fs, self.root = resolve(self.url)
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
@@ -91,11 +93,20 @@ class Folder:
 
 def resolve(url: str) -> tuple[Any, str]:
     """The fsspec file system of `url` and the path on it; InputError for an unknown one."""
+    if re.match(r"file://|[^:]*/", url) and "://" not in url.removeprefix("file://"):
+        local = LocalFileSystem()  # fsspec takes `::` in a path for a chain of file systems
+        return local, local._strip_protocol(url)
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         raise InputError(f"{url}: cannot open this kind of location: {error}") from None
     return fs, str(path)
+
+
+def version_of(info: Mapping[str, Any]) -> str | None:
+    """What a store says of a file that changes with it: its ETag, or its time of change."""
+    keys = ("ETag", "mtime", "LastModified", "updated")
+    return next((str(info[key]) for key in keys if info.get(key)), None)
 
 
 def of_storage(error: Exception) -> bool:

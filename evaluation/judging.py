@@ -26,6 +26,8 @@ from judge.criteria import Criterion, load_criterion
 from judge.judge import load_judges
 from judge.panel import Panel, Said, consistency, mean_scores
 from judge.pool import Pool, judgements
+from judge.unread import failure, refuse_unread
+from shards.failures import Failure, Tally, by_reason
 from shards.schema import JUDGEMENT_SCHEMA, Row
 
 FOLDER = "scores"
@@ -116,7 +118,7 @@ def judge(
 ) -> None:
     """Judge the continuations of every model that have not been judged."""
     chunks = list(chunks_of(splits))
-    left = {name: missing(folder, f"{FOLDER}/{name}", chunks) for name in config.models}
+    left = {name: _left(folder, name, chunks) for name in config.models}
     if not any(left.values()):
         return
     criteria = [load_criterion(name) for name in config.judge.criteria]
@@ -132,6 +134,42 @@ def judge(
             await _judge(folder, name, left[name], referee)
 
     asyncio.run(every_model())
+
+
+def refuse_silent(
+    folder: Folder, splits: Mapping[str, Sequence[Place]], config: EvaluateConfig
+) -> None:
+    """EngineError where a judge gave no verdict that could be read on any text of a model."""
+    chunks = list(chunks_of(splits))
+    for name in config.models:
+        tallies = _tallies(read_rows(folder, f"{VERDICTS}/{name}", chunks))
+        refuse_unread(f"evaluate: {name}", tallies.items())
+
+
+def _left(folder: Folder, model: str, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The chunks that are to be judged: not judged yet, or a judge was asked in vain."""
+    absent = missing(folder, f"{FOLDER}/{model}", chunks)
+    return [chunk for chunk in chunks if chunk in absent or _is_silent(folder, model, chunk)]
+
+
+def _is_silent(folder: Folder, model: str, chunk: Chunk) -> bool:
+    tallies = _tallies(read_rows(folder, f"{VERDICTS}/{model}", [chunk]))
+    return any(tally.failed == tally.asked for tally in tallies.values())
+
+
+def _tallies(verdicts: Sequence[Row]) -> dict[str | None, Tally]:
+    """The verdicts of each judge, and those of them that could not be read."""
+    found = defaultdict[str | None, Tally](Tally)
+    for one in verdicts:
+        lost = [] if one["status"] == "ok" else [_failure(one)]
+        found[one["judge"]].add(Tally(1, len(lost), by_reason(lost)))
+    return dict(found)
+
+
+def _failure(verdict: Row) -> Failure:
+    by_engine = verdict["judge"] is not None
+    texts = (verdict[key] for key in ("criterion", "id", "status", "answer"))
+    return failure(by_engine, *texts)
 
 
 async def _judge(folder: Folder, name: str, chunks: Sequence[Chunk], referee: Referee) -> None:

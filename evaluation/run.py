@@ -22,7 +22,7 @@ from engine.registry import probe
 from evaluation.checks import notes, provenances, refuse_trained_on
 from evaluation.chunks import chunks_of, missing
 from evaluation.config import EvaluateRecipe
-from evaluation.judging import judge
+from evaluation.judging import judge, refuse_silent
 from evaluation.outcome import TABLE, Notes, Splits, documents, report
 from evaluation.places import NAME, places_of, write_places
 from evaluation.writing import FOLDER as CONTINUATIONS
@@ -50,6 +50,7 @@ def run(recipe: EvaluateRecipe) -> None:
     models = {name: recipe.engine(name) for name in evaluate.models}
     write(folder, models, splits, evaluate)
     judge(folder, splits, evaluate, recipe.engines)
+    refuse_silent(folder, splits, evaluate)
     report(folder, recipe, config_of(recipe), splits, warnings)
     state["complete"] = sorted({*state["complete"], *evaluate.models})
     _keep(folder, state)

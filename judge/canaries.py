@@ -39,6 +39,7 @@ from judge.criteria import Asked, Criterion, load_criterion
 from judge.judge import Judge, load_judges
 from judge.pool import Pool, Question
 from judge.readout import Verdict
+from judge.unread import refuse_unread
 
 LINE = 0.5
 """The decision line, on the scale 0..1 and for the attacked text: above it the attacker has won."""
@@ -353,6 +354,7 @@ def run(recipe: MeasuredRecipe) -> None:
     found: dict[str, Any] = {}
     for judge in load_judges(recipe.judge, recipe.engines, criteria):
         result = asyncio.run(measure(asking(judge), criteria))
+        refuse_unread("judge canaries", [(judge.name, judge.tally)])
         found[str(judge.name)] = result.as_dict()
         print_result(str(judge.name), result, Console(highlight=False))
     Folder(recipe.output).write("canaries.json", json.dumps(found, indent=1).encode())

@@ -18,7 +18,9 @@ from judge.config import JudgeConfig
 from judge.criteria import Asked, Criterion, Likelihood
 from judge.pool import Question
 from judge.readout import Verdict, ask, likelihood
+from judge.unread import tally_of
 from judge.usage import usage_of
+from shards.failures import Tally
 from shards.manifest import Usage
 
 REMEMBERED = 200_000
@@ -28,11 +30,12 @@ Answer = tuple[Sequence[Verdict], Usage]
 
 class Judge:
     """Answers questions. name: what `judgements/` calls it; engine: None where only classifiers
-    and functions judge.
+    and functions judge; tally: its verdicts so far, and why some could not be read.
     """
 
     def __init__(self, name: str | None, engine: Engine | None, config: JudgeConfig) -> None:
         self.name, self.engine, self.config = name, engine, config
+        self.tally = Tally()
         self._known: OrderedDict[bytes, asyncio.Task[Answer]] = OrderedDict()
 
     async def ask(self, question: Question, fence: str) -> Answer:
@@ -41,7 +44,7 @@ class Judge:
         if known := self._known.get(key):
             self._known.move_to_end(key)
             return (await known)[0], Usage()
-        task = self._known[key] = asyncio.create_task(self._put(question, fence))
+        task = self._known[key] = asyncio.create_task(self._counted(question, fence))
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         try:
@@ -52,6 +55,11 @@ class Judge:
         if any(verdict.status == "failed" for verdict in answer[0]):
             self._known.pop(key, None)  # the next one may fare better
         return answer
+
+    async def _counted(self, question: Question, fence: str) -> Answer:
+        verdicts, usage = await self._put(question, fence)
+        self.tally.add(tally_of(question.criterion, question.pool.row_id, verdicts))
+        return verdicts, usage
 
     async def _put(self, question: Question, fence: str) -> Answer:
         criterion, pool = question.criterion, question.pool

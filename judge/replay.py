@@ -31,6 +31,7 @@ from judge.pool import Ask, Pool, Question, Result, play
 from judge.readout import Verdict
 from judge.report.sample import Sampled, sample
 from judge.schedule import Purpose
+from judge.unread import refuse_unread
 
 FILE = "schedule.json"
 PURPOSES: tuple[Purpose, ...] = ("auto", "ranks")
@@ -155,6 +156,7 @@ def run(recipe: MeasuredRecipe) -> None:
     for judge in load_judges(config, recipe.engines, criteria):
         for criterion in criteria:
             found += asyncio.run(_measure(judge, criterion, texts, config))
+        refuse_unread("judge schedule", [(judge.name, judge.tally)])
     result = {"candidates": replay.candidates, "readout": config.readout, "schedules": found}
     Folder(recipe.output).write(FILE, (json.dumps(result, indent=1) + "\n").encode())
     Console(highlight=False).print(table(found, replay.candidates))

@@ -10,6 +10,7 @@ from judge.criteria import Criterion, load_criterion
 from judge.judge import Judge
 from judge.panel import Panel, consistency, disagreement, mean_scores
 from judge.pool import Pool, Result, judgements
+from judge.unread import failure
 from shards.failures import Failure
 from shards.manifest import Usage
 from shards.passes import Document, Outcome
@@ -66,16 +67,13 @@ class Scorer:
         return outcome
 
     def _failures(self, verdicts: Sequence[Row]) -> list[Failure]:
-        """Those that could not be read; of one without an answer, `answer` says why."""
+        """Those that could not be read."""
         engine = {criterion.name for criterion in self.criteria if criterion.needs_engine}
-        found = []
-        for verdict in verdicts:
-            reason, answer, name = (verdict.get(key) for key in ("status", "answer", "criterion"))
-            if reason == "failed":
-                reason = f"{'engine' if name in engine else name}: {answer}"
-            if reason != "ok":
-                found.append(Failure(str(reason), verdict["id"], answer))
-        return found
+        return [
+            failure(one["criterion"] in engine, one["criterion"], one["id"], status, one["answer"])
+            for one in verdicts
+            if (status := one["status"]) != "ok"
+        ]
 
     def _total(self, row: Row) -> None:
         weights = self.config.weights_of(self.criteria)

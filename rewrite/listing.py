@@ -9,7 +9,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from base.errors import InputError
-from base.files import resolve, told_as
+from base.files import resolve, told_as, version_of
 from rewrite.files import SUFFIXES
 from rewrite.signals import COMPANIONS
 
@@ -90,6 +90,5 @@ def _file(fs: Any, pattern: str, fixed: str, name: str) -> Found:
     local = isinstance(fs, LocalFileSystem)  # one file has one name, with or without file://
     protocol = "" if local or "://" not in pattern else pattern.split("://")[0] + "://"
     info = fs.info(name)
-    changed = (info[key] for key in ("ETag", "mtime", "LastModified", "updated") if info.get(key))
-    version = next((str(value) for value in changed), None)
-    return Found(protocol + name, name[len(fixed) :].lstrip("/"), int(info["size"]), version)
+    relative = name[len(fixed) :].lstrip("/")
+    return Found(protocol + name, relative, int(info["size"]), version_of(info))

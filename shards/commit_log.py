@@ -6,12 +6,13 @@ edited or mixed is refused. So a set can be repaired from it alone.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.manifest import Record
+from shards.manifest import Manifest, Record
 from shards.names import LOG
 
 
@@ -20,7 +21,7 @@ class _End(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    commit_log: int = 2
+    commit_log: Literal[2] = 2
     fingerprint: str
     records: int
     sha256: str
@@ -44,14 +45,27 @@ def read(folder: Folder, fingerprint: str) -> list[Record] | None:
     where = f"{folder.url}/{LOG}"
     body, _, last = data.removesuffix(b"\n").rpartition(b"\n")
     body += b"\n" if body else b""
+    lines = body.splitlines()
     try:
         end = _End.model_validate_json(last)
+        same = hashlib.sha256(body).hexdigest() == end.sha256 and len(lines) == end.records
+        records = [Record.model_validate_json(line) for line in lines] if same else []
     except ValidationError:
         raise ShardError(
             f"{where}: damaged, or written by Prewrite 0.1, whose logs cannot be checked"
         ) from None
-    if hashlib.sha256(body).hexdigest() != end.sha256:
+    if not same:
         raise ShardError(f"{where}: damaged: its lines are not those that its last line counts")
     if end.fingerprint != fingerprint:
         raise ShardError(f"{where}: the log of another set; restore the one of this set")
-    return [Record.model_validate_json(line) for line in body.splitlines()]
+    return records
+
+
+def refuse_other(folder: Folder, records: Sequence[Record], manifest: Manifest) -> None:
+    """ShardError where a log and a manifest do not list the same files."""
+    logged = sorted(f.name for r in records for f in (r.part, r.judgements) if f)
+    if logged != sorted(file.name for file in manifest.files):
+        raise ShardError(
+            f"{folder.url}/{LOG}: its files are not those of the manifest; accepted: the log of "
+            f"this set; run python -m shards verify --repair {folder.url}"
+        )

@@ -71,15 +71,20 @@ def publish(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
 
 
 def remove_made(folder: Folder, generation: int) -> None:
-    """Remove the folder of a generation, where a retry made it; its manifest last."""
+    """Remove the folder of a generation, where a retry made it; its manifest last. With files of
+    others it stays, with these alone.
+    """
     place = names.retry(generation)
     found = Manifest.find(Folder(f"{folder.url}/{place}"))
     if found is None or not found.before:
         return
-    for name in folder.names(f"{place}/"):
-        if name != f"{place}/{names.MANIFEST}":
-            folder.remove(name)
-    folder.remove(place)
+    foreign = False
+    for name in (path.removeprefix(f"{place}/") for path in folder.names(f"{place}/")):
+        ours = name in names.FIXED or names.owner_of(name) or names.is_passing(name)
+        foreign = foreign or not ours
+        if ours and name != names.MANIFEST:
+            folder.remove(f"{place}/{name}")
+    folder.remove(f"{place}/{names.MANIFEST}" if foreign else place)
 
 
 def _spoiled(below: Folder, name: str) -> str:

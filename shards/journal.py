@@ -143,7 +143,7 @@ class Journal:
 
     def splits(self) -> set[str]:
         """The splits of which something is committed."""
-        return {record.split for record in self._logged} | self._found.keys()
+        return self._logged.keys() | self._found.keys()
 
     def opened(self, split: str) -> Opened | None:
         """What the latest worker on `split` had open."""
@@ -188,13 +188,16 @@ class Journal:
         return dict(found)
 
     @cached_property
-    def _logged(self) -> list[Record]:
-        """The records of a set that was finished before, and is worked on again."""
-        return commit_log.read(self.folder, self.fingerprint) or []
+    def _logged(self) -> dict[str, list[Record]]:
+        """The records of each split that earlier runs have made."""
+        logged = defaultdict[str, list[Record]](list)
+        for record in commit_log.read(self.folder, self.fingerprint) or []:
+            logged[record.split].append(record)
+        return dict(logged)
 
     def _next_turn(self, split: str) -> int:
         """Greater than all so far on a split, a worker's that has written nothing yet included."""
-        turns = [record.turn for record in self._logged if record.split == split]
+        turns = [record.turn for record in self._logged.get(split, [])]
         turns += [name.turn for name in self._found.get(split, [])]
         latest = self.opened(split)
         return max(0, *turns, latest.turn if latest else 0) + 1
@@ -202,9 +205,8 @@ class Journal:
     def _blocks(self, split: str) -> defaultdict[int, list[Record]]:
         """The readable records of a split, by block."""
         blocks = defaultdict[int, list[Record]](list)
-        for record in self._logged:
-            if record.split == split:
-                blocks[record.block].append(record)
+        for record in self._logged.get(split, []):
+            blocks[record.block].append(record)
         for name in self._found.get(split, []):
             if found := self._read(name):
                 blocks[name.block].append(found)

@@ -29,9 +29,9 @@ from typing import Self
 
 from base.cli import console
 from base.errors import ShardError
-from base.files import Folder
+from base.files import Folder, told_as
 from base.owned import OwnedFolder
-from shards.names import FIXED, LOCK, OWNER, SCRATCH
+from shards.names import FIXED, LOCK, OWNER, SCRATCH, is_scratch
 
 BEAT, SILENT, SETTLE = 10.0, 60.0, 1.0  # seconds
 _GONE = f"{SCRATCH}gone-"
@@ -101,10 +101,11 @@ class Lease:
         found = self._found()
         if found and not self._is_stale(found):
             raise self._refusal(found)
-        if self.scratch:
-            self.scratch.mkdir(parents=True)
         try:
-            self._take(free=found is None)
+            with told_as(ShardError, f"{self.folder.url}/{self.name}: cannot write"):
+                if self.scratch:
+                    self.scratch.mkdir(parents=True)
+                self._take(free=found is None)
             self.folder.watch(FIXED if self.name == LOCK else (), self._refuse_if_lost)
         except BaseException:
             self._remove_scratch()
@@ -139,12 +140,17 @@ class Lease:
             time.sleep(SETTLE)
         self._refuse_if_lost()
         if self.scratch:
-            for other in self.scratch.parent.glob(f"{self._others}*"):
+            for other in self._owners(self._others):
                 if other != self.scratch:
                     _remove_tree(other)
-            for left in self.scratch.parent.glob(f"{_GONE}*"):  # by a removal that was killed
+            for left in self._owners(_GONE):  # by a removal that was killed
                 shutil.rmtree(left, ignore_errors=True)
             self._refuse_if_lost()
+
+    def _owners(self, prefix: str) -> list[Path]:
+        """The folders of owners on a local disk; those of others are left alone."""
+        beside = self.scratch.parent.iterdir() if self.scratch else ()
+        return [path for path in beside if is_scratch(path.name, prefix) and path.is_dir()]
 
     def _is_mine(self) -> bool:
         found = self._found()
@@ -158,7 +164,7 @@ class Lease:
         data = self.folder.read(self.name)
         try:
             return Holder(**json.loads(data)) if data is not None else None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ShardError(
                 f"{self.folder.url}/{self.name}: damaged; remove it if no run is writing here"
             ) from None

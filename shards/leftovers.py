@@ -5,22 +5,31 @@ manifest's `owners` wrote but the manifest does not list, and the folder of a ge
 published. One that is still being made stays. All other files stay, too.
 """
 
+import os
+
 from base.files import Folder
 from shards.generation import is_ready, remove_made
 from shards.journal import Journal
 from shards.manifest import Manifest
-from shards.names import RECORDS, SCRATCH, is_passing, owner_of, retry
+from shards.names import MANIFEST, RECORDS, is_passing, is_scratch, owner_of, retry
 
 
 def is_clean(folder: Folder, manifest: Manifest) -> bool:
     """Whether a set has no records of a run, no folder of a killed owner, and no generation that is
     half published. Late parts come with one of these, so they are found by them.
     """
-    scratch = folder.is_local and folder.fs.glob(folder.path(f"{SCRATCH}*"))
+    scratch = folder.is_local and any(map(is_scratch, _entries(folder)))
     if scratch or any(map(is_passing, folder.names(RECORDS))):
         return False
-    published = manifest.generation > 1 and folder.exists(retry(manifest.generation))
+    published = manifest.generation > 1 and folder.exists(
+        f"{retry(manifest.generation)}/{MANIFEST}"
+    )
     return not published and not is_ready(folder, manifest)
+
+
+def _entries(folder: Folder) -> list[str]:
+    """What lies right in a local folder."""
+    return os.listdir(folder.root) if os.path.isdir(folder.root) else []
 
 
 def clean(folder: Folder, manifest: Manifest) -> None:

@@ -45,7 +45,7 @@ def check_failed(name: str, tally: Tally, limit: float) -> None:
     if _share(tally) > limit:
         raise EngineError(
             f"{name}: {tally.failed} of {tally.asked} rows that were asked about failed, more than "
-            f"run.max_failed = {limit:g} allows{_commonest(tally)}"
+            f"run.max_failed = {limit:g} allows{commonest(tally)}"
         )
 
 
@@ -69,7 +69,7 @@ def _share(counted: Tally | Record) -> float:
     return counted.failed / counted.asked if counted.asked else 0.0
 
 
-def _commonest(tally: Tally) -> str:
+def commonest(tally: Tally) -> str:
     """The reason that most failures have, and an answer that says more than it."""
     named = ((reason, found) for reason, found in tally.bounded().items() if reason != OTHER)
     reason, found = next(named, (None, None))

@@ -31,6 +31,7 @@ _RECORD = re.compile(
     rf"{RECORDS}/(?P<split>.+)-(?P<block>\d{{5,}})-(?P<turn>\d+)-(?P<token>[0-9a-f]{{12}})\.json"
 )
 _OLD_RECORD = re.compile(rf"{RECORDS}/.+-\d{{5,}}\.json")  # of Prewrite 0.1
+_SCRATCH = re.compile(rf"{re.escape(SCRATCH)}(?:.+-)?[0-9a-f]{{32}}")
 _MARK = re.compile(rf"{RECORDS}/(?P<split>.+)\.open")
 
 
@@ -84,6 +85,11 @@ def owner_of(name: str) -> str | None:
 def is_passing(name: str) -> bool:
     """Whether a file is one that a run needs and a complete set does not."""
     return any(form.fullmatch(name) for form in (_RECORD, _OLD_RECORD, _MARK))
+
+
+def is_scratch(name: str, prefix: str = SCRATCH) -> bool:
+    """Whether a folder has the name of an owner's whose lock begins its names with `prefix`."""
+    return name.startswith(prefix) and _SCRATCH.fullmatch(name) is not None
 
 
 def mark(split: str) -> str:

@@ -8,6 +8,8 @@ the same bytes. A manifest that contradicts the log is written anew from it. Wha
 knows (a pass's configuration) cannot be repaired.
 """
 
+from collections.abc import Iterable
+
 from base.errors import ShardError
 from base.files import Folder
 from shards import commit_log
@@ -16,7 +18,7 @@ from shards.journal import Folded, Journal, together
 from shards.lease import Lease
 from shards.leftovers import clean
 from shards.manifest import Manifest, Record, Usage
-from shards.names import LOG
+from shards.names import LOG, block_of
 from shards.reader import ShardSet
 from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
 from shards.verify import check_file, check_passes
@@ -43,6 +45,7 @@ def repair(url: str) -> list[str]:
         records = _records(shards)
         damaged = {(r.split, r.block): p for r in records if (p := _problems(shards, r))}
         if damaged:
+            _refuse_other_log(shards, damaged)
             return done + _redo(shards, lease.folder, records, damaged)
         return done + _refold(shards, lease.folder, records)
 
@@ -68,6 +71,22 @@ def _problems(shards: ShardSet, record: Record) -> list[str]:
     if record.judgements:
         found += check_file(shards, record.judgements, JUDGEMENT_SCHEMA)
     return found or (["a part is to be made again"] if record.redo else [])
+
+
+def _refuse_other_log(shards: ShardSet, damaged: Iterable[tuple[str, int]]) -> None:
+    """ShardError where the log misses a part of which the set has another one, whole: then the log
+    is that of another generation, or of another set of the same recipe.
+    """
+    if shards.manifest.status != "complete":
+        return
+    listed = {block_of(part.name): part for part in shards.manifest.parts}
+    for split, block in damaged:
+        part = listed.get(f"{split}-{block:05d}")
+        if part and not check_file(shards, part, shards.manifest.columns):
+            raise ShardError(
+                f"{shards.folder.url}/{LOG}: it does not name {part.name}, which is whole and in "
+                "the manifest; accepted: the log of this set; nothing was changed; restore it"
+            )
 
 
 def _redo(

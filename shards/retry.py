@@ -105,11 +105,14 @@ class OldParts:
 def log_of(url: str) -> list[Record]:
     """The commit log of a finished set; ShardError where there is none that can be read."""
     folder = Folder(url)
-    log = commit_log.read(folder, Manifest.load(folder).passes[-1].fingerprint)
+    manifest = Manifest.load(folder)
+    log = commit_log.read(folder, manifest.passes[-1].fingerprint)
     if log is None:
         raise ShardError(
             f"{url}: no {names.LOG}, by which failed rows are found; make the set again"
         )
+    if not generation.is_ready(folder, manifest):  # then one of the two may be replaced
+        commit_log.refuse_other(folder, log, manifest)
     return log
 
 

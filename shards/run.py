@@ -29,7 +29,7 @@ from shards.names import CARD, FIXED, MANIFEST, RECORDS, REWRITES, SKIPPED
 from shards.passes import Pass, Split, inputs
 from shards.repair import emptied
 from shards.schema import FORMAT_VERSION
-from shards.unchanged import changed_inputs, refuse_changed
+from shards.unchanged import changed_inputs, refuse_changed, refuse_exchanged
 from shards.worker import check_bad_rows
 
 Execute = Callable[[Pass, list[Split], OwnedFolder, RunConfig], None]
@@ -161,7 +161,7 @@ def start_set(job: Pass, folder: OwnedFolder, splits: list[Split], max_failed: f
     if found and same:
         folded = fold(journal_of(found, folder), (split.name for split in splits))
         check_listed(folder, folded.parts + folded.judgements)
-        refuse_changed(found.inputs, new.inputs, folded, splits)
+        refuse_changed(found.inputs, new.inputs, folded, splits, job.source)
         again = {(r.split, r.block) for r in to_repeat(folded.every, max_failed)}
         records = [emptied(r) if (r.split, r.block) in again else r for r in folded.every]
         if records:  # from now on only these and the records of this run count
@@ -200,6 +200,7 @@ def _finish(
     records = sum(folded.records.values())
     check_bad_rows(len(folded.skipped), records, job.max_bad_rows, folded.skipped)
     check_listed(folder, folded.parts + folded.judgements)
+    refuse_exchanged(folded, splits)
     try:
         check_failed(job.name, folded.tally, max_failed)
     except EngineError:

@@ -2,16 +2,17 @@
 
 Each worker compares the records that it reads again with the digest in the last commit. Here are
 the files that no worker reads again, because they were read to their end: where a file's time or
-version is another one, its digest is taken again.
+version is another one, its digest is taken again. A file that is read in ranges is looked at once
+more at the end, since it may have been exchanged between two of them.
 """
 
 from collections.abc import Sequence
 
 from base.errors import InputError
-from base.files import Folder
+from base.files import Folder, resolve, told_as, version_of
 from shards.journal import Folded
 from shards.manifest import Input
-from shards.passes import Split
+from shards.passes import Source, Split
 
 _NAMED = 5  # files that a sentence names
 
@@ -35,23 +36,56 @@ def _bytes(size: int | None) -> str:
 
 
 def refuse_changed(
-    before: Sequence[Input], now: Sequence[Input], folded: Folded, splits: Sequence[Split]
+    before: Sequence[Input],
+    now: Sequence[Input],
+    folded: Folded,
+    splits: Sequence[Split],
+    source: Source,
 ) -> None:
     """InputError for a file that came, went, or changed since this run began.
 
-    Cost: a digest of each file that was read to its end and whose time or version differs.
+    Cost: one read of each file, or range, that was read to its end and whose time or version
+    differs.
     """
     if lines := changed_inputs(before, now):
         raise InputError("\n".join(lines))
     pairs = zip(before, now, strict=True)
     touched = {new.path for old, new in pairs if old.version != new.version}
+    ends = {record.split: record for record in folded.every if record.last}
+    for split in (split for split in splits if split.path in touched):
+        if known := folded.sha256.get(split.name):
+            _refuse_unlike(split, known)
+        elif end := ends.get(split.name):
+            found = next(iter(source.read(split, end.stop))).before
+            if end.read and found and found != end.read:
+                raise _changed(split)
+
+
+def refuse_exchanged(folded: Folded, splits: Sequence[Split]) -> None:
+    """InputError for a file that was exchanged between two of its ranges.
+
+    Cost: a look at each file that was read in ranges; a digest of one that has changed meanwhile.
+    """
     for split in splits:
         known = folded.sha256.get(split.name)
-        if known is None or split.path not in touched:
+        if known is None or split.range is None or split.version is None:
             continue
-        folder, _, name = split.path.rpartition("/")
-        if Folder(folder or ".").sha256(name) != known:
-            raise InputError(
-                f"{split.path}: its content is not what this run has read; accepted: the file as "
-                "it was; restore it, or choose another output"
-            )
+        fs, path = resolve(split.path)
+        with told_as(InputError, f"{split.path}: cannot read"):
+            fs.invalidate_cache()
+            version = version_of(fs.info(path))
+        if version != split.version:
+            _refuse_unlike(split, known)
+
+
+def _refuse_unlike(split: Split, known: str) -> None:
+    folder, _, name = split.path.rpartition("/")
+    if Folder(folder or ".").sha256(name) != known:
+        raise _changed(split)
+
+
+def _changed(split: Split) -> InputError:
+    return InputError(
+        f"{split.path}: its content is not what this run has read; accepted: the file as it was; "
+        "restore it, or choose another output"
+    )

@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 
 from base.errors import ShardError
 from base.fingerprint import fingerprint
+from shards import commit_log
+from shards.generation import is_ready
 from shards.leftovers import strays
 from shards.manifest import File, Manifest
 from shards.reader import ShardSet
-from shards.schema import JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
+from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
 
 
 def verify(url: str) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def verify(url: str) -> dict[str, Any]:
         problems += check_file(shards, verdicts, JUDGEMENT_SCHEMA)
     if not problems:
         problems += _totals(shards, seen)
+    problems += _check_log(shards)
     for name in strays(shards.folder, manifest) if manifest.status == "complete" else ():
         problems.append(
             f"{name}: not in the manifest: a run that had ended or lost its lock wrote it; the "
@@ -43,6 +46,20 @@ def verify(url: str) -> dict[str, Any]:
         "documents": seen["documents"],
         "problems": problems,
     }
+
+
+def _check_log(shards: ShardSet) -> list[str]:
+    """Why the commit log of a complete set, where there is one, is not of this set."""
+    folder, manifest = shards.folder, shards.manifest
+    old = manifest.format_version != FORMAT_VERSION
+    if manifest.status != "complete" or old or is_ready(folder, manifest):
+        return []
+    try:
+        if log := commit_log.read(folder, manifest.passes[-1].fingerprint):
+            commit_log.refuse_other(folder, log, manifest)
+    except ShardError as error:
+        return [str(error)]
+    return []
 
 
 def check_passes(manifest: Manifest) -> list[str]:

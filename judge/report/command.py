@@ -29,16 +29,20 @@ from judge.report.measures import Measure, none
 from judge.report.page import page
 from judge.report.report import Report
 from judge.report.sample import sample, unlabelled
+from judge.unread import refuse_unread
 
 HTML, JSON = "report/index.html", "report/report.json"
 
 
 def run(recipe: MeasuredRecipe) -> None:
-    """Measure, write both files, print the summary."""
+    """Measure, write both files, print the summary; EngineError where nothing could be read."""
     items, source = texts(recipe)
     judge = recipe.judge
     config, played = judge.model_dump(mode="json"), flips if judge.report.canaries else None
-    report = asyncio.run(build(judges(recipe), items, source, config, judge.report.seed, played))
+    panel = load_judges(judge, recipe.engines, map(load_criterion, judge.criteria))
+    each = [judging(one) for one in panel]
+    report = asyncio.run(build(each, items, source, config, judge.report.seed, played))
+    refuse_unread("judge report", [(one.name, one.tally) for one in panel])
     folder = Folder(recipe.output)
     folder.write(JSON, (json.dumps(report.as_json(), indent=1) + "\n").encode("utf-8", "replace"))
     folder.write(HTML, page(report).encode("utf-8", "replace"))
@@ -58,12 +62,6 @@ def texts(recipe: MeasuredRecipe) -> tuple[list[Item], str]:
     if not items:
         raise ConfigError(f"judge.input: found no row to judge in {recipe.texts}")
     return items, f"{len(sampled)} rows of {recipe.texts}, without labels"
-
-
-def judges(recipe: MeasuredRecipe) -> list[Judging]:
-    """Every judge of the recipe, loaded."""
-    criteria = [load_criterion(name) for name in recipe.judge.criteria]
-    return [judging(judge) for judge in load_judges(recipe.judge, recipe.engines, criteria)]
 
 
 async def flips(judging: Judging, criteria: Sequence[Criterion]) -> dict[str, Measure]:

@@ -127,3 +127,18 @@ def test_resolve_gives_the_path_on_its_file_system() -> None:
     fs, path = resolve("memory://a/b")
     assert fs is fsspec.filesystem("memory")
     assert path == "/a/b"
+
+
+@pytest.mark.parametrize("url", ["/", "file:///"])
+def test_the_root_is_not_the_working_folder(url: str) -> None:
+    assert Folder(url).path("a") == "/a"
+
+
+def test_the_root_of_a_store_is_in_the_store() -> None:
+    assert not Folder("memory://").is_local
+
+
+def test_two_colons_in_a_path_are_no_chain_of_file_systems(tmp_path: Path) -> None:
+    for url in (f"{tmp_path}/a::b", f"file://{tmp_path}/a::b"):
+        Folder(url).write("c", b"text")
+        assert (tmp_path / "a::b/c").read_bytes() == b"text"

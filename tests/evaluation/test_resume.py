@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import evaluation.chunks
 import evaluation.run
 import evaluation.writing
-from base.errors import InputError, PrewriteError, ShardError
+from base.errors import EngineError, InputError, PrewriteError, ShardError
 from base.files import Folder
 from evaluation.config import EvaluateRecipe
 from evaluation.run import run
@@ -27,10 +27,10 @@ from tests.evaluation.sets import make_set
 
 
 class Clock:
-    """Counts answers; raises at the one that is the last."""
+    """Counts answers; raises at the one that is the last. broken: no verdict can be read."""
 
     def __init__(self) -> None:
-        self.last, self.count = 10**9, count(1)
+        self.last, self.count, self.broken = 10**9, count(1), False
 
     def __call__(self) -> None:
         if next(self.count) >= self.last:
@@ -44,6 +44,8 @@ def clock() -> Iterator[Clock]:
 
     def words(context: str, reference: str, candidate: str) -> float:
         clock()
+        if clock.broken:
+            raise ValueError("no such word")
         return len(candidate) % 10 / 10
 
     with pytest.MonkeyPatch.context() as patch:
@@ -193,3 +195,17 @@ def test_what_is_damaged_is_told(folder: Path, whole: Path) -> None:
     (output / "evaluation.json").write_text("{")
     with pytest.raises(InputError, match="evaluation.json: damaged"):
         run(recipe(folder, output))
+
+
+def test_a_judge_of_whom_nothing_can_be_read_ends_it_and_is_asked_again(
+    folder: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = recipe(folder, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "broken", True)
+        for _ in range(2):
+            with pytest.raises(EngineError, match=r"evaluate: base: of 33 .*words: .*no such word"):
+                run(mine)
+    assert not (tmp_path / "out/results").exists()
+    run(mine)
+    assert len(list((tmp_path / "out/results").glob("*.json"))) == 2

@@ -339,6 +339,24 @@ def test_the_command_writes_all_of_it(
     assert "hidden_instruction" in shown and "harmless additions" in shown
 
 
+def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
+    monkeypatch.setattr(judge.judge, "get_engine", lambda config: engine)
+    recipe = {
+        "output": str(tmp_path / "out"),
+        "engines": {"main": {"kind": "vllm", "model": "m"}},
+        "judge": {"engine": "main", "input": "x", "criteria": ["safety"]},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert canaries.main(["--config", str(tmp_path / "recipe.yaml")]) == 1
+    told = capsys.readouterr().err
+    assert "of 3 verdicts of judge 'main' not one could be read" in told
+    assert "engine: HTTP 503: no capacity" in told
+    assert not (tmp_path / "out").exists()
+
+
 # Suites of a user's own.
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import judge.judge
+from base.errors import EngineError
 from engine.types import Completion, Request
 from judge.config import MeasuredRecipe, PoolsConfig
 from judge.criteria import load_criterion
@@ -148,3 +149,16 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
     assert auto["calls"] < 22 and ranks["calls"] == 36
     assert "auto" in capsys.readouterr().out
     assert table(written["schedules"], 9).row_count == 2
+
+
+def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from judge import replay
+
+    silent = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
+    monkeypatch.setattr(judge.judge, "get_engine", lambda _: silent)
+    monkeypatch.setattr(replay, "sample", lambda *_: sampled())
+    with pytest.raises(EngineError, match="judge schedule: .* not one .*HTTP 503: no capacity"):
+        replay.run(recipe(tmp_path))
+    assert not (tmp_path / "schedule.json").exists()

@@ -1,5 +1,6 @@
 """One run an output: who holds the lock, and when it is stale."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -139,7 +140,23 @@ def test_a_run_whose_lock_was_taken_ends(folder: Folder) -> None:
     assert found and json.loads(found)["host"] == "other"
 
 
-def test_a_damaged_lock_is_one_sentence(folder: Folder) -> None:
-    folder.write(NAME, b"{}")
+@pytest.mark.parametrize("data", [b"{}", b"[" * 100_000], ids=["empty", "deep"])
+def test_a_damaged_lock_is_one_sentence(folder: Folder, data: bytes) -> None:
+    folder.write(NAME, data)
     with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"), Lease(folder):
         pass
+
+
+def test_a_disk_without_room_for_the_lock_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with (
+        pytest.raises(ShardError, match="lock.json: cannot write: No space left"),
+        Lease(Folder(str(tmp_path))),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

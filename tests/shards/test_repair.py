@@ -1,7 +1,9 @@
 """`verify --repair` has just the damaged parts made again, byte for byte."""
 
+import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,7 +207,7 @@ def test_a_manifest_of_other_inputs_does_not_become_complete(good: Path) -> None
 def test_the_command_after_nothing_to_do_cleans_up(corpus: Path, good: Path) -> None:
     (good / "commits").mkdir()
     (good / str(RecordName("00000", 0, 1, "0" * 12))).write_bytes(b"{}")
-    (good / ".run-0123").mkdir()
+    (good / f".run-{'0' * 32}").mkdir()
     make(corpus, good)
     assert not list(good.glob(".run-*")) and not (good / "commits").exists()
 
@@ -221,3 +223,47 @@ def test_a_part_of_a_run_that_had_ended_is_named_and_removed(corpus: Path, good:
     assert repair(str(good)) == []
     assert not (good / mine).exists() and (good / other).read_bytes() == b"x"
     assert verify(str(good))["problems"] == []
+
+
+def test_a_log_of_another_set_of_the_same_recipe_changes_nothing(
+    corpus: Path, good: Path, tmp_path: Path
+) -> None:
+    """Its parts are not there, and those that are there are whole."""
+    make(corpus, tmp_path / "other")
+    shutil.copy(tmp_path / "other/commits.jsonl", good)
+    before = tree(good)
+    (problem,) = verify(str(good))["problems"]
+    assert "its files are not those of the manifest" in problem
+    with pytest.raises(ShardError, match="which is whole and in the manifest"):
+        repair(str(good))
+    assert tree(good) == before
+
+
+def test_a_log_with_records_of_another_form_is_one_sentence(good: Path) -> None:
+    body = b'{"split": 3}\n'
+    raw = json.loads((good / "commits.jsonl").read_text().splitlines()[-1])
+    raw |= {"records": 1, "sha256": hashlib.sha256(body).hexdigest()}
+    (good / "commits.jsonl").write_bytes(body + json.dumps(raw).encode() + b"\n")
+    with pytest.raises(ShardError, match="commits.jsonl: damaged"):
+        repair(str(good))
+
+
+def test_a_folder_with_brackets_in_its_name_is_cleaned_up(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set[1]"
+    make(corpus, out)
+    owner = json.loads((out / "manifest.json").read_text())["owners"][0]
+    (out / f".run-{'0' * 32}").mkdir()
+    (out / f"part-00000-00009-{owner}0000.parquet").write_bytes(b"x")
+    make(corpus, out)
+    assert verify(str(out))["problems"] == []
+    assert not (out / f".run-{'0' * 32}").exists()
+
+
+def test_files_of_others_named_like_an_owner_s_stay(corpus: Path, good: Path) -> None:
+    (good / ".run-notes").mkdir()
+    (good / ".run-notes/mine").write_text("text")
+    (good / ".run-file").write_text("text")
+    (good / f".run-{'0' * 32}").mkdir()
+    make(corpus, good)
+    assert (good / ".run-notes/mine").exists() and (good / ".run-file").exists()
+    assert not (good / f".run-{'0' * 32}").exists()

@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from base.errors import InputError, PrewriteError, ShardError
+from base.errors import EngineError, InputError, PrewriteError, ShardError
+from base.files import Folder
+from rewrite.corpus import Corpus
 from shards.executor import RunConfig
 from shards.manifest import Manifest
 from shards.passes import Document
@@ -299,3 +302,52 @@ def test_a_part_outside_of_the_set_is_refused(texts: Path, tmp_path: Path, name:
     (out / "manifest.json").write_text(json.dumps(raw))
     with pytest.raises(ShardError, match="accepted: a path inside the set's folder"):
         ShardSet(str(out))
+
+
+@dataclass
+class InRanges(InstantPass):
+    """Reads each file in ranges of about 2 KB."""
+
+    @property
+    def source(self) -> Corpus:
+        whole = super().source
+        return replace(whole, input=whole.input.model_copy(update={"split_bytes": 2048}))
+
+
+def ranged(texts: Path, out: Path, before: Before) -> Manifest:
+    job = InRanges((f"{texts}/*.jsonl",), before=before, window=8)
+    return run_pass(job, str(out), RunConfig(rows_per_part=8))
+
+
+def test_a_file_exchanged_between_two_of_its_ranges_is_refused(texts: Path, tmp_path: Path) -> None:
+    seen = [0]
+
+    async def exchanged(document: Document) -> None:
+        seen[0] += 1
+        if seen[0] == 10:
+            write(texts, "OTHER-")
+
+    with pytest.raises(InputError, match="its content is not what this run has read"):
+        ranged(texts, tmp_path / "set", exchanged)
+    assert Manifest.load(Folder(str(tmp_path / "set"))).status == "running"
+
+
+def test_a_range_that_was_read_to_its_end_is_looked_at_by_a_resume(
+    texts: Path, tmp_path: Path
+) -> None:
+    seen = [0]
+
+    async def fail(document: Document) -> None:
+        seen[0] += 1
+        if seen[0] > 45:
+            raise EngineError("gone")
+
+    async def nothing(document: Document) -> None: ...
+
+    with pytest.raises(EngineError):
+        ranged(texts, tmp_path / "set", fail)
+    write(texts, "OTHER-")
+    with pytest.raises(InputError, match="not what this run has read|not those that this run has"):
+        ranged(texts, tmp_path / "set", nothing)
+    write(texts)
+    assert ranged(texts, tmp_path / "set", nothing).rows == 2 * LINES

@@ -448,3 +448,30 @@ def test_a_retry_that_lost_its_folder_writes_nothing(good: Path) -> None:
     with pytest.raises(ShardError):
         first.__exit__(None, None, None)
     assert [path.name for path in (good / "retry-2").iterdir()] == ["a"]
+
+
+def test_files_of_others_in_the_folder_of_a_generation_stay(texts: Path, good: Path) -> None:
+    seen = [0]
+
+    async def kill(document: Document) -> None:
+        seen[0] += 1
+        if seen[0] > 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        retry(again(texts, good, before=kill), RUN)
+    (good / "retry-2/notes.txt").write_text("text")
+    assert retry(again(texts, good), RUN)
+    left = [path.name for path in (good / "retry-2").rglob("*") if path.is_file()]
+    assert left == ["notes.txt"]
+    assert verify(str(good))["problems"] == []
+
+
+def test_a_log_of_an_older_generation_is_refused(texts: Path, good: Path) -> None:
+    log = (good / "commits.jsonl").read_bytes()
+    retry(again(texts, good), RUN)
+    (good / "commits.jsonl").write_bytes(log)
+    with pytest.raises(ShardError, match="its files are not those of the manifest"):
+        planned(again(texts, good))
+    with pytest.raises(ShardError, match="which is whole and in the manifest"):
+        repair(str(good))

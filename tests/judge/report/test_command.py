@@ -112,3 +112,17 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     assert command.main(["--config", str(recipe), override]) == code
     assert sentence in capsys.readouterr().err
+
+
+def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
+    recipe: Path,
+    rewritten: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
+    monkeypatch.setattr(judge.judge, "get_engine", lambda config: silent)
+    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "judge.report.rows=5"]
+    assert command.main(arguments) == 1
+    assert "judge report: " in (told := capsys.readouterr().err) and "HTTP 503" in told
+    assert not (recipe.parent / "out").exists()
