@@ -65,9 +65,10 @@ class State(BaseModel):
         lines = differences(_with_generations(self.data), data, "data")
         old, new = self.settings, settings(config)
         lines += differences(_fixed(old), _fixed(new), "train")
-        for number in range(over):
+        ran = len(self.curriculum["starts"])
+        for number in range(min(over, ran)):
             before, now = dict(old["curriculum"][number]), dict(new["curriculum"][number])
-            if number == len(self.curriculum["starts"]) - 1:  # over by the end that it has now
+            if number == ran - 1:  # over by the end that it has now
                 before.pop("until"), now.pop("until")
             lines += differences(before, now, f"train.curriculum.{number}")
         if lines:

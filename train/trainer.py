@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from itertools import pairwise
 from math import nan
 
 import torch
@@ -84,7 +85,7 @@ class Trainer:
         if whole and whole is not self._found:
             self._go_on_from(whole)
         self._found = whole
-        self._tell_schedule()
+        self._tell_phases()
         self.checkpoints.clean(whole)
         self.late.begin(self.curriculum.step, self.curriculum.samples)
         learner = Learner(self.config, self.shape)
@@ -124,12 +125,21 @@ class Trainer:
         self.skipped, self.empty = found.skipped, found.empty
         self.tally, self.alarms = found.tally, found.alarms
 
-    def _tell_schedule(self) -> None:
-        """Say where the phases, as they are now, would have given steps that are made other rates:
-        then the run is not the one that these phases make from the start.
+    def _tell_phases(self) -> None:
+        """Say in what the run that goes on is not the one that its phases of now would make from
+        the start: phases that come too late for a step, and other learning rates.
         """
         if not (self._found and parallel.is_main()):
             return
+        for phase, (begin, end) in zip(
+            self.config.curriculum, pairwise(self.curriculum.starts), strict=False
+        ):
+            if begin.step == end.step:
+                console.print(
+                    f"train.curriculum: the phase {phase.name} ends before step {end.step}, which "
+                    "is made; no step is left of it",
+                    soft_wrap=True,
+                )
         before = [Phase.model_validate(one) for one in self._found.settings["curriculum"]]
         starts, step = self.curriculum.starts, self.curriculum.step
         if other := differing(self.config, before, starts, step):
