@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from hashlib import sha256
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from types import TracebackType
 from typing import Any, Self
 
@@ -124,7 +124,8 @@ class RunLog:
             self._excepthook(failed)
 
     def _facts(self, step: int, values: Values) -> str:
-        parts = [f"{k[5:]} {v:.4f}" for k, v in values.items() if k.startswith("loss/")]
+        losses = {k[5:]: v for k, v in values.items() if k.startswith("loss/")}
+        parts = [f"{k} –" if isnan(v) else f"{k} {v:.4f}" for k, v in losses.items()]
         for name, told in _SHARES.items():
             if isfinite(values.get(name, nan)):
                 parts.append(told.format(values[name]))
