@@ -7,6 +7,7 @@ import pytest
 from base.errors import ConfigError
 from tests.train.test_curriculum import config
 from train.curriculum import Curriculum
+from train.learnt import Tally
 from train.state import State, settings
 
 
@@ -20,6 +21,8 @@ def reached(step: int, phases: list[dict[str, Any]]) -> State:
         step=step,
         samples=4 * step,
         skipped=0,
+        empty=0,
+        tally=Tally(),
         curriculum=curriculum.state_dict(),
         settings=settings(made),
         data={},
