@@ -25,7 +25,7 @@ def reached(step: int, phases: list[dict[str, Any]]) -> State:
         tally=Tally(),
         curriculum=curriculum.state_dict(),
         settings=settings(made),
-        data={},
+        data={"sets": {}},
     )
 
 
@@ -33,7 +33,7 @@ def goes_on(state: State, phases: list[dict[str, Any]]) -> None:
     now = config(phases)
     curriculum = Curriculum(now.curriculum)
     curriculum.load_state_dict(state.curriculum)
-    state.refuse_others("checkpoints", now, {}, len(curriculum.starts) - 1)
+    state.refuse_others("checkpoints", now, {"sets": {}}, len(curriculum.starts) - 1)
 
 
 FIRST, LAST = {"until": {"step": 4}}, {"until": {"step": 8}}
