@@ -67,6 +67,11 @@ class Tally(BaseModel):
         return self.moved + self.empty + self.skipped
 
     @property
+    def tied(self) -> bool:
+        """Whether no step was skipped, and texts could be compared, though none was better."""
+        return self.equal > 0 and not self.skipped
+
+    @property
     def why(self) -> str:
         """Why cut points were not learnt from, the commonest reason first."""
         told = reasons({name: getattr(self, name) for name in _WHY})

@@ -6,7 +6,7 @@ lines after it, so the file always tells one history. Only the main rank writes.
 
 import json
 import time
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -75,7 +75,8 @@ class RunLog:
             console.print(line, soft_wrap=True)
 
     def _facts(self, step: int, values: Values) -> str:
-        parts = [f"{k[5:]} {v:.4f}" for k, v in values.items() if k.startswith("loss/")]
+        losses = {k[5:]: v for k, v in values.items() if k.startswith("loss/")}
+        parts = [f"{k} –" if isnan(v) else f"{k} {v:.4f}" for k, v in losses.items()]
         for name, told in _SHARES.items():
             if isfinite(values.get(name, nan)):
                 parts.append(told.format(values[name]))

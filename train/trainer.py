@@ -72,8 +72,8 @@ class Trainer:
         """Make the steps that are left, and a checkpoint of the last; returns what has learnt.
 
         Raises Interrupted after a signal; PrewriteError at a loss or gradient that is not finite,
-        or an alarm, where the configuration says `stop`, and at the end of a phase in which no step
-        moved the model.
+        or an alarm, where the configuration says `stop`, and at the end of a phase, or of the run,
+        in which no step moved the model.
         """
         self.checkpoints.clean(self._found)
         self.late.begin(self.curriculum.step, self.curriculum.samples)
@@ -150,14 +150,17 @@ class Trainer:
             _say(sentence)
 
     def _end(self, phase: Phase) -> None:
-        """A phase is over; PrewriteError when none of its steps moved the model."""
+        """A phase is over; PrewriteError when none of its steps moved the model, unless scores were
+        there and equal; in any case when none of the run did.
+        """
         tally, self.alarms = self.tally, alarms.State()
         told = []
         if tally.empty:
             told.append(f"{tally.empty} had nothing to learn from ({tally.why})")
         if tally.skipped:
             told.append(f"{tally.skipped} were not finite")
-        if not tally.moved:
+        never = self.curriculum.over and self.empty + self.skipped == self.curriculum.step
+        if never or not (tally.moved or tally.tied):
             self.checkpoints.finish()
             raise PrewriteError(
                 f"train.curriculum, phase {phase.name}: found no step of {tally.steps} that moved "

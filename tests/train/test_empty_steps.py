@@ -9,6 +9,8 @@ import pytest
 
 from tests.train.small import Command, curve, done, make_model, make_set, metrics, settings, weights
 from train.config import TrainConfig
+from train.data.feed import open_loader
+from train.model.shape import load_shape
 from train.plan import plan
 
 pytestmark = pytest.mark.slow
@@ -112,25 +114,47 @@ def test_ranks_agree(run: Command, folder: Path) -> None:
         assert found["loss"] is None or found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_a_phase_without_a_step_that_learns_is_no_success(folder: Path, run: Command) -> None:
-    """Its set has something to learn from, but none of the steps that the phase has."""
-    first = [step["learnt_cuts"] == 0 for step in metrics(run.output)].index(True)
-    phases = [
-        {"name": "imitate", "objective": "nll", "until": {"step": first}},
-        {"name": "prefer", "objective": "dpo", "until": {"step": first + 1}},
-        {"name": "later", "objective": "nll", "until": {"step": first + 2}},
-    ]
-    train = recipe(folder, "nothing", curriculum=phases[0 if first else 1 :])
-    for _ in range(2):  # the same command comes to the same end
+UNSCORED = {"original_score": None, "rewrite_score": None}
+EQUAL = {"original_score": 0.5, "rewrite_score": 0.5}
+IMITATE = {"name": "imitate", "objective": "nll", "until": {"step": 1}}
+
+
+def _phase(end: int) -> dict[str, Any]:
+    return {"name": "prefer", "objective": "dpo", "until": {"step": end}}
+
+
+@pytest.mark.parametrize(
+    ("scores", "phases", "code"),
+    [
+        (UNSCORED, [IMITATE, _phase(2)], 1),
+        (EQUAL, [IMITATE, _phase(2)], 0),
+        (EQUAL, [_phase(1)], 1),
+    ],
+    ids=["no scores", "a tie", "a tie and nothing else"],
+)
+def test_a_phase_that_has_learnt_nothing_is_no_success(
+    folder: Path, scores: dict[str, Any], phases: list[dict[str, Any]], code: int
+) -> None:
+    """Its set has something to learn from, but not the samples of its steps."""
+    name = f"{code}-{len(phases)}"
+    train = recipe(folder, f"run-{name}", curriculum=phases)
+    train["optimizer"]["warmup_steps"] = 0
+    config = TrainConfig.model_validate(train)
+    with open_loader(config, load_shape(config.model.path)) as loader:
+        batch = loader.batch(2 * (len(phases) - 1), config.curriculum[-1])
+    taken = {id.rpartition("-")[0] for row in batch.rows for id in row.candidates.ids}
+    make_set(folder / name, edit=lambda row: scores if row["doc_id"] in taken else {})
+    train["data"] = [{"set": str(folder / name)}]
+    for _ in range(1 + code):  # the same command comes to the same end
         command = Command(train)
-        assert command.end() == 1, command.text
-        assert re.fullmatch(
-            r"error: train.curriculum, phase prefer: found no step of 1 that moved the model: "
-            r"1 had nothing to learn from \(cut points: \d+ with no .*\); accepted: at least one",
-            command.text.splitlines()[-1],
-        )
-        assert len(metrics(command.output)) == first + 1
-        assert not (command.output / "model").exists()
+        assert command.end() == code, command.text
+        why = r"1 had nothing to learn from \(cut points: \d+ with (no|equal) scores.*\)"
+        refused = rf"error: .* phase prefer: found no step of 1 that moved the model: {why}; .* one"
+        lines = [line for line in command.text.splitlines() if "prefer" in line]
+        said = rf"prefer: of 1 steps {why}"
+        assert re.fullmatch(refused if code else said, lines[-1]), command.text
+        assert len(metrics(command.output)) == len(phases)
+        assert (command.output / "model").exists() == (not code)
 
 
 def test_one_long_rewrite_ends_no_run(folder: Path) -> None:
