@@ -6,7 +6,8 @@ exponential back-off. What happens then: if the endpoint answered anyone since t
 one request has failed. If nobody got an answer it is asked something harmless in the same way:
 unless it answers that, it is down and the run stops, so that an outage never turns a corpus into
 failed rows; if it does, the request is tried once more. 401, 403 and 404 stop at once. One that has
-refused `_PATIENCE` requests and answered none stops the run, too, unless it answers the harmless one.
+refused `_PATIENCE` requests and answered none stops the run, too, unless it answers something
+harmless.
 
 `api: completions` sends token ids made here, so special tokens in corpus text stay plain text.
 `api: chat` sends text; there the server must be trusted to do that.
