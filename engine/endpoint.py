@@ -5,7 +5,9 @@ time-outs and answers that are no completion (HTML, half a JSON), each time at t
 exponential back-off. What happens then: if the endpoint answered anyone since the first retry, this
 one request has failed. If nobody got an answer it is asked something harmless in the same way:
 unless it answers that, it is down and the run stops, so that an outage never turns a corpus into
-failed rows; if it does, the request is tried once more. 401, 403 and 404 stop at once.
+failed rows; if it does, the request is tried once more. 401, 403 and 404 stop at once. One that has
+refused `_PATIENCE` requests and answered none stops the run, too, unless it answers something
+harmless.
 
 `api: completions` sends token ids made here, so special tokens in corpus text stay plain text.
 `api: chat` sends text; there the server must be trusted to do that.
@@ -114,15 +116,26 @@ class EndpointEngine:
             except _NO_ANSWER as error:
                 failure: Exception = error
             if not self._is_down(failure, since):
+                if self._is_doubted() and not await self._answers(here, turn, harmless):
+                    sentence = self._sentence(failure)
+                    raise EngineError(
+                        f"{sentence} (so it answered all of the first {_PATIENCE} requests)"
+                    )
                 return self._failed(failure)
-            try:
-                await self._once(here, turn, harmless)
-            except _NO_ANSWER:
-                raise EngineError(self._sentence(failure)) from None
+            if not await self._answers(here, turn, harmless):
+                raise EngineError(self._sentence(failure))
             try:
                 return await self._once(here, turn, ask)
             except _NO_ANSWER as error:
                 return self._failed(error)
+
+    async def _answers(self, here: _Connections, turn: int, harmless: Ask) -> bool:
+        """Whether it answers something harmless, asked in the same way."""
+        try:
+            await self._once(here, turn, harmless)
+        except _NO_ANSWER:
+            return False
+        return True
 
     async def _once(self, here: _Connections, turn: int, ask: Ask) -> Completion:
         """One try, at the URL whose turn it is."""
@@ -177,12 +190,12 @@ class EndpointEngine:
     def _sentence(self, error: Exception) -> str:
         return f"the endpoint of {self.config.model}: {self._words(error)}"
 
+    def _is_doubted(self) -> bool:
+        """Whether so many were refused, and none answered, that it may be no row's fault."""
+        return not self._answered and self._refused + 1 >= _PATIENCE
+
     def _failed(self, error: Exception) -> Completion:
         self._refused += 1
-        if not self._answered and self._refused >= _PATIENCE:
-            raise EngineError(
-                f"{self._sentence(error)} (so it answered all of the first {_PATIENCE} requests)"
-            )
         return Completion(error=self._words(error))
 
     async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> Completion:

@@ -22,7 +22,7 @@ from judge.config import JudgeConfig
 from judge.context import contexts
 from judge.criteria import Asked, Criterion
 from judge.judge import Answer, Judge, load_judges
-from judge.panel import Panel, Said
+from judge.panel import Panel, Said, mean_scores
 from judge.passes import JudgePass, SetSource
 from judge.pool import Question, judgements
 from judge.readout import Verdict
@@ -350,14 +350,19 @@ class AgainScorer(Scorer):
         counts.update(f"verdict:{verdict['status']}" for verdict in verdicts)
         for one in said:
             counts.update({k: n for k, n in one.counts.items() if k.startswith("pool:")})
-        asked = {verdict["id"] for verdict in verdicts}
+        asked, scored = set[str](), set[str]()
+        for index, row in enumerate(rows):
+            for one in said[index :: len(rows)]:
+                results = [*one.results.values()]
+                asked |= {row["id"]} if any(result.answers for result in results) else set()
+                scored |= {row["id"]} if mean_scores(results) else set()
         return Outcome(
             rows,
             verdicts,
             sum((one.usage for one in said), Usage()),
             counts,
             asked=len(asked),
-            failed=len(asked - {verdict["id"] for verdict in verdicts if _is_read(verdict)}),
+            failed=len(asked - scored),
             failures=self._failures(verdicts),
         )
 

@@ -441,6 +441,16 @@ def test_an_endpoint_that_refuses_everything_stops_the_run(server: FaultServer) 
         ask(EndpointEngine(config(server, concurrency=4)), *texts)
 
 
+def test_rows_that_are_refused_do_not_stop_the_run_though_they_come_first(
+    server: FaultServer,
+) -> None:
+    """As where only rows are asked again that failed before."""
+    server.plan = lambda call: Fault(400) if "text" in call.text else None
+    texts = [request(f"text {i}") for i in range(40)]
+    answers = ask(EndpointEngine(config(server, concurrency=4)), *texts, request("fine"))
+    assert [one.error is None for one in answers] == [False] * 40 + [True]
+
+
 def _talks_first(answer: dict[str, Any]) -> None:
     """The verdict is the third token, as where an answer cannot be begun for the model."""
     content = answer["choices"][0]["logprobs"]["content"]
