@@ -12,6 +12,7 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
+from base.cli import console
 from base.errors import InputError
 from base.files import Folder
 from evaluation.results import commit
@@ -77,11 +78,23 @@ def _read(folder: Path, name: str, data: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _lines(metrics: Path) -> list[dict[str, Any]]:
-    """Every step of a run; a line that a kill tore is none."""
+    """Every step of a run; a line that a kill tore is none, one that is damaged is said."""
     if not metrics.exists():
         return []
-    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    whole = metrics.read_bytes().split(b"\n")[:-1]
+    found = [step for step in map(_step, whole) if step]
+    if len(found) < len(whole):
+        count = len(whole) - len(found)
+        console.print(f"{metrics}: damaged lines left out: {count}", soft_wrap=True)
+    return found
+
+
+def _step(line: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line)
+        return values if isinstance(values["seconds"], int | float) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _interval(metric: str) -> str:

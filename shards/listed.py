@@ -11,6 +11,18 @@ from shards.reader import footer_fault
 _THREADS = 16  # reading the ends of files waits for disks and networks
 
 
+def check_there(folder: Folder, files: Sequence[File]) -> None:
+    """ShardError for the first file that is absent or of another size. Cost: one listing."""
+    sizes = folder.sizes() if files else {}
+    for file in files:
+        if sizes.get(file.name) != file.bytes:
+            found = "not there" if file.name not in sizes else f"{sizes[file.name]} bytes"
+            raise ShardError(
+                f"{folder.url}/{file.name}: found {found}; accepted: {file.bytes} bytes, as listed; "
+                f"run python -m shards verify --repair {folder.url}, then this command again"
+            )
+
+
 def check_listed(folder: Folder, files: Sequence[File]) -> None:
     """ShardError for the first file that is absent, of another size or with another footer.
 

@@ -23,7 +23,7 @@ from shards.journal import Folded, Journal, fold, skipped_lines
 from shards.lease import Lease
 from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
-from shards.listed import check_listed
+from shards.listed import check_listed, check_there
 from shards.manifest import Manifest, Status
 from shards.names import CARD, FIXED, MANIFEST, RECORDS, REWRITES, SKIPPED
 from shards.passes import Pass, Split, inputs
@@ -44,8 +44,10 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     """
     folder = Folder(output)
     complete = finished(job, output)
-    if complete and is_clean(folder, complete):
-        return complete
+    if complete:
+        check_there(folder, complete.files)
+        if is_clean(folder, complete):
+            return complete
     if not complete:
         _refuse_own_input(job.source.splits(), folder)  # an empty corpus is found here, too
     try:

@@ -12,6 +12,7 @@ from base.errors import ConfigError
 from base.fingerprint import differences
 from train.config import TrainConfig
 from train.learnt import Tally
+from train.phases import Phase
 
 FREE = ("output", "parallel", "checkpoint", "non_finite", "alarms", "curriculum")
 """Keys of the configuration that may change between two starts of one run: of `parallel` all but
@@ -54,6 +55,10 @@ class State(BaseModel):
     settings: dict[str, Any]
     data: dict[str, Any]
     log: File | None = None
+
+    def phases(self) -> list[Phase]:
+        """The curriculum that the run had by then."""
+        return [Phase.model_validate(one) for one in self.settings["curriculum"]]
 
     def refuse_others(
         self, where: str, config: TrainConfig, data: dict[str, Any], over: int

@@ -15,7 +15,7 @@ from math import nan
 import torch
 
 from base.cli import console
-from base.errors import Interrupted, PrewriteError
+from base.errors import Interrupted, PrewriteError, ShardError
 from engine.config import EngineConfig
 from train import alarms, parallel
 from train.checkpoint import Checkpoints
@@ -28,7 +28,6 @@ from train.learnt import Tally
 from train.log import RunLog, Values
 from train.model.shape import Shape
 from train.output import Output
-from train.phases import Phase
 from train.rollouts.late import Late
 from train.schedule import differing, learning_rate
 from train.state import State, settings
@@ -117,10 +116,18 @@ class Trainer:
         return learner
 
     def _go_on_from(self, found: State) -> None:
+        root, data = self.checkpoints.root, self.loader.identity()
         curriculum = Curriculum(self.config.curriculum)
-        curriculum.load_state_dict(found.curriculum)
-        where, data = str(self.checkpoints.root), self.loader.identity()
-        found.refuse_others(where, self.config, data, len(curriculum.starts) - 1)
+        try:
+            curriculum.load_state_dict(found.curriculum)
+            found.refuse_others(str(root), self.config, data, len(curriculum.starts) - 1)
+            found.phases()
+        except (LookupError, TypeError, ValueError, AttributeError) as error:  # made by hand
+            reason = " ".join(str(error).split())[:200]
+            raise ShardError(
+                f"{root}: the state of step {found.step} is not one that a run leaves: "
+                f"{type(error).__name__}: {reason}"
+            ) from None
         self.curriculum = curriculum
         self.skipped, self.empty = found.skipped, found.empty
         self.tally, self.alarms = found.tally, found.alarms
@@ -140,9 +147,8 @@ class Trainer:
                     "is made; no step is left of it",
                     soft_wrap=True,
                 )
-        before = [Phase.model_validate(one) for one in self._found.settings["curriculum"]]
         starts, step = self.curriculum.starts, self.curriculum.step
-        if other := differing(self.config, before, starts, step):
+        if other := differing(self.config, self._found.phases(), starts, step):
             made, was, now = other
             console.print(
                 f"train.curriculum: steps up to {step} were made with other phases, so learning "

@@ -170,9 +170,10 @@ def test_an_unknown_variant_is_one_sentence(
     assert said.startswith("error: --only: found 'dpo-17'; did you mean 'dpo-16'? accepted: next-")
 
 
-def test_the_table_shows_what_is_there(tmp_path: Path) -> None:
+def test_the_table_shows_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "one").mkdir()
-    (tmp_path / "one/metrics.jsonl").write_text('{"seconds": 1.5}\n{"seconds": 2}\n{"seco')
+    lines = ['{"seconds": 1.5}', "\0" * 9, '{"seconds": 2}', "7", '{"seco']
+    (tmp_path / "one/metrics.jsonl").write_text("\n".join(lines))
     quality = [
         Measure("quality_win_rate_judged", "greedy", 9),
         Measure("quality_win_rate", "greedy", 0.6, 0.1, 0.4, 0.8, True),
@@ -185,6 +186,7 @@ def test_the_table_shows_what_is_there(tmp_path: Path) -> None:
     write_results(output, "base", "m", [Task("ordinary", told, 3, 9)])
     write_results(output, "one", "m", [Task("ordinary", [*quality, *told], 3, 9)])
     table = collect(tmp_path, ["base", "one", "two"], {"two": "it broke"})
+    assert capsys.readouterr().err.endswith("one/metrics.jsonl: damaged lines left out: 2\n")
     page = markdown(table, "Read with care.")
     assert "\nRead with care.\n" in page and "\n- two: it broke\n" in page
     assert [line for line in page.splitlines() if line.startswith("|")] == [

@@ -91,6 +91,19 @@ def test_another_set_under_the_same_name(whole: Command, small: Path, tmp_path: 
     refused(train, 2, "data.sets", "0000")
 
 
+@pytest.mark.parametrize("made", [{"curriculum": {}}, {"settings": {"curriculum": [7]}}])
+def test_a_state_that_was_made_by_hand(
+    whole: Command, small: Path, tmp_path: Path, made: dict[str, Any]
+) -> None:
+    """With true digests, for whoever makes a state can make those."""
+    train = settings(small, str(tmp_path / "run"))
+    checkpoint = _started(whole, train["output"]) / "step-00000008"
+    found = read(checkpoint)
+    text = text_of(found.model_copy(update=made), found.files)
+    (checkpoint / "state.json").write_text(text)
+    refused(train, 1, "the state of step 8 is not one that a run leaves: KeyError: ")
+
+
 def test_sets_that_cannot_be_used(small: Path, tmp_path: Path) -> None:
     train = settings(small, str(tmp_path / "run"))
     make_set(tmp_path / "bare", scored=False)
