@@ -18,7 +18,7 @@ def check_there(folder: Folder, files: Sequence[File]) -> None:
         if sizes.get(file.name) != file.bytes:
             found = "not there" if file.name not in sizes else f"{sizes[file.name]} bytes"
             raise ShardError(
-                f"{folder.url}/{file.name}: found {found}; accepted: {file.bytes} bytes, as listed; "
+                f"{folder.url}/{file.name}: found {found}; accepted: {file.bytes} bytes; "
                 f"run python -m shards verify --repair {folder.url}, then this command again"
             )
 

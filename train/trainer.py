@@ -28,6 +28,7 @@ from train.learnt import Tally
 from train.log import RunLog, Values
 from train.model.shape import Shape
 from train.output import Output
+from train.phases import Phase
 from train.rollouts.late import Late
 from train.schedule import differing, learning_rate
 from train.state import State, settings
