@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from base.files import Folder
 from engine.types import Completion, Request, Sample
 from judge.judge import Judge
 from judge.passes import JudgePass
+from judge.provenance import NAME as PROVENANCE
+from judge.provenance import Provenance
 from judge.scorer import Scorer
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
@@ -26,6 +29,7 @@ from shards.passes import Work
 from shards.run import run_pass
 from train.log import RunLog
 from train.output import Output
+from train.owned import claim
 
 SET = "data/quickstart"
 RUN = "runs/quickstart"
@@ -103,13 +107,18 @@ def _tokenizer(folder: Path) -> None:
 
 
 def training_run(folder: Path) -> None:
-    """Metrics of two phases, and the quick-start model in place of a trained one."""
+    """Metrics of two phases, and the quick-start model, by links, in place of a trained one."""
     folder.mkdir(parents=True)
+    claim(folder, Folder(str(folder)))
     with RunLog(Output(folder, folder), 0, 2) as log:
         for step, phase in enumerate(("imitate", "prefer"), 1):
             shares = {"loss": 2.0, "tokens_per_second": 50.0, "padding": 0.1, "data_wait": 0.0}
             log.record(step, phase, shares)
-    (folder / "model").symlink_to(MODEL)
+    (folder / "model").mkdir()
+    for file in MODEL.iterdir():
+        (folder / "model" / file.name).symlink_to(file)
+    left = Provenance(data=[], juries=[])
+    (folder / "model" / PROVENANCE).write_text(left.model_dump_json())
 
 
 @pytest.fixture(scope="session")
