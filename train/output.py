@@ -84,6 +84,7 @@ class Output:
             else:
                 for path in sorted(part.iterdir(), key=lambda path: (path.suffix == ".json", path)):
                     os.replace(path, target / path.name)
+                part.rmdir()
             for folder in {target, target.parent, self.root}:
                 sync(folder)
 
