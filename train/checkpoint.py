@@ -173,6 +173,8 @@ class Checkpoints:
                 self._complete(partial, state, found)
             name = saved.name_of(state.step)
             self._output.publish(partial, f"{CHECKPOINTS}/{name}", saved.is_ours)
+            if (self.root / LATEST).is_dir():
+                self._output.discard(f"{CHECKPOINTS}/{LATEST}")
             self._output.folder(CHECKPOINTS).write(LATEST, f"{name}\n".encode())
             self._remove_later(state.step)
             self._remove_old(state.step)

@@ -159,12 +159,15 @@ def held(url: str) -> Iterator[Output]:
 
 @contextmanager
 def _scratch(root: Path, lease: Lease) -> Iterator[Path]:
-    """The folder of the run that holds `lease`; those of the runs before it are removed."""
-    for path in root.glob(".run-*"):
-        if _SCRATCH.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)
+    """The folder of the run that holds `lease`; those of the runs before it are removed, by a name
+    that none of them knows: somebody may still write there.
+    """
     scratch = root / f".run-{lease.mine.token}"
     scratch.mkdir()
+    for path in root.glob(".run-*"):
+        if _SCRATCH.fullmatch(path.name) and path != scratch:
+            os.rename(path, scratch / path.name)
+            shutil.rmtree(scratch / path.name, ignore_errors=True)
     try:
         yield scratch
     finally:
