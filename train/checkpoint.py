@@ -35,7 +35,7 @@ from train.unpickle import guarded
 
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
 _SYSTEM = re.compile(r"\[Errno \d+\] ([^:\n]+)")
-# What it says of a process that failed to write stands in the sentence, too.
+# It prints what the sentence of an error says, too.
 logging.getLogger(filesystem_async.__name__).disabled = True
 
 
@@ -150,7 +150,7 @@ class Checkpoints:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Tell in one sentence that the disk is why Megatron could not write."""
+        """One sentence where the disk is why Megatron could not write."""
         try:
             yield
         except CheckpointException as error:  # in all processes; the main one knows why

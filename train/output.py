@@ -107,7 +107,7 @@ class Output:
 
     @contextmanager
     def told(self, path: Path) -> Iterator[None]:
-        """Tell what the disk refuses in one sentence: another run has taken over, or its reason."""
+        """One sentence for what the disk refuses: another run has taken over, or its reason."""
         try:
             yield
         except OSError as error:
