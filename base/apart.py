@@ -1,7 +1,7 @@
 """Whether two places are one, or one lies in the other, wherever their names lead.
 
 Links, `..`, relative paths and `file://` hide nothing; nor do a bind mount or a file system that
-does not tell capital letters apart, where both places exist. On object stores names are compared.
+ignores the case of letters, where both places exist. On object stores names are compared.
 """
 
 import os

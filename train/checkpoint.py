@@ -35,7 +35,7 @@ from train.unpickle import guarded
 
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
 _SYSTEM = re.compile(r"\[Errno \d+\] ([^:\n]+)")
-# What it says of a process that failed to write stands in the sentence, too.
+# It prints what the sentence of an error says, too.
 logging.getLogger(filesystem_async.__name__).disabled = True
 
 
@@ -150,7 +150,7 @@ class Checkpoints:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Tell in one sentence that the disk is why Megatron could not write."""
+        """One sentence where the disk is why Megatron could not write."""
         try:
             yield
         except CheckpointException as error:  # in all processes; the main one knows why
@@ -173,6 +173,8 @@ class Checkpoints:
                 self._complete(partial, state, found)
             name = saved.name_of(state.step)
             self._output.publish(partial, f"{CHECKPOINTS}/{name}", saved.is_ours)
+            if (self.root / LATEST).is_dir():
+                self._output.discard(f"{CHECKPOINTS}/{LATEST}")
             self._output.folder(CHECKPOINTS).write(LATEST, f"{name}\n".encode())
             self._remove_later(state.step)
             self._remove_old(state.step)

@@ -82,6 +82,7 @@ class Output:
             else:
                 for path in sorted(part.iterdir(), key=lambda path: (path.suffix == ".json", path)):
                     os.replace(path, target / path.name)
+                part.rmdir()
             for folder in {target, target.parent, self.root}:
                 sync(folder)
 
@@ -104,7 +105,7 @@ class Output:
 
     @contextmanager
     def told(self, path: Path) -> Iterator[None]:
-        """Tell what the disk refuses in one sentence: another run has taken over, or its reason."""
+        """One sentence for what the disk refuses: another run has taken over, or its reason."""
         try:
             yield
         except OSError as error:

@@ -36,10 +36,12 @@ def refuse_foreign(root: Path) -> None:
     where the run is one of version 0.1, or its record is damaged.
     """
     for name in NAMES:
-        if (root / name).is_symlink():
+        path, kind = root / name, "file" if "." in name else "folder"
+        if path.is_symlink() or (path.exists() and path.is_dir() != (kind == "folder")):
+            what = "link" if path.is_symlink() else "file" if kind == "folder" else "folder"
             raise ConfigError(
-                f"train.output: found the link {root / name}; accepted: a folder or file of its "
-                "own (train.output as a whole may be a link)"
+                f"train.output: found the {what} {path}; accepted: a {kind} of its own "
+                "(train.output as a whole may be a link)"
             )
     model = root / MODEL
     if _is_taken(model) and not (model / PROVENANCE).exists():

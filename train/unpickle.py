@@ -1,6 +1,6 @@
 """Reading what Megatron and torch pickle into a checkpoint, without running what was put there.
 
-Digests find damage, not malice: whoever makes a checkpoint makes its digests. So `.metadata` is
+Digests find damage, not malice: who can make a checkpoint can make its digests. So `.metadata` is
 unpickled with a list of the classes that it may name, and every `torch.load` below `guarded` is
 told to take weights and plain values only: `common.pt`, the tensors, and the objects between them.
 """

@@ -110,6 +110,10 @@ def latest_is(checkpoints: Path, text: bytes | None) -> None:
         put((checkpoints / "latest"), text)
 
 
+def latest_is_a_folder(checkpoints: Path) -> None:
+    replaced_by_a_folder(checkpoints / "latest")
+
+
 def more_lies_there(checkpoints: Path) -> None:
     for name in ("__9_0.distcp", "notes.txt"):
         put((checkpoints / NEWEST / name), b"more")
@@ -359,6 +363,7 @@ BESIDE: dict[str, tuple[Damage, int, str]] = {
     "zeroed": (partial(latest_is, text=bytes(14)), 8, r"latest: found '\x00"),
     "no text": (partial(latest_is, text=b"\xff\xfe\x00"), 8, "latest: found"),
     "missing": (partial(latest_is, text=None), 8, "latest: missing"),
+    "a folder": (latest_is_a_folder, 8, "latest: Is a directory"),
     "chosen": (partial(latest_is, text=b"step-00000006"), 6, ""),
     "more": (more_lies_there, 8, "__9_0.distcp: not of this checkpoint; it is not read"),
     "outer": (files_outside, 6, "lists '../../metrics.jsonl', which is no file of a checkpoint"),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from base.errors import ConfigError, PrewriteError, ShardError
 from base.files import Folder
 from train import output as held_output
 from train.names import NAMES, RECORD
-from train.output import Output
+from train.output import Output, _scratch
 from train.owned import claim, refuse_foreign
 from train.rollouts.bank import Bank, BankWriter, adopt, bank_of
 from train.rollouts.groups import Group
@@ -224,6 +225,30 @@ def test_a_link_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=f"found the link .*{name}; accepted: "):
         refuse_foreign(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    """And a folder in place of a file; also in a run's own output."""
+    claim(tmp_path, Folder(str(tmp_path)))
+    (tmp_path / name).mkdir() if "." in name else (tmp_path / name).touch()
+    kind = "folder" if "." in name else "file"
+    with pytest.raises(ConfigError, match=f"found the {kind} .*{name}; accepted: "):
+        refuse_foreign(tmp_path)
+
+
+def test_what_runs_before_had_under_way_goes(tmp_path: Path) -> None:
+    """Also where one of them still writes; what has another name is left alone."""
+    before = tmp_path / f".run-{OURS}/step-1.partial"
+    before.mkdir(parents=True)
+    (tmp_path / ".run-notes").mkdir()
+    lease: Any = SimpleNamespace(mine=SimpleNamespace(token=THEIRS))
+    with open(before / "tensors", "wb") as late, _scratch(tmp_path, lease) as scratch:
+        late.write(b"late")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [scratch.name, ".run-notes"]
+        with pytest.raises(FileNotFoundError):
+            before.rename(tmp_path / "step-1")
+    assert [path.name for path in tmp_path.iterdir()] == [".run-notes"]
 
 
 def test_a_model_that_no_run_left_is_refused_later_too(tmp_path: Path) -> None:

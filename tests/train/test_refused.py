@@ -95,7 +95,7 @@ def test_another_set_under_the_same_name(whole: Command, small: Path, tmp_path: 
 def test_a_state_that_was_made_by_hand(
     whole: Command, small: Path, tmp_path: Path, made: dict[str, Any]
 ) -> None:
-    """With true digests, for whoever makes a state can make those."""
+    """With true digests."""
     train = settings(small, str(tmp_path / "run"))
     checkpoint = _started(whole, train["output"]) / "step-00000008"
     found = read(checkpoint)

@@ -63,7 +63,7 @@ def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "config.json",
         "generation_config.json",
         "model.safetensors",
-        "older",  # nobody's of an export
+        "older",  # not of an export
         "tokenizer.json",
         "tokenizer_config.json",
     ]

@@ -150,7 +150,7 @@ def test_a_damaged_file(tmp_path: Path, table: Any) -> None:
 
 
 def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
-    """Wherever it stands: what is read is what was kept, or it is refused."""
+    """At any place: what is read is what was kept, or it is refused."""
     pools = [(place(n), group("a" * n, "b", sample=n)) for n in range(9)]
     write(str(tmp_path), 1, 0, pools)
     kept, file = load(str(tmp_path)), tmp_path / "step-00000001-rank-00000.parquet"
