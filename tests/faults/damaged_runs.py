@@ -55,7 +55,7 @@ def _go(config: TrainConfig) -> None:
     # Megatron would spawn this process, which would import all of torch first.
     writer._results_queue = get_context("fork").Manager().Queue()  # type: ignore[attr-defined]
     run.continuations = lambda model, prefixes: prefixes  # type: ignore[attr-defined]
-    run.plot = lambda output: Path(output)  # type: ignore[attr-defined]
+    run.plot = lambda output: output  # type: ignore[attr-defined]
     run.run(config)
 
 

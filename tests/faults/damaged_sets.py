@@ -175,7 +175,7 @@ def _of(data: bytes) -> object:
     try:
         return json.loads(data)
     except ValueError:
-        return data
+        return data.rstrip()
 
 
 def _verdict(found: Found) -> tuple[str, str]:
