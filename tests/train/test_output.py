@@ -8,16 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from base.errors import ConfigError, PrewriteError, ShardError
 from base.files import Folder
+from shards.lease import Lease
 from train import output as held_output
 from train.names import NAMES, RECORD
-from train.output import Output, _scratch
+from train.output import Output
 from train.owned import claim, refuse_foreign
 from train.rollouts.bank import Bank, BankWriter, adopt, bank_of
 from train.rollouts.groups import Group
@@ -242,10 +242,11 @@ def test_what_runs_before_had_under_way_goes(tmp_path: Path) -> None:
     before = tmp_path / f".run-{OURS}/step-1.partial"
     before.mkdir(parents=True)
     (tmp_path / ".run-notes").mkdir()
-    lease: Any = SimpleNamespace(mine=SimpleNamespace(token=THEIRS))
-    with open(before / "tensors", "wb") as late, _scratch(tmp_path, lease) as scratch:
+    with open(before / "tensors", "wb") as late, Lease(Folder(str(tmp_path))) as lease:
         late.write(b"late")
-        assert sorted(path.name for path in tmp_path.iterdir()) == [scratch.name, ".run-notes"]
+        assert lease.scratch and lease.scratch.is_dir()
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {lease.scratch.name, ".run-notes", "lock.json"}
         with pytest.raises(FileNotFoundError):
             before.rename(tmp_path / "step-1")
     assert [path.name for path in tmp_path.iterdir()] == [".run-notes"]
