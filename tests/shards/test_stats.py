@@ -117,7 +117,9 @@ def test_a_damaged_part_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
     url = scored_set(tmp_path / "set")
     (Path(url) / "part-00001.parquet").write_bytes(b"PAR1 nothing")
     assert main(["stats", url]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {url}/part-00001.parquet: damaged: ")
+    assert capsys.readouterr().err.startswith(
+        f"error: {url}/part-00001.parquet: its SHA-256 is not"
+    )
     (Path(url) / "part-00001.parquet").unlink()
     assert main(["stats", url]) == 1
     assert capsys.readouterr().err == f"error: {url}/part-00001.parquet: listed, but not there\n"

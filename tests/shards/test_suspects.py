@@ -47,7 +47,7 @@ def deaths(job: Deadly, out: Path, rows: int = 10, most: int = 60, along: bool =
     command dies with each.
     """
     splits = job.source.splits()
-    job.begin(splits).save(owned(out))
+    begin(job, out)
     step = PassStep(job, splits, owned(out), RunConfig(rows_per_part=rows))
     for count in range(most):
         if along:
@@ -58,6 +58,13 @@ def deaths(job: Deadly, out: Path, rows: int = 10, most: int = 60, along: bool =
         except EngineDied:
             pass
     raise AssertionError(f"not through after {most} deaths")
+
+
+def begin(job: InstantPass, out: Path) -> None:
+    """As the run does whose workers these are."""
+    manifest, folder = job.begin(job.source.splits()), owned(out)
+    manifest.owners = [folder.owner]
+    manifest.save(folder)
 
 
 def complete(folder: Path, out: Path) -> Manifest:
@@ -111,7 +118,7 @@ def test_who_dies_with_the_command_is_not_blamed(texts: Path, tmp_path: Path) ->
 
     job = Killed((f"{texts}/*.jsonl",))
     job.before, splits = job.meet, job.source.splits()
-    job.begin(splits).save(owned(out))
+    begin(job, out)
     died = 0
     for _ in range(60):
         job.left = draw.choice([0, 0, 1, 3, 12])
@@ -151,7 +158,7 @@ def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> 
         raise EngineError("nobody answers")
 
     splits = job.source.splits()
-    job.begin(splits).save(owned(out))
+    begin(job, out)
     job.before = unreachable
     for _ in range(6):
         with pytest.raises(EngineError):
