@@ -56,7 +56,7 @@ def _row(state: str, calls: Counter[str], found: Sequence[Visit]) -> dict[str, A
         "steps": sum(calls.values()),
         "points": len({one.points for one in single}),
         "single": _outcomes(single),
-        "pairs": len({one.points for one in pairs}),
+        "pairs": len(pairs),
         "pair": _outcomes(pairs),
     }
 
@@ -75,7 +75,8 @@ def damage() -> dict[str, Any]:
     with scratch() as folder:
         found += damaged_runs.verdicts(Path(folder), RUNS)
     _say(worst(found, ("silent", "traceback")))
-    return {"kinds": table(found), "silent": sum(one.outcome == "silent" for one in found)}
+    bad = {name: sum(one.outcome == name for one in found) for name in ("silent", "traceback")}
+    return {"kinds": table(found), **bad}
 
 
 def _say(lines: Sequence[str]) -> None:
