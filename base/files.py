@@ -60,7 +60,7 @@ class Folder:
     def exists(self, name: str) -> bool:
         """Whether there is a file or folder `name`."""
         with told_as(ShardError, f"{self.url}/{name}: cannot read"):
-            self.fs.invalidate_cache()
+            self.fs.invalidate_cache(self.path(name))
             return bool(self.fs.exists(self.path(name)))
 
     def remove(self, name: str) -> None:
@@ -78,7 +78,7 @@ class Folder:
         """The files that `names` lists, each with its bytes."""
         root = self.root.rstrip("/") + "/"
         with told_as(ShardError, f"{self.url}: cannot list"):
-            self.fs.invalidate_cache()  # another process may have written since
+            self.fs.invalidate_cache(root + below)  # another process may have written since
             found = self.fs.find(root + below, detail=True)
         return {str(path).split(root, 1)[1]: info["size"] for path, info in found.items()}
 

@@ -124,7 +124,7 @@ class OwnedFolder(Folder):
 
     def _version(self, name: str) -> str | None:
         with suppress(FileNotFoundError):
-            self.fs.invalidate_cache()
+            self.fs.invalidate_cache(self.path(name))
             return str(self.fs.info(self.path(name))["ETag"])
         return None
 

@@ -63,32 +63,36 @@ def _expand(pattern: str) -> list[Found]:
         try:
             fixed, names = _names(fs, path)
         except FileNotFoundError:
-            fixed, names = path, []
+            fixed, names = path, {}
     if not names:
         raise InputError(f"{pattern}: no such file, or a folder or pattern without files")
-    return [_file(fs, pattern, fixed, name) for name in names]
+    return [_file(fs, pattern, fixed, name, info) for name, info in names.items()]
 
 
-def _names(fs: Any, path: str) -> tuple[str, list[str]]:
-    """The fixed part of a pattern, and the files it matches: no hidden ones, and none that only
-    stands beside documents.
+def _names(fs: Any, path: str) -> tuple[str, dict[str, Any]]:
+    """The fixed part of a pattern, and the files it matches with what the listing says of them: no
+    hidden ones, and none that only stands beside documents.
     """
     if any(c in path for c in "*?["):
         fixed = path[: min(path.find(c) for c in "*?[" if c in path)].rsplit("/", 1)[0]
-        names = fs.glob(path)
+        names = fs.glob(path, detail=True)
     elif fs.isdir(path):
-        fixed, names = path.rstrip("/"), fs.find(path)
+        fixed, names = path.rstrip("/"), fs.find(path, detail=True)
     else:
-        fixed, names = os.path.dirname(path), [path]
-    shown = [n for n in names if not n.rsplit("/", 1)[-1].startswith(".")]
-    return fixed, [n for n in shown if not n.endswith(COMPANIONS) and fs.isfile(n)]
+        fixed, names = os.path.dirname(path), {path: fs.info(path)}
+    local = isinstance(fs, LocalFileSystem)  # where a listing does not follow links
+    shown = {n: i for n, i in names.items() if not n.rsplit("/", 1)[-1].startswith(".")}
+    return fixed, {
+        name: info
+        for name, info in shown.items()
+        if not name.endswith(COMPANIONS) and (fs.isfile(name) if local else info["type"] == "file")
+    }
 
 
-def _file(fs: Any, pattern: str, fixed: str, name: str) -> Found:
+def _file(fs: Any, pattern: str, fixed: str, name: str, info: Any) -> Found:
     if not name.endswith(SUFFIXES):
         raise InputError(f"{name}: not a corpus file; accepted: {', '.join(SUFFIXES)}")
     local = isinstance(fs, LocalFileSystem)  # one file has one name, with or without file://
     protocol = "" if local or "://" not in pattern else pattern.split("://")[0] + "://"
-    info = fs.info(name)
     relative = name[len(fixed) :].lstrip("/")
     return Found(protocol + name, relative, int(info["size"]), version_of(info))

@@ -72,7 +72,7 @@ def refuse_exchanged(folded: Folded, splits: Sequence[Split]) -> None:
             continue
         fs, path = resolve(split.path)
         with told_as(InputError, f"{split.path}: cannot read"):
-            fs.invalidate_cache()
+            fs.invalidate_cache(path)
             version = version_of(fs.info(path))
         if version != split.version:
             _refuse_unlike(split, known)
