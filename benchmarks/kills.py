@@ -2,7 +2,7 @@
 
 A run with two workers, rewriting and judging, is killed with its whole process group again and
 again, at random moments, and started anew until it is done. Then the rows are counted against those
-of a run that nobody disturbed. Another run is killed when half of its requests are answered: how
+of an undisturbed run. Another run is killed when half of its requests are answered: how
 many requests does the next one repeat, and after how long does the first new one arrive?
 """
 

@@ -81,16 +81,7 @@ class Trainer:
         or an alarm, where the configuration says `stop`, and at the end of a phase, or of the run,
         in which no step moved the model.
         """
-        whole = self.checkpoints.whole(self._found)
-        if whole and whole is not self._found:
-            self._go_on_from(whole)
-        self._found = whole
-        self._tell_phases()
-        self.checkpoints.clean(whole)
-        self.late.begin(self.curriculum.step, self.curriculum.samples)
-        learner = Learner(self.config, self.shape)
-        if self._found:
-            self.checkpoints.load(learner, self._found)
+        learner = self._begun()
         with (
             closing(self.checkpoints),
             closing(self.late),
@@ -114,6 +105,20 @@ class Trainer:
         if not self.curriculum.over:
             step = self.curriculum.step
             raise Interrupted(f"stopped after step {step}; the same command continues")
+        return learner
+
+    def _begun(self) -> Learner:
+        """What learns, as the newest whole checkpoint has it."""
+        whole = self.checkpoints.whole(self._found)
+        if whole and whole is not self._found:
+            self._go_on_from(whole)
+        self._found = whole
+        self._tell_phases()
+        self.checkpoints.clean(whole)
+        self.late.begin(self.curriculum.step, self.curriculum.samples)
+        learner = Learner(self.config, self.shape)
+        if self._found:
+            self.checkpoints.load(learner, self._found)
         return learner
 
     def _go_on_from(self, found: State) -> None:
