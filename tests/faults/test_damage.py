@@ -34,7 +34,7 @@ def runs() -> Iterator[list[Verdict]]:
 
 
 def _open(reason: str) -> pytest.MarkDecorator:
-    """What is not mended yet, and named in the closing note; a mend must take the mark away."""
+    """Damage that is still silent. Strict: a mend fails here until the mark is taken away."""
     return pytest.mark.xfail(strict=True, reason=reason)
 
 
