@@ -20,9 +20,7 @@ from uuid import uuid4
 from base.errors import ShardError
 from base.files import Folder, publish, told_as
 
-_LARGEST = (
-    64 << 20
-)  # bytes of a conditional write: a larger file is sent in pieces, which have none
+_LARGEST = 64 << 20  # bytes of a conditional write; a larger file goes in pieces, without one
 
 
 class OwnedFolder(Folder):
@@ -49,7 +47,8 @@ class OwnedFolder(Folder):
 
     def watch(self, names: Iterable[str], check: Callable[[], None]) -> None:
         """From now on replace these files only as this owner has seen them. check: raises where
-        the lock is another's; called where the store has no conditional writes.
+        the lock is absent or another's; called before every change on a local disk, and before
+        these files on a store that has no conditional writes.
         """
         self._check = check
         for name in names if not self.is_local else ():
@@ -58,12 +57,13 @@ class OwnedFolder(Folder):
     def write(self, name: str, data: bytes) -> None:
         """Write `name` whole or not at all; ShardError where this run owns the folder no more."""
         if self.is_local:
+            self._look()
             self._publish(name, data)
         elif name in self._versions and len(data) <= _LARGEST and self.is_s3:
             self._replace(name, data)
         else:
-            if name in self._versions and self._check:
-                self._check()
+            if name in self._versions:
+                self._look()
             super().write(name, data)
 
     def remove(self, name: str) -> None:
@@ -71,6 +71,7 @@ class OwnedFolder(Folder):
         if not self.is_local:
             super().remove(name)
             return
+        self._look()
         condemned = self._temporary()
         try:
             os.rename(self.path(name), condemned)
@@ -87,6 +88,13 @@ class OwnedFolder(Folder):
         return ShardError(
             f"{self.url}: another run has taken this folder over; this one writes nothing more"
         )
+
+    def _look(self) -> None:
+        """Raise where the lock is seen to be lost: sooner than a write fails, and where a person
+        removed it.
+        """
+        if self._check:
+            self._check()
 
     def _publish(self, name: str, data: bytes) -> None:
         target = Path(self.path(name))

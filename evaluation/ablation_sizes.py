@@ -63,7 +63,7 @@ def _common(folder: Path) -> Sizes:
     policy = _engine(str(folder / "base/model"), longest=512, concurrency=64, memory=2**26)
     return {
         "output": str(folder / "set"),
-        "run": {},
+        "run": {"max_failed": 1},  # few of SmolLM2's rewrites are usable; the summaries count them
         **{f"engines.{name}": large for name in _LARGE},
         "engines.policy": policy,
     }

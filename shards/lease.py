@@ -185,7 +185,8 @@ class Lease:
     def _refusal(self, holder: Holder | None) -> ShardError:
         if holder is None:
             return ShardError(
-                f"{self.folder.url}: the {self.name} of this run is gone; it writes nothing more"
+                f"{self.folder.url}: this run has lost {self.name}: another one took it over, or "
+                "it was removed"
             )
         return ShardError(f"{self.folder.url}: another run is writing here ({holder}); wait for it")
 
