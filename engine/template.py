@@ -1,4 +1,7 @@
-"""Prompt templates: jinja files in which corpus text can neither break out nor be executed.
+"""Prompt templates: jinja files that can run nothing, and out of which corpus text cannot break.
+
+A template is text, variables and conditions on them: no call, filter, loop or include, so one from
+elsewhere is as harmless as a text. It is rendered in jinja's immutable sandbox all the same.
 
 A template is rendered with placeholders, then the placeholders are replaced by the texts, so
 corpus text never passes through jinja. Its tags cannot be closed from inside either: every tag is
@@ -10,21 +13,25 @@ prefix.
 """
 
 import hashlib
-import html
 import itertools
 import re
 import secrets
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, TemplateError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from base.errors import ConfigError
+from base.text import one_line
+from engine.lookalikes import as_read
 
 _ECHO = 8
 """Words in a row that nobody writes by chance as the template has them."""
+
+_LONGEST, _MOST = 1 << 20, 256
+"""Characters of a template, and places in it that name a variable."""
 
 Text = str | Sequence[str]
 """A text, or the pieces of one (the chunks of a context), which stay pieces of the prompt."""
@@ -35,31 +42,25 @@ class Template:
 
     def __init__(self, name: str, source: str, accepted: Sequence[str]) -> None:
         self.name, self.source = name, source
-        environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)  # noqa: S701  (prompts, not HTML)
-        try:
-            tree = environment.parse(source)
-            used = meta.find_undeclared_variables(tree)
-            self._template = environment.from_string(source)
-        except TemplateError as error:
-            raise ConfigError(f"{name}: not a jinja template: {error}") from None
+        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True)
+        tree = _parsed(name, environment, source)
+        used = meta.find_undeclared_variables(tree)
         if unknown := used - {*accepted, "fence"}:
             raise ConfigError(
                 f"{name}: unknown variable '{min(unknown)}'; accepted: fence, {', '.join(accepted)}"
             )
-        if changed := _changed(tree, accepted):
-            raise ConfigError(
-                f"{name}: '{changed}' can only be inserted and tested by if: "
-                "texts are put in after the template has been rendered"
-            )
         self.variables = used - {"fence"}
         self._tags = sorted(set(re.findall(r"</?([\w-]+)\{\{ ?fence ?\}\}", source)))
-        self._seen = [_seen(tag) for tag in self._tags]
+        self._seen = [as_read(tag) for tag in self._tags]
         self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
         self._own = {run for part in _JINJA.split(source) for run in _runs(part)}
         try:
+            self._template = environment.from_string(source)
             self._frame(frozenset(accepted), frozenset(), "")
-        except Exception as error:  # a template is a program, which can do anything wrong
-            raise ConfigError(f"{name}: not a jinja template: {error}") from None
+        except Exception as error:
+            raise ConfigError(
+                f"{name}: not a jinja template: {one_line(str(error), 200)}"
+            ) from None
 
     @classmethod
     def read(cls, path: Path, accepted: Sequence[str]) -> "Template":
@@ -78,7 +79,7 @@ class Template:
 
     def fence(self, texts: Sequence[str]) -> str:
         """What makes the tags unlike anything in `texts`."""
-        seen = [_seen(text) for text in texts]
+        seen = [as_read(text) for text in texts]
         if not self._tags or not any(self._tag.search(text) for text in seen):
             return ""
         for number in itertools.count(1):
@@ -121,59 +122,45 @@ _JINJA = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:
     """Every `_ECHO` words in a row."""
-    words = re.findall(r"\w+", _seen(text))
+    words = re.findall(r"\w+", as_read(text))
     return zip(*(words[start:] for start in range(_ECHO)), strict=False)
 
 
-def _seen(text: str) -> str:
-    """`text` as a reader takes it: in lower case, without what is invisible, with letters, brackets
-    and dashes of other scripts as the plain ones they look like.
-    """
-    if "&" in text:
-        text = html.unescape(text)
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", text).translate(_LOOKALIKES)
-    return text.lower()
-
-
-_PLANES = (*range(0x10000), *range(0xE0000, 0xE0200))  # without historic scripts and music
-_INVISIBLE = [c for c in map(chr, _PLANES) if unicodedata.category(c) in ("Cf", "Mn", "Me")]
-_LOOKALIKES = str.maketrans(
-    # Cyrillic and Greek letters, brackets, slashes and dashes that NFKD leaves alone.
-    "аАсСԁеЕһНіІјЈкКмМոոоОрРѕЅтТυѵԝхХуУαΑεΕιΙκΚνΝοΟρΡτΤχΧ‹⟨〈❬❮⟪《˂ᐸ«›⟩〉❭❯⟫》˃ᐳ»∕⁄╱⧸⟋‐‒–—―−",
-    "aAcCdeEhHiIjJkKmMnnoOpPsStTuvwxXyYaAeEiIkKvNoOpPtTxX<<<<<<<<<<>>>>>>>>>>/////------",
-    "".join(_INVISIBLE),
+_ACCEPTED = (
+    nodes.And,
+    nodes.CondExpr,
+    nodes.Const,
+    nodes.If,
+    nodes.Name,
+    nodes.Not,
+    nodes.Or,
+    nodes.Output,
+    nodes.TemplateData,
 )
+"""Text, variables, constants, and conditions on them. Whatever else jinja has either runs something
+or would be done to a placeholder and not to its text. Without it a prompt is no longer than the
+template and the texts that it inserts.
+"""
 
 
-_CHANGING = (
-    nodes.Assign,
-    nodes.AssignBlock,
-    nodes.BinExpr,
-    nodes.Call,
-    nodes.CallBlock,
-    nodes.Compare,
-    nodes.Concat,
-    nodes.Filter,
-    nodes.FilterBlock,
-    nodes.Getattr,
-    nodes.Getitem,
-    nodes.Macro,
-    nodes.Test,
-)
-
-
-def _changed(tree: nodes.Template, names: Sequence[str]) -> str | None:
-    """A variable of `names` that the template does more with than insert or test it, which would be
-    done to its placeholder and not to its text.
-    """
-    for node in tree.find_all(nodes.Node):
-        found: list[nodes.Node] = []
-        if isinstance(node, nodes.For):
-            found = [node.iter, *node.iter.find_all(nodes.Name)]
-        elif isinstance(node, _CHANGING) and not isinstance(node, nodes.And | nodes.Or):
-            found = [*node.find_all(nodes.Name)]
-        for name in found:
-            if isinstance(name, nodes.Name) and name.name in names:
-                return name.name
-    return None
+def _parsed(name: str, environment: Environment, source: str) -> nodes.Template:
+    """The syntax tree of a template that keeps to `_ACCEPTED`, else ConfigError."""
+    if len(source) > _LONGEST:
+        raise ConfigError(f"{name}: found {len(source)} characters; accepted: at most {_LONGEST}")
+    try:
+        tree = environment.parse(source)
+    except TemplateError as error:
+        raise ConfigError(f"{name}: not a jinja template: {one_line(str(error), 200)}") from None
+    except (RecursionError, MemoryError):
+        raise ConfigError(f"{name}: not a jinja template: nested too deep") from None
+    found = list(tree.find_all(nodes.Node))
+    for node in found:
+        if not isinstance(node, _ACCEPTED):
+            raise ConfigError(
+                f"{name}: line {node.lineno}: found jinja's '{type(node).__name__}'; accepted: "
+                "{{ variable }}, and if, elif, else with and, or, not"
+            )
+    inserted = sum(isinstance(node, nodes.Name) for node in found)
+    if inserted > _MOST:
+        raise ConfigError(f"{name}: found {inserted} variables; accepted: at most {_MOST}")
+    return tree
