@@ -7,6 +7,11 @@ CONFIG ?= configs/quickstart.yaml
 PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
+# A misspelt variable would run something else than what was asked for.
+VARIABLES := CONFIG ARGS SET RUN PREWRITE_DEVICE TORCH_CPU_INDEX
+UNKNOWN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VARIABLES),$(name))))
+$(if $(strip $(UNKNOWN)),$(error found the variable $(strip $(UNKNOWN)); accepted: $(VARIABLES)))
+
 .DEFAULT_GOAL := help
 .PHONY: rewrite plan judge judge-report train evaluate ablation report test lint bench docs setup lock clean help
 MAKEFLAGS += --no-print-directory

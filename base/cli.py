@@ -15,13 +15,14 @@ from types import FrameType
 from typing import Generic, TypeVar
 
 import yaml
-from rich.console import Console
 
 from base.config import Recipe, load
+from base.console import PlainConsole, accept_any_terminal
 from base.errors import PrewriteError
 from base.files import of_storage
+from base.text import printable
 
-console = Console(stderr=True, highlight=False)
+console = PlainConsole(stderr=True)
 """Where people are told things; results that pipe go to standard output."""
 
 R = TypeVar("R", bound=Recipe)
@@ -77,6 +78,7 @@ def run_recipe(
 
 def ending(main: Callable[[], None]) -> int:
     """Run `main`; turn a PrewriteError into its sentence and its exit code. SIGTERM is Ctrl-C."""
+    accept_any_terminal()
     with _interrupted_by(signal.SIGINT, signal.SIGTERM):
         return _ending(main)
 
@@ -95,7 +97,7 @@ def _ending(main: Callable[[], None]) -> int:
         known = sentence(error)
         if known is None:
             raise
-        for line in str(known).splitlines():
+        for line in printable(str(known)).splitlines():
             print(f"error: {line}" if known.exit_code != 130 else line, file=sys.stderr)
         return known.exit_code
     return 0

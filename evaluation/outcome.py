@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from rich.console import Console
-
+from base.console import PlainConsole
 from base.files import Folder
 from evaluation.chunks import chunks_of, read_rows
 from evaluation.config import EvaluateConfig, EvaluateRecipe
@@ -43,7 +42,7 @@ def report(
     lines = [*chain(*notes.values()), *_unread(tasks, evaluate)]
     page = Page(tasks, evaluate.base, _head(recipe), lines)
     folder.write(TABLE, page.markdown().encode())
-    page.show(Console(highlight=False, markup=False))
+    page.show(PlainConsole())
     print(f"results: {evaluate.output}/results, {evaluate.output}/{TABLE}, {evaluate.leaderboard}")
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from base.cli import console, run_recipe
+from base.console import PlainConsole
 from base.errors import ConfigError, InputError
 from base.files import Folder
 from base.fingerprint import differences
@@ -164,9 +164,9 @@ def _print(rows: dict[str, list[dict[str, Any]]]) -> None:
         table.add_column(name, justify="left" if name in _HEAD[:3] else "right", no_wrap=True)
     for line in _cells(rows):
         table.add_row(*line)
-    shown = Console()
+    shown = PlainConsole()
     whole = Measurement.get(shown, shown.options.update(max_width=10_000), table).maximum
-    Console(width=max(shown.width, whole)).print(table)  # a number is not to be cut short
+    PlainConsole(width=max(shown.width, whole)).print(table)  # a number is not to be cut short
 
 
 def _markdown(rows: dict[str, list[dict[str, Any]]]) -> str:

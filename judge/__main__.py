@@ -5,9 +5,8 @@
 import sys
 from importlib import import_module
 
-from rich.console import Console
-
 from base.cli import Retry, run_recipe
+from base.console import PlainConsole
 from judge.config import JudgeRecipe
 from judge.passes import judge_pass, remedy
 from judge.retry import JudgeAgain, refuse_behind
@@ -37,7 +36,7 @@ def run(recipe: JudgeRecipe) -> None:
     if spread("judge", recipe, [Stage(job, recipe.output)], recipe.run):
         return
     run_pass(job, recipe.output, recipe.run)
-    print_summary(ShardSet(recipe.output), Console(highlight=False))
+    print_summary(ShardSet(recipe.output), PlainConsole())
 
 
 def plan(recipe: JudgeRecipe) -> str:
@@ -53,7 +52,7 @@ def retry(recipe: JudgeRecipe) -> None:
     """Ask again for the verdicts that failed, or say that there are none."""
     refuse_elsewhere(recipe.run)
     if retry_all([_again(recipe)], recipe.run):
-        print_summary(ShardSet(recipe.output), Console(highlight=False))
+        print_summary(ShardSet(recipe.output), PlainConsole())
     else:
         print(f"{recipe.output}: nothing failed that can be asked again; nothing to do")
 

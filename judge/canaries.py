@@ -32,6 +32,7 @@ from rich.table import Table
 
 from base.cli import run_recipe
 from base.config import Section, parse_yaml
+from base.console import PlainConsole
 from base.errors import ConfigError
 from base.files import Folder
 from judge.config import MeasuredRecipe
@@ -356,7 +357,7 @@ def run(recipe: MeasuredRecipe) -> None:
         result = asyncio.run(measure(asking(judge), criteria))
         refuse_unread("judge canaries", [(judge.name, judge.tally)])
         found[str(judge.name)] = result.as_dict()
-        print_result(str(judge.name), result, Console(highlight=False))
+        print_result(str(judge.name), result, PlainConsole())
     Folder(recipe.output).write("canaries.json", json.dumps(found, indent=1).encode())
 
 

@@ -16,11 +16,11 @@ from itertools import count, islice
 from statistics import fmean
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 from base.cli import run_recipe
+from base.console import PlainConsole
 from base.errors import ConfigError, InputError
 from base.files import Folder
 from judge.config import JudgeConfig, MeasuredRecipe, PoolsConfig
@@ -159,7 +159,7 @@ def run(recipe: MeasuredRecipe) -> None:
         refuse_unread("judge schedule", [(judge.name, judge.tally)])
     result = {"candidates": replay.candidates, "readout": config.readout, "schedules": found}
     Folder(recipe.output).write(FILE, (json.dumps(result, indent=1) + "\n").encode())
-    Console(highlight=False).print(table(found, replay.candidates))
+    PlainConsole().print(table(found, replay.candidates))
     print(f"{recipe.output}/{FILE}")
 
 

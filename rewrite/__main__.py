@@ -8,9 +8,8 @@ run will cost.
 
 import sys
 
-from rich.console import Console
-
 from base.cli import Retry, run_recipe
+from base.console import PlainConsole
 from base.errors import ShardError
 from base.files import Folder
 from engine.registry import probe
@@ -60,14 +59,14 @@ def run(recipe: RewriteRecipe) -> None:
     run_pass(first, rewrites, recipe.run)
     if second:
         run_pass(second, recipe.output, recipe.run)
-    print_summary(ShardSet(recipe.output), Console(highlight=False))
+    print_summary(ShardSet(recipe.output), PlainConsole())
 
 
 def retry(recipe: RewriteRecipe) -> None:
     """Ask again what failed in both sets, or say that there is nothing to ask."""
     refuse_elsewhere(recipe.run)
     if retry_all(_retries(recipe), recipe.run):
-        print_summary(ShardSet(recipe.output), Console(highlight=False))
+        print_summary(ShardSet(recipe.output), PlainConsole())
     else:
         print(f"{recipe.output}: nothing failed that can be asked again; nothing to do")
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from base.cli import console, run_recipe
+from base.console import PlainConsole
 from engine.config import EngineConfig, VllmConfig
 from engine.registry import get_engine
 from judge.criteria import load_criterion
@@ -204,7 +204,7 @@ def show(plan: Plan, recipe: RewriteRecipe) -> None:
         table.add_column(name, justify="right")
     for name, values in plan.forecast.items():
         table.add_row(name, *(_shown(name, value) for value in values))
-    out = Console(highlight=False)
+    out = PlainConsole()
     out.print(table)
     for line in _notes(plan, recipe):
         out.print(line, soft_wrap=True)

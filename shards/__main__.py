@@ -5,9 +5,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from base.cli import ending
+from base.console import PlainConsole
 from base.errors import ShardError
 from shards.export import EACH, Export
 from shards.export_files import export, told
@@ -55,9 +54,9 @@ def _show(options: argparse.Namespace) -> None:
     shards = ShardSet(options.set)
     if options.json:
         for row, _ in zip(shards.rows(), range(options.rows), strict=False):
-            print(json.dumps(row, ensure_ascii=False))
+            print(json.dumps(row))
         return
-    console = Console(highlight=False)
+    console = PlainConsole()
     console.print(show(shards, options.rows))
     print_summary(shards, console)
 
@@ -83,11 +82,11 @@ def _verify(options: argparse.Namespace) -> None:
 def _stats(options: argparse.Namespace) -> None:
     report = Stats(options.set).report()
     if options.json:
-        print(json.dumps(report, ensure_ascii=False))
+        print(json.dumps(report))
     elif options.html:
         print(page(report), end="")
     else:
-        Console(highlight=False).print(tables(report))
+        PlainConsole().print(tables(report))
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 from jinja2 import Environment
 
+from base.text import one_line
+from shards.failures import LONGEST_REASON
 from shards.manifest import Manifest
 from shards.schema import describe
 
@@ -19,7 +21,7 @@ tags: [prewrite]
 # Scored shard set
 
 {{ m.rows }} chunks of {{ m.documents }} documents, made by Prewrite
-({{ m.passes | map(attribute="name") | join(", then ") }}).
+({{ m.passes | map(attribute="name") | map("code") | join(", then ") }}).
 One row is one chunk; a document's rows stand in order, and their `original` joined give the
 document back byte for byte. `manifest.json` lists every file with its SHA-256, the configuration
 and everything the rows depend on.
@@ -27,21 +29,21 @@ and everything the rows depend on.
 | column | type | meaning |
 |---|---|---|
 {% for name, kind, meaning in columns -%}
-| {{ name }} | {{ kind }} | {{ meaning | replace("|", "\\\\|") }} |
+| {{ name | code }} | {{ kind }} | {{ meaning | replace("|", "\\\\|") }} |
 {% endfor %}
 | rewrite_status | rows |
 |---|---|
 {% for name, count in m.statuses.items() -%}
-| {{ name }} | {{ count }} |
+| {{ name | code }} | {{ count }} |
 {% endfor %}
 {% if failed %}
 | pass | failed, by reason | times |
 |---|---|---|
 {% for name, reason, count in failed -%}
-| {{ name }} | {{ reason }} | {{ count }} |
+| {{ name | code }} | {{ reason | code }} | {{ count }} |
 {% endfor %}
 {% endif -%}
-Models: {% for p in m.passes %}{{ p.name }}: {{ models(p.config) }}
+Models: {% for p in m.passes %}{{ p.name | code }}: {{ models(p.config) }}
 {%- if not loop.last %}; {% endif %}{% endfor %}.
 The licence of the texts is that of the corpus they come from.
 """
@@ -50,25 +52,27 @@ The licence of the texts is that of the corpus they come from.
 def card(manifest: Manifest) -> str:
     """The card of the set that `manifest` describes."""
     text = _CARD if manifest.judgements else _CARD.replace(_JUDGEMENTS, "")
-    template = Environment(autoescape=False).from_string(text)  # noqa: S701  (Markdown, not HTML)
+    environment = Environment(autoescape=False)  # noqa: S701  (Markdown, not HTML)
+    environment.filters["code"] = _code
     columns = describe(manifest.criteria, manifest.measures)
     failed = [
-        (made.name, _code(reason), found.count)
+        (made.name, reason, found.count)
         for made in manifest.passes
         for reason, found in made.failures.items()
     ]
+    template = environment.from_string(text)
     return template.render(m=manifest, columns=columns, failed=failed, models=_models)
 
 
 def _code(text: str) -> str:
-    """Words of a server, of which nothing may become Markdown or HTML."""
-    return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
+    """Words from outside, of which nothing may become Markdown or HTML."""
+    return "`" + one_line(text, LONGEST_REASON).replace("`", "'").replace("|", "\\|") + "`"
 
 
 def _models(config: dict[str, Any]) -> str:
     """The models of a pass: of its engine, or of its judges."""
     engines = [config["engine"]] if "engine" in config else config.get("judges", {}).values()
-    return ", ".join(str(engine.get("model")) for engine in engines) or "none"
+    return ", ".join(_code(str(engine.get("model"))) for engine in engines) or "none"
 
 
 _JUDGEMENTS = "- config_name: judgements\n  data_files: judgements/part-*.parquet\n"

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from base.text import one_line, printable
+from base.text import one_line
 from shards.failures import answers
 from shards.manifest import Manifest
 from shards.names import MANIFEST
@@ -82,9 +82,7 @@ def _failures(manifest: Manifest) -> Iterator[Table]:
             said = "\n".join(
                 f"{one.id}: {one_line(one.answer or '', _ANSWER)}" for one in answers(reason, found)
             )
-            table.add_row(
-                made.name, str(found.count), Text(printable(reason)), Text(printable(said))
-            )
+            table.add_row(made.name, str(found.count), Text(reason), Text(said))
         if rest := reasons[_REASONS:]:
             count = sum(found.count for _, found in rest)
             table.add_row(made.name, str(count), f"{len(rest)} more; see passes in {MANIFEST}", "")
@@ -109,9 +107,9 @@ def side_by_side(row: Row) -> Panel:
     for text in TEXTS:
         table.add_column(Text(f"{text}{_scores(row, text)}"), ratio=1, overflow="fold")
     rewrite = row["rewrite"] if row["rewrite"] is not None else f"({why(row)})"
-    table.add_row(Text(printable(row["original"])), Text(printable(rewrite)))
+    table.add_row(Text(row["original"]), Text(rewrite))
     title = f"{row['doc_id']} · chunk {row['chunk'] + 1} of {row['chunks']} · {row['source']}"
-    return Panel(table, title=Text(printable(title)), subtitle=row["rewrite_status"])
+    return Panel(table, title=Text(title), subtitle=Text(str(row["rewrite_status"])))
 
 
 def why(row: Row) -> str:

@@ -39,7 +39,7 @@ def _statuses(report: dict[str, Any]) -> Table:
     table = _table("Statuses by source", "source", "rows", *known)
     for name, group in [*report["sources"].items(), ("all", report)]:
         counts = [str(group["statuses"].get(status, 0)) for status in known]
-        table.add_row(Text(printable(name)), str(group["rows"]), *counts)
+        table.add_row(Text(name), str(group["rows"]), *counts)
     return table
 
 
@@ -64,7 +64,7 @@ def _means(report: dict[str, Any]) -> Table:
     for source, group in report["sources"].items():
         for name, score in group["scores"].items():
             numbers = (_number(score[key]) for key in _BRIEF)
-            table.add_row(Text(printable(source)), name, *numbers)
+            table.add_row(Text(source), name, *numbers)
     return table
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from rich.console import Console
-
+from base.console import PlainConsole
 from engine.config import EngineConfig
 from judge.provenance import Provenance
 from shards.reader import ShardSet
@@ -54,7 +53,7 @@ def _show(config: TrainConfig, output: Output) -> None:
     prefixes, model = _prefixes(config), output.root / MODEL
     pairs = list(zip(prefixes, continuations(str(model), prefixes), strict=True))
     write_continuations(output.folder(), pairs)
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     for prefix, text in pairs:
         console.print(f"…{prefix[-100:]!r} → {text!r}", soft_wrap=True)
     console.print(f"losses: {plot(output.folder())}", soft_wrap=True)

@@ -10,10 +10,10 @@ import json
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from base.cli import run_recipe
+from base.console import PlainConsole
 from base.errors import ConfigError
 from base.files import Folder
 from judge.canaries import measure
@@ -46,7 +46,7 @@ def run(recipe: MeasuredRecipe) -> None:
     folder = Folder(recipe.output)
     folder.write(JSON, (json.dumps(report.as_json(), indent=1) + "\n").encode("utf-8", "replace"))
     folder.write(HTML, page(report).encode("utf-8", "replace"))
-    Console(highlight=False).print(summary(report))
+    PlainConsole().print(summary(report))
     print(f"{recipe.output}/{HTML}")
 
 

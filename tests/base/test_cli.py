@@ -1,11 +1,19 @@
 """How a command ends: its exit code and what it says."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 
 from base.cli import ending
+from base.console import PlainConsole
 from base.errors import ConfigError, EngineError, InputError, Interrupted, ShardError
 from base.files import Folder
 
@@ -57,3 +65,42 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     assert (
         capsys.readouterr().err == f"error: {tmp_path}/file/set/a: cannot write: Not a directory\n"
     )
+
+
+HOSTILE = (
+    "\x1b]0;t\x07\x1b[2J\x9b31m\u202e\u2066[bold red]x[/bold red][/y][link=http://e]l[/link]:cat:"
+)
+
+
+def test_a_console_shows_and_does_not_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("a", HOSTILE, title=HOSTILE)
+    table.add_row(HOSTILE, Text(HOSTILE))
+    console = PlainConsole(width=400, force_terminal=True, color_system="truecolor")
+    for one in (HOSTILE, Text(HOSTILE), table, Panel(HOSTILE, title=Text(HOSTILE))):
+        console.print(one)
+    said = capsys.readouterr().out
+    assert not re.findall("\x1b]|\x1b\\[2J|[\x9b\u202e\u2066\x07]", said)
+    assert said.count("[bold red]x[/bold red][/y][link=http://e]l[/link]:cat:") >= 5  # titles wrap
+
+
+def test_an_error_sentence_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ending(raising(InputError(f"a{HOSTILE}"))) == 1
+    said = capsys.readouterr().err
+    assert "[bold red]x[/bold red][/y]" in said
+    assert said.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_is_not_utf8(encoding: str) -> None:
+    code = (
+        "from base.cli import console, ending\nfrom rich.table import Table\n"
+        "def main():\n    t = Table('·', '–')\n    t.add_row('é中', '…')\n"
+        "    console.print(t)\n    print('a · b – 中')\n"
+        "raise SystemExit(ending(main))"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"a ") and done.stdout.endswith(b" ?\n")

@@ -8,6 +8,7 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -315,6 +316,16 @@ def test_every_command_has_a_page_and_no_other() -> None:
     assert known | {"judge", "shards", "evaluation"} <= set(COMMANDS)
     pages = set((ROOT / "docs/commands").glob("*.md"))
     assert pages == {commands_page(command) for command in COMMANDS}
+
+
+@pytest.mark.parametrize("given", ["CONFG=x", "MODEL=x", "PYTHON=x CONFIG=x"])
+def test_make_refuses_a_variable_that_it_does_not_know(given: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", "rewrite", *given.split()], cwd=ROOT, capture_output=True, text=True
+    )
+    name = given.partition("=")[0]
+    assert done.returncode == 2 and not done.stdout
+    assert f"found the variable {name}; accepted: CONFIG ARGS SET RUN" in done.stderr
 
 
 def test_commands_names_every_target_of_make() -> None:
