@@ -20,6 +20,7 @@ from base.config import Recipe, load
 from base.console import PlainConsole, accept_any_terminal
 from base.errors import PrewriteError
 from base.files import of_storage
+from base.secret import redact
 from base.text import printable
 
 console = PlainConsole(stderr=True)
@@ -97,7 +98,7 @@ def _ending(main: Callable[[], None]) -> int:
         known = sentence(error)
         if known is None:
             raise
-        for line in printable(str(known)).splitlines():
+        for line in printable(redact(str(known))).splitlines():
             print(f"error: {line}" if known.exit_code != 130 else line, file=sys.stderr)
         return known.exit_code
     return 0

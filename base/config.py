@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from base.errors import ConfigError
+from base.secret import is_named_secret, redact, refuse_secrets
+from base.text import one_line
 
 SECTIONS = (
     "input",
@@ -103,6 +105,7 @@ def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
             raise ConfigError(f"{path}: {_unknown(str(key), SECTIONS)}")
     known = {key: value for key, value in data.items() if key in recipe.model_fields}
     try:
+        refuse_secrets(data)
         return recipe.model_validate(known)
     except ValidationError as error:
         lines = [f"{path}: {explain(item, known)}" for item in error.errors()]
@@ -136,13 +139,12 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except yaml.MarkedYAMLError as error:  # its own text quotes the lines, keys and all
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(where + one_line(redact(str(error.problem)), 200)) from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ValueError(hide_secrets(" ".join(str(error).split()))) from None
-
-
-def hide_secrets(text: str) -> str:
-    """`text` without what stands before the `@` of a URL."""
-    return re.sub(r"//.*@", "//…@", text)
+        raise ValueError(one_line(redact(str(error)), 200)) from None
 
 
 def _read(path: str, over: Sequence[str]) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def _mapping(path: str) -> dict[str, Any]:
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    shown = hide_secrets(override)
+    shown = f"{key}=…" if is_named_secret(key.rpartition(".")[2]) else redact(override)
     if not equals or not key:
         raise ConfigError(f"'{shown}' is no override; give key.sub=value")
     try:
@@ -260,5 +262,5 @@ def _holds(data: Any, step: Any) -> bool:
 
 
 def _show(value: Any) -> str:
-    text = hide_secrets(repr(value))
+    text = redact(repr(value))
     return f"{text[:60]}… ({type(value).__name__})" if len(text) > 60 else text

@@ -60,7 +60,7 @@ class EndpointConfig(Section):
 
     @field_validator("urls")
     @classmethod
-    def _no_secret(cls, urls: list[str]) -> list[str]:
+    def _usable(cls, urls: list[str]) -> list[str]:
         for url in urls:
             try:
                 parts = urlsplit(url)
@@ -69,8 +69,6 @@ class EndpointConfig(Section):
                 usable = False
             if not usable:
                 raise ValueError("base URLs such as http://127.0.0.1:8000/v1")
-            if parts.username or parts.password:
-                raise ValueError("a URL without a password in it; name api_key_env instead")
         return urls
 
     @model_validator(mode="after")

@@ -16,7 +16,6 @@ harmless.
 import asyncio
 import itertools
 import math
-import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ import openai
 import tenacity
 
 from base.errors import EngineError
+from base.secret import from_environment, redact
+from base.text import one_line
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
 from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
@@ -282,17 +283,14 @@ class EndpointEngine:
         )
 
     def _words(self, error: Exception) -> str:
-        """What went wrong, in one line; a server may echo the key, so it is struck out."""
+        """What went wrong, in one line, without a secret: a server may echo the key."""
         if isinstance(error, TimeoutError | openai.APITimeoutError):
             return "no answer in time"
         head, cause = "", error.__cause__ or error
         text = str(cause)
         if isinstance(error, openai.APIStatusError):
             head, text = f"HTTP {error.status_code}: ", _message(error) or str(error)
-        text = " ".join(text.split())
-        if self.config.api_key_env:
-            text = text.replace(self._key, "…")
-        return head + text[:200] or type(cause).__name__
+        return head + one_line(redact(text), 200) or type(cause).__name__
 
 
 def _message(error: openai.APIStatusError) -> str | None:
@@ -302,12 +300,9 @@ def _message(error: openai.APIStatusError) -> str | None:
 
 
 def _key(config: EndpointConfig) -> str:
-    if not config.api_key_env:
-        return "none"
-    key = os.environ.get(config.api_key_env)
-    if not key:
-        raise EngineError(f"the environment variable {config.api_key_env} (api_key_env) is not set")
-    return key
+    """The key, or what a client sends where none is needed."""
+    name = config.api_key_env
+    return from_environment(name, "api_key_env") if name else "none"
 
 
 def _worth_another(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 
 from base.config import Section, explain, parse_yaml, refuse
 from base.errors import ConfigError
+from base.secret import refuse_secrets
 from engine.digest import model_digest
 from engine.template import Template
 
@@ -217,6 +218,10 @@ def load_criterion(name: str) -> Criterion:
 
 def criterion_of(data: Any, source: str = "the criterion") -> Criterion:
     """The criterion that `data` describes; ConfigError names `source`."""
+    try:
+        refuse_secrets(data)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
     try:
         criterion = _Any.validate_python(data)
     except ValidationError as error:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import ValidationError
 
-from base.errors import EngineError
+from base.errors import ConfigError, EngineError
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
 from engine.endpoint import EndpointEngine
@@ -335,8 +335,26 @@ def test_a_key_that_is_refused_at_the_start(
 
 def test_a_key_that_is_not_set(server: FaultServer) -> None:
     assert "MY_KEY" not in os.environ
-    with pytest.raises(EngineError, match="MY_KEY"):
+    with pytest.raises(ConfigError, match="that api_key_env names is not set"):
         EndpointEngine(config(server, api_key_env="MY_KEY"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\n_"])
+def test_a_key_from_a_file(server: FaultServer, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """What a file ends with is not the key; a line break inside it is refused, unquoted."""
+    monkeypatch.setenv("MY_KEY", f"sk-very-secret{end}")
+    if end == "\n_":
+        with pytest.raises(ConfigError, match="holds a line break") as caught:
+            EndpointEngine(config(server, api_key_env="MY_KEY"))
+        assert "very-secret" not in str(caught.value)
+    else:
+        engine = EndpointEngine(config(server, api_key_env="MY_KEY"))
+        server.plan = lambda call: Fault(
+            400, body=b'{"error": {"message": "[\'sk-very-secret\'] and sk%2Dvery-secret"}}'
+        )
+        (refused,) = ask(engine, request())
+        assert "sk-very-secret" not in str(refused)
+        assert server.calls[-1].headers["authorization"] == "Bearer sk-very-secret"
 
 
 def test_completions_sends_token_ids(server: FaultServer) -> None:

@@ -1,0 +1,114 @@
+"""Secrets stay where they are: refused in configurations, struck out of everything that is said.
+
+A configuration names environment variables and never holds a key, because it is stored with every
+set. What a server, a library or a file says may still quote one, so all sentences, reasons and logs
+pass through `redact`.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from base.errors import ConfigError
+
+STRUCK = "…"
+_SHORTEST = 4  # characters of a key: a shorter one stands in many a word
+_known: set[str] = set()
+
+_PASSWORD = re.compile(r"(?<=://)[^\s'\"]*@")
+_QUERY = re.compile(r"([?&][\w.~%-]{1,100}=)[^&\s'\"<>]*[^&\s'\"<>:;,.]")
+_BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
+_SHAPED = re.compile(
+    r"\b(?:sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|xox[abp]-[\w-]{8,}|"
+    r"AKIA[A-Z0-9]{12,})"
+)
+_NAMED = re.compile(
+    r"(?:.*[_-])?(?:(?:api|access|private|secret|auth|account)[_-]?keys?|"
+    r"(?:api|auth|hf|access|bearer|session|refresh|secret)[_-]?tokens?|"
+    r"secrets?|passwords?|passwd|pwd|credentials?|authorization|cookie)|token",
+    re.IGNORECASE,
+)
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+def redact(text: str) -> str:
+    """`text` without passwords and query values of URLs, without what looks like a key, and without
+    the values that `from_environment` has read.
+    """
+    for value in sorted(_known, key=len, reverse=True):
+        text = text.replace(value, STRUCK)
+    text = _PASSWORD.sub(f"{STRUCK}@", text)
+    text = _QUERY.sub(rf"\1{STRUCK}", text)
+    text = _BEARER.sub(rf"\1 {STRUCK}", text)
+    return _SHAPED.sub(STRUCK, text)
+
+
+def from_environment(name: str, key: str) -> str:
+    """The value of a variable that the configuration names at `key`, without white space around it:
+    a file that it was read from ends in a line break. ConfigError, which quotes neither, where it
+    is absent or no text that a header can hold.
+    """
+    if not _VARIABLE.fullmatch(name):
+        raise ConfigError(f"{key}: found no name of an environment variable; accepted: NAME")
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise ConfigError(f"the environment variable that {key} names is not set, or empty")
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigError(
+            f"the environment variable that {key} names holds a line break or another character "
+            "that no header can; accepted: printable ASCII"
+        )
+    if len(value) >= _SHORTEST:
+        _known.update({value, quote(value, safe=""), json.dumps(value)[1:-1], repr(value)[1:-1]})
+    return value
+
+
+def refuse_secrets(data: Any, where: str = "") -> None:
+    """ConfigError for a password, a query or a key in a configuration; it is named, not quoted."""
+    for key, value in _leaves(data, where):
+        if not isinstance(value, str) or not value:
+            continue
+        if is_named_secret(key.rpartition(".")[2]):
+            raise ConfigError(
+                f"{key}: found a value under the name of a secret; accepted: the environment, by "
+                "a key that ends in _env or a variable that the library itself reads"
+            )
+        if _SHAPED.search(value) or _BEARER.search(value):
+            raise ConfigError(f"{key}: found what looks like a key; accepted: a text without one")
+        if "://" in value and _has_secret(value):
+            raise ConfigError(
+                f"{key}: found a URL with a password or a query in it; accepted: one without "
+                "(credentials come from the environment or the library's own configuration)"
+            )
+
+
+def is_named_secret(name: str) -> bool:
+    """Whether a key is called as secrets are."""
+    return bool(_NAMED.fullmatch(name))
+
+
+def _leaves(data: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping and no list, with its dotted key."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _leaves(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            yield from _leaves(value, f"{where}.{number}" if where else str(number))
+    else:
+        yield where, data
+
+
+def _has_secret(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        secret = parts.password is not None or (
+            parts.scheme in ("http", "https") and bool(parts.username or "=" in parts.query)
+        )
+    except ValueError:  # brackets that do not close
+        secret = False
+    chained = _PASSWORD.search(url)  # `cache::http://name:password@host`, or a slash in a password
+    return secret or bool(chained and (":" in chained[0] or url.startswith("http")))
