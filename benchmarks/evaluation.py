@@ -17,7 +17,7 @@ from typing import Any
 
 from base.config import load
 from base.files import Folder
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from engine.types import Prompt, Request, Sampling
 from engine.vllm_engine import VllmEngine
 from evaluation.chunks import chunks_of

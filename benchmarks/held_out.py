@@ -54,12 +54,12 @@ async def measure(folder: Path, models: dict[str, Path]) -> dict[str, Measured]:
 
 def _held_out(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
     """Prefixes of `CONTEXT` tokens or fewer, and the pieces of text that hold them."""
-    from engine.encoding import load_tokenizer
+    from engine.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(str(folder / "start"))
     places, pieces = list[list[int]](), list[list[int]]()
     for text, _ in documents()["held"]:
-        tokens = [0, *tokenizer.encode(text, add_special_tokens=False).ids]
+        tokens = [0, *tokenizer.encode(text).ids]
         cuts = range(EVERY, len(tokens) - EVERY, EVERY)
         places += [tokens[max(0, cut - CONTEXT) : cut] for cut in cuts]
         pieces += [tokens[at : at + 2 * CONTEXT] for at in range(0, len(tokens) - 1, 2 * CONTEXT)]
@@ -68,7 +68,7 @@ def _held_out(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
 
 async def _continue(folder: Path, engine: Any, prompt: list[int], number: int) -> list[Any]:
     """The continuations of a place as (text, tokens, ended)."""
-    from engine.encoding import continuation, load_tokenizer
+    from engine.tokenizer import continuation, load_tokenizer
     from engine.types import Prompt, Request, Sampling
 
     sampling = Sampling(

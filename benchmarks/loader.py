@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from base.files import Folder
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from shards.manifest import File, Manifest, PassInfo
 from shards.reader import ShardSet
 from shards.schema import Row, schema, to_parquet
@@ -138,9 +138,9 @@ def _limit(url: str) -> float:
     """Tokens per CPU-second of the tokenizer alone, on texts of the set."""
     tokenizer, shards = load_tokenizer(MODEL), ShardSet(url)
     table = next(shards.batches(shards.manifest.parts[0], ["original", "rewrite"], 8192))
-    texts = table["original"].to_pylist() + table["rewrite"].to_pylist()
+    texts = [str(text) for name in table.column_names for text in table[name].to_pylist()]
     cpu = time.process_time()
-    found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    found = tokenizer.encode_batch(texts)
     return sum(len(item.ids) for item in found) / (time.process_time() - cpu)
 
 

@@ -163,7 +163,7 @@ def _against_trl(folder: Path, rival: str, model: str, steps: int, samples: int)
 
 def _prompts(folder: Path, train: dict[str, Any]) -> list[str]:
     """The prefixes that the places of the run have, as text."""
-    from engine.encoding import load_tokenizer
+    from engine.tokenizer import load_tokenizer
     from train.config import TrainConfig
     from train.data.feed import open_loader
     from train.model.shape import load_shape
@@ -173,11 +173,7 @@ def _prompts(folder: Path, train: dict[str, Any]) -> list[str]:
     with open_loader(config, load_shape(config.model.path)) as loader:
         firsts = range(0, config.steps * config.batch.samples, config.batch.samples)
         asked = [loader.asked(first, phase).result() for first in firsts]
-    return [
-        tokenizer.decode(place.prompt, skip_special_tokens=False)
-        for one in asked
-        for place in one.places
-    ]
+    return [tokenizer.decode(place.prompt) for one in asked for place in one.places]
 
 
 def _rival(

@@ -33,12 +33,12 @@ _ENGINES: TypeAdapter[dict[str, EngineConfig]] = TypeAdapter(dict[str, EngineCon
 
 def _documents() -> Iterator[list[int]]:
     """Token ids of the sample corpus, document by document."""
-    from engine.encoding import load_tokenizer
+    from engine.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(str(MODEL))
     for path in sorted(Path("configs/sample").glob("*.jsonl")):
         for line in path.read_text().splitlines():
-            ids = tokenizer.encode(json.loads(line)["text"], add_special_tokens=False).ids
+            ids = tokenizer.encode(json.loads(line)["text"]).ids
             if len(ids) >= 4 * STRIDE:
                 yield ids[:LONGEST]
 

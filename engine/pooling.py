@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from base.errors import EngineError
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from engine.vllm_engine import first_line, load, on_cpu, turn
 
 Text = tuple[str, ...]
@@ -60,12 +60,12 @@ class PoolingModel:
 
     def _encode(self, text: Text) -> tuple[list[int], dict[str, int] | None] | str:
         """Token ids, and for a pair where its second text begins."""
-        encoding = self._tokenizer.encode(text[0], text[1] if len(text) == 2 else None)
+        encoding = self._tokenizer.encode(text[0], text[1] if len(text) == 2 else None, whole=True)
         over = len(encoding.ids) - self._longest
         if over > 0 and len(text) == 2:
-            before = self._tokenizer.encode(text[0], add_special_tokens=False).offsets
+            before = self._tokenizer.encode(text[0]).offsets
             start = before[over][0] if over < len(before) else len(text[0])
-            encoding = self._tokenizer.encode(text[0][start:], text[1])
+            encoding = self._tokenizer.encode(text[0][start:], text[1], whole=True)
         if len(encoding.ids) > self._longest:
             return f"a text of {len(encoding.ids)} tokens; the model takes {self._longest}"
         typed = self._typed and 1 in encoding.type_ids

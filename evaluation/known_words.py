@@ -24,7 +24,7 @@ def share(context: str, reference: str, candidate: str) -> float:
 
 @cache
 def _known() -> frozenset[str]:
-    from engine.encoding import load_tokenizer
+    from engine.tokenizer import load_tokenizer
 
-    tokens = (token for token in load_tokenizer(MODEL).get_vocab() if token.startswith(_SPACE))
+    tokens = (token for token in load_tokenizer(MODEL).ids() if token.startswith(_SPACE))
     return frozenset(token[1:].lower() for token in tokens if _WORD.fullmatch(token[1:]))

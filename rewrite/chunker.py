@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tokenizers import Tokenizer
+from engine.tokenizer import PlainTokenizer
 
 _WINDOW = 1 << 16
 _CLUMP = 8  # more tokens than two characters ever are
@@ -33,7 +33,7 @@ class Chunk:
 class Chunker:
     """Chunks of at most `tokens` tokens; `cuts`: every chunk is a target, or one (seeded)."""
 
-    tokenizer: Tokenizer
+    tokenizer: PlainTokenizer
     tokens: int
     cuts: Literal["every", "one"] = "every"
     seed: int = 0
@@ -62,7 +62,7 @@ class Chunker:
 
     def _cut(self, text: str) -> Iterator[tuple[str, int]]:
         """(slice, tokens) of one window."""
-        spans = self.tokenizer.encode(text, add_special_tokens=False).offsets
+        spans = self.tokenizer.encode(text).offsets
         begun, first = 0, 0
         while len(spans) - first > self.tokens:
             border = self._border(text, spans, first, begun)

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import repeat
 
 from base.errors import InputError
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from rewrite.chunker import Chunk, Chunker
 from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.detect import corpus_layout, record_of

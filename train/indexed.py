@@ -15,14 +15,13 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from base.apart import lies_in
 from base.cli import ending
 from base.errors import ConfigError, EngineError
 from base.files import resolve
 from base.whole import written
-from engine.encoding import load_tokenizer
+from engine.tokenizer import PlainTokenizer, load_tokenizer
 from shards.export import Export
 from shards.export_files import groups, refuse_inside, refuse_nothing, told
 
@@ -46,7 +45,7 @@ def export(records: Export, prefix: str, model: str) -> int:
             f"--to: found '{prefix}', inside of the tokenizer's folder; accepted: a place outside"
         )
     tokenizer, eos = load_tokenizer(model), _eos(model)
-    kind = np.dtype(np.uint16 if tokenizer.get_vocab_size() < 65500 else np.int32)
+    kind = np.dtype(np.uint16 if len(tokenizer.ids()) < 65500 else np.int32)
     fs, index = resolve(f"{prefix}.idx")
     if fs.exists(index):
         fs.rm(index)  # an old index would fit no new tokens
@@ -60,10 +59,10 @@ def export(records: Export, prefix: str, model: str) -> int:
             return _write_index(stream, lengths, kind)
 
 
-def _tokens(records: Export, tokenizer: Tokenizer, eos: int) -> Iterator[Sequence[int]]:
+def _tokens(records: Export, tokenizer: PlainTokenizer, eos: int) -> Iterator[Sequence[int]]:
     for group in groups(records, _ROWS, _CHARACTERS):
         texts = [record["text"] for record in group]
-        for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+        for encoding in tokenizer.encode_batch(texts):
             yield [*encoding.ids, eos]
 
 

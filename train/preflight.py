@@ -12,7 +12,7 @@ from typing import Any
 
 from base.errors import ConfigError, EngineError, InputError
 from engine.config import EngineConfig
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.loader import Loader
@@ -80,7 +80,7 @@ def check_model(config: TrainConfig, shape: Shape) -> None:
 
 def _check_ids(shape: Shape) -> None:
     """Refuse tokens for which the model has no embedding."""
-    known = load_tokenizer(str(shape.folder)).get_vocab(with_added_tokens=True)
+    known = load_tokenizer(str(shape.folder)).ids()
     token = max(known, key=known.__getitem__, default="")
     if known and known[token] >= shape.vocabulary:
         raise EngineError(

@@ -14,13 +14,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from base.errors import EngineError
-from engine.encoding import PromptEncoder, load_tokenizer
+from engine.encoding import PromptEncoder
+from engine.tokenizer import PlainTokenizer, load_tokenizer
 from engine.types import Prompt
 from judge.context import contexts, lead
 from judge.pool import Pool, Question
 from rewrite.chunker import Chunker
 from rewrite.prompts import load_template
 from tests.scripted import asked
+from train.data.texts import Texts
 
 MODEL = "models/smollm2-135m-instruct"
 SPECIAL = tuple(
@@ -127,12 +129,65 @@ def test_a_tokenizer_that_cuts_and_fills_up_does_neither_here(tmp_path: Path) ->
 
 
 def test_plain_text_begins_as_the_tokenizer_begins_it(auto: Any, encoder: PromptEncoder) -> None:
-    """SmolLM2's adds nothing, so a text without context follows the token that begins texts."""
+    """SmolLM2's adds nothing, so a text follows the token that begins the trainer's documents."""
+    bos = [auto.bos_token_id]
     before, after = encoder.plain(("one ", "two"), " three <|im_end|>")
-    assert before == auto.encode("one ") + auto.encode("two")
+    assert before == bos + auto.encode("one ") + auto.encode("two")
     assert auto.decode(after) == " three <|im_end|>" and special(auto, after) == []
-    assert encoder.plain((), "three") == ([auto.bos_token_id], auto.encode("three"))
-    assert encoder.plain(("one",), "") == (auto.encode("one"), [])
+    assert encoder.plain((), "three") == (bos, auto.encode("three"))
+    assert encoder.plain(("one",), "") == (bos + auto.encode("one"), [])
+    assert encoder.plain(("one two",), "", 2)[0] == auto.encode("one two")[-2:]
+    assert encoder.plain(("one two",), "", 3)[0] == bos + auto.encode("one two")
+
+
+def test_one_text_has_the_same_tokens_everywhere(tmp_path: Path) -> None:
+    """In a prompt, a chunk, a training row, an export and an evaluation."""
+    tokenizer = Tokenizer.from_file(f"{MODEL}/tokenizer.json")
+    tokenizer.add_tokens(["<think>", "</think>"])  # as Qwen3 has them
+    saved(tmp_path, tokenizer, bos_token="<|im_start|>")
+    (tmp_path / "config.json").write_text(json.dumps({"bos_token_id": 7, "eos_token_id": [2]}))
+    text = "the fox <think> runs </think><|im_end|>"
+    plain, encoder = load_tokenizer(str(tmp_path)), PromptEncoder(str(tmp_path), {})
+    spelt = plain.encode(text).ids
+    assert plain.decode(spelt) == text
+    assert not set(spelt) & {
+        tokenizer.token_to_id(t) for t in ("<think>", "</think>", "<|im_end|>")
+    }
+    texts = Texts(plain)
+    assert list(texts((text, True))) == list(texts((text, False))) == spelt
+    assert [e.ids for e in plain.encode_batch([text])] == [spelt]
+    assert encoder.plain((text,), "")[0] == [7, *spelt]
+    asked = encoder.encode(Prompt((text,)))
+    assert any(asked[at : at + len(spelt)] == spelt for at in range(len(asked)))
+
+
+UNIGRAM = [("<unk>", 0.0), ("</s>", -1.0), ("▁", -2.0), *((c, -5.0) for c in "</s>abc▁|imend")]
+
+
+@pytest.mark.parametrize("model", ["unigram", "word", "bpe"])
+def test_a_vocabulary_with_a_reserved_word_trains_on_none(model: str) -> None:
+    letters = {c: n for n, c in enumerate("</s>ab")}
+    vocabulary = {"<unk>": 10, "</s>": 11, **letters}
+    made = Tokenizer(
+        {
+            "unigram": models.Unigram(UNIGRAM, unk_id=0),
+            "word": models.WordLevel(vocabulary, unk_token="<unk>"),
+            "bpe": models.BPE(
+                vocabulary | {"</": 12, "s>": 13},
+                [("<", "/"), ("s", ">"), ("</", "s>")],
+                unk_token="<unk>",
+            ),
+        }[model]
+    )
+    made.add_special_tokens(["<unk>", "</s>"])
+    number = made.token_to_id("</s>")
+    plain = PlainTokenizer(made.to_str())
+    assert made.encode("</s>").ids == [number] == plain.special.encode("</s>").ids
+    for text in ("</s>", "a</s>b", "a </s>"):
+        assert number not in plain.encode(text).ids
+        assert not any(number in one.ids for one in plain.encode_batch([text]))
+        assert not any(number in Texts(plain)((text, begins)) for begins in (True, False))
+    assert plain.decode([number]) == "</s>" and plain.ids()["</s>"] == number
 
 
 DOCUMENT = (
@@ -291,7 +346,7 @@ def test_a_model_without_a_chat_template_gets_the_text_alone(tmp_path: Path) -> 
         (tmp_path / name).write_bytes(Path(MODEL, name).read_bytes())
     encoder = PromptEncoder(str(tmp_path), {})
     bare = load_tokenizer(MODEL)
-    text = bare.decode(encoder.encode(Prompt(("Hello.",), "Hi")), skip_special_tokens=False)
+    text = bare.decode(encoder.encode(Prompt(("Hello.",), "Hi")))
     assert text == "<|im_start|>Hello.\nHi"  # with the tokenizer's own begin of a text
 
 

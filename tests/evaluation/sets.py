@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from base.files import Folder
+from engine.tokenizer import load_tokenizer
 from rewrite.chunker import Chunker
 from shards.manifest import File, Manifest, PassInfo
 from shards.schema import schema, to_parquet
@@ -19,7 +18,7 @@ def make_set(folder: str, documents: int = 6, tokens: int = 48, made: str = "cor
     """Documents of the sample as one part a source; made: the fingerprint of the pass that cut
     them. Returns the folder.
     """
-    cut = Chunker(Tokenizer.from_file(f"{MODEL}/tokenizer.json"), tokens)
+    cut = Chunker(load_tokenizer(MODEL), tokens)
     parts = []
     for number, source in enumerate(("wikipedia", "c4", "oscar")):
         lines = (ROOT / f"configs/sample/{source}.jsonl").read_text().splitlines()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from judge.context import contexts, lead
 from rewrite.chunker import Chunker
 from shards.schema import Row

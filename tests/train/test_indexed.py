@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from shards.export import Export
 from tests.shards.scored import scored_set
 from tests.train.data.sets import EOS, MODEL, write_set
@@ -32,7 +32,7 @@ def test_megatron_reads_the_texts_back(url: str, each: str, tmp_path: Path) -> N
     assert list(found.document_indices) == list(range(len(texts) + 1))
     for ids, text in zip((found[i] for i in range(len(found))), texts, strict=True):
         assert ids.dtype == np.uint16
-        assert list(ids) == [*tokenizer.encode(text, add_special_tokens=False).ids, EOS]
+        assert list(ids) == [*tokenizer.encode(text).ids, EOS]
 
 
 class Ends:

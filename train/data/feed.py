@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.config import EngineConfig
-from engine.encoding import load_tokenizer
+from engine.tokenizer import load_tokenizer
 from judge.criteria import load_criterion
 from judge.passes import judge_pass
 from train.config import TrainConfig

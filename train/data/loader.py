@@ -20,10 +20,9 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
-from tokenizers import Tokenizer
-
 from base.errors import ConfigError
 from base.files import Folder
+from engine.tokenizer import PlainTokenizer
 from train.config import TrainConfig
 from train.data.learnable import learnable
 from train.data.order import Epochs, Order, Place
@@ -73,7 +72,7 @@ class Loader:
     def __init__(
         self,
         config: TrainConfig,
-        tokenizer: Tokenizer,
+        tokenizer: PlainTokenizer,
         bos: int,
         eos: int,
         cache: str,

@@ -1,7 +1,7 @@
 """Texts to tokens, each text on its own, so that the tokens of a document's chunks join.
 
 Cuts are exact because no token spans two chunks. Special tokens in a text are plain characters
-(`engine.encoding.load_tokenizer`). Some tokenizers (SentencePiece's) put a space before every
+(`engine.tokenizer`). Some tokenizers (SentencePiece's) put a space before every
 text; here only the first text of a document gets one, as the whole document would.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from engine.tokenizer import PlainTokenizer
 from train.data.trees import Tokens
 
 Text = tuple[str, bool]
@@ -22,10 +23,10 @@ Text = tuple[str, bool]
 class Texts:
     """Tokens of texts; those of one batch are remembered, so that each is tokenised once."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: PlainTokenizer) -> None:
         # Set, or a fork (a checkpoint's writer) makes the library warn and go on with one core.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-        self._tokenizers = {True: tokenizer, False: _without_space(tokenizer)}
+        self._tokenizers = {True: tokenizer.encoder, False: _without_space(tokenizer.encoder)}
         self._known: dict[Text, Tokens] = {}
 
     def prepare(self, texts: Iterable[Text]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import ConfigError, EngineError
+from engine.tokenizer import begin_of
 
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
@@ -200,7 +201,8 @@ def _ends(name: str, config: Any) -> tuple[int, tuple[int, ...]]:
     eos = tuple(found) if isinstance(found, list) else (found,)
     if not eos or None in eos:
         raise _refused(name, "eos_token_id", found, "a token id, or a list of them")
-    return eos[0] if config.bos_token_id is None else config.bos_token_id, eos
+    begin = begin_of(config.bos_token_id, eos)
+    return eos[0] if begin is None else begin, eos
 
 
 def _refused(name: str, key: str, found: object, accepted: object) -> ConfigError:

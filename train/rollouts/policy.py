@@ -11,7 +11,7 @@ from statistics import fmean
 
 from base.errors import EngineError
 from engine.config import VllmConfig
-from engine.encoding import continuation, load_tokenizer
+from engine.tokenizer import continuation, load_tokenizer
 from engine.types import Completion, Prompt, Request, Sample, Sampling
 from engine.vllm_engine import VllmEngine, on_cpu
 from train.rollouts.config import RolloutsConfig

@@ -6,10 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from base.files import Folder
-from engine.encoding import load_tokenizer
+from engine.tokenizer import PlainTokenizer, load_tokenizer
 from shards.manifest import File, Manifest, PassInfo
 from shards.schema import schema, to_parquet
 from train.config import TrainConfig
@@ -32,12 +30,12 @@ Given = Mapping[str, Any]
 
 
 @cache
-def tokenizer() -> Tokenizer:
+def tokenizer() -> PlainTokenizer:
     return load_tokenizer(MODEL)
 
 
 def ids(text: str) -> list[int]:
-    return list(tokenizer().encode(text, add_special_tokens=False).ids)
+    return list(tokenizer().encode(text).ids)
 
 
 def row(document: int, chunk: int, chunks: int, given: Given) -> dict[str, Any]:
