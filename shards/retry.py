@@ -23,14 +23,14 @@ from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
 from shards import commit_log, generation, names
 from shards.executor import RunConfig, execute
-from shards.journal import Folded, fold
+from shards.journal import Folded, fold, journal_of
 from shards.lease import Lease
 from shards.leftovers import clean
 from shards.listed import check_listed
 from shards.manifest import Manifest, Record
 from shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
 from shards.repair import emptied
-from shards.run import Execute, finished, journal_of
+from shards.run import Execute, finished
 
 
 class Again(Pass, Protocol):
