@@ -317,13 +317,15 @@ class Folded:
         made.usage, made.counts, made.versions = self.usage, self.counts, self.versions
         made.asked, made.failed = self.tally.asked, self.tally.failed
         made.failures, made.abandoned = self.tally.bounded(), self.abandoned
-        manifest.statuses = {
+        statuses = {
             key.removeprefix("status:"): count
             for key, count in self.counts.items()
             if key.startswith("status:")
-        } or manifest.statuses
+        }
+        if statuses or not self.rows:
+            manifest.statuses = statuses
         manifest.left_out = self.left_out
-        if self.skipped:
+        if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
             manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
             manifest.skipped_records = self.skipped[:_NAMED]
 

@@ -222,7 +222,7 @@ class Manifest(_Stored):
         return schema(self.criteria, self.measures, self.format_version)
 
     @classmethod
-    def load(cls, folder: Folder) -> Self:
+    def load(cls, folder: Folder) -> "Manifest":
         """Read and check the manifest of the set in `folder`; ShardError when there is none."""
         found = cls.find(folder)
         if found is None:
@@ -230,7 +230,7 @@ class Manifest(_Stored):
         return found
 
     @classmethod
-    def find(cls, folder: Folder) -> Self | None:
+    def find(cls, folder: Folder) -> "Manifest | None":
         """The manifest of the set in `folder`, or None when there is none. ShardError for one that
         is damaged, or is not what was written.
         """

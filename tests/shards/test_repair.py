@@ -86,6 +86,22 @@ def test_a_damaged_part_alone_is_made_again(
     assert verify(str(good))["problems"] == []
 
 
+def test_a_set_of_which_every_part_is_lost_counts_no_rows(corpus: Path, good: Path) -> None:
+    before = json.loads((good / "manifest.json").read_text())
+    assert before["statuses"] and before["skipped"]
+    for lost in good.glob("part-*"):
+        lost.unlink()
+    repair(str(good))
+    after = json.loads((good / "manifest.json").read_text())
+    assert after["status"] == "interrupted" and not after["rows"]
+    assert not after["statuses"] and not after["skipped"] and not after["skipped_records"]
+    make(corpus, good)
+    after = json.loads((good / "manifest.json").read_text())
+    assert [after[k] for k in ("statuses", "skipped")] == [
+        before[k] for k in ("statuses", "skipped")
+    ]
+
+
 def test_a_repair_that_is_interrupted_goes_on(corpus: Path, good: Path) -> None:
     before = contents(good)
     flip(part(good, sorted(before)[1]))

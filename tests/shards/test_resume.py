@@ -221,6 +221,18 @@ def test_files_of_others_are_neither_removed_nor_written_over(
     assert (out / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", [*FOREIGN[:4], "lock.json"])
+def test_links_that_lead_nowhere_are_not_replaced(texts: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / name).symlink_to(tmp_path / "gone")
+    with pytest.raises(ShardError, match=rf"{name}.*; accepted: ") as one:
+        run(f"{texts}/*.jsonl", out)
+    assert "another run" not in str(one.value) and "is gone" not in str(one.value)
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).is_symlink()
+    assert not (tmp_path / "gone").exists()
+
+
 def test_files_of_others_stay_beside_a_set(texts: Path, tmp_path: Path) -> None:
     """Parts, verdicts, notes, hidden files: before, meanwhile, and after a repair."""
     out = tmp_path / "set"

@@ -97,8 +97,8 @@ def test_any_other_value_of_a_manifest_is_one_sentence(good: Path) -> None:
     edits += [{"status": "running"}, {"digest": "\x1b" * 999}, {"digest": None}, {"digest": 7}]
     for part, key, value in (("parts", "sha256", "0"), ("inputs", "path", "x")):
         edits.append({part: [written[part][0] | {key: value}, *written[part][1:]]})
-    for key, value in (("seconds", 9.5), ("config", {}), ("counts", {"status:ok": 1})):
-        edits.append({"passes": [written["passes"][0] | {key: value}]})
+    made: list[dict[str, Any]] = [{"seconds": 9.5}, {"config": {}}, {"counts": {"status:ok": 1}}]
+    edits += [{"passes": [written["passes"][0] | one]} for one in made]
     for changed in edits:
         path.write_text(json.dumps(written | changed))
         with pytest.raises(ShardError, match=r"manifest.json: found content of the digest") as one:
