@@ -58,10 +58,11 @@ class Folder:
                 self.fs.pipe_file(self.path(name), data)
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file or folder `name`."""
+        """Whether there is a file or folder `name`, or a link that leads nowhere."""
         with told_as(ShardError, f"{self.url}/{name}: cannot read"):
             self.fs.invalidate_cache(self.path(name))
-            return bool(self.fs.exists(self.path(name)))
+            there = os.path.lexists if self.is_local else self.fs.exists
+            return bool(there(self.path(name)))
 
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""

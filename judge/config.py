@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from base.apart import lies_in
 from base.config import Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
@@ -110,8 +111,10 @@ class JudgeRecipe(JudgeSections):
     def _input_given(self) -> "JudgeRecipe":
         if not self.judge.input:
             raise refuse("judge.input: this key is required here: the set to score")
-        if self.judge.input.rstrip("/") == self.output.rstrip("/"):
-            raise refuse(f"output: found '{self.output}', which is judge.input; accepted: another")
+        if lies_in(self.output, self.judge.input):
+            raise refuse(
+                f"output: found '{self.output}', which is or lies in judge.input; accepted: another"
+            )
         return self
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-
 from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import mixed
@@ -31,7 +29,7 @@ from shards.manifest import File, Manifest, Record, Usage
 from shards.names import block_of
 from shards.passes import Document, End, Outcome, Split, Work
 from shards.reader import ShardSet
-from shards.retry import OldParts, is_behind, round_of
+from shards.retry import OfJob, is_behind, round_of
 from shards.schema import TEXTS, Row, schema
 
 _TEXTS = schema(()).names
@@ -54,28 +52,13 @@ class Judged(Document):
 
 
 @dataclass(frozen=True)
-class JudgeAgain:
+class JudgeAgain(OfJob):
     """Asks again what failed in the set at `url`, made by `job`; see `shards.retry.Again`."""
 
     job: JudgePass
     url: str
     remedy: str
     name: str = "judge"
-    max_bad_rows: float = 1.0
-
-    @property
-    def columns(self) -> pa.Schema:
-        """Those of the set."""
-        return self.job.columns
-
-    @property
-    def source(self) -> OldParts:
-        """The parts of the set."""
-        return OldParts(self)
-
-    def config(self) -> dict[str, Any]:
-        """That of the pass over its input as it is now."""
-        return self.job.config()
 
     def begin(self, splits: list[Split]) -> Manifest:
         """The manifest of the input with the pass added."""

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from base.config import Section, refuse
 from judge.config import JudgeSections, known_engine
 from rewrite.layouts import LAYOUTS
+from rewrite.listing import lists
 from rewrite.prompts import load_template
 from rewrite.signals import signal_filter
 
@@ -96,5 +97,11 @@ class RewriteRecipe(JudgeSections):
     @model_validator(mode="after")
     def _rewrite_fits(self) -> "RewriteRecipe":
         known_engine("rewrite.engine", self.rewrite.engine, self.engines)
+        for pattern in self.input.paths:
+            if lists(pattern, self.output):
+                raise refuse(
+                    f"output: found '{self.output}', whose files input.paths would read as corpus: "
+                    f"'{pattern}'; accepted: a folder apart from the corpus"
+                )
         load_template(self.rewrite.template)  # a wrong one is found before anything is loaded
         return self

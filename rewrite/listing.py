@@ -1,17 +1,21 @@
 """Which files a corpus has, and what each is called within it."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
+from base.apart import lies_in
 from base.errors import InputError
-from base.files import resolve, told_as, version_of
+from base.files import Folder, resolve, told_as, version_of
 from rewrite.files import SUFFIXES
 from rewrite.signals import COMPANIONS
+from shards.names import WRITTEN
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,32 @@ def list_files(patterns: Iterable[str]) -> list[Found]:
     names = _distinct({path: file.relative for path, file in files.items()})
     found = [replace(file, relative=names[path]) for path, file in files.items()]
     return sorted(found, key=lambda file: file.relative)
+
+
+def lists(pattern: str, output: str) -> bool:
+    """Whether a pattern would list what a run writes in the folder `output`. Links before the
+    first wildcard hide nothing.
+    """
+    path = resolve(pattern)[1]
+    if not _is_glob(path):
+        return lies_in(output, pattern)
+    if resolve(pattern)[0].protocol != resolve(output)[0].protocol:
+        return False
+    fixed, rest = _fixed(path), path[len(_fixed(path)) :]
+    place = resolve(output)[1]
+    if Folder(output).is_local:
+        fixed, place = os.path.realpath(fixed), os.path.realpath(place)
+    form = re.compile(glob_translate(fixed.rstrip("/") + rest))
+    return any(form.match(f"{place.rstrip('/')}/{name}") for name in WRITTEN)
+
+
+def _is_glob(path: str) -> bool:
+    return any(c in path for c in "*?[")
+
+
+def _fixed(path: str) -> str:
+    """The folder of a glob before its first wildcard."""
+    return path[: min(path.find(c) for c in "*?[" if c in path)].rsplit("/", 1)[0]
 
 
 def _distinct(relative: dict[str, str]) -> dict[str, str]:
@@ -73,9 +103,8 @@ def _names(fs: Any, path: str) -> tuple[str, dict[str, Any]]:
     """The fixed part of a pattern, and the files it matches with what the listing says of them: no
     hidden ones, and none that only stands beside documents.
     """
-    if any(c in path for c in "*?["):
-        fixed = path[: min(path.find(c) for c in "*?[" if c in path)].rsplit("/", 1)[0]
-        names = fs.glob(path, detail=True)
+    if _is_glob(path):
+        fixed, names = _fixed(path), fs.glob(path, detail=True)
     elif fs.isdir(path):
         fixed, names = path.rstrip("/"), fs.find(path, detail=True)
     else:

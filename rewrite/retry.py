@@ -8,9 +8,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
 
 from base.files import Folder
 from base.fingerprint import fingerprint, mixed
@@ -21,35 +18,20 @@ from shards.failures import Failure
 from shards.manifest import Manifest, Record
 from shards.passes import Document, Outcome, Split, Work
 from shards.reader import ShardSet
-from shards.retry import OldParts, round_of
+from shards.retry import OfJob, round_of
 from shards.schema import USABLE
 
 _FAILED = "status:failed"
 
 
 @dataclass(frozen=True)
-class RewriteAgain:
+class RewriteAgain(OfJob):
     """Asks again what failed in the set at `url`, which `job` has made."""
 
     job: RewritePass
     url: str
     name: str = "rewrite"
     remedy: str = "other rewrites need another output"
-    max_bad_rows: float = 1.0  # bad records are as many as they were
-
-    @property
-    def columns(self) -> pa.Schema:
-        """Those of the set."""
-        return self.job.columns
-
-    @property
-    def source(self) -> OldParts:
-        """The parts of the set."""
-        return OldParts(self)
-
-    def config(self) -> dict[str, Any]:
-        """That of the pass."""
-        return self.job.config()
 
     def begin(self, splits: list[Split]) -> Manifest:
         """The manifest of the set."""

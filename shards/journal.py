@@ -15,7 +15,7 @@ import hashlib
 import json
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -165,6 +165,13 @@ class Journal:
         """Whether nothing is committed."""
         return not self.splits()
 
+    def tokens(self) -> Iterator[tuple[str, str]]:
+        """The token of each record that is there, of whatever run, and where it was found."""
+        for name in filter(None, map(RecordName.parse, self._listed)):
+            yield str(name), name.token
+        for records in self._logged.values():
+            yield from ((names.LOG, record.line) for record in records)
+
     def clear(self) -> None:
         """Remove the records; the manifest and the log hold all they said. Other files stay."""
         ours = [name for name in self._listed if names.is_passing(name)]
@@ -242,6 +249,22 @@ class Journal:
         )
 
 
+def journal_of(manifest: Manifest, folder: Folder) -> Journal:
+    """What is committed of a set, as it is now. ShardError where a run has committed that the
+    manifest does not name: then it is the manifest of another run.
+    """
+    made = manifest.passes[-1].fingerprint
+    journal = Journal(folder, manifest.columns, made, manifest.owner)
+    for place, token in journal.tokens():
+        if token[: names.OWNER] not in manifest.owners:
+            raise ShardError(
+                f"{folder.url}/{place}: found a commit of the run {token[: names.OWNER]}, which "
+                f"{names.MANIFEST} does not name; accepted: those of its owners; restore the "
+                f"{names.MANIFEST} of that run, or choose another output"
+            )
+    return journal
+
+
 def _latest(records: Iterable[Record], **wanted: str) -> Record | None:
     """Of the records with the wanted `line` or `after` that of the latest turn."""
     fitting = (r for r in records if all(getattr(r, k) == v for k, v in wanted.items()))
@@ -294,13 +317,15 @@ class Folded:
         made.usage, made.counts, made.versions = self.usage, self.counts, self.versions
         made.asked, made.failed = self.tally.asked, self.tally.failed
         made.failures, made.abandoned = self.tally.bounded(), self.abandoned
-        manifest.statuses = {
+        statuses = {
             key.removeprefix("status:"): count
             for key, count in self.counts.items()
             if key.startswith("status:")
-        } or manifest.statuses
+        }
+        if statuses or not self.rows:
+            manifest.statuses = statuses
         manifest.left_out = self.left_out
-        if self.skipped:
+        if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
             manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
             manifest.skipped_records = self.skipped[:_NAMED]
 

@@ -31,6 +31,7 @@ from base.cli import console
 from base.errors import ShardError
 from base.files import Folder, told_as
 from base.owned import OwnedFolder
+from base.text import one_line
 from shards.names import FIXED, LOCK, OWNER, SCRATCH, is_scratch
 
 BEAT, SILENT, SETTLE = 10.0, 60.0, 1.0  # seconds
@@ -63,7 +64,8 @@ class Holder:
         return _started(self.pid) != self.started if self.space == _space() else None
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}"
+        pid, host, since = (one_line(str(t), 80) for t in (self.pid, self.host, self.since))
+        return f"process {pid} on {host}, since {since}"
 
 
 class Lease:
@@ -162,6 +164,11 @@ class Lease:
 
     def _found(self) -> Holder | None:
         data = self.folder.read(self.name)
+        if data is None and self.folder.is_local and os.path.islink(self.folder.path(self.name)):
+            raise ShardError(
+                f"{self.folder.url}/{self.name}: found a link that leads nowhere; accepted: a lock "
+                "of a run, or none; remove it"
+            )
         try:
             return Holder(**json.loads(data)) if data is not None else None
         except (ValueError, TypeError, RecursionError):
@@ -174,7 +181,9 @@ class Lease:
         gone = found.is_gone()
         if gone is not None:
             return gone
-        console.print(f"{self.folder.url}: waiting for a sign of {found}", soft_wrap=True)
+        console.print(
+            f"{self.folder.url}: waiting for a sign of {found}", soft_wrap=True, markup=False
+        )
         end = time.monotonic() + SILENT
         while time.monotonic() < end:
             time.sleep(min(1.0, SILENT))

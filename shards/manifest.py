@@ -8,7 +8,7 @@ Names of files in them are checked when they are read: none leads out of the set
 
 import json
 from collections import Counter
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
+from base.text import one_line
 from shards.failures import Failures
 from shards.names import MANIFEST
 from shards.schema import FORMAT_VERSION, FORMATS, schema
+from shards.seal import DIGEST, opened, sealed
 
 Status = Literal["running", "interrupted", "complete"]
 
@@ -220,7 +222,7 @@ class Manifest(_Stored):
         return schema(self.criteria, self.measures, self.format_version)
 
     @classmethod
-    def load(cls, folder: Folder) -> Self:
+    def load(cls, folder: Folder) -> "Manifest":
         """Read and check the manifest of the set in `folder`; ShardError when there is none."""
         found = cls.find(folder)
         if found is None:
@@ -228,8 +230,23 @@ class Manifest(_Stored):
         return found
 
     @classmethod
-    def find(cls, folder: Folder) -> Self | None:
-        """The manifest of the set in `folder`, or None when there is none."""
+    def find(cls, folder: Folder) -> "Manifest | None":
+        """The manifest of the set in `folder`, or None when there is none. ShardError for one that
+        is damaged, or is not what was written.
+        """
+        found = cls.unchecked(folder)
+        if found is None:
+            return None
+        if not found.is_whole:
+            raise ShardError(
+                f"{found.fault(folder)}; restore the file, or run python -m shards verify --repair "
+                f"{folder.url}; if you edited it on purpose, write {found.content} there"
+            )
+        return found.manifest
+
+    @classmethod
+    def unchecked(cls, folder: Folder) -> "Unchecked | None":
+        """A manifest that may have been changed since it was written."""
         data = folder.read(MANIFEST)
         if data is None:
             return None
@@ -242,7 +259,8 @@ class Manifest(_Stored):
                     f"{where}: format version {version!r}; this Prewrite reads "
                     f"{' and '.join(map(str, FORMATS))}"
                 )
-            return cls.model_validate(raw)
+            content, given = opened(raw)
+            return Unchecked(cls.model_validate(content), fingerprint(content), given)
         except RecursionError:
             raise ShardError(f"{where}: damaged: nested too deeply") from None
         except ValueError as error:
@@ -253,9 +271,35 @@ class Manifest(_Stored):
                 raise ShardError(f"{where}: damaged: {key}{said}") from None
             raise ShardError(f"{where}: damaged: not JSON: {error}") from None
 
+    @property
+    def digest(self) -> str:
+        """That of its content as it would be written now."""
+        return fingerprint(self.model_dump(mode="json"))
+
     def save(self, folder: Folder) -> None:
-        """Write the manifest atomically."""
-        folder.write(MANIFEST, (self.model_dump_json(indent=1) + "\n").encode())
+        """Write the manifest atomically, with its digest."""
+        folder.write(MANIFEST, sealed(self.model_dump(mode="json")))
+
+
+class Unchecked(NamedTuple):
+    """A manifest as it was read, the digest of its content, and the one that the file gives."""
+
+    manifest: Manifest
+    content: str
+    given: Any
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is what was written; of format 1, which has no digest, that is not known."""
+        has_none = self.given is None and self.manifest.format_version < FORMAT_VERSION
+        return has_none or self.given == self.content
+
+    def fault(self, folder: Folder) -> str:
+        """The sentence of one that is not whole, up to what can be done."""
+        return (
+            f"{folder.url}/{MANIFEST}: found content of the digest {self.content}, with the "
+            f"{DIGEST} {one_line(str(self.given), 64)}; accepted: content of that digest"
+        )
 
 
 def total(counts: list[dict[str, int]]) -> dict[str, int]:

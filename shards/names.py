@@ -24,6 +24,17 @@ SCRATCH = ".run-"
 FIXED = (MANIFEST, CARD, LOG, SKIPPED)
 """What a finished set has beside its parts, under the same name every time."""
 
+_FILES = (
+    *FIXED,
+    LOCK,
+    "part-00000-00000-000000000000.parquet",
+    f"{JUDGEMENTS}/part-00000-00000-000000000000.parquet",
+    f"{RECORDS}/00000-00000-1-000000000000.json",
+    f"{RECORDS}/00000.open",
+)
+WRITTEN = (*_FILES, *(f"{REWRITES}/{name}" for name in _FILES))
+"""A name of each kind that a run writes below its output."""
+
 OWNER = 8  # characters of a token that say which run wrote a file
 
 _PART = re.compile(rf"(?:{JUDGEMENTS}/)?part-(?P<block>.+)-(?P<token>[0-9a-f]{{12}})\.parquet")

@@ -4,24 +4,28 @@ A complete set is repaired from its commit log alone (`shards.commit_log`), what
 beside it; without a log that fits, nothing is changed. A part that does not fit its record gets a
 new one that says so, all of them in one write of the log; the command that made the set then does
 the same documents again, as the same block. Where the engine answers the same, the new part holds
-the same bytes. A manifest that contradicts the log is written anew from it. What only the manifest
-knows (a pass's configuration) cannot be repaired.
+the same bytes. A manifest that contradicts the log, or is not what was written, is written anew
+from it. What only the manifest knows (a pass's configuration) cannot be repaired.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from base.errors import ShardError
 from base.files import Folder
 from shards import commit_log
 from shards.generation import settle
-from shards.journal import Folded, Journal, together
+from shards.journal import Folded, journal_of, skipped_lines, together
 from shards.lease import Lease
 from shards.leftovers import clean
-from shards.manifest import Manifest, Record, Usage
-from shards.names import LOG, block_of
+from shards.manifest import Manifest, Record, Status, Usage
+from shards.names import LOG, SKIPPED, block_of
 from shards.reader import ShardSet
 from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
 from shards.verify import check_file, check_passes
+
+_ANEW = "the manifest was written anew"
+_ENDED: tuple[Status, ...] = ("complete", "interrupted")
 
 
 def repair(url: str) -> list[str]:
@@ -29,11 +33,13 @@ def repair(url: str) -> list[str]:
 
     ShardError where another run is writing there, or the set cannot be repaired.
     """
-    ShardSet(url)  # before anything is written: there must be a set
+    if Manifest.unchecked(Folder(url)) is None:
+        Manifest.load(Folder(url))  # raises, before anything is written
     with Lease(Folder(url)) as lease:
+        done = _restore(lease.folder)
         before = ShardSet(url).manifest.generation
         published = settle(lease.folder).generation
-        done = [f"generation {published} was published"] if published > before else []
+        done += [f"generation {published} was published"] if published > before else []
         shards = ShardSet(url)
         if (found := shards.manifest.format_version) != FORMAT_VERSION:
             raise ShardError(
@@ -50,6 +56,27 @@ def repair(url: str) -> list[str]:
         return done + _refold(shards, lease.folder, records)
 
 
+def _restore(folder: Folder) -> list[str]:
+    """Write a manifest anew that is not what was written, where the log holds all that was changed:
+    with the log's values it has the digest that it was written with. ShardError for another.
+    """
+    found = Manifest.unchecked(folder)
+    if found is None or found.is_whole:
+        return []
+    manifest, records = found.manifest, list[Record]()
+    with suppress(ShardError):  # what names the log may be what was changed
+        records = commit_log.read(folder, manifest.passes[-1].fingerprint) or []
+    for status in _ENDED if records else ():
+        _folded(records).write_into(manifest, status)
+        if manifest.digest == found.given:
+            manifest.save(folder)
+            return [_ANEW]
+    raise ShardError(
+        f"{found.fault(folder)}; {LOG} does not hold what was changed; nothing was changed now; "
+        f"restore the file from a copy; if you edited it on purpose, write {found.content} there"
+    )
+
+
 def _records(shards: ShardSet) -> list[Record]:
     """Every record of a set: of the log of a complete one, else those that hold of a run."""
     url, manifest = shards.folder.url, shards.manifest
@@ -61,7 +88,7 @@ def _records(shards: ShardSet) -> list[Record]:
                 f"{url}: no {LOG} to repair it by; nothing was changed; make the set again"
             )
         return logged
-    journal = Journal(shards.folder, manifest.columns, fingerprint, manifest.owner)
+    journal = journal_of(manifest, shards.folder)
     return [record for split in sorted(journal.splits()) for record in journal.records(split)]
 
 
@@ -128,7 +155,9 @@ def emptied(record: Record) -> Record:
 
 
 def _refold(shards: ShardSet, folder: Folder, records: list[Record]) -> list[str]:
-    """Write the manifest of a complete set anew where it contradicts the log."""
+    """Write the manifest and the skipped records of a complete set anew where they contradict the
+    log.
+    """
     manifest = shards.manifest
     if manifest.status != "complete":
         return []
@@ -136,11 +165,16 @@ def _refold(shards: ShardSet, folder: Folder, records: list[Record]) -> list[str
     folded = _folded(records)
     _refuse_unlike(manifest, folder, folded)
     folded.write_into(manifest, "complete")
-    changed = manifest.model_dump() != before
-    if changed:
+    done = list[str]()
+    if manifest.model_dump() != before:
         manifest.save(folder)
+        done.append(_ANEW)
+    lines = skipped_lines(folded.skipped)
+    if lines and folder.read(SKIPPED) != lines:
+        folder.write(SKIPPED, lines)
+        done.append(f"{SKIPPED} was written anew")
     clean(folder, manifest)
-    return ["the manifest was written anew"] if changed else []
+    return done
 
 
 def _refuse_unlike(manifest: Manifest, folder: Folder, folded: Folded) -> None:

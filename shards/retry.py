@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, cast
+
+import pyarrow as pa
 
 from base.cli import console
 from base.errors import ConfigError, EngineError, ShardError
@@ -23,14 +25,14 @@ from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
 from shards import commit_log, generation, names
 from shards.executor import RunConfig, execute
-from shards.journal import Folded, fold
+from shards.journal import Folded, fold, journal_of
 from shards.lease import Lease
 from shards.leftovers import clean
 from shards.listed import check_listed
 from shards.manifest import Manifest, Record
 from shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
 from shards.repair import emptied
-from shards.run import Execute, finished, journal_of
+from shards.run import Execute, finished
 
 
 class Again(Pass, Protocol):
@@ -72,6 +74,28 @@ class Again(Pass, Protocol):
     def documents(self, record: Record) -> Iterator[Document]:
         """The documents of a block, as the work of this pass takes them."""
         ...
+
+
+class OfJob:
+    """What a pass that asks again has of the pass that has made the set; a base of each `Again`."""
+
+    job: Pass
+    url: str
+    max_bad_rows = 1.0  # bad records are as many as they were
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Those of the set."""
+        return self.job.columns
+
+    @property
+    def source(self) -> "OldParts":
+        """The parts of the set."""
+        return OldParts(cast(Again, self))
+
+    def config(self) -> dict[str, Any]:
+        """That of the pass, over its input as it is now."""
+        return self.job.config()
 
 
 @dataclass(frozen=True)

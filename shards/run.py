@@ -19,7 +19,7 @@ from base.owned import OwnedFolder
 from shards import commit_log
 from shards.card import card
 from shards.executor import RunConfig, execute
-from shards.journal import Folded, Journal, fold, skipped_lines
+from shards.journal import Folded, fold, journal_of, skipped_lines
 from shards.lease import Lease
 from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
@@ -90,12 +90,6 @@ def _tidy(folder: Folder) -> None:
     if folder.is_local:
         with suppress(OSError):
             Path(folder.root).rmdir()
-
-
-def journal_of(manifest: Manifest, folder: Folder) -> Journal:
-    """What is committed of a set, as it is now."""
-    made = manifest.passes[-1].fingerprint
-    return Journal(folder, manifest.columns, made, manifest.owner)
 
 
 def finished(job: Pass, output: str, remedy: str = "choose another output") -> Manifest | None:

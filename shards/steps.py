@@ -15,7 +15,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
 from shards.executor import PassStep, RunConfig, is_done, run_here
-from shards.journal import Journal
+from shards.journal import Journal, journal_of
 from shards.lease import Lease
 from shards.manifest import Manifest
 from shards.passes import Pass, Split
@@ -76,7 +76,8 @@ def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[
     """The tasks, of so many, that have something left to do."""
     folder = Folder(output)
     found = Manifest.find(folder)
-    journal = Journal(folder, job.columns, fingerprint(job.config()), found.owner if found else "")
+    made = fingerprint(job.config())
+    journal = journal_of(found, folder) if found else Journal(folder, job.columns, made, "")
     left = [number for number, split in enumerate(splits) if not is_done(journal, split)]
     return sorted({number % tasks for number in left})
 

@@ -10,8 +10,10 @@ from base.errors import ShardError
 from base.fingerprint import fingerprint
 from shards import commit_log
 from shards.generation import is_ready
+from shards.journal import skipped_lines
 from shards.leftovers import strays
 from shards.manifest import File, Manifest
+from shards.names import LOG, SKIPPED
 from shards.reader import ShardSet
 from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
 
@@ -49,16 +51,23 @@ def verify(url: str) -> dict[str, Any]:
 
 
 def _check_log(shards: ShardSet) -> list[str]:
-    """Why the commit log of a complete set, where there is one, is not of this set."""
+    """Why the commit log of a complete set is not of this set, or not there, and whether it has
+    other skipped records than the file of them.
+    """
     folder, manifest = shards.folder, shards.manifest
     old = manifest.format_version != FORMAT_VERSION
     if manifest.status != "complete" or old or is_ready(folder, manifest):
         return []
     try:
-        if log := commit_log.read(folder, manifest.passes[-1].fingerprint):
-            commit_log.refuse_other(folder, log, manifest)
+        log = commit_log.read(folder, manifest.passes[-1].fingerprint)
+        if log is None:
+            return [f"{LOG}: not there; without it the set cannot be repaired; restore it"]
+        commit_log.refuse_other(folder, log, manifest)
     except ShardError as error:
         return [str(error)]
+    lines = skipped_lines([skip for record in log for skip in record.skipped])
+    if lines and folder.read(SKIPPED) != lines:
+        return [f"{SKIPPED}: its lines are not the skipped records of {LOG}; --repair writes it"]
     return []
 
 

@@ -43,7 +43,10 @@ def kind(path: Path) -> str:
     """What a file of a set is; `other` where that cannot be said."""
     data = path.read_bytes()
     if data.startswith(b"PAR1"):
-        columns = pq.read_schema(io.BytesIO(data)).names
+        try:
+            columns = pq.read_schema(io.BytesIO(data)).names
+        except OSError:  # the part that the repair is for
+            return "other"
         return "part" if "original" in columns else "judgements"
     if path.suffix == ".md":
         return "card"

@@ -13,8 +13,8 @@ from tests.faults.damage import CHANGES, Extent, Verdict, worst
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BAD = ("silent", "traceback")
-SETS = [state for state in damaged_sets.KINDS if state != "redo"]
-CHECKED = ("manifest", "part", "judgements", "commits.jsonl")
+SETS = list(damaged_sets.KINDS)
+CHECKED = ("manifest", "part", "judgements", "commits.jsonl", "skipped.jsonl")
 """The kinds of file of which `verify` says whether they are what was written."""
 
 FEW = ("cut in half", "a bit in the middle flipped", "any bit flipped", "zeroed", "random bytes")
@@ -38,14 +38,10 @@ def _open(reason: str) -> pytest.MarkDecorator:
     return pytest.mark.xfail(strict=True, reason=reason)
 
 
-OLD_MANIFEST = _open("an older run's manifest put over that of a killed run")
-FIGURES = _open("a figure of the manifest, or the absence of the log, which verify does not check")
 OTHER_RUN = _open("a file of another run or part, whole in itself, is read as this one's")
 
 
-@pytest.mark.parametrize(
-    "state", [pytest.param(s, marks=OLD_MANIFEST) if s == "resume" else s for s in SETS]
-)
+@pytest.mark.parametrize("state", SETS)
 def test_no_damage_to_a_set_is_silent(sets: list[Verdict], state: str) -> None:
     mine = [one for one in sets if one.of == damaged_sets.told(state)]
     assert {one.kind for one in mine} >= damaged_sets.KINDS[state]
@@ -57,7 +53,6 @@ def test_no_damage_to_a_set_is_silent(sets: list[Verdict], state: str) -> None:
     assert not (found := worst(mine, BAD)), "\n".join(found)
 
 
-@FIGURES
 def test_verify_calls_nothing_good_that_is_not_what_was_written(sets: list[Verdict]) -> None:
     mine = [one for one in sets if one.use == "verify" and one.kind in CHECKED]
     assert {one.kind for one in mine} == set(CHECKED)

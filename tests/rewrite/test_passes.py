@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from base.config import load
+from base.errors import ConfigError
 from base.fingerprint import differences
+from judge.config import JudgeRecipe
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
 
@@ -65,3 +67,49 @@ def test_a_longer_input_file_is_another_input(corpus: Path) -> None:
     with open(corpus / "c4.jsonl", "a") as stream:
         stream.write('{"text": "more"}\n')
     assert "input.listing" in differences(before, config_of(corpus))[0]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "output", "refused"),
+    [
+        ("corpus", "corpus/out", True),
+        ("corpus/", "corpus", True),
+        ("link", "corpus/a/b", True),
+        ("corpus", "link/out", True),
+        ("corpus/**/*.jsonl", "corpus/out", True),
+        ("link/**", "corpus/out", True),
+        ("corpus/*/*.parquet", "corpus/out", True),
+        ("corpus/*/*/*.json", "corpus/out", True),
+        ("corpus/out/commits/*.json", "corpus/out", True),
+        ("c*/[ao]ut/*.jsonl", "corpus/out", True),
+        ("corpus/*.jsonl", "corpus/out", False),
+        ("corpus/**/*.jsonl.gz", "corpus/out", False),
+        ("corpus/c4.jsonl", "corpus/out", False),
+        ("corpus", "corpus-2", False),
+        ("memory://corpus/**", "corpus/out", False),
+    ],
+)
+def test_an_output_that_the_next_start_would_read_is_refused(
+    corpus: Path, tmp_path: Path, pattern: str, output: str, refused: bool
+) -> None:
+    (tmp_path / "link").symlink_to(corpus)
+    there = pattern if "://" in pattern else f"{tmp_path}/{pattern}"
+    given = [f"input.paths=['{there}']", f"output={tmp_path}/{output}"]
+    before = sorted(tmp_path.rglob("*"))
+    if refused:
+        with pytest.raises(ConfigError, match="whose files input.paths would read as corpus: '"):
+            load(RewriteRecipe, "configs/quickstart.yaml", given)
+    else:
+        load(RewriteRecipe, "configs/quickstart.yaml", given)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_output_in_the_judged_set_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set/rewrites").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    for output in ("set", "link", "set/more", "link/judgements", "x/../set"):
+        given = [f"judge.input={tmp_path}/set", f"output={tmp_path}/{output}"]
+        with pytest.raises(ConfigError, match="which is or lies in judge.input; accepted: another"):
+            load(JudgeRecipe, "configs/quickstart.yaml", given)
+    given = [f"judge.input={tmp_path}/set/rewrites", f"output={tmp_path}/set"]
+    load(JudgeRecipe, "configs/quickstart.yaml", given)

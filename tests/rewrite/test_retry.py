@@ -25,6 +25,7 @@ from tests.rewrite.flaky import (
     uneven,
     verdicts,
 )
+from tests.shards.edits import replaced
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start
 
 FILES, DOCUMENTS = 2, 8
@@ -242,7 +243,6 @@ def test_what_is_refused(
     config: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = config.parent / "set"
-    manifest = (out / "manifest.json").read_text()
     for change, sentence in (
         (
             "judge.weights.safety=2",
@@ -258,7 +258,7 @@ def test_what_is_refused(
         assert again(config, change) == (ConfigError.exit_code if "run." in change else 1)
         err = capsys.readouterr().err
         assert sentence in err and "no file" not in err
-    (out / "manifest.json").write_text(manifest.replace('"complete"', '"interrupted"'))
+    replaced(out, '"complete"', '"interrupted"')
     assert again(config) == 1
     assert f"{out}: found a set that is interrupted; accepted" in capsys.readouterr().err
     assert not asked(server)

@@ -39,7 +39,7 @@ def downgrade(folder: Path) -> None:
     manifest["parts"] = [_file(part, known) for part in manifest["parts"]]
     manifest["judgements"] = [_file(part, known) for part in manifest["judgements"]]
     manifest["passes"] = [_without_new(one) for one in manifest["passes"]]
-    del manifest["owners"]
+    del manifest["owners"], manifest["digest"]
     for item in manifest["inputs"]:
         del item["version"]
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -101,6 +101,19 @@ def test_a_living_run_of_another_machine_is_refused(folder: Folder) -> None:
         thread.join()
 
 
+def test_what_a_lock_of_another_machine_says_is_made_fit_to_be_shown(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b[31m[/red]\nerror: " + "x" * 5000
+    found = replace(elsewhere(), host=hostile, since=hostile)
+    put(folder, found)
+    with Lease(folder):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "\x1b" not in line and "[/red]" in line and len(line) < 500 + len(folder.url)
+    assert "\x1b" not in str(found) and "\n" not in str(found) and len(str(found)) < 300
+
+
 def test_of_two_that_take_over_one_wins(folder: Folder) -> None:
     put(folder, ended_process())
     held, refused = [], []

@@ -19,7 +19,9 @@ from shards.names import RecordName, block_of
 from shards.passes import Document
 from shards.repair import repair
 from shards.run import run_pass
+from shards.seal import opened, sealed
 from shards.verify import verify
+from tests.shards.edits import edited, replaced
 from tests.shards.fake import InstantPass
 
 
@@ -77,11 +79,27 @@ def test_a_damaged_part_alone_is_made_again(
     assert asked == rows
     after = json.loads((good / "manifest.json").read_text())
     for one in (manifest, after):
-        del one["passes"][-1]["seconds"], one["owners"]
+        del one["passes"][-1]["seconds"], one["owners"], one["digest"]
         for file in one["parts"]:
             file["name"] = block_of(file["name"])
     assert after == manifest
     assert verify(str(good))["problems"] == []
+
+
+def test_a_set_of_which_every_part_is_lost_counts_no_rows(corpus: Path, good: Path) -> None:
+    before = json.loads((good / "manifest.json").read_text())
+    assert before["statuses"] and before["skipped"]
+    for lost in good.glob("part-*"):
+        lost.unlink()
+    repair(str(good))
+    after = json.loads((good / "manifest.json").read_text())
+    assert after["status"] == "interrupted" and not after["rows"]
+    assert not after["statuses"] and not after["skipped"] and not after["skipped_records"]
+    make(corpus, good)
+    after = json.loads((good / "manifest.json").read_text())
+    assert [after[k] for k in ("statuses", "skipped")] == [
+        before[k] for k in ("statuses", "skipped")
+    ]
 
 
 def test_a_repair_that_is_interrupted_goes_on(corpus: Path, good: Path) -> None:
@@ -102,23 +120,36 @@ def test_a_repair_that_is_interrupted_goes_on(corpus: Path, good: Path) -> None:
 
 def test_an_edited_manifest_is_written_anew(good: Path) -> None:
     text = (good / "manifest.json").read_text()
-    for edited in (
+    *heads, parts = text.partition('"parts"')
+    for changed in (
         re.sub(r'"rows": \d+', '"rows": 1', text),
-        re.sub(r'"sha256": "\w{64}"', f'"sha256": "{"0" * 64}"', text, count=6),
+        "".join(heads) + re.sub(r'"sha256": "\w{64}"', f'"sha256": "{"0" * 64}"', parts, count=6),
         text.replace('"ok"', '"failed"'),
     ):
-        (good / "manifest.json").write_text(edited)
-        assert verify(str(good))["problems"]
-        before = contents(good)
-        assert repair(str(good)) == ["the manifest was written anew"]
-        assert contents(good) == before
-        assert verify(str(good))["problems"] == []
+        for on_purpose in (False, True):
+            content, _ = opened(json.loads(changed))
+            (good / "manifest.json").write_bytes(
+                sealed(content) if on_purpose else changed.encode()
+            )
+            assert main(["verify", str(good)]) == 1
+            before = contents(good)
+            assert repair(str(good)) == ["the manifest was written anew"]
+            assert contents(good) == before
+            assert (good / "manifest.json").read_text() == text
+            assert verify(str(good))["problems"] == []
     assert repair(str(good)) == []
 
 
 def test_what_cannot_be_repaired_is_one_sentence(good: Path) -> None:
     text = (good / "manifest.json").read_text()
-    (good / "manifest.json").write_text(text.replace('"seed": 0', '"seed": 7'))
+    for old, new in (('"seed": 0', '"seed": 7'), ('"seconds": ', '"seconds": 1')):
+        (good / "manifest.json").write_text(text.replace(old, new))
+        before = tree(good)
+        with pytest.raises(ShardError, match=r"commits\.jsonl does not hold what was changed"):
+            repair(str(good))
+        assert tree(good) == before
+    (good / "manifest.json").write_text(text)
+    replaced(good, '"seed": 0', '"seed": 7')
     assert "not that of its fingerprint" in verify(str(good))["problems"][0]
     with pytest.raises(ShardError, match="pass 'rewrite' is not that of its fingerprint; restore"):
         repair(str(good))
@@ -195,9 +226,8 @@ def _lines(good: Path) -> list[str]:
 
 def test_a_manifest_of_other_inputs_does_not_become_complete(good: Path) -> None:
     """Totals and inputs must agree with the log."""
-    raw = json.loads((good / "manifest.json").read_text())
-    raw["inputs"][0]["records"] += 1
-    (good / "manifest.json").write_text(json.dumps(raw))
+    with edited(good) as raw:
+        raw["inputs"][0]["records"] += 1
     before = tree(good)
     with pytest.raises(ShardError, match="as the manifest says; nothing was changed"):
         repair(str(good))

@@ -16,10 +16,12 @@ from base.files import Folder
 from rewrite.corpus import Corpus
 from shards.executor import RunConfig
 from shards.manifest import Manifest
+from shards.names import LOCK
 from shards.passes import Document
 from shards.reader import ShardSet
 from shards.repair import repair
 from shards.run import run_pass
+from shards.steps import unfinished
 from shards.verify import verify
 from tests.shards.fake import Before, InstantPass
 
@@ -219,6 +221,18 @@ def test_files_of_others_are_neither_removed_nor_written_over(
     assert (out / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", [*FOREIGN[:4], "lock.json"])
+def test_links_that_lead_nowhere_are_not_replaced(texts: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / name).symlink_to(tmp_path / "gone")
+    with pytest.raises(ShardError, match=rf"{name}.*; accepted: ") as one:
+        run(f"{texts}/*.jsonl", out)
+    assert "another run" not in str(one.value) and "is gone" not in str(one.value)
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).is_symlink()
+    assert not (tmp_path / "gone").exists()
+
+
 def test_files_of_others_stay_beside_a_set(texts: Path, tmp_path: Path) -> None:
     """Parts, verdicts, notes, hidden files: before, meanwhile, and after a repair."""
     out = tmp_path / "set"
@@ -272,6 +286,43 @@ def test_another_configuration_leaves_a_killed_run_as_it_is(texts: Path, tmp_pat
     with pytest.raises(ShardError, match="another configuration"):
         run(f"{texts}/*.jsonl", out, seed=3)
     assert sorted(path.name for path in out.rglob("*.json*") if path.name != "lock.json") == before
+
+
+@pytest.mark.parametrize("older_is", ["killed", "under repair"])
+def test_the_manifest_of_an_older_run_is_refused(
+    texts: Path, tmp_path: Path, older_is: str
+) -> None:
+    """Over that of a killed run, and of a set under repair; by the run, by another configuration,
+    by a repair and by a plan of what is left.
+    """
+    older, out = tmp_path / "older", tmp_path / "set"
+    killed(texts, older, 40)
+    if older_is == "under repair":
+        run(f"{texts}/*.jsonl", older)
+        next(older.glob("part-*")).unlink()
+        repair(str(older))
+    killed(texts, out, 90)
+    for found in ("commits/", "commits.jsonl"):
+        mine = (out / "manifest.json").read_bytes()
+        shutil.copy(older / "manifest.json", out)
+        before = {p: p.read_bytes() for p in out.rglob("*.*") if p.is_file() and p.name != LOCK}
+        job = InstantPass((f"{texts}/*.jsonl",))
+        for action in (
+            lambda: run(f"{texts}/*.jsonl", out),
+            lambda: run(f"{texts}/*.jsonl", out, seed=3),
+            lambda: repair(str(out)),
+            lambda job=job: unfinished(job, job.source.splits(), str(out), 1),
+        ):
+            sentence = rf"{found}.*: found a commit of the run \w{{8}},|under another configuration"
+            with pytest.raises(ShardError, match=sentence):
+                action()
+        after = {p: p.read_bytes() for p in out.rglob("*.*") if p.is_file() and p.name != LOCK}
+        assert after == before
+        (out / "manifest.json").write_bytes(mine)
+        assert run(f"{texts}/*.jsonl", out).rows == 2 * LINES
+        assert verify(str(out))["problems"] == []
+        next(out.glob("part-*")).unlink()
+        repair(str(out))
 
 
 def test_one_unreadable_last_record_counts_as_absent(texts: Path, tmp_path: Path) -> None:

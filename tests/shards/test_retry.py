@@ -27,6 +27,7 @@ from shards.retry import check, planned, refuse_elsewhere, retry, told
 from shards.run import run_pass
 from shards.schema import Row
 from shards.verify import verify
+from tests.shards.edits import replaced
 from tests.shards.fake import InstantPass, InstantWork, owned
 
 RUN = RunConfig(rows_per_part=8)
@@ -378,15 +379,10 @@ def test_a_part_that_was_damaged_before_it_was_published(texts: Path, good: Path
 
 REFUSED = {
     "absent": lambda out: (out / "manifest.json").unlink(),
-    "running": lambda out: edit(out, '"complete"', '"running"'),
+    "running": lambda out: replaced(out, '"complete"', '"running"'),
     "of 0.1": lambda out: (out / "commits.jsonl").write_text('{"split": "00000"}\n'),
     "without a log": lambda out: (out / "commits.jsonl").unlink(),
 }
-
-
-def edit(out: Path, old: str, new: str) -> None:
-    path = out / "manifest.json"
-    path.write_text(path.read_text().replace(old, new, 1))
 
 
 @pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)

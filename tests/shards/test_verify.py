@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,9 +15,11 @@ from base.errors import ShardError
 from base.text import printable
 from shards.__main__ import main
 from shards.executor import RunConfig
+from shards.repair import repair
 from shards.run import run_pass
 from shards.schema import footer_digest
 from shards.verify import verify
+from tests.shards.edits import edited
 from tests.shards.fake import InstantPass
 
 
@@ -39,9 +43,8 @@ def _flip(folder: Path) -> None:
 
 
 def _edit(folder: Path, **changes: object) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest.update(changes)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with edited(folder) as manifest:
+        manifest.update(changes)
 
 
 def _change(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -49,12 +52,11 @@ def _change(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     part = _first(folder)
     table = change(pq.read_table(part))
     pq.write_table(table, part)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    entry = next(p for p in manifest["parts"] if p["name"] == part.name)
-    entry["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
-    entry["rows"] = table.num_rows
-    entry["bytes"], entry["footer"] = part.stat().st_size, footer_digest(part.read_bytes())
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with edited(folder) as manifest:
+        entry = next(p for p in manifest["parts"] if p["name"] == part.name)
+        entry["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
+        entry["rows"] = table.num_rows
+        entry["bytes"], entry["footer"] = part.stat().st_size, footer_digest(part.read_bytes())
 
 
 def _excused(table: pa.Table) -> pa.Table:
@@ -72,6 +74,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda folder: _edit(folder, rows=1), "the manifest says 1"),
     (lambda folder: _edit(folder, statuses={"ok": 1}), "statuses"),
     (lambda folder: _edit(folder, status="interrupted"), "the set is interrupted"),
+    (lambda folder: (folder / "commits.jsonl").unlink(), "commits.jsonl: not there"),
 ]
 
 
@@ -82,6 +85,55 @@ def test_damage_is_named(good: Path, damage: Callable[[Path], None], sentence: s
     problems = verify(str(good))["problems"]
     assert any(sentence in problem for problem in problems), problems
     assert main(["verify", str(good)]) == 1
+
+
+def test_any_other_value_of_a_manifest_is_one_sentence(good: Path) -> None:
+    """Each value that may be another one without being damaged, and each that is left out."""
+    path = good / "manifest.json"
+    written = json.loads(path.read_text())
+    numbers = ("rows", "documents", "generation")
+    edits: list[dict[str, Any]] = [{key: written[key] + 1} for key in numbers]
+    edits += [{"before": "x"}, {"owners": []}, {"criteria": ["x"]}, {"inputs": []}]
+    edits += [{"status": "running"}, {"digest": "\x1b" * 999}, {"digest": None}, {"digest": 7}]
+    for part, key, value in (("parts", "sha256", "0"), ("inputs", "path", "x")):
+        edits.append({part: [written[part][0] | {key: value}, *written[part][1:]]})
+    made: list[dict[str, Any]] = [{"seconds": 9.5}, {"config": {}}, {"counts": {"status:ok": 1}}]
+    edits += [{"passes": [written["passes"][0] | one]} for one in made]
+    for changed in edits:
+        path.write_text(json.dumps(written | changed))
+        with pytest.raises(ShardError, match=r"manifest.json: found content of the digest") as one:
+            verify(str(good))
+        assert "\x1b" not in str(one.value) and len(str(one.value)) < 900
+    for key in ("rows", "owners", "digest"):
+        path.write_text(json.dumps({k: v for k, v in written.items() if k != key}))
+        assert main(["verify", str(good)]) == 1
+    path.write_text(json.dumps(written, sort_keys=True, indent=7))
+    assert verify(str(good))["problems"] == [], "how it is laid out does not matter"
+
+
+def test_an_edit_on_purpose_takes_the_digest_that_the_sentence_names(good: Path) -> None:
+    path = good / "manifest.json"
+    mine = json.loads(path.read_text())
+    mine["inputs"][0]["path"] = "/elsewhere/a.jsonl"
+    path.write_text(json.dumps(mine))
+    with pytest.raises(ShardError) as one:
+        verify(str(good))
+    (found,) = re.findall(r"if you edited it on purpose, write (\w{64}) there", str(one.value))
+    path.write_text(json.dumps(mine | {"digest": found}))
+    assert verify(str(good))["problems"] == []
+
+
+def test_other_skipped_records_are_named_and_written_anew(good: Path) -> None:
+    path = good / "skipped.jsonl"
+    before = path.read_bytes()
+    for data in (b"", before[:-1], before.replace(b"line", b"Line"), None):
+        path.unlink() if data is None else path.write_bytes(data)
+        assert verify(str(good))["problems"] == [
+            "skipped.jsonl: its lines are not the skipped records of commits.jsonl; --repair "
+            "writes it"
+        ]
+        assert repair(str(good)) == ["skipped.jsonl was written anew"]
+        assert path.read_bytes() == before and verify(str(good))["problems"] == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.shards.edits import replaced
 from tests.train.small import Command, make_model, make_set, settings
 from train.saved import read, text_of
 
@@ -109,8 +110,7 @@ def test_sets_that_cannot_be_used(small: Path, tmp_path: Path) -> None:
     make_set(tmp_path / "bare", scored=False)
     refused(train | {"data": [{"set": str(tmp_path / "bare")}]}, 2, "without scores")
     refused(train | {"data": [{"set": str(tmp_path / "none")}]}, 1, str(tmp_path / "none"))
-    manifest = tmp_path / "bare/manifest.json"
-    manifest.write_text(manifest.read_text().replace('"complete"', '"running"', 1))
+    replaced(tmp_path / "bare", '"complete"', '"running"')
     refused(train | {"data": [{"set": str(tmp_path / "bare")}]}, 1, str(tmp_path / "bare"))
     for text, part in (("rewrite_score >", "train.data.0.filter"), ("colour == 1", "colour")):
         refused(train | {"data": [{"set": str(small / "set"), "filter": text}]}, 2, part)

@@ -7,6 +7,7 @@ import pytest
 
 from base.errors import ConfigError, InputError, ShardError
 from base.files import Folder
+from tests.shards.edits import replaced
 from tests.train.data.sets import config, write_set
 from train.data.source import Source
 
@@ -61,8 +62,7 @@ def test_a_set_that_is_not_there_or_not_finished_is_one_sentence(tmp_path: Path)
     with pytest.raises(ShardError, match="no shard set here"):
         source(str(tmp_path))
     url = write_set(tmp_path / "set", ROWS)
-    manifest = Path(url, "manifest.json")
-    manifest.write_text(manifest.read_text().replace('"complete"', '"interrupted"'))
+    replaced(Path(url), '"complete"', '"interrupted"')
     with pytest.raises(ShardError, match="this set is interrupted; finish its run first"):
         source(url)
 
