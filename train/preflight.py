@@ -56,7 +56,7 @@ def _check_rollouts(
     """Open what a late phase reads beside the sets, which may be after thousands of steps."""
     rollouts = config.rollouts
     if rollouts and rollouts.replay and any(phase.online for phase in config.curriculum):
-        dump.names(rollouts.replay)
+        dump.check(rollouts.replay)
     if rollouts and rollouts.probe:
         try:
             open_loader(held_out(config, rollouts.probe), shape, engines=engines).close()

@@ -40,7 +40,6 @@ def _open(reason: str) -> pytest.MarkDecorator:
 
 OLD_MANIFEST = _open("an older run's manifest put over that of a killed run")
 FIGURES = _open("a figure of the manifest, or the absence of the log, which verify does not check")
-OTHER_RUN = _open("a file of another run or part, whole in itself, is read as this one's")
 
 
 @pytest.mark.parametrize(
@@ -71,9 +70,7 @@ def test_no_damage_to_a_run_is_silent(runs: list[Verdict]) -> None:
     assert not (found := worst(mine, BAD)), "\n".join(found)
 
 
-@pytest.mark.parametrize(
-    "store", [pytest.param(store, marks=OTHER_RUN) for store in damaged_stores.KINDS]
-)
+@pytest.mark.parametrize("store", damaged_stores.KINDS)
 def test_no_damage_to_a_store_is_silent(runs: list[Verdict], store: str) -> None:
     mine = [one for one in runs if one.of == store]
     assert {one.kind for one in mine} == damaged_stores.KINDS[store]

@@ -21,12 +21,11 @@ from transformers import AutoTokenizer
 
 from base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from shards.reader import ShardSet
-from shards.schema import to_parquet
 from tests.train.small import Command, Edit, make_set, metrics, settings
 from train.__main__ import main
 from train.config import TrainConfig
 from train.data.feed import open_loader
-from train.data.stored import COLUMNS, places
+from train.data.stored import places
 from train.learnt import POINTS, Tally, cut_points
 from train.model.shape import load_shape
 from train.plan import plan
@@ -468,11 +467,11 @@ def test_stored_references_are_all_there_before_the_first_step(
     train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
     train["curriculum"] = [phase | {"until": {"step": 8}}]
     config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
-    ((folder, _),) = places(config, shape).values()
+    (place,) = places(config, shape).values()
     for part in ("part-0.parquet", "part-1.parquet"):
         if missing and part != missing:
-            folder.write(part, to_parquet([], COLUMNS))
+            place.write(part, [])
     with pytest.raises(
-        ShardError, match=f"{missing or 'part-0.parquet'}: not there, or damaged; run `python"
+        ShardError, match=f"{missing or 'part-0.parquet'}: not there, damaged, or of another part"
     ):
         open_loader(config, shape)
