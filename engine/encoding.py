@@ -179,10 +179,14 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 
 def _as_plain_text(tokenizer: Tokenizer) -> Tokenizer:
-    """Special tokens are characters, and nothing is cut or filled up, whatever its file says."""
+    """Special tokens are characters, and nothing is cut, filled up or drawn at random, whatever its
+    file says.
+    """
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None):
+        tokenizer.model.dropout = None
     return tokenizer
 
 

@@ -98,11 +98,11 @@ def _check_ids(shape: Shape) -> None:
 
 def _special(folder: Path, file: str) -> Iterator[tuple[str, Any]]:
     """Key and id of each special token that a file names; of padding, -1 is none."""
+    if not (folder / file).is_file():  # what is no file is not exported
+        return
     try:
         values = json.loads((folder / file).read_bytes())
-    except (FileNotFoundError, IsADirectoryError):  # what is no file is not exported
-        return
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise EngineError(f"{folder}: {file}: found no JSON object; accepted: one, or no such file")

@@ -260,7 +260,9 @@ def test_a_model_that_no_run_left_is_refused_later_too(tmp_path: Path) -> None:
     refuse_foreign(tmp_path)
 
 
-@pytest.mark.parametrize("record", [b"", b"{", b"[2]", b'{"format": 3}', bytes(30), b'"format"'])
+@pytest.mark.parametrize(
+    "record", [b"", b"{", b"[2]", b'{"format": 3}', bytes(30), b'"format"', b"[" * 100_000]
+)
 def test_a_damaged_record_is_refused(tmp_path: Path, record: bytes) -> None:
     (tmp_path / RECORD).write_bytes(record)
     with pytest.raises(ShardError, match=r"run\.json: found something else than what a run of th"):

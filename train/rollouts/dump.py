@@ -239,7 +239,7 @@ def _last(folder: Folder, rank: int) -> str | None:
     """The check of the last file of a rank; None: it is not known."""
     try:
         return str(json.loads(folder.read(_last_name(rank)) or b"")["last"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
