@@ -158,9 +158,9 @@ class Trainer:
                 )
         starts, step = self.curriculum.starts, self.curriculum.step
         ran = self.config.curriculum[len(self._found.curriculum["starts"]) - 1]
-        if (end := end_step(ran, self.config.batch.samples)) < step:
+        if (last := end_step(ran, self.config.batch.samples)) < step:
             console.print(
-                f"train.curriculum: the phase {ran.name} ends at step {end} by now; step {step} is "
+                f"train.curriculum: the phase {ran.name} ends at step {last} by now; step {step} is "
                 "made, and the model is that of this step",
                 soft_wrap=True,
             )
