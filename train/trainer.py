@@ -160,8 +160,8 @@ class Trainer:
         ran = self.config.curriculum[len(self._found.curriculum["starts"]) - 1]
         if (last := end_step(ran, self.config.batch.samples)) < step:
             console.print(
-                f"train.curriculum: the phase {ran.name} ends at step {last} by now; step {step} is "
-                "made, and the model is that of this step",
+                f"train.curriculum: the phase {ran.name} ends at step {last} by now; step {step} "
+                "is made, and the model is that of this step",
                 soft_wrap=True,
             )
         if other := differing(self.config, self._found.phases(), starts, step):

@@ -104,7 +104,7 @@ def test_another_model_in_the_same_folder(
     (checkpoint / "state.json").write_text(text_of(found, found.files))
     (tmp_path / "model/README.md").write_text("changed")
     file = tmp_path / "model" / name
-    file.write_bytes(file.read_bytes()[:-1] + (b"?" if name.startswith("model") else b"} "))
+    file.write_bytes(file.read_bytes()[:-1] + (b">" if name.startswith("model") else b"} "))
     refused(train, 2, f"  the weights, config.json or tokenizer.json in {tmp_path}/model")
 
 
