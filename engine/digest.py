@@ -7,6 +7,7 @@ adversary.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ _SMALL = 16 << 20
 _END = 1 << 20
 
 
-def model_digest(model: str, revision: str | None = None) -> str:
-    """Digest of a local folder or file, or of a cached Hugging Face snapshot; else `unknown`."""
+def model_digest(model: str, revision: str | None = None, names: Sequence[str] = ("*",)) -> str:
+    """Digest of a local folder or file, or of a cached Hugging Face snapshot; else `unknown`.
+    names: patterns of the files of a folder that count.
+    """
     folder = Path(model)
     if folder.is_file():
         return hashlib.sha256(folder.read_bytes()).hexdigest()
     if not folder.is_dir():
         return _hub_commit(model, revision)
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    files = {path for name in names for path in folder.rglob(name) if path.is_file()}
+    for path in sorted(files):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)}\0{size}\0".encode())
         with open(path, "rb") as stream:

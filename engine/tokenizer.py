@@ -132,6 +132,9 @@ def _rename(model: dict[str, Any], names: dict[str, str]) -> None:
 
 
 def _whole(tokenizer: Tokenizer) -> Tokenizer:
+    """Nothing is cut, filled up or drawn at random, whatever its file says."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None):
+        tokenizer.model.dropout = None
     return tokenizer

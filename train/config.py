@@ -3,7 +3,7 @@
 Impossible combinations are refused here, before anything is loaded.
 """
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -175,8 +175,9 @@ class TrainConfig(Section):
         if "://" in self.output:
             raise refuse(f"output: found '{self.output}'; accepted: a folder, no URL")
         sets = [part.set.rstrip("/") for part in self.data]
-        for name in twice(sets):
-            raise refuse(f"data: found the set '{name}' twice; accepted: once, with a weight")
+        for one, other in combinations(sets, 2):
+            if _is_one(one, other):
+                raise refuse(f"data: found the set '{other}' twice; accepted: once, with a weight")
         if self.output.rstrip("/") in sets:
             raise refuse(f"output: found '{self.output}', a set under data; accepted: another one")
         return self
@@ -223,10 +224,10 @@ class TrainConfig(Section):
         return self
 
     def _held_out(self, probe: ProbeConfig | None) -> None:
-        """Refuse a probe on what is trained on, as far as names tell."""
+        """Refuse a probe on what is trained on, as far as places tell."""
         for data in self.data if probe else ():
             split = probe and data.filter and probe.filter and data.filter != probe.filter
-            if probe and data.set.rstrip("/") == probe.set.rstrip("/") and not split:
+            if probe and _is_one(data.set, probe.set) and not split:
                 raise refuse(
                     f"rollouts.probe.set: found '{probe.set}', a set under data; accepted: another "
                     "one, or filters that split it"
@@ -305,9 +306,14 @@ class TrainRecipe(Recipe):
     @model_validator(mode="after")
     def _apart(self) -> Self:
         refuse_overlap(self.train, self.engines)
-        if lies_in(self.train.output, self.output) and lies_in(self.output, self.train.output):
+        if _is_one(self.train.output, self.output):
             raise refuse(
                 f"train.output: found '{self.train.output}', where `output` puts the shard set; "
                 "accepted: another folder"
             )
         return self
+
+
+def _is_one(one: str, other: str) -> bool:
+    """Whether two places are the same, however they are spelt."""
+    return lies_in(one, other) and lies_in(other, one)

@@ -103,11 +103,14 @@ def faults(folder: Path, files: Mapping[str, File]) -> list[str]:
 
 def _fault(path: Path, known: File) -> str | None:
     try:
+        size = path.stat().st_size
+        if not path.is_file():
+            return f"{path.name}: no file"  # a pipe would never end
+        if size != known.bytes:
+            return f"{path.name}: found {size} bytes; accepted: {known.bytes}"
         found = digest(path)
     except OSError as error:
         return f"{path.name}: {error.strerror}"
-    if found.bytes != known.bytes:
-        return f"{path.name}: found {found.bytes} bytes; accepted: {known.bytes}"
     if found.sha256 != known.sha256:
         return f"{path.name}: found other bytes than were written"
     return None

@@ -158,5 +158,5 @@ def held(url: str) -> Iterator[Output]:
 def _holder(root: Path) -> str | None:
     try:
         return str(json.loads((root / LOCK).read_bytes())["token"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -8,6 +8,7 @@ the same. Whatever has another name is left alone.
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from base.cli import console
 from base.errors import ConfigError, ShardError
@@ -27,8 +28,12 @@ def claim(root: Path, folder: Folder) -> None:
         file = root / RECORD
         if file.exists():
             console.print(f"{file}: damaged; written anew, for a whole checkpoint is there")
-        about = {"format": FORMAT, "made_by": "python -m train"}
-        folder.write(RECORD, (json.dumps(about) + "\n").encode())
+        folder.write(RECORD, (json.dumps(about()) + "\n").encode())
+
+
+def about() -> dict[str, Any]:
+    """What `run.json` says of each run."""
+    return {"format": FORMAT, "made_by": "python -m train"}
 
 
 def refuse_foreign(root: Path) -> None:
@@ -68,7 +73,7 @@ def _is_recorded(root: Path) -> bool:
         return False
     try:
         known = bool(json.loads(data)["format"] == FORMAT)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known and not any_whole(root / CHECKPOINTS):
         raise ShardError(

@@ -56,7 +56,7 @@ def _check_rollouts(
     """Open what a late phase reads beside the sets, which may be after thousands of steps."""
     rollouts = config.rollouts
     if rollouts and rollouts.replay and any(phase.online for phase in config.curriculum):
-        dump.names(rollouts.replay)
+        dump.check(rollouts.replay)
     if rollouts and rollouts.probe:
         try:
             open_loader(held_out(config, rollouts.probe), shape, engines=engines).close()
@@ -98,11 +98,11 @@ def _check_ids(shape: Shape) -> None:
 
 def _special(folder: Path, file: str) -> Iterator[tuple[str, Any]]:
     """Key and id of each special token that a file names; of padding, -1 is none."""
+    if not (folder / file).is_file():  # what is no file is not exported
+        return
     try:
         values = json.loads((folder / file).read_bytes())
-    except (FileNotFoundError, IsADirectoryError):  # what is no file is not exported
-        return
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise EngineError(f"{folder}: {file}: found no JSON object; accepted: one, or no such file")

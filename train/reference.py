@@ -3,21 +3,20 @@
 `python -m train reference` runs the configured model over every stretch of the configured sets and
 keeps the summed log-probability of each candidate (`train.data.stored` says where). Then
 `reference: stored` trains DPO with no second model in memory. Guarantee: a file is whole or not
-there, so an interrupted pass goes on; one that was damaged is made anew.
+there, so an interrupted pass goes on; one that is damaged, or of another part or model, is made
+anew.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from base.cli import console
 from shards.schema import Row as Values
-from shards.schema import to_parquet
 from train import parallel
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.rows import Row
-from train.data.stored import COLUMNS, MANIFEST, kept_of, places
+from train.data.stored import places
 from train.data.trees import KINDS
 from train.learner import frozen_model, with_reference
 from train.model.shape import load_shape
@@ -29,7 +28,7 @@ def keep(config: TrainConfig) -> None:
     """Compute what is missing of every set and keep it; runs under torchrun too."""
     with parallel.processes(config.parallel, config.seed):
         shape = load_shape(config.model.path, config.model.revision)
-        folders = places(config, shape)
+        found = places(config, shape)
         if parallel.is_main():
             check_model(config, shape)
         parallel.wait()
@@ -39,18 +38,17 @@ def keep(config: TrainConfig) -> None:
             loader = open_loader(config, shape, rank, ranks, references=False)
         with loader:
             for url, part, rows in loader.stored():
-                folder, _ = folders[url]
-                if kept_of(folder, part) is not None:
+                place = found[url]
+                if place.read(part) is not None:
                     continue
                 values = _values(model, list(rows))
                 if parallel.is_last_stage() and parallel.is_first_tensor():
-                    folder.write(part, to_parquet(values, COLUMNS))
-                    console.print(f"reference: {folder.url}/{part}", soft_wrap=True)
+                    place.write(part, values)
+                    console.print(f"reference: {place.folder.url}/{part}", soft_wrap=True)
         parallel.wait()  # the manifest says that all parts are there
         if parallel.is_main():
-            for folder, about in folders.values():
-                text = json.dumps(about, indent=1, sort_keys=True) + "\n"
-                folder.write(MANIFEST, text.encode())
+            for place in found.values():
+                place.finish()
 
 
 def _values(model: Any, rows: Sequence[Row]) -> list[Values]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from base.cli import console
 from base.console import PlainConsole
 from engine.config import EngineConfig
 from judge.provenance import Provenance
@@ -9,6 +10,7 @@ from shards.reader import ShardSet
 from train import parallel
 from train.config import TrainConfig
 from train.data.feed import open_loader
+from train.finished import fault, finish
 from train.model.export import export
 from train.model.shape import load_shape
 from train.names import MODEL, PLOT
@@ -31,21 +33,31 @@ def run(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) 
                 loader = open_loader(config, shape, rank, ranks, engines=engines)
             with loader:
                 trainer = Trainer(config, shape, loader, output, engines)
-                if trainer.curriculum.over and (output.root / PLOT).exists():
+                if trainer.curriculum.over and _is_complete(output):
                     trainer.tell_complete()
                     return
                 parallel.by_main(lambda: preflight(config, shape, loader, output.new(), engines))
                 _make(trainer, provenance(config, shape.folder, engines))
 
 
+def _is_complete(output: Output) -> bool:
+    """Whether the model of a run that made all its steps is there; says why it is not, where an
+    earlier end has left something.
+    """
+    why = parallel.by_main(lambda: fault(output))
+    if why and parallel.is_main() and (output.root / PLOT).exists():
+        console.print(f"{why}; the model is exported again", soft_wrap=True)
+    return why is None
+
+
 def _make(trainer: Trainer, left: Provenance) -> None:
-    parallel.wait()  # until all have seen that there is no plot
     output = trainer.output
     if parallel.is_main():
         output.discard(PLOT)  # it is of an earlier end, and drawn last
     learner = trainer.train()
     export(learner.model, trainer.shape, output, MODEL, left)
     if parallel.is_main():
+        finish(output)
         _show(trainer.config, output)
 
 
@@ -53,11 +65,11 @@ def _show(config: TrainConfig, output: Output) -> None:
     prefixes, model = _prefixes(config), output.root / MODEL
     pairs = list(zip(prefixes, continuations(str(model), prefixes), strict=True))
     write_continuations(output.folder(), pairs)
-    console = PlainConsole()
+    shown = PlainConsole()
     for prefix, text in pairs:
-        console.print(f"…{prefix[-100:]!r} → {text!r}", soft_wrap=True)
-    console.print(f"losses: {plot(output.folder())}", soft_wrap=True)
-    console.print(f"model:  {model}", soft_wrap=True)
+        shown.print(f"…{prefix[-100:]!r} → {text!r}", soft_wrap=True)
+    shown.print(f"losses: {plot(output.folder())}", soft_wrap=True)
+    shown.print(f"model:  {model}", soft_wrap=True)
 
 
 def _prefixes(config: TrainConfig) -> list[str]:

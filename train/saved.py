@@ -76,6 +76,8 @@ def read(folder: Path) -> Saved:
     version 0.1.
     """
     path = folder / STATE
+    if path.exists() and not path.is_file():
+        raise Damaged(f"{STATE}: no file")  # a pipe would never end
     try:
         text = path.read_bytes()
         values = json.loads(text)

@@ -39,8 +39,8 @@ class State(BaseModel):
     step, samples: done so far. skipped: steps in which the model did not move because the loss or
     the gradient was not finite. empty: those in which it did not because there was nothing to learn
     from. tally: of the phase under way. curriculum: `Curriculum.state_dict`. alarms: the state of
-    `train.alarms`. data: `Loader.identity`. log: `metrics.jsonl` up to this step, where the process
-    that has the state writes it.
+    `train.alarms`. data: `Loader.identity`. base: `base_digest` of the model's folder. log:
+    `metrics.jsonl` up to this step, where the process that has the state writes it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,6 +54,7 @@ class State(BaseModel):
     alarms: list[list[float | None]] = []
     settings: dict[str, Any]
     data: dict[str, Any]
+    base: str | None = None
     log: File | None = None
 
     def phases(self) -> list[Phase]:
@@ -61,15 +62,17 @@ class State(BaseModel):
         return [Phase.model_validate(one) for one in self.settings["curriculum"]]
 
     def refuse_others(
-        self, where: str, config: TrainConfig, data: dict[str, Any], over: int
+        self, where: str, config: TrainConfig, data: dict[str, Any], base: str | None, over: int
     ) -> None:
         """ConfigError when this is the state of another run, naming what differs.
 
-        over: how many phases have ended, by `config`.
+        base: None is not compared. over: how many phases have ended, by `config`.
         """
         lines = differences(_with_generations(self.data), data, "data")
         old, new = self.settings, settings(config)
         lines += differences(_fixed(old), _fixed(new), "train")
+        if base and self.base and base != self.base:
+            lines.append(f"the weights, config.json or tokenizer.json in {config.model.path}")
         ran = len(self.curriculum["starts"])
         for number in range(min(over, ran)):
             before, now = dict(old["curriculum"][number]), dict(new["curriculum"][number])

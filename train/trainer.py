@@ -26,9 +26,9 @@ from train.flops import model_flops, peak_flops
 from train.learner import Learner, Outcome
 from train.learnt import Tally
 from train.log import RunLog, Values
-from train.model.shape import Shape
+from train.model.shape import Shape, base_digest
 from train.output import Output
-from train.phases import Phase
+from train.phases import Phase, end_step
 from train.rollouts.late import Late
 from train.schedule import differing, learning_rate
 from train.state import State, settings
@@ -58,6 +58,7 @@ class Trainer:
         engines: Mapping[str, EngineConfig] | None = None,
     ) -> None:
         self.config, self.shape, self.loader, self.output = config, shape, loader, output
+        self._base = parallel.by_main(lambda: base_digest(shape))
         self.late = Late(config, engines or {}, shape, loader, output)
         self.checkpoints = Checkpoints(output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
@@ -69,6 +70,7 @@ class Trainer:
 
     def tell_complete(self) -> None:
         """Say that there is nothing to do."""
+        self._tell_phases()
         if self._found:
             self.checkpoints.tell(self._found)
         if parallel.is_main():
@@ -126,7 +128,8 @@ class Trainer:
         curriculum = Curriculum(self.config.curriculum)
         try:
             curriculum.load_state_dict(found.curriculum)
-            found.refuse_others(str(root), self.config, data, len(curriculum.starts) - 1)
+            over = len(curriculum.starts) - 1
+            found.refuse_others(str(root), self.config, data, self._base, over)
             found.phases()
         except (LookupError, TypeError, ValueError, AttributeError) as error:  # made by hand
             reason = " ".join(str(error).split())[:200]
@@ -154,6 +157,13 @@ class Trainer:
                     soft_wrap=True,
                 )
         starts, step = self.curriculum.starts, self.curriculum.step
+        ran = self.config.curriculum[len(self._found.curriculum["starts"]) - 1]
+        if (last := end_step(ran, self.config.batch.samples)) < step:
+            console.print(
+                f"train.curriculum: the phase {ran.name} ends at step {last} by now; step {step} "
+                "is made, and the model is that of this step",
+                soft_wrap=True,
+            )
         if other := differing(self.config, self._found.phases(), starts, step):
             made, was, now = other
             console.print(
@@ -269,6 +279,7 @@ class Trainer:
             alarms=self.alarms,
             settings=settings(self.config),
             data=self.loader.identity(),
+            base=self._base,
             log=log.written() if log else None,
         )
 

@@ -22,7 +22,7 @@ from train.rollouts.groups import Group
 
 KINDS = {
     "bank": {"*.json", "*.jsonl"},
-    "pools": {"*.parquet"},
+    "pools": {"*.json", "*.parquet"},
     "references": {"*.parquet"},
 }
 """The kinds of file of each store that are read again."""
@@ -67,7 +67,7 @@ def _bank(base: Path) -> _Store:
     """A group that is missing is sampled again; one that is another is learnt from."""
     folders = base / "bank", base / "old bank"
     for seed, folder in enumerate(folders):
-        Bank(Folder(str(folder)), {"seed": seed}).claim()
+        Bank(Folder(str(folder)), {"seed": 0}).claim()  # also of a run with the same configuration
         for worker in range(2):
             writer = BankWriter(folder, worker)
             for step in range(1, 4):
@@ -80,7 +80,7 @@ def _bank(base: Path) -> _Store:
         found, damaged = bank.read(0)
         if any(good.get(key) != one for key, one in found.items()):
             return "silent", "other groups are read"
-        return ("detected", f"{damaged} torn records") if damaged else ("harmless", "")
+        return ("detected", f"{damaged} records") if damaged else ("harmless", "")
 
     return _Store(*folders, read)
 
@@ -134,8 +134,8 @@ def _keep(config: TrainConfig, to: Path) -> None:
 
 def _place(config: TrainConfig) -> tuple[str, str]:
     """The one set of a configuration, and where its references lie."""
-    ((url, (folder, _)),) = places(config, _shape(config)).items()
-    return url, folder.root
+    ((url, place),) = places(config, _shape(config)).items()
+    return url, place.folder.root
 
 
 def _shape(config: TrainConfig) -> Any:

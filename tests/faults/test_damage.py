@@ -33,14 +33,6 @@ def runs() -> Iterator[list[Verdict]]:
         yield damaged_runs.verdicts(Path(folder), Extent(names=FEW))
 
 
-def _open(reason: str) -> pytest.MarkDecorator:
-    """Damage that is still silent. Strict: a mend fails here until the mark is taken away."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-OTHER_RUN = _open("a file of another run or part, whole in itself, is read as this one's")
-
-
 @pytest.mark.parametrize("state", SETS)
 def test_no_damage_to_a_set_is_silent(sets: list[Verdict], state: str) -> None:
     mine = [one for one in sets if one.of == damaged_sets.told(state)]
@@ -66,9 +58,7 @@ def test_no_damage_to_a_run_is_silent(runs: list[Verdict]) -> None:
     assert not (found := worst(mine, BAD)), "\n".join(found)
 
 
-@pytest.mark.parametrize(
-    "store", [pytest.param(store, marks=OTHER_RUN) for store in damaged_stores.KINDS]
-)
+@pytest.mark.parametrize("store", damaged_stores.KINDS)
 def test_no_damage_to_a_store_is_silent(runs: list[Verdict], store: str) -> None:
     mine = [one for one in runs if one.of == store]
     assert {one.kind for one in mine} == damaged_stores.KINDS[store]

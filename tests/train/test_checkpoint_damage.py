@@ -71,6 +71,12 @@ def replaced_by_a_folder(file: Path) -> None:
     file.mkdir()
 
 
+def replaced_by_a_pipe(file: Path) -> None:
+    """Which nothing is written to."""
+    file.unlink()
+    os.mkfifo(file)
+
+
 def flipped(file: Path, at: float = 0.5) -> None:
     data = bytearray(file.read_bytes())
     data[int(at * len(data))] ^= 1 << int(at * 1000) % 8
@@ -78,7 +84,8 @@ def flipped(file: Path, at: float = 0.5) -> None:
 
 
 HAPPENS = (
-    removed, emptied, truncated, lengthened, zeroed, exchanged, replaced_by_a_folder, flipped,
+    removed, emptied, truncated, lengthened, zeroed, exchanged, replaced_by_a_folder,
+    replaced_by_a_pipe, flipped,
 )  # fmt: skip
 
 

@@ -99,6 +99,10 @@ CURRICULUM = "train.curriculum"
         # Data and output.
         ("train.data=[]", "train.data: found []; accepted: at least 1 item"),
         ("train.data=[{set: a}, {set: a/}]", "train.data: found the set 'a' twice; accepted: once"),
+        (
+            "train.data=[{set: a}, {set: b/../a}]",
+            "train.data: found the set 'b/../a' twice; accept",
+        ),
         ("train.data=[{set: a, weight: 0}]", "train.data.0.weight: found 0; accepted: greater th"),
         ("train.data=[{sets: a}]", "train.data.0: unknown key 'sets'; did you mean 'set'? "),
         ("train.output=s3://b/run", "train.output: found 's3://b/run'; accepted: a folder, no URL"),

@@ -174,16 +174,15 @@ def test_a_disk_that_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
 def test_groups_that_were_kept_go_on_with_the_run(tmp_path: Path) -> None:
     """And what the run before adds later is not among them."""
     begun(tmp_path, others=False)
-    before = tmp_path / "rollouts/bank" / ("c" * 32)
+    late = BankWriter(tmp_path / "rollouts/bank" / ("c" * 32), 0)
     for token in (OURS, THEIRS):
         output = taken(tmp_path, token)
         adopt(output)
         bank = Bank(output.folder(bank_of(output)), "about")
         bank.claim()
         assert [sample for sample, _ in bank.read(0)[0]] == [1]
-        BankWriter(before, 0).append(
-            1, [Group(sample=2, id="a", version=0, rollouts=(), scores={})]
-        )
+        with pytest.raises(FileNotFoundError):
+            late.append(1, [Group(sample=2, id="a", version=0, rollouts=(), scores={})])
 
 
 # Names that are taken.
@@ -261,7 +260,9 @@ def test_a_model_that_no_run_left_is_refused_later_too(tmp_path: Path) -> None:
     refuse_foreign(tmp_path)
 
 
-@pytest.mark.parametrize("record", [b"", b"{", b"[2]", b'{"format": 3}', bytes(30), b'"format"'])
+@pytest.mark.parametrize(
+    "record", [b"", b"{", b"[2]", b'{"format": 3}', bytes(30), b'"format"', b"[" * 100_000]
+)
 def test_a_damaged_record_is_refused(tmp_path: Path, record: bytes) -> None:
     (tmp_path / RECORD).write_bytes(record)
     with pytest.raises(ShardError, match=r"run\.json: found something else than what a run of th"):

@@ -21,12 +21,11 @@ from transformers import AutoTokenizer
 
 from base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from shards.reader import ShardSet
-from shards.schema import to_parquet
 from tests.train.small import Command, Edit, make_set, metrics, settings
 from train.__main__ import main
 from train.config import TrainConfig
 from train.data.feed import open_loader
-from train.data.stored import COLUMNS, places
+from train.data.stored import places
 from train.learnt import POINTS, Tally, cut_points
 from train.model.shape import load_shape
 from train.plan import plan
@@ -140,6 +139,20 @@ def _longer_tokenizer(model: Path) -> None:
     tokenizer.save_pretrained(model)
 
 
+_LLAMA_3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def _rope(**changed: Any) -> Spoil:
+    known = {"rope_type": "default", "rope_theta": 1e4}
+    return values("config.json", rope_parameters=known | changed)
+
+
 HEAD_DIFFERS = "lm_head.weight differs from the embedding; set tie_word_embeddings: false"
 NOT_READ = "cannot be read by transformers: "
 
@@ -241,6 +254,49 @@ REFUSED: dict[str, tuple[Spoil, type[PrewriteError], str]] = {
         "generation_config.json: eos_token_id: found 49152; accepted: an id of the model's 49152",
     ),
     "no json": (text("generation_config.json", "{"), EngineError, "found no JSON object"),
+    "no JSON for transformers": (
+        lambda model: (model / "config.json").write_bytes(
+            (model / "config.json").read_text().encode("utf-16")
+        ),
+        ConfigError,
+        "config.json: It looks like the config file",
+    ),
+    "nested": (text("config.json", "[" * 100_000), EngineError, "no config.json of a model in it"),
+    "nested ids": (text("generation_config.json", "[" * 100_000), EngineError, "no JSON object"),
+    "nested index": (text(INDEX, "[" * 100_000), EngineError, f"weights there: {INDEX}: "),
+    "no heads": (values("config.json", num_attention_heads=0), ConfigError, "config.json: integer"),
+    "no values": (
+        values("config.json", num_key_value_heads=0),
+        ConfigError,
+        "num_key_value_heads: found 0; accepted: a number above 0",
+    ),
+    "no epsilon": (
+        values("config.json", rms_norm_eps=float("nan")),
+        ConfigError,
+        "rms_norm_eps: found nan; accepted: a number above 0",
+    ),
+    "no angles": (_rope(rope_theta=0.0), ConfigError, "rope_theta: found 0.0; accepted: a number"),
+    "angles in words": (_rope(rope_theta="10k"), ConfigError, "rope_theta: found '10k'; accepted"),
+    "no factor": (
+        _rope(**_LLAMA_3 | {"factor": 0}),
+        ConfigError,
+        "factor: found 0; accepted: a nu",
+    ),
+    "no band": (
+        _rope(**_LLAMA_3 | {"high_freq_factor": 1.0}),
+        ConfigError,
+        "high_freq_factor: found 1.0; accepted: more than low_freq_factor, 1.0",
+    ),
+    "a token of transformers": (
+        values("tokenizer_config.json", eos_token="<|nowhere|>"),
+        EngineError,
+        "ids up to 49152 ('<|nowhere|>'); accepted: ids up to 49151, the model's embeddings",
+    ),
+    "an added token": (
+        text("added_tokens.json", '{"<x>": 60000}'),
+        EngineError,
+        "ids up to 49152 ('<x>'); accepted: ids up to 49151",
+    ),
     "odd generation": (
         values("generation_config.json", max_new_tokens=0),
         EngineError,
@@ -281,6 +337,12 @@ def _folders(model: Path) -> None:
     (model / "generation_config.json").mkdir()
 
 
+def _pipe(model: Path) -> None:
+    """Which nothing is written to."""
+    (model / "generation_config.json").unlink()
+    os.mkfifo(model / "generation_config.json")
+
+
 USED: dict[str, Spoil] = {
     "as it is": lambda model: None,
     "a head that is the embedding": tensors(lambda found: {HEAD: found[EMBEDDING].clone()}),
@@ -291,6 +353,8 @@ USED: dict[str, Spoil] = {
     "in two files": _split,
     "of a hub": _linked,
     "folders and links": _folders,
+    "a pipe": _pipe,
+    "Llama 3": _rope(**_LLAMA_3),
     "no padding": values("config.json", pad_token_id=-1),
     "another format beside": lambda model: save_file(
         {"layers.0.attention.wq.weight": torch.ones(3)}, model / "consolidated.safetensors"
@@ -468,11 +532,11 @@ def test_stored_references_are_all_there_before_the_first_step(
     train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
     train["curriculum"] = [phase | {"until": {"step": 8}}]
     config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
-    ((folder, _),) = places(config, shape).values()
+    (place,) = places(config, shape).values()
     for part in ("part-0.parquet", "part-1.parquet"):
         if missing and part != missing:
-            folder.write(part, to_parquet([], COLUMNS))
+            place.write(part, [])
     with pytest.raises(
-        ShardError, match=f"{missing or 'part-0.parquet'}: not there, or damaged; run `python"
+        ShardError, match=f"{missing or 'part-0.parquet'}: not there, damaged, or of another part"
     ):
         open_loader(config, shape)

@@ -92,6 +92,23 @@ def test_another_set_under_the_same_name(whole: Command, small: Path, tmp_path: 
     refused(train, 2, "data.sets", "0000")
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors"])
+def test_another_model_in_the_same_folder(
+    whole: Command, small: Path, tmp_path: Path, name: str
+) -> None:
+    """A `frozen` reference and the tokens would be others; other files may change."""
+    shutil.copytree(small / "model", tmp_path / "model")
+    train = settings(small, str(tmp_path / "run"), model={"path": str(tmp_path / "model")})
+    checkpoint = _started(whole, train["output"]) / "step-00000008"
+    found = read(checkpoint)
+    found.settings["model"]["path"] = train["model"]["path"]
+    (checkpoint / "state.json").write_text(text_of(found, found.files))
+    (tmp_path / "model/README.md").write_text("changed")
+    file = tmp_path / "model" / name
+    file.write_bytes(file.read_bytes()[:-1] + (b">" if name.startswith("model") else b"} "))
+    refused(train, 2, f"  the weights, config.json or tokenizer.json in {tmp_path}/model")
+
+
 @pytest.mark.parametrize("made", [{"curriculum": {}}, {"settings": {"curriculum": [7]}}])
 def test_a_state_that_was_made_by_hand(
     whole: Command, small: Path, tmp_path: Path, made: dict[str, Any]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,33 @@ def test_a_second_start_says_that_the_run_is_complete(whole: Command, small: Pat
     again = Command(settings(small, "whole"))
     assert again.end() == 0
     assert again.text == f"{whole.output}: the run is complete; nothing to do\n"
+
+
+def test_a_run_is_complete_as_long_as_its_model_is_there(
+    whole: Command, small: Path, tmp_path: Path
+) -> None:
+    train = settings(small, str(tmp_path / "run"))
+    shutil.copytree(whole.output, train["output"])
+    file = tmp_path / "run/model/model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    again = Command(train)
+    assert again.end() == 0
+    assert again.text.startswith(
+        f"{file.parent}: {file.name}: found other bytes than were written; the model is exported "
+    )
+    expected = weights(whole.output)
+    assert all(torch.equal(value, expected[key]) for key, value in weights(again.output).items())
+    # With a nearer end than the step that is reached, too, and that is said.
+    train["curriculum"][-1]["until"] = {"step": 6}
+    again = Command(train)
+    assert again.end() == 0
+    assert again.text.startswith(
+        "train.curriculum: the phase prefer ends at step 6 by now; step 8 is made, and the model "
+        "is that of this step\n"
+    )
+    assert again.text.endswith(": the run is complete; nothing to do\n")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def goes_on(state: State, phases: list[dict[str, Any]]) -> None:
     now = config(phases)
     curriculum = Curriculum(now.curriculum)
     curriculum.load_state_dict(state.curriculum)
-    state.refuse_others("checkpoints", now, {"sets": {}}, len(curriculum.starts) - 1)
+    state.refuse_others("checkpoints", now, {"sets": {}}, None, len(curriculum.starts) - 1)
 
 
 FIRST, LAST = {"until": {"step": 4}}, {"until": {"step": 8}}

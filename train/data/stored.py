@@ -2,10 +2,15 @@
 
 `reference/<fingerprint>/` of a set has one Parquet file a part, beside a manifest of all that the
 values depend on. Another model, tokenizer, window or filter and a remade set have another
-fingerprint, so nothing stale is read.
+fingerprint. Each file has a check of its values and of what they belong to: the bytes of the part
+of the set, and all that is in the manifest. So nothing stale or damaged is read, and no file that
+was exchanged with that of another part or model.
 """
 
 import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +21,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from engine.digest import model_digest
 from shards.reader import ShardSet
+from shards.schema import Row, to_parquet
 from train.config import TrainConfig
 from train.data.source import Reference, References
 from train.data.trees import KINDS
@@ -31,45 +37,77 @@ _FIELDS: list[tuple[str, pa.DataType]] = [
 COLUMNS = pa.schema(_FIELDS)
 
 
+_CHECK = "prewrite.check"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the references of a set lie. about: all that they depend on. parts: name → SHA-256 of
+    each part of the set.
+    """
+
+    folder: Folder
+    about: dict[str, Any]
+    parts: dict[str, str]
+
+    def read(self, part: str) -> Reference | None:
+        """What was kept for a part; None where it is not there, damaged, or of another part or
+        model.
+        """
+        data = self.folder.read(part)
+        try:
+            table = pq.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
+            columns = table.select(COLUMNS.names).to_pydict()
+            kinds = [KINDS.index(kind) for kind in columns["kind"]]
+        except (pa.ArrowException, OSError, KeyError, ValueError):
+            return None
+        check = (table.schema.metadata or {}).get(_CHECK.encode(), b"").decode()
+        if check != self._check(part, columns):
+            return None
+        return dict(zip(zip(columns["id"], kinds, strict=True), columns["log_prob"], strict=True))
+
+    def write(self, part: str, rows: Sequence[Row]) -> None:
+        """Keep the references of a part, whole or not at all."""
+        table = pa.Table.from_pylist(list(rows), COLUMNS)
+        check = {_CHECK: self._check(part, table.to_pydict())}
+        self.folder.write(part, to_parquet(rows, COLUMNS, check))
+
+    def finish(self) -> None:
+        """Say what they depend on: all parts are there."""
+        text = json.dumps(self.about, indent=1, sort_keys=True) + "\n"
+        self.folder.write(MANIFEST, text.encode())
+
+    def _check(self, part: str, columns: dict[str, list[Any]]) -> str:
+        return fingerprint([self.about, self.parts[part], columns])
+
+
 def stored(config: TrainConfig, shape: Shape) -> References:
     """What was kept for this configuration; ShardError for the first part that was not."""
-    folders = {url: folder for url, (folder, _) in places(config, shape).items()}
-    for url, folder in folders.items():
-        there = folder.names()
-        for part in ShardSet(url).manifest.parts:
-            if part.name not in there:
-                raise _missing(folder, part.name)
+    found = places(config, shape)
+    for place in found.values():
+        there = place.folder.names()
+        for part in place.parts:
+            if part not in there:
+                raise _missing(place.folder, part)
 
     def read(url: str, part: str) -> Reference:
-        found = kept_of(folders[url], part)
-        if found is None:
-            raise _missing(folders[url], part)
-        return found
+        values = found[url].read(part)
+        if values is None:
+            raise _missing(found[url].folder, part)
+        return values
 
     return read
 
 
-def kept_of(folder: Folder, part: str) -> Reference | None:
-    """What was kept for a part of a set; None where it is not there or cannot be read."""
-    data = folder.read(part)
-    try:
-        table = pq.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
-        columns = table.select(COLUMNS.names[:3]).to_pydict()
-        kinds = [KINDS.index(kind) for kind in columns["kind"]]
-    except (pa.ArrowException, OSError, KeyError, ValueError):
-        return None
-    return dict(zip(zip(columns["id"], kinds, strict=True), columns["log_prob"], strict=True))
-
-
 def _missing(folder: Folder, part: str) -> ShardError:
     return ShardError(
-        f"{folder.url}/{part}: not there, or damaged; run `python -m train reference` with this "
-        "configuration first, or take `reference: frozen`"
+        f"{folder.url}/{part}: not there, damaged, or of another part or model; run `python -m "
+        "train reference` with this configuration first, or take `reference: frozen`"
     )
 
 
-def places(config: TrainConfig, shape: Shape) -> dict[str, tuple[Folder, dict[str, Any]]]:
-    """By set: the folder of its references, and all that they depend on."""
+def places(config: TrainConfig, shape: Shape) -> dict[str, Place]:
+    """By set: where its references lie, and all that they depend on."""
     model = {
         "model": model_digest(str(shape.folder)),
         "init": config.model.init,
@@ -79,8 +117,8 @@ def places(config: TrainConfig, shape: Shape) -> dict[str, tuple[Folder, dict[st
     }
     found = {}
     for data in config.data:
-        parts = [part.sha256 for part in ShardSet(data.set).manifest.parts]
-        about = model | {"parts": fingerprint(parts), "filter": data.filter}
+        parts = {part.name: part.sha256 for part in ShardSet(data.set).manifest.parts}
+        about = model | {"parts": fingerprint([*parts.values()]), "filter": data.filter}
         url = f"{data.set.rstrip('/')}/reference/{fingerprint(about)[:16]}"
-        found[data.set] = Folder(url), about
+        found[data.set] = Place(Folder(url), about, parts)
     return found

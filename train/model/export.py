@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -87,13 +88,29 @@ def _load(shape: Shape, part: Path) -> None:
         code = {} if kind is GenerationConfig else {"trust_remote_code": False}  # ask nobody
         try:
             if (part / file).exists():
-                kind.from_pretrained(part, **code)
+                found = kind.from_pretrained(part, **code)
+                if kind is AutoTokenizer:
+                    _check_tokens(shape, found)
+        except EngineError:
+            raise
         except Exception as error:  # the library raises whatever the content leads to
             text = " ".join(str(error).split()).replace(str(part), str(shape.folder))[:300]
             raise EngineError(
                 f"{shape.folder}: {file} and what belongs to it cannot be read by transformers: "
                 f"{text}"
             ) from None
+
+
+def _check_tokens(shape: Shape, tokenizer: Any) -> None:
+    """EngineError for a token without an embedding, which a side file may add."""
+    known = tokenizer.get_vocab()
+    token = max(known, key=known.__getitem__)
+    if known[token] >= shape.vocabulary:
+        raise EngineError(
+            f"{shape.folder}: transformers makes of tokenizer_config.json and what belongs to it "
+            f"ids up to {known[token]} ({token!r}); accepted: ids up to {shape.vocabulary - 1}, "
+            "the model's embeddings"
+        )
 
 
 def _write(

@@ -74,7 +74,7 @@ def _named(folder: Path) -> dict[str, str] | None:
     try:
         named = json.loads(text)["weight_map"]
         return {str(name): str(file) for name, file in named.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(
             f"{folder}: no usable safetensors weights there: {INDEX}: {error!r}"
         ) from None

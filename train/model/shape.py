@@ -6,10 +6,12 @@ not compute the same here is refused with one sentence, before a weight is read.
 
 import json
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from base.errors import ConfigError, EngineError
+from engine.digest import model_digest
 from engine.tokenizer import begin_of
 
 ARCHITECTURES = {
@@ -24,6 +26,22 @@ _FIXED = {
     "mlp_bias": False,
     "attention_dropout": 0.0,
 }
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
+_SCALING = (
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+)
 _QUANTISED = ("quantization_config", "compression_config")
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
@@ -77,6 +95,14 @@ class Shape:
         return self.family == "qwen3"
 
 
+def base_digest(shape: Shape) -> str:
+    """Of the files that tokens, a `frozen` reference and the model that is built depend on, as
+    `engine.digest` takes it.
+    """
+    names = ("config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json")
+    return model_digest(str(shape.folder), names=names)
+
+
 def load_shape(name: str, revision: str | None = None) -> Shape:
     """The shape of the model in the folder or with the Hugging Face id `name`.
 
@@ -114,8 +140,9 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
 
 def _raw(name: str, folder: Path) -> dict[str, Any]:
     try:
-        raw = json.loads((folder / "config.json").read_bytes())
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+        file = folder / "config.json"
+        raw = json.loads(file.read_bytes()) if file.is_file() else None
+    except (ValueError, RecursionError):
         raw = None
     if not isinstance(raw, dict):
         raise EngineError(f"{name}: no config.json of a model in it")
@@ -144,6 +171,8 @@ def _check(name: str, config: Any) -> None:
             raise _refused(name, key, getattr(config, key), accepted)
     if set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
         raise _refused(name, "layer_types", config.layer_types, "full_attention in every layer")
+    for key in _SIZES:
+        _refuse_nothing(name, key, getattr(config, key))
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     if heads % kv_heads:
         raise _refused(name, "num_key_value_heads", kv_heads, f"what divides {heads} heads")
@@ -174,7 +203,14 @@ def _read(name: str, folder: Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(folder)
-    except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
+    except (
+        StrictDataclassError,
+        ArithmeticError,
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
         text = str(error).splitlines()[-1].strip(' "')
         raise ConfigError(f"{name}: config.json: {text}") from None
 
@@ -184,16 +220,17 @@ def _rope(name: str, config: Any) -> tuple[float, Scaling | None]:
     rope = config.rope_parameters
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise _refused(name, "partial_rotary_factor", rope["partial_rotary_factor"], 1.0)
+    for key in ("rope_theta", *_SCALING):
+        if key in rope:
+            _refuse_nothing(name, key, rope[key])
     if rope["rope_type"] == "default":
         return float(rope["rope_theta"]), None
     if rope["rope_type"] != "llama3":
         raise _refused(name, "rope_type", rope["rope_type"], "default, llama3")
-    return float(rope["rope_theta"]), Scaling(
-        rope["factor"],
-        rope["low_freq_factor"],
-        rope["high_freq_factor"],
-        rope["original_max_position_embeddings"],
-    )
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    if high <= low:
+        raise _refused(name, "high_freq_factor", high, f"more than low_freq_factor, {low}")
+    return float(rope["rope_theta"]), Scaling(*(rope[key] for key in _SCALING))
 
 
 def _ends(name: str, config: Any) -> tuple[int, tuple[int, ...]]:
@@ -203,6 +240,11 @@ def _ends(name: str, config: Any) -> tuple[int, tuple[int, ...]]:
         raise _refused(name, "eos_token_id", found, "a token id, or a list of them")
     begin = begin_of(config.bos_token_id, eos)
     return eos[0] if begin is None else begin, eos
+
+
+def _refuse_nothing(name: str, key: str, found: object) -> None:
+    if not isinstance(found, int | float) or not 0 < found < inf:
+        raise _refused(name, key, found, "a number above 0")
 
 
 def _refused(name: str, key: str, found: object, accepted: object) -> ConfigError:

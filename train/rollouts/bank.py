@@ -1,24 +1,26 @@
 """The bank: groups that are finished and not yet trained on, so that a killed run pays once.
 
-`rollouts/bank/TOKEN/` of a run has files of one record a line, a CRC-32 and a group as JSON; each
-rollout worker appends to a file of its own and has it on disk before it answers. `manifest.json`
-says what the groups depend on: a bank of another configuration is thrown away. The folder is named
-by the lock of the run; who goes on with a run renames it, so a worker that outlived its run cannot
-add to it. Guarantees: what is read is what was written, a torn or damaged record is as good as
-absent, and counted. Cost: one write and one fsync a step; the files go when no checkpoint that
-stays needs them.
+`rollouts/bank/TOKEN/` of a run has files of one record a line: a CRC-32 of the rest, the name of
+the bank, and a group as JSON. Each rollout worker appends to a file of its own and has it on disk
+before it answers. `manifest.json` has the bank's name, which is random, and says what the groups
+depend on: a bank of another configuration is thrown away. The folder is named by the lock of the
+run; who goes on with a run renames it, so a worker that outlived its run cannot add to it.
+Guarantees: what is read is what this bank's workers wrote; a record that is torn, damaged or of
+another bank is as good as absent, and counted. Cost: one write and one fsync a step; the files go
+when no checkpoint that stays needs them.
 """
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from uuid import uuid4
 from zlib import crc32
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from base.errors import ShardError
 from base.files import Folder, sync
 from base.fingerprint import fingerprint
 from train.names import ROLLOUTS
@@ -29,13 +31,24 @@ MANIFEST = "manifest.json"
 _ASKS = 64  # in a file
 
 
+class _Manifest(BaseModel):
+    """The content of `manifest.json`."""
+
+    about: str
+    name: str
+
+
 class BankWriter:
-    """Appends groups for worker `writer`; the files are named after their first step."""
+    """Appends groups for worker `writer`; the files are named after their first step. ShardError
+    where no bank was claimed in `folder`.
+    """
 
     def __init__(self, folder: Path, writer: int) -> None:
         self._folder, self._writer, self._asks = folder, writer, 0
         self._file: Path | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        if not (manifest := _manifest(Folder(str(folder)))):
+            raise ShardError(f"{folder}/{MANIFEST}: not there, or damaged: the run has no bank")
+        self._name = manifest.name
 
     def append(self, step: int, groups: Sequence[Group]) -> None:
         """Keep the groups of a step; they are on disk when this returns."""
@@ -47,7 +60,7 @@ class BankWriter:
             # What an earlier process left torn must not take the next record along.
             if stream.tell() and not _ends_line(stream):
                 stream.write(b"\n")
-            stream.write(b"".join(map(_line, groups)))
+            stream.write(b"".join(_line(self._name, group) for group in groups))
             stream.flush()
             os.fsync(stream.fileno())
         if new:
@@ -79,17 +92,19 @@ class Bank:
 
     def claim(self) -> None:
         """Make the bank this configuration's: the files of another one go. One process calls."""
-        if not self._is_ours(self._place.read(MANIFEST)):
+        if not self._name():
             for file in self._files():
                 file.unlink(missing_ok=True)
-        self._place.write(MANIFEST, json.dumps({"about": self._about}).encode())
+            manifest = _Manifest(about=self._about, name=uuid4().hex)
+            self._place.write(MANIFEST, manifest.model_dump_json().encode())
 
     def read(self, samples: int) -> tuple[dict[Key, Group], int]:
-        """The groups of the samples from number `samples` on, and how many records were torn or
-        damaged.
+        """The groups of the samples from number `samples` on, and how many records were torn,
+        damaged or of another bank.
         """
+        name = self._name()
         lines = [line for file in self._files() for line in file.read_bytes().split(b"\n") if line]
-        found = [_group(line) for line in lines]
+        found = [_group(name, line) for line in lines]
         groups = (group for group in found if group and group.sample >= samples)
         return by_key(groups), found.count(None)
 
@@ -112,11 +127,17 @@ class Bank:
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.jsonl"))
 
-    def _is_ours(self, manifest: bytes | None) -> bool:
-        try:
-            return bool(json.loads(manifest or b"{}").get("about") == self._about)
-        except (ValueError, AttributeError):
-            return False
+    def _name(self) -> str | None:
+        """What the records of this configuration bear; None: the manifest is not of it."""
+        found = _manifest(self._place)
+        return found.name if found and found.about == self._about else None
+
+
+def _manifest(folder: Folder) -> _Manifest | None:
+    try:
+        return _Manifest.model_validate_json(folder.read(MANIFEST) or b"")
+    except ValidationError:
+        return None
 
 
 def by_key(groups: Iterable[Group]) -> dict[Key, Group]:
@@ -124,14 +145,15 @@ def by_key(groups: Iterable[Group]) -> dict[Key, Group]:
     return {group.key: group for group in groups}
 
 
-def _line(group: Group) -> bytes:
-    text = group.model_dump_json().encode()
+def _line(name: str, group: Group) -> bytes:
+    text = f"{name} {group.model_dump_json()}".encode()
     return b"%08x %s\n" % (crc32(text), text)
 
 
-def _group(line: bytes) -> Group | None:
-    check, _, text = line.partition(b" ")
-    if check != b"%08x" % crc32(text):
+def _group(name: str | None, line: bytes) -> Group | None:
+    check, _, rest = line.partition(b" ")
+    bank, _, text = rest.partition(b" ")
+    if check != b"%08x" % crc32(rest) or not name or bank != name.encode():
         return None
     try:
         return Group.model_validate_json(text)

@@ -4,7 +4,8 @@ Which ones are kept depends on the sample's number, so it is the same on any num
 and rank makes one file of each kind, whole or not there, and a run that goes on from a checkpoint
 takes back those of later steps. The Parquet file holds every group whole (tokens, log-probabilities
 bit for bit), so `load` gives back what was learnt from, and a run can learn from it once more
-without an engine.
+without an engine. Each file has a check of what it holds and of the file of its rank before it, and
+`rank-….json` has the check of the last: a file that is missing, or of another run, is noticed.
 
 Texts are hostile: in the Markdown each stands in a fence longer than any it holds, without
 characters that a terminal would obey. Costs some 16 bytes a token
@@ -12,8 +13,10 @@ of the rollouts, two thirds of them in Parquet, and 4 ms to write a pool of 16 x
 """
 
 import io
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -30,8 +33,14 @@ Pools = Sequence[tuple[Place, Group]]
 _SHOWN = 2000
 """Characters of a prefix, its last ones, in the Markdown; Parquet has all of it."""
 
-_CHECK = "prewrite.check"
-_NAME = re.compile(r"step-(\d+)-rank-\d+\.(?:parquet|md)")
+_CHECK, _BEFORE = "prewrite.check", "prewrite.before"
+_NAME = re.compile(r"step-(\d+)-rank-(\d+)\.(?:parquet|md)")
+_LAST = re.compile(r"rank-(\d+)\.json")
+_FIRST = ""
+"""What the first file of a rank names as the check of the one before."""
+
+_UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError)
+_ALL = "accepted: all files that one run has kept, and no others"
 _VALUES = pa.map_(pa.string(), pa.float64())
 _ROLLOUT = pa.struct(
     [
@@ -44,6 +53,7 @@ _ROLLOUT = pa.struct(
 _GROUP: dict[str, pa.DataType] = {
     "sample": pa.int64(),
     "id": pa.string(),
+    "place": pa.string(),
     "version": pa.int64(),
     "rollouts": pa.list_(_ROLLOUT),
     "scores": _VALUES,
@@ -69,27 +79,64 @@ def write(folder: str | Folder, step: int, rank: int, pools: Pools) -> None:
     if not pools:
         return
     name, target = f"step-{step:08}-rank-{rank:05}", _opened(folder)
-    rows = [_row(place, group) for place, group in pools]
+    before = _last(target, rank) or _FIRST
+    digest = _digest(f"{name}.parquet", before, [group for _, group in pools])
+    columns = COLUMNS.with_metadata({_CHECK: digest, _BEFORE: before})
+    table = pa.Table.from_pylist([_row(place, group) for place, group in pools], columns)
     stream = io.BytesIO()
-    check = {_CHECK: _digest([group for _, group in pools])}
-    table = pa.Table.from_pylist(rows, COLUMNS.with_metadata(check))
     pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
     target.write(f"{name}.md", readable(step, pools).encode())
     target.write(f"{name}.parquet", stream.getvalue())
+    _write_last(target, rank, digest)
 
 
 def keep_until(folder: str | Folder, step: int) -> None:
     """Take back the files of the steps after `step`, from which a run goes on."""
     target = _opened(folder)
+    later = [(m, n) for n in target.names() if (m := _NAME.fullmatch(n)) and int(m[1]) > step]
+    first = {int(m[2]): n for m, n in reversed(later) if n.endswith(".parquet")}
+    for rank, name in first.items():
+        # Not the check of the file that is the last now: one between the two may be missing.
+        before = "unknown"
+        with suppress(ShardError):
+            _, before = _footer(target, name)
+        _write_last(target, rank, before)
+    for _, name in later:
+        target.remove(name)
+
+
+def check(folder: str) -> None:
+    """ShardError in one sentence where `folder` has no pools, or not all that one run has kept, as
+    far as their footers say.
+    """
+    target, lasts, checks = Folder(folder), dict[int, str | None](), dict[int, list[str]]()
+    for name in names(folder):
+        match, (digest, before) = _NAME.fullmatch(name), _footer(target, name)
+        assert match
+        mine = checks.setdefault(int(match[2]), [_FIRST])
+        if before != mine[-1]:
+            raise ShardError(
+                f"{folder}/{name}: found a file that does not follow the one before it: one is "
+                f"missing, or of another run; {_ALL}"
+            )
+        mine.append(digest)
     for name in target.names():
-        if (match := _NAME.fullmatch(name)) and int(match[1]) > step:
-            target.remove(name)
+        if match := _LAST.fullmatch(name):
+            lasts[int(match[1])] = _last(target, int(match[1]))
+    for rank in checks.keys() | lasts.keys():
+        # A run that was killed between two writes, or while it took files back, has left more.
+        if lasts.get(rank) not in checks.get(rank, [_FIRST]):
+            raise ShardError(
+                f"{folder}/{_last_name(rank)}: not there, damaged, or of a file that is not there "
+                f"or of another run; {_ALL}"
+            )
 
 
 def load(folder: str) -> dict[tuple[int, str], Group]:
     """Every group kept in `folder`, by sample and row id; it stands in memory. ShardError in one
-    sentence where there is none, one is damaged, or one is there twice.
+    sentence where there is none, one is missing, damaged or of another run, or one is there twice.
     """
+    check(folder)
     target, found = Folder(folder), dict[tuple[int, str], Group]()
     for name in names(folder):
         for group in _groups(target, name):
@@ -154,20 +201,55 @@ def _groups(folder: Folder, name: str) -> Iterator[Group]:
             table = pq.read_table(stream, columns=[*_GROUP], page_checksum_verification=True)
         rows = table.to_pylist(maps_as_pydicts="strict")
         groups = [Group.model_validate(row) for row in rows]
-        check = (table.schema.metadata or {}).get(_CHECK.encode(), b"").decode()
-        if not check:
-            raise ValueError("found none of this version's digests (version 0.1 wrote none)")
-        if check != _digest(groups):
+        digest, before = _checks(table.schema.metadata)
+        if digest != _digest(name, before, groups):
             raise ValueError("found others than were written")
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        sentence = " ".join(str(error).split())[:200]
-        raise ShardError(f"{folder.url}/{name}: not pools of rollouts: {sentence}") from None
+    except _UNREADABLE as error:
+        raise _unreadable(folder, name, error) from None
     yield from groups
+
+
+def _footer(folder: Folder, name: str) -> tuple[str, str]:
+    """The check of a file, and that of the file before it."""
+    try:
+        with folder.open(name) as stream:
+            return _checks(pq.read_metadata(stream).metadata)
+    except _UNREADABLE as error:
+        raise _unreadable(folder, name, error) from None
+
+
+def _checks(metadata: Mapping[bytes, bytes] | None) -> tuple[str, str]:
+    known = metadata or {}
+    try:
+        return known[_CHECK.encode()].decode(), known[_BEFORE.encode()].decode()
+    except KeyError:
+        raise ValueError("found none of this version's digests (version 0.1 wrote none)") from None
+
+
+def _unreadable(folder: Folder, name: str, error: Exception) -> ShardError:
+    sentence = " ".join(str(error).split())[:200]
+    return ShardError(f"{folder.url}/{name}: not pools of rollouts: {sentence}")
+
+
+def _last_name(rank: int) -> str:
+    return f"rank-{rank:05}.json"
+
+
+def _last(folder: Folder, rank: int) -> str | None:
+    """The check of the last file of a rank; None: it is not known."""
+    try:
+        return str(json.loads(folder.read(_last_name(rank)) or b"")["last"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _write_last(folder: Folder, rank: int, check: str) -> None:
+    folder.write(_last_name(rank), json.dumps({"last": check}).encode())
 
 
 def _opened(folder: str | Folder) -> Folder:
     return Folder(folder) if isinstance(folder, str) else folder
 
 
-def _digest(groups: Sequence[Group]) -> str:
-    return fingerprint([group.model_dump(mode="json") for group in groups])
+def _digest(name: str, before: str, groups: Sequence[Group]) -> str:
+    return fingerprint([name, before, [group.model_dump(mode="json") for group in groups]])

@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from base.fingerprint import fingerprint
+
 Values = dict[str, float]
 
 Key = tuple[int, str]
@@ -47,6 +49,11 @@ class Place:
         """Which place of the run it is."""
         return self.sample, self.id
 
+    @property
+    def digest(self) -> str:
+        """Of what the policy goes on from, and of the text that stands there."""
+        return fingerprint([self.prompt, self.original])
+
 
 class Rollout(BaseModel):
     """One text that the policy sampled. tokens: with the end of text, where it came (`ended`).
@@ -64,15 +71,17 @@ class Rollout(BaseModel):
 class Group(BaseModel):
     """The rollouts of a place and what the judge said of its pool.
 
-    version: steps that the weights which sampled had made. rollouts: fewer than were asked for, or
-    none, where the engine failed. scores: name → combined score; a text that could not be judged is
-    not in it. values: criterion → name → value 0..1. counts: verdicts by status, engine failures.
+    place: digest of the place. version: steps that the weights which sampled had made. rollouts:
+    fewer than were asked for, or none, where the engine failed. scores: name → combined score; a
+    text that could not be judged is not in it. values: criterion → name → value 0..1. counts:
+    verdicts by status, engine failures.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sample: int
     id: str
+    place: str = ""
     version: int
     rollouts: tuple[Rollout, ...]
     scores: Values

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from base.cli import console
+from base.errors import ShardError
 from engine.config import EngineConfig
 from train import parallel
 from train.config import TrainConfig
@@ -93,7 +94,8 @@ class Online:
             self._known, damaged = self._bank.read(samples)
         if damaged and parallel.is_main():
             console.print(
-                f"{self._bank.folder}: {damaged} torn records; those places are sampled again",
+                f"{self._bank.folder}: {damaged} records are torn, damaged or of another run; "
+                "those places are sampled again",
                 soft_wrap=True,
             )
 
@@ -112,6 +114,8 @@ class Online:
             known = {key: self._known.pop(key) for key in keys if key in self._known}
             self._steps[number] = _Step(asked, known)
             wanted[number] = tuple(place for key, place in keys.items() if key not in known)
+            if self.rollouts.replay:
+                self._check_replay(self.rollouts.replay, keys, known)
         if self.rollouts.replay or not parallel.any_of(any(wanted.values())):
             return
         self.sync(step, model)
@@ -200,6 +204,18 @@ class Online:
     def _ask(self, number: int, places: Sequence[Place], rollouts: int, keep: bool) -> None:
         if parallel.speaks():
             self._worker.send(Ask(number, self._version, tuple(places), rollouts, keep))
+
+    def _check_replay(
+        self, folder: str, places: Mapping[Key, Place], groups: Mapping[Key, Group]
+    ) -> None:
+        """ShardError for a group of another place; a place without one is counted as skipped."""
+        for key, group in groups.items():
+            if group.place != places[key].digest:
+                raise ShardError(
+                    f"{folder}: sample {key[0]}, row {key[1]}: found a pool of another prefix or "
+                    "original; accepted: pools of a run with the same data, seed, batch, tokenizer "
+                    "and `rollouts.tokens`"
+                )
 
     def _settle(self, step: int) -> None:
         state = self._steps[step]

@@ -245,6 +245,7 @@ def _group(ask: Ask, place: Place, rollouts: tuple[Rollout, ...], rated: Rated) 
     return Group(
         sample=place.sample,
         id=place.id,
+        place=place.digest,
         version=ask.version,
         rollouts=rollouts,
         scores=rated.scores,

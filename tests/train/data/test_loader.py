@@ -334,12 +334,12 @@ def test_a_run_refuses_another_generation_of_its_set(tmp_path: Path, sets: Given
         data=identity(),
     )
     del state.data["sets"][url]["generation"]  # as before there were any
-    state.refuse_others("run", recipe, identity(), 0)
+    state.refuse_others("run", recipe, identity(), None, 0)
     manifest = ShardSet(url).manifest
     manifest.generation = 2
     manifest.save(Folder(url))
     with pytest.raises(ConfigError) as told:
-        state.refuse_others("run", recipe, identity(), 0)
+        state.refuse_others("run", recipe, identity(), None, 0)
     assert f"  data.sets.{url}.generation: 1 → 2" in str(told.value).splitlines()
 
 

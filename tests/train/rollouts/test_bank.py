@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.errors import ShardError
 from base.files import Folder
 from train.rollouts.bank import Bank, BankWriter
 from train.rollouts.groups import Group, Rollout
@@ -106,9 +107,37 @@ def test_another_configuration_starts_with_an_empty_bank(tmp_path: Path) -> None
     assert samples(tmp_path) == []
 
 
-@pytest.mark.parametrize("manifest", ["", "[]", '{"about": 7}', "{"])
+@pytest.mark.parametrize("manifest", ["", "[]", '{"about": 7}', "{", '{"about": "a", "name": ""}'])
 def test_a_damaged_manifest_is_another_configuration(tmp_path: Path, manifest: str) -> None:
+    claimed(tmp_path)
     BankWriter(tmp_path, 0).append(0, [group(1)])
     (tmp_path / "manifest.json").write_text(manifest)
     assert samples(tmp_path) == []
     assert "about" in json.loads((tmp_path / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("about", [ABOUT, {"seed": 2}], ids=["same", "other"])
+@pytest.mark.parametrize("whole", [True, False], ids=["file", "record"])
+def test_records_of_another_run_are_not_read(tmp_path: Path, about: object, whole: bool) -> None:
+    """Not even those of a run of the same configuration."""
+    for folder, known, some in ((tmp_path / "a", ABOUT, (1, 2)), (tmp_path / "b", about, (1, 3))):
+        claimed(folder, known)
+        BankWriter(folder, 0).append(0, [group(n, version=some[1]) for n in some])
+    (mine,), (others,) = ((tmp_path / one).glob("*.jsonl") for one in "ab")
+    kept = b"" if whole else mine.read_bytes()
+    mine.write_bytes(kept + others.read_bytes())
+    found, damaged = claimed(tmp_path / "a").read(0)
+    assert (sorted(one.version for one in found.values()), damaged) == ([] if whole else [2, 2], 2)
+
+
+def test_the_manifest_of_another_run_makes_no_record_good(tmp_path: Path) -> None:
+    for one in "ab":
+        claimed(tmp_path / one)
+        BankWriter(tmp_path / one, 0).append(0, [group(1)])
+    (tmp_path / "a/manifest.json").write_bytes((tmp_path / "b/manifest.json").read_bytes())
+    assert claimed(tmp_path / "a").read(0) == ({}, 1)
+
+
+def test_nothing_is_kept_where_no_bank_was_claimed(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"manifest.json: not there, or damaged"):
+        BankWriter(tmp_path, 0)

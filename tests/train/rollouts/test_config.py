@@ -64,6 +64,10 @@ def phase(text: str) -> str:
             "train.rollouts.probe.set: found 'data/set/', a set under data; accepted: another one",
         ),
         (
+            "train.rollouts.probe.set=data/other/../set",
+            "train.rollouts.probe.set: found 'data/other/../set', a set under data; accepted: a",
+        ),
+        (
             "train.rollouts.samples=25",
             "train.batch.row_tokens: found 4096; accepted with 25 rollouts of 128 tokens: at least "
             "4224",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from base.errors import ShardError
 from tests.train.rollouts.pools import any_pools, group, place, rollout
-from train.rollouts.dump import keep_until, kept, load, readable, write
+from train.rollouts.dump import check, keep_until, kept, load, readable, write
 
 HOSTILE = [
     "```\n# not a heading\n```",
@@ -35,7 +35,7 @@ def test_what_is_kept_comes_back(
     write(folder, step, 0, pools[::2])
     write(folder, step, 1, pools[1::2])
     assert load(folder) == {(one.sample, one.id): one for _, one in pools}
-    assert len(list(Path(folder).iterdir())) == 2 + 2 * (len(pools) > 1)
+    assert len(list(Path(folder).iterdir())) == 3 + 3 * (len(pools) > 1)
 
 
 @given(every=st.integers(1, 9), samples=st.integers(0, 50))
@@ -56,8 +56,93 @@ def test_later_steps_are_taken_back(tmp_path: Path) -> None:
         write(str(tmp_path), step, 0, [(place(step), group("a", sample=step))])
     keep_until(str(tmp_path), 2)
     assert sorted(sample for sample, _ in load(str(tmp_path))) == [1, 2]
-    assert (tmp_path / "notes.txt").exists() and len(list(tmp_path.iterdir())) == 5
+    assert (tmp_path / "notes.txt").exists() and len(list(tmp_path.iterdir())) == 6
     keep_until(str(tmp_path / "none"), 2)
+    step_of(tmp_path, 3)
+    assert sorted(sample for sample, _ in load(str(tmp_path))) == [1, 2, 30]
+
+
+def step_of(folder: Path, step: int, rank: int = 0, text: str = "a") -> Path:
+    """Keep a pool of this step; its file."""
+    write(str(folder), step, rank, [(place(step), group(text, sample=10 * step + rank))])
+    return folder / f"step-{step:08}-rank-{rank:05}.parquet"
+
+
+def refused(folder: Path, name: str, reason: str) -> None:
+    """Before a run's first step, and when it reads the pools."""
+    for read in (check, load):
+        with pytest.raises(ShardError, match=rf"^{folder}/{name}: {reason}.*; accepted: all files"):
+            read(str(folder))
+
+
+MISSING, UNKNOWN = "found a file that does not follow", "not there, damaged, or of a file"
+
+
+@pytest.mark.parametrize(
+    ("gone", "name", "reason"),
+    [
+        ("step-00000001-rank-00000.parquet", "step-00000002-rank-00000.parquet", MISSING),
+        ("step-00000002-rank-00000.parquet", "step-00000003-rank-00000.parquet", MISSING),
+        ("step-00000003-rank-00000.parquet", "rank-00000.json", UNKNOWN),
+        ("step-00000003-rank-00001.parquet", "rank-00001.json", UNKNOWN),
+        ("rank-00000.json", "rank-00000.json", UNKNOWN),
+        ("rank-00001.json", "rank-00001.json", UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("later", [False, True])
+def test_a_file_that_is_missing_is_noticed(
+    tmp_path: Path, gone: str, name: str, reason: str, later: bool
+) -> None:
+    """Also when the run went on without it."""
+    for step, rank in ((1, 0), (2, 0), (3, 0), (3, 1)):
+        step_of(tmp_path, step, rank)
+    if later:
+        step_of(tmp_path, 5)
+    (tmp_path / gone).unlink()
+    if later:
+        keep_until(str(tmp_path), 3)
+    if later and gone == "rank-00000.json":
+        load(str(tmp_path))  # the file that was taken back has said what comes before it
+    else:
+        refused(tmp_path, name, reason)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("step", [None, 2])
+def test_a_file_of_another_run_is_noticed(tmp_path: Path, at: int, step: int | None) -> None:
+    """That of the same step, and that of another step of this run under its name."""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for number in (1, 2, 3):
+        step_of(mine, number)
+        step_of(other, number, text="b")
+    name = f"step-{at:08}-rank-00000.parquet"
+    source = other / name if step is None else mine / f"step-{step:08}-rank-00000.parquet"
+    if source == mine / name:
+        (mine / "rank-00000.json").write_bytes((other / "rank-00000.json").read_bytes())
+    (mine / name).write_bytes(source.read_bytes())
+    with pytest.raises(ShardError, match=f"^{mine}/.*(does not follow|others than|of another run)"):
+        load(str(mine))
+
+
+def test_files_that_a_kill_has_left_are_read(tmp_path: Path) -> None:
+    """Of a step that was not finished, and where taking back did not come to its end."""
+    step_of(tmp_path, 1)
+    before = (tmp_path / "rank-00000.json").read_bytes()
+    step_of(tmp_path, 2)
+    (tmp_path / "rank-00000.json").write_bytes(before)
+    assert len(load(str(tmp_path))) == 2
+    keep_until(str(tmp_path), 1)
+    step_of(tmp_path, 2)
+    assert len(load(str(tmp_path))) == 2
+
+
+def test_taking_back_what_is_damaged(tmp_path: Path) -> None:
+    """A run goes on; what it then keeps is not replayed, for nothing is known of what lay there."""
+    step_of(tmp_path, 1)
+    step_of(tmp_path, 2).write_bytes(b"damaged")
+    keep_until(str(tmp_path), 1)
+    step_of(tmp_path, 2)
+    refused(tmp_path, "step-00000002-rank-00000.parquet", MISSING)
 
 
 def test_the_table_opens_elsewhere(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -22,11 +22,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.errors import ShardError
 from train.data.places import Asked
 from train.output import Output
-from train.rollouts import online
+from train.rollouts import dump, online
 from train.rollouts.bank import BankWriter
-from train.rollouts.groups import Answered, Ask, Group, Place, Rollout, Sync
+from train.rollouts.groups import Answered, Ask, Group, Key, Place, Rollout, Sync
 from train.rollouts.lag import Lag
 
 SIZE = 4  # samples a step
@@ -248,3 +249,39 @@ def test_groups_of_before_the_checkpoint_are_neither_asked_for_nor_lost(tmp_path
     run.live(Life(1, 1, done=0, torn=0))
     (engine,) = ENGINES
     assert [ask.number for ask, _ in engine._open] == [9]
+
+
+def _replayed(folder: Path, places: dict[int, Place]) -> set[Key]:
+    """The pools in the first online step of a run that replays those which one kept at `places`."""
+    pools = str(folder / "pools")
+    kept = [
+        (one, group(one, 0).model_copy(update={"place": one.digest})) for one in places.values()
+    ]
+    dump.write(pools, 1, 0, kept)
+    config: Any = SimpleNamespace(
+        rollouts=SimpleNamespace(replay=pools, samples=1), batch=SimpleNamespace(samples=SIZE)
+    )
+    ranks = Ranks(1)
+    ranks.enter(0)
+    setattr(online, "parallel", ranks)  # noqa: B010
+    shape: Any = SimpleNamespace(eos=[0])
+    reader: Any = Reader(0, 1)
+    one = online.Online(config, {}, shape, reader, {}, Output(folder, folder))
+    one.resume(0)
+    phase: Any = None
+    one.prepare(0, 0, phase, Lag(0, 1, 0), 1, None)
+    return {*one._steps[0].groups}
+
+
+@pytest.mark.parametrize(
+    "other", [{"prompt": (1, 3)}, {"original": "b"}, {"id": "row-9"}, {"sample": 9}, {}]
+)
+def test_pools_of_other_places_are_not_replayed(tmp_path: Path, other: dict[str, Any]) -> None:
+    """Those of a run with other data or tokenizer; those of one that kept only some are."""
+    asked = {place.sample: place for place in Reader(0, 1).asked(0, None).result().places}
+    kept = asked | {2: replace(asked[2], **other)}
+    told = f"^{tmp_path}/pools: sample 2, row row-2: found a pool of another prefix or original"
+    refused = pytest.raises(ShardError, match=told)
+    with refused if {"prompt", "original"} & other.keys() else nullcontext():
+        found = _replayed(tmp_path, kept)
+        assert found == {place.key for place in asked.values()} & {p.key for p in kept.values()}

@@ -11,9 +11,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models
 
 from base.errors import EngineError
+from base.files import Folder
 from engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
 from judge.text import variety
 from tests.train.rollouts.workers import EOS, PROOF, config, engines, make_policy, place, worker
+from train.rollouts.bank import Bank
 from train.rollouts.groups import Answered, Ask, Group, Place, Sync
 from train.rollouts.link import Link
 
@@ -42,6 +44,7 @@ def reference(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def link(folder: Path, reference: Any) -> Iterator[Link]:
+    Bank(Folder(str(folder / "bank")), "about").claim()
     with worker(config(folder), engines(folder / "model"), folder / "bank") as link:
         link.send(Sync(5, str(folder / "model"), PROOF, told(reference, PROOF)))
         yield link
