@@ -7,6 +7,7 @@ run will cost.
 """
 
 import sys
+from collections import Counter
 
 from base.cli import Retry, run_recipe
 from base.console import PlainConsole
@@ -106,6 +107,10 @@ def plan(recipe: RewriteRecipe) -> str:
     files = inputs(source.splits())
     size = sum(file.bytes for file in files) / 1e6
     lines = [f"rewrite {len(files)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
+    passed = source.found.passed
+    for reason, count in Counter(passed.values()).most_common():
+        example = next(path for path, why in passed.items() if why == reason)
+        lines.append(f"  passed over: {count}: {reason}, such as {example}")
     if recipe.judge:
         lines.append(f"judge on {', '.join(recipe.judge.criteria)} → {recipe.output}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.detect import corpus_layout, record_of
 from rewrite.files import CorpusFile, Fault, Raw
 from rewrite.layouts import BadRecord, Layout, Parsed, Record, layout_of
-from rewrite.listing import Found, list_files
+from rewrite.listing import Found, Listing, list_files
 from rewrite.ranges import cut
 from rewrite.signals import Companion, shard_id
 from shards.manifest import Skip
@@ -79,9 +79,14 @@ class Corpus:
         return self._relative[split.path]
 
     @cached_property
-    def files(self) -> list[Found]:
-        """Every file of the corpus, those behind a limit too."""
+    def found(self) -> Listing:
+        """Every file of the corpus, those behind a limit too, and what is passed over."""
         return list_files(self.input.paths)
+
+    @property
+    def files(self) -> list[Found]:
+        """Every file of the corpus."""
+        return self.found.files
 
     @cached_property
     def chunker(self) -> Chunker:

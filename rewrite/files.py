@@ -147,7 +147,34 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
     """
     try:
         return [*batch.to_pylist()]
+    except KeyError:  # a time zone that is not known here
+        again = _in_utc(batch)
+        if again.schema == batch.schema:
+            raise
+        return _rows(again)
     except (ValueError, OverflowError):
         if batch.num_rows == 1:
             return [None]
         return [row for i in range(batch.num_rows) for row in _rows(batch.slice(i, 1))]
+
+
+def _in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same moments, for time zones that this machine does not know."""
+    fields = [field.with_type(_without_zone(field.type)) for field in batch.schema]
+    return batch.cast(pa.schema(fields))
+
+
+def _without_zone(kind: Any) -> Any:
+    """A type with UTC for every time zone in it."""
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return pa.timestamp(kind.unit, "UTC")
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_zone(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_without_zone(kind.key_type), _without_zone(kind.item_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_without_zone(kind.value_type), kind.list_size)
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
+        return make(_without_zone(kind.value_type))
+    return kind

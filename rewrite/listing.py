@@ -12,9 +12,9 @@ from fsspec.utils import glob_translate
 
 from base.apart import lies_in
 from base.errors import InputError
-from base.files import Folder, resolve, told_as, version_of
+from base.files import Folder, resolve, version_of
 from rewrite.files import SUFFIXES
-from rewrite.signals import COMPANIONS
+from rewrite.walking import Named, fixed_part, is_glob, named
 from shards.names import WRITTEN
 
 
@@ -30,15 +30,42 @@ class Found:
     version: str | None = None
 
 
-def list_files(patterns: Iterable[str]) -> list[Found]:
-    """Every file of the patterns once, in the order of the relative paths."""
+@dataclass(frozen=True)
+class Listing:
+    """The files of a corpus in the order of their relative paths, and what lies there besides:
+    path → why it is passed over.
+    """
+
+    files: list[Found]
+    passed: dict[str, str]
+
+
+def list_files(patterns: Iterable[str]) -> Listing:
+    """Every file of the patterns once. InputError for a pattern without one, and for a file that is
+    not a corpus file.
+    """
     files: dict[str, Found] = {}
+    passed: dict[str, str] = {}
     for pattern in patterns:
-        for file in _expand(pattern):
+        found = named(pattern)
+        if not found.files:
+            raise InputError(_nothing(pattern, found))
+        for path, info in found.files.items():
+            file = _file(pattern, found.relative(path), path, info)
             files.setdefault(file.path, file)
+        passed |= found.passed
     names = _distinct({path: file.relative for path, file in files.items()})
-    found = [replace(file, relative=names[path]) for path, file in files.items()]
-    return sorted(found, key=lambda file: file.relative)
+    every = [replace(file, relative=names[path]) for path, file in files.items()]
+    return Listing(sorted(every, key=lambda file: file.relative), passed)
+
+
+def _nothing(pattern: str, found: Named) -> str:
+    if not found.passed:
+        return f"{pattern}: no such file, or a folder or pattern without files"
+    path, reason = next(iter(found.passed.items()))
+    return (
+        f"{pattern}: no file to read; passed over: {len(found.passed)}, such as {path} ({reason})"
+    )
 
 
 def lists(pattern: str, output: str) -> bool:
@@ -46,25 +73,16 @@ def lists(pattern: str, output: str) -> bool:
     first wildcard hide nothing.
     """
     path = resolve(pattern)[1]
-    if not _is_glob(path):
+    if not is_glob(path) or (Folder(output).is_local and os.path.lexists(path)):
         return lies_in(output, pattern)
     if resolve(pattern)[0].protocol != resolve(output)[0].protocol:
         return False
-    fixed, rest = _fixed(path), path[len(_fixed(path)) :]
+    fixed, rest = fixed_part(path), path[len(fixed_part(path)) :]
     place = resolve(output)[1]
     if Folder(output).is_local:
         fixed, place = os.path.realpath(fixed), os.path.realpath(place)
     form = re.compile(glob_translate(fixed.rstrip("/") + rest))
     return any(form.match(f"{place.rstrip('/')}/{name}") for name in WRITTEN)
-
-
-def _is_glob(path: str) -> bool:
-    return any(c in path for c in "*?[")
-
-
-def _fixed(path: str) -> str:
-    """The folder of a glob before its first wildcard."""
-    return path[: min(path.find(c) for c in "*?[" if c in path)].rsplit("/", 1)[0]
 
 
 def _distinct(relative: dict[str, str]) -> dict[str, str]:
@@ -86,42 +104,11 @@ def _longer(path: str, relative: str) -> str:
     return "/".join(path.split("/")[-relative.count("/") - 2 :])
 
 
-def _expand(pattern: str) -> list[Found]:
-    """The files of a pattern; their relative paths are those to the pattern's fixed part."""
-    fs, path = resolve(pattern)
-    with told_as(InputError, f"{pattern}: cannot list"):
-        try:
-            fixed, names = _names(fs, path)
-        except FileNotFoundError:
-            fixed, names = path, {}
-    if not names:
-        raise InputError(f"{pattern}: no such file, or a folder or pattern without files")
-    return [_file(fs, pattern, fixed, name, info) for name, info in names.items()]
-
-
-def _names(fs: Any, path: str) -> tuple[str, dict[str, Any]]:
-    """The fixed part of a pattern, and the files it matches with what the listing says of them: no
-    hidden ones, and none that only stands beside documents.
-    """
-    if _is_glob(path):
-        fixed, names = _fixed(path), fs.glob(path, detail=True)
-    elif fs.isdir(path):
-        fixed, names = path.rstrip("/"), fs.find(path, detail=True)
-    else:
-        fixed, names = os.path.dirname(path), {path: fs.info(path)}
-    local = isinstance(fs, LocalFileSystem)  # where a listing does not follow links
-    shown = {n: i for n, i in names.items() if not n.rsplit("/", 1)[-1].startswith(".")}
-    return fixed, {
-        name: info
-        for name, info in shown.items()
-        if not name.endswith(COMPANIONS) and (fs.isfile(name) if local else info["type"] == "file")
-    }
-
-
-def _file(fs: Any, pattern: str, fixed: str, name: str, info: Any) -> Found:
+def _file(pattern: str, relative: str, name: str, info: Any) -> Found:
     if not name.endswith(SUFFIXES):
         raise InputError(f"{name}: not a corpus file; accepted: {', '.join(SUFFIXES)}")
-    local = isinstance(fs, LocalFileSystem)  # one file has one name, with or without file://
-    protocol = "" if local or "://" not in pattern else pattern.split("://")[0] + "://"
-    relative = name[len(fixed) :].lstrip("/")
-    return Found(protocol + name, relative, int(info["size"]), version_of(info))
+    # One file has one name, with or without file://; that of a web server has it already.
+    local = isinstance(resolve(pattern)[0], LocalFileSystem)
+    bare = local or "://" not in pattern or "://" in name
+    path = name if bare else f"{pattern.split('://')[0]}://{name}"
+    return Found(path, relative, int(info["size"]), version_of(info))

@@ -1,5 +1,6 @@
 """The rewrite pass: a corpus in, a shard set with original and rewrite out."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from rewrite.config import RewriteRecipe
 from rewrite.corpus import Corpus
 from rewrite.prompts import load_template
 from rewrite.rewriter import Rewriter
-from shards.manifest import Manifest, PassInfo
+from shards.manifest import NAMED, Manifest, PassInfo
 from shards.passes import Split, Work, inputs
 from shards.schema import schema
 
@@ -56,7 +57,13 @@ class RewritePass:
         """The manifest of a set to be made."""
         config = self.config()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        return Manifest(passes=[info], inputs=inputs(splits))
+        passed = self.source.found.passed
+        return Manifest(
+            passes=[info],
+            inputs=inputs(splits),
+            passed_over=dict(Counter(passed.values())),
+            passed_over_paths=[*passed][:NAMED],
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:

@@ -14,6 +14,11 @@ from typing import IO, Any, cast
 import pyarrow.parquet as pq
 import zstandard
 
+_WINDOW = 1 << 31
+"""Bytes of the window of a zstd frame, which its reader holds in memory: the format's largest, so
+what `zstd --long=31` made is read. Most files need 8 MiB.
+"""
+
 
 class Meter(io.RawIOBase):
     """Bytes `start` to `stop` (None: to the end) of a stream; counts, hashes what is read."""
@@ -129,7 +134,7 @@ class _Zstd(io.RawIOBase):
 
     @staticmethod
     def _new() -> Any:
-        return zstandard.ZstdDecompressor().decompressobj()
+        return zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
 
     def readable(self) -> bool:
         return True

@@ -26,11 +26,10 @@ from base.errors import ShardError
 from base.files import Folder
 from shards import commit_log, names
 from shards.failures import Tally
-from shards.manifest import File, Manifest, Opened, Record, Skip, Status, Usage, total
+from shards.manifest import NAMED, File, Manifest, Opened, Record, Skip, Status, Usage, total
 from shards.names import RecordName
 from shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
 
-_NAMED = 1000  # skipped records named in the manifest itself; skipped.jsonl names all
 _AND = " | "  # between two versions
 
 
@@ -327,7 +326,7 @@ class Folded:
         manifest.left_out = self.left_out
         if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
             manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
-            manifest.skipped_records = self.skipped[:_NAMED]
+            manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
 
 
 def fold(journal: Journal, splits: Iterable[str]) -> Folded:

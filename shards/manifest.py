@@ -167,12 +167,17 @@ class PassInfo(_Stored):
     seconds: float = 0.0
 
 
+NAMED = 1000
+"""Skipped records, and paths that were passed over, that a manifest names; it counts all."""
+
+
 class Manifest(_Stored):
     """A shard set. `passes` is in the order they were made; the last one made this set.
 
     owners: the runs that wrote it, one after the other, as names of files have them.
     generation: 1 as it was first made, one more each time what failed in it was asked again;
     before: digest of the files of the generation before (`content`), empty for the first.
+    passed_over: why files and folders of the corpus were not read, with how many.
     """
 
     format_version: int = FORMAT_VERSION
@@ -188,6 +193,8 @@ class Manifest(_Stored):
     documents: int = 0
     statuses: dict[str, int] = Field(default_factory=dict)
     left_out: dict[str, int] = Field(default_factory=dict)
+    passed_over: dict[str, int] = Field(default_factory=dict)
+    passed_over_paths: list[str] = Field(default_factory=list)
     skipped: dict[str, int] = Field(default_factory=dict)
     skipped_records: list[Skip] = Field(default_factory=list)
     parts: list[File] = Field(default_factory=list)

@@ -52,6 +52,8 @@ def summary(manifest: Manifest, scores: dict[str, tuple[float | None, float | No
     facts.add_row("rows", f"{manifest.rows} of {manifest.documents} documents")
     for name, count in manifest.statuses.items():
         facts.add_row(f"  {name}", f"{count} ({count / max(manifest.rows, 1):.0%})")
+    for reason, count in manifest.passed_over.items():
+        facts.add_row("files passed over", f"{count}: {reason}")
     for reason, count in manifest.skipped.items():
         facts.add_row("input records skipped", f"{count}: {reason}")
     for reason, count in manifest.left_out.items():

@@ -260,3 +260,32 @@ def test_an_error_of_the_storage_is_no_damage(
 def test_a_file_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.jsonl: cannot read: No such file"):
         list(CorpusFile(f"{tmp_path}/none.jsonl", 1000).records())
+
+
+def test_a_time_zone_that_nobody_knows_costs_no_row(tmp_path: Path) -> None:
+    odd = pa.timestamp("us", tz="Mars/Olympus")
+    times = [0, 1, None]
+    inner = pa.array([[{"at": t}] for t in times], pa.list_(pa.struct([("at", odd)])))
+    table = pa.table({"text": ["a", "b", "c"], "at": pa.array(times, odd), "inner": inner})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path)
+    rows = [one.data for one in CorpusFile(str(path), 1 << 20).records() if isinstance(one, Raw)]
+    assert [row["text"] for row in rows if isinstance(row, dict)] == ["a", "b", "c"]
+    first = rows[1]
+    assert isinstance(first, dict)
+    assert first["at"].isoformat() == "1970-01-01T00:00:00.000001+00:00"
+    assert first["inner"] == [{"at": first["at"]}]
+
+
+def test_a_zstd_frame_with_a_long_window(tmp_path: Path) -> None:
+    """As `zstd --long=28` makes it."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    line = json.dumps({"text": "x" * 1000}).encode() + b"\n"
+    data = packer.compress(line * 3) + packer.flush()
+    assert zstandard.get_frame_parameters(data).window_size > 128 << 20
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(data)
+    assert [r.data for r in CorpusFile(str(path), 1 << 20).records() if isinstance(r, Raw)] == [
+        line
+    ] * 3

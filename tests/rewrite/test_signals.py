@@ -236,7 +236,7 @@ def test_what_is_joined_belongs_to_the_configuration(published: Path, tmp_path: 
     recipe = load(
         RewriteRecipe,
         "configs/paper-safety.yaml",
-        [f"input.paths=[{published}]", f"output={tmp_path}/out"],
+        [f"input.paths=[{published}]", f"output={tmp_path}-set"],
     )
     before = RewritePass(recipe).config()
     assert RewritePass(recipe).config() == before
