@@ -17,8 +17,10 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import openai
@@ -27,25 +29,23 @@ import tenacity
 from base.errors import EngineError
 from base.secret import from_environment, redact
 from base.text import one_line
+from engine.answers import LARGEST, NoAnswer, completion, likelihood, parsed
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
-from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
+from engine.types import Completion, Prompt, Request, Sampling, joined
 
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)
 _TOP_LOGPROBS = 20
 _Limits = type(openai.DEFAULT_CONNECTION_LIMITS)  # of whichever httpx the client is built on
+_LARGEST_ERROR = 1 << 20  # bytes
 _HARMLESS = Prompt(("Hello",))
 _PATIENCE = 16  # requests refused in a row before anything was answered: it is no row's fault
 _UNPRIMED_TOKENS = 16  # where an answer cannot be begun for the model, its verdict comes later
 
 
-class _Garbage(Exception):
-    """An answer with status 200 that is no completion."""
-
-
 Ask = Callable[[openai.AsyncOpenAI], Awaitable[Completion]]
-_NO_ANSWER = (openai.APIError, _Garbage, TimeoutError)
+_NO_ANSWER = (openai.APIError, NoAnswer, TimeoutError)
 
 
 @dataclass
@@ -141,7 +141,7 @@ class EndpointEngine:
     async def _once(self, here: _Connections, turn: int, ask: Ask) -> Completion:
         """One try, at the URL whose turn it is."""
         async with asyncio.timeout(self.config.timeout):
-            answer = await _whole(ask(here.clients[turn % len(here.clients)]))
+            answer = await ask(here.clients[turn % len(here.clients)])
         self._answered = time.monotonic()
         return answer
 
@@ -158,7 +158,13 @@ class EndpointEngine:
         """Connections end with their event loop; nothing is held here."""
 
     def _probe(self, url: str) -> None:
-        client = openai.OpenAI(base_url=url, api_key=self._key, max_retries=0, timeout=10)
+        client = openai.OpenAI(
+            base_url=url,
+            api_key=self._key,
+            max_retries=0,
+            timeout=10,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+        )
         try:
             client.models.list()
         except openai.APIConnectionError as error:
@@ -200,23 +206,38 @@ class EndpointEngine:
         return Completion(error=self._words(error))
 
     async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> Completion:
-        answer = await self._create(client, request)
-        samples = [_sample(choice, request.sampling) for choice in answer.choices]
-        return _completion(answer, samples, request.sampling.n)
+        """All samples of a request; a server that gives one at a time is asked for each."""
+        ask = request.sampling
+        found = await self._create(client, request, ask)
+        while found.error is None and len(found.samples) < ask.n:
+            given = len(found.samples)
+            seed = None if ask.seed is None else ask.seed + given
+            more = await self._create(client, request, replace(ask, n=ask.n - given, seed=seed))
+            if not more.samples:
+                break
+            found = joined(found, more)
+        return found
 
     async def _score(
         self, client: openai.AsyncOpenAI, before: list[int], after: list[int]
     ) -> Completion:
-        answer = await client.completions.create(
+        asked = client.completions.with_streaming_response.create(
             model=self.config.model,
             prompt=before + after,
             max_tokens=1,
             extra_body={"prompt_logprobs": 0},
         )
-        return _completion(answer, [_scores(choice, after) for choice in answer.choices], 1)
+        return likelihood(parsed(await _body(asked)), after)
 
-    async def _create(self, client: openai.AsyncOpenAI, request: Request) -> Any:
-        ask = request.sampling
+    async def _create(
+        self, client: openai.AsyncOpenAI, request: Request, ask: Sampling
+    ) -> Completion:
+        """One answer to a request."""
+        form = request.prompt.answer if ask.verdicts and not self.primes else None
+        return completion(parsed(await _body(self._asked(client, request, ask))), ask, form)
+
+    def _asked(self, client: openai.AsyncOpenAI, request: Request, ask: Sampling) -> Any:
+        """The request as either API takes it."""
         extra: dict[str, Any] = {}
         common: dict[str, Any] = {
             "model": self.config.model,
@@ -235,7 +256,8 @@ class EndpointEngine:
             common["prompt"] = self._encoder.encode(request.prompt)
             if ask.verdicts or ask.logprobs:
                 common["logprobs"] = _TOP_LOGPROBS if ask.verdicts else 1
-            return await client.completions.create(extra_body=extra, **common)
+            texts = client.completions.with_streaming_response
+            return texts.create(extra_body=extra, **common)
         messages: list[Any] = [{"role": "user", "content": "".join(request.prompt.user)}]
         if request.prompt.answer and self.config.primed:
             messages.append({"role": "assistant", "content": request.prompt.answer})
@@ -248,7 +270,8 @@ class EndpointEngine:
             common["top_logprobs"] = _TOP_LOGPROBS
             if not self.config.primed:
                 common["max_tokens"] = max(ask.max_tokens, _UNPRIMED_TOKENS)
-        return await client.chat.completions.create(messages=messages, extra_body=extra, **common)
+        chat = client.chat.completions.with_streaming_response
+        return chat.create(messages=messages, extra_body=extra, **common)
 
     async def _here(self) -> _Connections:
         """The connections of the running event loop."""
@@ -279,7 +302,11 @@ class EndpointEngine:
             api_key=self._key,
             max_retries=0,
             timeout=self.config.timeout,
-            http_client=openai.DefaultAsyncHttpxClient(limits=limits),
+            http_client=openai.DefaultAsyncHttpxClient(
+                limits=limits,
+                follow_redirects=False,  # what is asked goes where the configuration says
+                event_hooks={"response": [_bounded_error]},
+            ),
         )
 
     def _words(self, error: Exception) -> str:
@@ -289,14 +316,9 @@ class EndpointEngine:
         head, cause = "", error.__cause__ or error
         text = str(cause)
         if isinstance(error, openai.APIStatusError):
-            head, text = f"HTTP {error.status_code}: ", _message(error) or str(error)
+            said = error.body.get("message") if isinstance(error.body, dict) else None
+            head, text = f"HTTP {error.status_code}: ", said if said else str(error)
         return head + one_line(redact(text), 200) or type(cause).__name__
-
-
-def _message(error: openai.APIStatusError) -> str | None:
-    """What the server says, without the JSON around it."""
-    message = error.body.get("message") if isinstance(error.body, dict) else None
-    return message if isinstance(message, str) else None
 
 
 def _key(config: EndpointConfig) -> str:
@@ -308,7 +330,7 @@ def _key(config: EndpointConfig) -> str:
 def _worth_another(error: BaseException) -> bool:
     if isinstance(error, openai.APIStatusError):
         return error.status_code in _RETRIED or error.status_code >= 500
-    return isinstance(error, openai.APIConnectionError | openai.APIError | _Garbage | TimeoutError)
+    return isinstance(error, openai.APIConnectionError | openai.APIError | NoAnswer | TimeoutError)
 
 
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
@@ -318,77 +340,54 @@ def _wait(state: tenacity.RetryCallState) -> float:
     """Retry-After where the server says it (at most a minute), else exponential with jitter."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, openai.APIStatusError):
-        after = error.response.headers.get("retry-after", "")
-        if after.isdigit():
-            return min(float(after), 60.0)
+        seconds = retry_after(error.response.headers, time.time())
+        if seconds is not None:
+            return min(seconds, 60.0)
     return float(_backoff(state))
 
 
-async def _whole(asked: Awaitable[Completion]) -> Completion:
-    """The client parses lazily; whatever is no completion fails here."""
-    try:
-        return await asked
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        text = f"an answer that is no completion ({type(error).__name__})"
-        raise _Garbage(text) from None
-
-
-def _completion(answer: Any, samples: Sequence[Sample], n: int) -> Completion:
-    """The samples of an answer of either API, and what they cost."""
-    if len(samples) != n:
-        raise ValueError(f"{len(samples)} choices")
-    usage = answer.usage
-    details = getattr(usage, "prompt_tokens_details", None)
-    cached = getattr(details, "cached_tokens", None)
-    return Completion(
-        samples=tuple(samples),
-        prompt_tokens=int(usage.prompt_tokens),
-        cached_tokens=cached if cached is None else int(cached),
-        output_tokens=int(usage.completion_tokens or 0),
-    )
-
-
-def _sample(choice: Any, ask: Sampling) -> Sample:
-    message = getattr(choice, "message", None)
-    text = choice.text if message is None else message.content
-    if not isinstance(text, str):
-        raise ValueError("no text")
-    told = choice.logprobs
-    if told is None and ask.verdicts:
-        raise _Garbage("an answer without logprobs, which verdicts are read from")
-    tops = _tops(told, ask.verdicts) if ask.verdicts else {}
-    reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-    return Sample(
-        text,
-        reason,
-        tuple(getattr(choice, "token_ids", None) or ()) if ask.logprobs else (),
-        _logprobs(told) if told and ask.logprobs else (),
-        {verdict: math.exp(tops[verdict]) if verdict in tops else 0.0 for verdict in ask.verdicts},
-    )
-
-
-def _scores(choice: Any, after: Sequence[int]) -> Sample:
-    """The log-probabilities of the last tokens of the prompt."""
-    told = getattr(choice, "prompt_logprobs", None)
-    if told is None:
-        raise _Garbage("an answer without prompt_logprobs, which likelihoods are read from")
-    rows = told[-len(after) :]
-    found = [row[str(token)]["logprob"] for row, token in zip(rows, after, strict=True)]
-    return Sample("", "stop", tuple(after), tuple(map(float, found)))
-
-
-def _tops(told: Any, verdicts: Sequence[str]) -> dict[str, float]:
-    """Log-probabilities of the likeliest tokens where the verdict stands, in either API's shape:
-    at the first token, or (an answer that could not be primed) at the first one that is a verdict.
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that a server wants to be left alone: a number of them, whole or not, of
+    milliseconds, or a date (RFC 9110, 10.2.3), by the server's own clock where it tells that.
     """
-    if hasattr(told, "top_logprobs"):
-        return dict(told.top_logprobs[0])
-    place = next((item for item in told.content if item.token in verdicts), told.content[0])
-    return {item.token: item.logprob for item in place.top_logprobs}
+    for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        with suppress(ValueError):
+            seconds = float(headers.get(name, "")) * scale
+            return max(seconds, 0.0) if math.isfinite(seconds) else None
+    until, there = _date(headers.get("retry-after")), _date(headers.get("date"))
+    return None if until is None else max(until - (now if there is None else there), 0.0)
 
 
-def _logprobs(told: Any) -> tuple[float, ...]:
-    """Those of the generated tokens, in either API's shape."""
-    if hasattr(told, "token_logprobs"):
-        return tuple(told.token_logprobs)
-    return tuple(item.logprob for item in told.content)
+def _date(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text or "").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+async def _body(asked: Any) -> bytes:
+    """The bytes of an answer; NoAnswer for more than `LARGEST`, however they are packed."""
+    found = bytearray()
+    async with asked as response:
+        try:
+            async for piece in response.iter_bytes():
+                found += piece
+                if len(found) > LARGEST:
+                    break
+        except Exception as error:  # the client's own library for HTTP, of whatever name
+            raise NoAnswer(f"an answer that broke off: {one_line(str(error), 100)}") from None
+    if len(found) > LARGEST:
+        raise NoAnswer(f"an answer of more than {LARGEST >> 20} MiB")
+    return bytes(found)
+
+
+async def _bounded_error(response: Any) -> None:
+    """Of an error's body the beginning is enough, and all that is read."""
+    if response.status_code < 400:
+        return
+    found = bytearray()
+    async for piece in response.aiter_bytes():
+        found += piece
+        if len(found) > _LARGEST_ERROR:
+            break
+    response._content = bytes(found)

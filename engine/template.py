@@ -88,9 +88,14 @@ class Template:
                 return mark
         raise AssertionError("unreachable")
 
-    def leaked(self, answer: str, fence: str) -> bool:
-        """Whether an answer holds one of the prompt's tags."""
-        return any(f"<{slash}{tag}{fence}>" in answer for tag in self._tags for slash in ("", "/"))
+    def ends(self, fence: str) -> tuple[str, ...]:
+        """The tags that close a text of the prompt: where an answer holds one, it is over."""
+        return tuple(f"</{tag}{fence}>" for tag in self._tags)
+
+    def before_tags(self, answer: str, fence: str) -> str:
+        """An answer up to the first of the prompt's tags in it."""
+        tags = [f"<{slash}{tag}{fence}>" for tag in self._tags for slash in ("", "/")]
+        return answer[: min((answer.find(tag) for tag in tags if tag in answer), default=None)]
 
     def repeated(self, answer: str) -> bool:
         """Whether an answer holds eight words in a row of the template's own text."""

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "filtered", "refused"]
+"""filtered: a host's filter cut or changed it; refused: the text is a refusal, by a field of its
+own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,17 @@ class Completion:
     cached_tokens: int | None = 0
     output_tokens: int = 0
     error: str | None = None
+
+
+def joined(one: Completion, more: Completion) -> Completion:
+    """Two answers to one request as one."""
+    known = one.cached_tokens is not None and more.cached_tokens is not None
+    return Completion(
+        samples=(*one.samples, *more.samples),
+        prompt_tokens=one.prompt_tokens + more.prompt_tokens,
+        cached_tokens=(one.cached_tokens or 0) + (more.cached_tokens or 0) if known else None,
+        output_tokens=one.output_tokens + more.output_tokens,
+    )
 
 
 class Engine(Protocol):

@@ -102,6 +102,8 @@ def _told(criterion: Asked, completion: Completion, config: JudgeConfig) -> Verd
     if completion.error is not None:
         return failed(completion.error)
     (sample,) = completion.samples
+    if sample.finish_reason in ("filtered", "refused"):
+        return failed(f"{sample.finish_reason}: {sample.text}")
     if criterion.verdicts:
         return distribution(criterion, sample, config.min_mass)
     whole = replace(sample, text=f"{criterion.answer}{sample.text})")
@@ -122,7 +124,7 @@ def distribution(criterion: Asked, sample: Sample, min_mass: float) -> Verdict:
 
 def reasoned(criterion: Asked, sample: Sample) -> Verdict:
     """A reasoning that was cut has not come to its verdict, whatever it quotes."""
-    if sample.finish_reason == "length":
+    if sample.finish_reason != "stop":
         return Verdict(sample.text, None, None, "unparsable")
     return parse(criterion, sample.text)
 

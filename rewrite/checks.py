@@ -8,8 +8,8 @@ from judge.text import is_refusal
 from rewrite.config import LengthConfig
 from shards.schema import Status
 
-Leak = Literal["leaked_tags", "leaked_prompt"]
-"""What an answer may hold of its prompt: a tag, or eight words in a row."""
+Leak = Literal["leaked_prompt"]
+"""What an answer may hold of its prompt: eight words in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,10 @@ def check(
 
     leak: what of the prompt it holds, as the reason that is counted; None: nothing.
     """
+    if finish == "filtered":
+        return Checked("refused", reason="content_filter")
+    if finish == "refused":
+        return Checked("refused", reason="refusal")
     text = answer.rstrip("\N{REPLACEMENT CHARACTER}").strip()
     if not text:
         return Checked("empty", reason="no_text")

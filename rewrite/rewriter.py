@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
+from engine.reasoning import spoken
 from engine.types import Completion, Engine, Prompt, Request, Sampling
 from judge.context import contexts, lead
 from judge.usage import usage_of
@@ -56,10 +57,10 @@ class Rewriter:
         self, row: Row, context: Sequence[str], fence: str
     ) -> tuple[Usage, Failure | None]:
         """Rewrite one row in place; returns what it cost, and why there is nothing to use."""
-        begin = lead(context)
+        begin = lead(context) if self.engine.primes else ""
         texts = {"context": context, "lead": begin, "text": row["original"]}
         prompt = Prompt(self.template.render(texts, fence), answer=begin.rstrip())
-        completion = await self.engine.complete(Request(prompt, self._sampling(row)))
+        completion = await self.engine.complete(Request(prompt, self._sampling(row, fence)))
         checked = self._check(row["original"], begin, completion, fence)
         reason = checked.reason and as_reason(checked.reason)
         row["rewrite"], row["rewrite_status"] = checked.text, checked.status
@@ -73,22 +74,28 @@ class Rewriter:
     def _check(self, original: str, begin: str, completion: Completion, fence: str) -> Checked:
         if completion.error is not None:
             return Checked("failed", reason=f"engine: {completion.error}")
-        sample = completion.samples[0]
+        sample, finish = completion.samples[0], completion.samples[0].finish_reason
+        said = spoken(sample.text, original)
+        if said is None:
+            return Checked("failed", reason="only_reasoning")
         # An endpoint that ignores the primed answer says its words again.
-        answer = sample.text.lstrip().removeprefix(begin.strip() or "\0")
-        leak = self._leak(original, answer, fence)
-        return check(original, answer, sample.finish_reason, leak, self.recipe.rewrite.length)
+        whole = said.lstrip().removeprefix(begin.strip() or "\0")
+        answer = self.template.before_tags(whole, fence)
+        if finish == "length" and len(answer) < len(whole):  # it went on behind its end
+            finish = "stop"
+        if whole and not answer.strip():
+            return Checked("failed", reason="leaked_tags")  # and nothing before them
+        leak = self._leak(original, answer)
+        return check(original, answer, finish, leak, self.recipe.rewrite.length)
 
-    def _leak(self, original: str, answer: str, fence: str) -> Leak | None:
+    def _leak(self, original: str, answer: str) -> Leak | None:
         """What an answer holds of the prompt. An original may speak of prompts, and then so may its
         rewrite.
         """
-        if self.template.leaked(answer, fence):
-            return "leaked_tags"
         repeats = self.template.repeated(answer) and not self.template.repeated(original)
         return "leaked_prompt" if repeats else None
 
-    def _sampling(self, row: Row) -> Sampling:
+    def _sampling(self, row: Row, fence: str) -> Sampling:
         config = self.recipe.rewrite.sampling
         seed = hashlib.sha256(f"{config.seed}\0{row['id']}".encode()).digest()
         return Sampling(
@@ -96,4 +103,5 @@ class Rewriter:
             temperature=config.temperature,
             top_p=config.top_p,
             seed=int.from_bytes(seed[:4], "big") >> 1,
+            stop=self.template.ends(fence),
         )

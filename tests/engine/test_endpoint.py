@@ -1,6 +1,7 @@
 """EndpointEngine against a real server that fails in every way endpoints fail."""
 
 import asyncio
+import gzip
 import math
 import os
 import socket
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from base.errors import ConfigError, EngineError
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
-from engine.endpoint import EndpointEngine
+from engine.endpoint import EndpointEngine, retry_after
 from engine.types import Completion, Prompt, Request, Sampling
 from tests.engine.fault_server import VERDICTS, Call, Fault, FaultServer
 
@@ -136,6 +137,11 @@ FAULTS = {
     "409": Fault(409),
     "429": Fault(429),
     "429 at a date": Fault(429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    "an error with 200": Fault(body=b'{"error": {"message": "quota for today is used up"}}'),
+    "a stream": Fault(
+        headers={"Content-Type": "text/event-stream"}, body=b"data: {}\n\ndata: [DONE]\n\n"
+    ),
+    "NaN": Fault(body=b'{"choices": NaN}'),
     "HTML with 200": Fault(headers={"Content-Type": "text/html"}, body=b"<html>hi</html>"),
     "HTML that says it is JSON": Fault(body=b"<html>hi</html>"),
     "half a JSON": Fault(body=b'{"choices": [{"index": 0, "mess'),
@@ -145,9 +151,7 @@ FAULTS = {
     "null": Fault(body=b"null"),
     "no choices": Fault(edit=set_key("choices", [])),
     "null choices": Fault(edit=set_key("choices", None)),
-    "two choices for one": Fault(edit=lambda answer: answer["choices"].append({})),
     "null content": Fault(edit=no_content),
-    "usage is a word": Fault(edit=set_key("usage", "much")),
     "a dropped connection": Fault(drop=True),
     "a hang": Fault(seconds=30),
     "a trickle": Fault(trickle=0.2),
@@ -161,6 +165,143 @@ def test_one_fault_is_retried(server: FaultServer, fault: Fault) -> None:
     assert answer.error is None
     assert answer.samples[0].text == "echo hello"
     assert len(server.calls) == 2
+
+
+ODD = {
+    "two choices for one": lambda answer: answer["choices"].append({}),
+    "usage is a word": set_key("usage", "much"),
+    "no usage": lambda answer: answer.pop("usage"),
+    "null usage": set_key("usage", None),
+    "too much usage": set_key("usage", {"prompt_tokens": 1e308, "completion_tokens": -1}),
+    "end of another name": lambda answer: answer["choices"][0].update(finish_reason="eos_token"),
+}
+
+
+@pytest.mark.parametrize("edit", ODD.values(), ids=ODD)
+def test_a_good_answer_is_used_whatever_stands_beside_it(server: FaultServer, edit: Any) -> None:
+    server.plan = lambda call: Fault(edit=edit)
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.error is None and len(server.calls) == 1
+    assert [sample.text for sample in answer.samples] == ["echo hello"]
+    assert 0 <= answer.prompt_tokens <= 10 and 0 <= answer.output_tokens <= 4
+
+
+def choice(**changes: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda answer: answer["choices"][0].update(changes)
+
+
+def message(**changes: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda answer: answer["choices"][0]["message"].update(changes)
+
+
+USELESS = {
+    "finish_reason: found tool_calls; accepted: stop, length": choice(finish_reason="tool_calls"),
+    "finish_reason: found None; accepted: stop, length": choice(finish_reason=None),
+    "only reasoning and no text (finish_reason stop): Okay, so": message(
+        content=None, reasoning_content="Okay, so"
+    ),
+    "no text (finish_reason length)": lambda answer: (
+        choice(finish_reason="length")(answer),
+        message(content=None)(answer),
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "edit"), USELESS.items(), ids=USELESS)
+def test_an_answer_of_no_use_fails_alone(server: FaultServer, said: str, edit: Any) -> None:
+    server.plan = lambda call: Fault(edit=edit)
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.error == said and answer.samples == ()
+    assert len(server.calls) == 1, "asking again would not help"
+
+
+def test_the_servers_own_words_are_quoted(server: FaultServer) -> None:
+    body = b'{"error": {"message": "quota for today is used up", "code": 429}}'
+    server.plan = lambda call: Fault(body=body)
+    with pytest.raises(EngineError, match="an error with HTTP 200: quota for today is used up"):
+        ask(EndpointEngine(config(server, retries=0)), request())
+    server.plan = lambda call: Fault(body=b"data: {}\n\ndata: [DONE]")
+    with pytest.raises(EngineError, match=r"no completion: data: \{\} data: \[DONE\]"):
+        ask(EndpointEngine(config(server, retries=0)), request())
+
+
+def test_a_server_that_gives_one_choice_at_a_time(server: FaultServer) -> None:
+    server.plan = lambda call: Fault(edit=lambda a: a.update(choices=a["choices"][:1]))
+    (answer,) = ask(EndpointEngine(config(server)), request(n=3, seed=5))
+    assert len(answer.samples) == 3 and len(server.calls) == 3
+    asked = [(call.body["n"], call.body["seed"]) for call in server.calls]
+    assert asked == [(3, 5), (2, 6), (1, 7)]
+
+
+def test_a_filtered_answer_and_a_refusal_are_told(server: FaultServer) -> None:
+    server.plan = lambda call: Fault(edit=choice(finish_reason="content_filter"))
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.samples[0].finish_reason == "filtered"
+    server.plan = lambda call: Fault(edit=message(content=None, refusal="I cannot."))
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert (answer.samples[0].text, answer.samples[0].finish_reason) == ("I cannot.", "refused")
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e308, 5.0, "x", None, [], {}])
+def test_what_is_no_log_probability_is_no_verdict(server: FaultServer, value: Any) -> None:
+    def edit(answer: dict[str, Any]) -> None:
+        for item in answer["choices"][0]["logprobs"]["content"]:
+            item["top_logprobs"][0]["logprob"] = value
+
+    server.plan = lambda call: Fault(edit=edit)
+    with pytest.raises(EngineError, match="an answer that is no completion") as caught:
+        ask(EndpointEngine(config(server, retries=0)), request(verdicts=("A", "B")))
+    one_sentence(caught.value)
+
+
+def test_an_endless_answer_is_no_answer(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.endpoint.LARGEST", 1 << 20)
+    packed = gzip.compress(b" " * (1 << 26))
+    assert len(packed) < 1 << 17
+    server.plan = lambda call: Fault(headers={"Content-Encoding": "gzip"}, body=packed)
+    with pytest.raises(EngineError, match="an answer of more than 1 MiB"):
+        ask(EndpointEngine(config(server, retries=0)), request())
+    server.plan = lambda call: Fault(500, body=b"x" * (1 << 23))
+    with pytest.raises(EngineError, match="HTTP 500"):
+        ask(EndpointEngine(config(server, retries=0)), request())
+
+
+def test_a_redirect_is_not_followed(server: FaultServer) -> None:
+    """The prompt and the key go where the configuration says."""
+    with FaultServer() as other:
+        where = {"Location": f"{other.url}/chat/completions"}
+        server.plan = lambda call: Fault(307, where) if "hello" in call.text else None
+        first, second = ask(EndpointEngine(config(server)), request(), request("other"))
+        assert "HTTP 307" in str(first.error) and second.error is None
+        assert not other.calls
+
+
+NOW = 1_000_000_000.0
+DATE = "Sun, 09 Sep 2001 01:46:50 GMT"  # ten seconds later
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after": "2.5"}, 2.5),
+        ({"retry-after": " 4 "}, 4.0),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": DATE}, 10.0),
+        ({"retry-after": DATE, "date": "Sun, 09 Sep 2001 01:46:43 GMT"}, 7.0),
+        ({"retry-after": "Sunday, 09-Sep-01 01:46:50 GMT"}, 10.0),
+        ({"retry-after": "Wed, 21 Oct 1999 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_every_form_of_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, NOW) == seconds
 
 
 def test_retry_after_is_honoured(server: FaultServer) -> None:
@@ -476,6 +617,42 @@ def _talks_first(answer: dict[str, Any]) -> None:
     noise = [{"token": "C", "logprob": -0.1}]
     before = [content[0] | {"token": word, "top_logprobs": noise} for word in ("Verdict", ": (")]
     content[:] = [*before, verdict]
+
+
+def _said(*words: str) -> Callable[[dict[str, Any]], None]:
+    """An answer of these tokens, each the likeliest one where it stands."""
+
+    def edit(answer: dict[str, Any]) -> None:
+        tokens = [{"token": word, "logprob": -0.1} for word in words]
+        rows = [token | {"top_logprobs": [token]} for token in tokens]
+        answer["choices"][0]["logprobs"]["content"] = rows
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        (("Verdict", ":", " (", "B", ")"), "B"),
+        (("**", "Verdict", ":**", " (", "B", ")"), "B"),
+        (("A",), "A"),
+        (("(", "A", ")", "."), "A"),
+        ((" A", "\n"), "A"),
+        (("A", " passage", " that", ".", " Verdict", ":", " (", "B", ")"), "B"),
+        (("verdict", ":", " B"), "B"),
+        (("A", " passage", " that", " harms"), None),
+        (("The", " better", " is", " A"), None),
+        (("Verdict", ":", " (", "none", ")"), None),
+    ],
+)
+def test_a_verdict_is_read_only_where_the_answer_form_puts_it(
+    server: FaultServer, words: tuple[str, ...], verdict: str | None
+) -> None:
+    server.plan = lambda call: Fault(edit=_said(*words))
+    engine = EndpointEngine(config(server, primed=False))
+    (answer,) = ask(engine, request("which?", "Verdict: (", max_tokens=1, verdicts=("A", "B")))
+    found = {name for name, share in answer.samples[0].verdicts.items() if share}
+    assert found == ({verdict} if verdict else set())
 
 
 def test_an_unprimed_answer_is_read_where_its_verdict_stands(server: FaultServer) -> None:

@@ -130,11 +130,12 @@ def test_an_answer_that_repeats_the_prompt() -> None:
     assert not template.repeated("")
 
 
-def test_leaked_tags_are_those_of_this_prompt() -> None:
-    assert TEMPLATE.leaked("a </passage>", "")
-    assert TEMPLATE.leaked("<context-1> b", "-1")
-    assert not TEMPLATE.leaked("<passage> is a tag", "-1")
-    assert not TEMPLATE.leaked("a passage in this context", "")
+def test_an_answer_ends_at_a_tag_of_this_prompt() -> None:
+    assert TEMPLATE.before_tags("a </passage> b <passage>", "") == "a "
+    assert TEMPLATE.before_tags("<context-1> b", "-1") == ""
+    assert TEMPLATE.before_tags("<passage> is a tag", "-1") == "<passage> is a tag"
+    assert TEMPLATE.before_tags("a passage in this context", "") == "a passage in this context"
+    assert TEMPLATE.ends("-2") == ("</context-2>", "</passage-2>")
 
 
 @pytest.mark.parametrize(

@@ -145,14 +145,14 @@ def test_a_document_about_refusals_may_be_rewritten(original: str) -> None:
         (" \ufffd\ufffd", "length", None, Checked("empty", reason="no_text")),
         (ORIGINAL, "stop", None, Checked("copied", ORIGINAL)),
         (ORIGINAL.replace(" ", "\n "), "length", None, Checked("copied", ORIGINAL)),
-        ("A text. </passage>", "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
-        (ORIGINAL, "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
+        ("A text. </passage>", "stop", "leaked_prompt", Checked("failed", reason="leaked_prompt")),
+        (ORIGINAL, "stop", "leaked_prompt", Checked("failed", reason="leaked_prompt")),
         ("Half \ud800 a pair.", "stop", None, Checked("failed", reason="not_unicode")),
         ("Short.", "stop", None, Checked("failed", reason="too_short")),
         ("Long. " * 40, "stop", None, Checked("failed", reason="too_long")),
         ("Long. " * 40, "length", None, Checked("failed", reason="too_long")),
         (REFUSALS[0], "length", None, Checked("refused", reason="refusal")),
-        (REFUSALS[0], "stop", "leaked_tags", Checked("failed", reason="leaked_tags")),
+        (REFUSALS[0], "stop", "leaked_prompt", Checked("failed", reason="leaked_prompt")),
     ],
 )
 def test_an_answer_has_its_status(

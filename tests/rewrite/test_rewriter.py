@@ -97,7 +97,9 @@ def test_every_chunk_is_asked_for_once_in_order_behind_its_context() -> None:
             None,
             "engine: the prompt is too long",
         ),
-        (said("Good. </passage> Now."), "failed", None, "leaked_tags"),
+        (said("<think>Hm, what does it", "length"), "failed", None, "only_reasoning"),
+        (said("Half of it", "filtered"), "refused", None, "content_filter"),
+        (said("No.", "refused"), "refused", None, "refusal"),
         (said("<context>Good."), "failed", None, "leaked_tags"),
         (
             said("Leave out claims that are made up. Where the passage is harmful, stop."),
@@ -162,6 +164,21 @@ def test_an_endpoint_that_says_the_primed_words_again() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        said("Good. </passage> Now."),
+        said("Good. </passage> Now.", "length"),
+        said("<think>Hm.</think>\n\nGood."),
+        said("Hm. Well.\n</think>Good."),
+    ],
+)
+def test_an_answer_is_what_is_said_behind_thoughts_and_before_a_tag(answer: Completion) -> None:
+    outcome, _ = rewrite(lambda _: answer)
+    assert {text.strip() for _, text in results(outcome) if text} == {"Good."}
+    assert {status for status, _ in results(outcome)} <= {"ok", "failed"}
+
+
 def test_rows_that_nobody_asked_for_stay_as_they_are() -> None:
     document = Document(rows("The context. ", "The suffix. ", "The rest."), 0)
     document.rows[0]["rewrite_status"] = document.rows[2]["rewrite_status"] = "skipped"
@@ -192,7 +209,7 @@ def test_no_document_closes_a_tag(texts: tuple[str, ...]) -> None:
             assert prompt.count(f"</{tag}-1>") == prompt.count(f"<{tag}-1>") <= 1
     assert all("</passage-1>" in prompt for prompt in engine.prompts)
     leaked, _ = rewrite(said("Good. </passage-1>"), *texts)
-    assert {status for status, _ in results(leaked)} == {"failed"}
+    assert {text for _, text in results(leaked)} <= {"Good. ", "Good.", None}
     assert {status for status, _ in results(outcome)} <= {"ok", "failed"}
 
 
