@@ -19,7 +19,7 @@ from shards.journal import folded_of, journal_of, skipped_lines
 from shards.lease import Lease
 from shards.leftovers import clean
 from shards.manifest import Manifest, Record, Status, Usage
-from shards.names import LOG, MANIFEST, SKIPPED, block_of
+from shards.names import LOG, SKIPPED, block_of
 from shards.reader import ShardSet
 from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
 from shards.verify import OTHER_COLUMNS, check_file, check_passes, refuse_unlike
@@ -47,11 +47,11 @@ def repair(url: str) -> list[str]:
                 f"{FORMAT_VERSION}; it can be read, and repaired by the version that made it"
             )
         if problems := check_passes(shards.manifest):
-            raise ShardError(f"{url}: {problems[0]}; restore {url}/{MANIFEST} from a copy")
+            raise ShardError(f"{url}: {problems[0]}; restore {url}/manifest.json from a copy")
         records = _records(shards)
         damaged = {(r.split, r.block): p for r in records if (p := _problems(shards, r))}
         if other := [p for found in damaged.values() for p in found if OTHER_COLUMNS in p]:
-            raise ShardError(f"{url}: {other[0]}; restore {url}/{MANIFEST} from a copy")
+            raise ShardError(f"{url}: {other[0]}; restore {url}/manifest.json from a copy")
         if damaged:
             _refuse_other_log(shards, (r for r in records if (r.split, r.block) in damaged))
             return done + _redo(shards, lease.folder, records, damaged)
@@ -113,7 +113,7 @@ def _refuse_other_log(shards: ShardSet, damaged: Iterable[Record]) -> None:
         {block_of(file.name): file for file in files}
         for files in (manifest.parts, manifest.judgements)
     )
-    for record in damaged:
+    for record in (record for record in damaged if not record.redo):  # not by a killed repair
         block = f"{record.split}-{record.block:05d}"
         for logged, listed, columns in (
             (record.part, parts.get(block), manifest.columns),

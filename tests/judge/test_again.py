@@ -12,6 +12,7 @@ from base.cli import run_recipe
 from judge.__main__ import main as judge
 from rewrite.__main__ import plan, run
 from rewrite.config import RewriteRecipe
+from shards.manifest import Manifest
 from shards.reader import ShardSet
 from shards.repair import repair
 from shards.verify import verify
@@ -218,14 +219,24 @@ def test_a_scored_set_of_a_corpus_with_bad_records_is_good(
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")])
 def test_damaged_verdicts_alone_are_made_again(
-    config: Path, tmp_path: Path, damage: Callable[[Path], object]
+    config: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Although the rows that they are about are whole."""
+    """Although the rows that they are about are whole, and a repair was killed before."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
     out = tmp_path / "scored"
     again = ["--config", str(config), f"judge.input={tmp_path}/set/rewrites", f"output={out}"]
     assert judge(again) == 0
     before = list(ShardSet(str(out)).rows())
     damage(sorted(out.glob("judgements/*"))[0])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "save", killed)  # once the log says what is to be made again
+        repair(str(out))
     _, said = repair(str(out))
     assert said.endswith("of 1 parts")
     assert judge(again) == 0
