@@ -333,19 +333,20 @@ class AgainScorer(Scorer):
         counts.update(f"verdict:{verdict['status']}" for verdict in verdicts)
         for one in said:
             counts.update({k: n for k, n in one.counts.items() if k.startswith("pool:")})
-        asked, scored = set[str](), set[str]()
+        asked, unscored = set[str](), set[str]()
         for index, row in enumerate(rows):
             for one in said[index :: len(rows)]:
                 results = [*one.results.values()]
-                asked |= {row["id"]} if any(result.answers for result in results) else set()
-                scored |= {row["id"]} if mean_scores(results) else set()
+                if any(result.answers for result in results):
+                    asked.add(row["id"])
+                    unscored |= set() if mean_scores(results) else {row["id"]}
         return Outcome(
             rows,
             verdicts,
             sum((one.usage for one in said), Usage()),
             counts,
             asked=len(asked),
-            failed=len(asked - scored),
+            failed=len(unscored),
             failures=self._failures(verdicts),
         )
 

@@ -36,8 +36,8 @@ class Scorer:
         self.versions = {name: v for e in engines for name, v in e.versions().items()}
 
     async def __call__(self, document: Document) -> Outcome:
-        """Fill the score columns of every row. One that was asked about fails where no score came
-        of that on any criterion.
+        """Fill the score columns of every row. One fails where no score came of what was asked
+        about it on a criterion, for then it has no total.
         """
         rows = document.rows
         befores = contexts(rows, self.config.max_context_tokens)
@@ -47,7 +47,7 @@ class Scorer:
         found = await self._panel(questions, fence_texts(rows))
         outcome = Outcome(rows, judgements=list(document.judgements))
         outcome.counts = _counts(document)
-        asked, scored = set[int](), set[int]()
+        asked, unscored = set[int](), set[int]()
         for (criterion, index), said in zip(places, found, strict=True):
             results = [*said.results.values()]
             store(rows[index], criterion, results)
@@ -56,8 +56,8 @@ class Scorer:
             outcome.counts += said.counts
             if any(result.answers for result in results):
                 asked.add(index)
-                scored |= {index} if mean_scores(results) else set()
-        outcome.asked, outcome.failed = len(asked), len(asked - scored)
+                unscored |= set() if mean_scores(results) else {index}
+        outcome.asked, outcome.failed = len(asked), len(unscored)
         outcome.failures = self._failures(outcome.judgements)
         order = {row["id"]: index for index, row in enumerate(rows)}
         outcome.judgements.sort(key=lambda verdict: order[verdict["id"]])

@@ -32,7 +32,7 @@ from shards.retry import (
     retry_all,
     told,
 )
-from shards.run import finished, holds_rows, run_pass
+from shards.run import finished, holds_rows, refuse_taken, run_pass
 from shards.show import print_summary
 from shards.steps import Stage, spread
 
@@ -122,11 +122,14 @@ def rewrites_url(recipe: RewriteRecipe) -> str:
 
 
 def _refuse_occupied(recipe: RewriteRecipe) -> None:
-    """ShardError for a set at `output` without its rewrites, before others are paid for: one that
-    was made, or begun, without a judge, or of which `rewrites/` was removed.
+    """ShardError for what the scored set cannot be written over, before rewrites are paid for:
+    files of others, or a set without its rewrites, one that was made, or begun, without a judge, or
+    of which `rewrites/` was removed.
     """
     folder = Folder(recipe.output)
     found = Manifest.find(folder)
+    if found is None:
+        refuse_taken(folder)
     if found and holds_rows(found, folder):
         kind, instead = "a finished", _again(recipe)
         if found.status != "complete":

@@ -62,9 +62,10 @@ def read(folder: Folder, fingerprint: str) -> list[Record] | None:
 
 
 def refuse_other(folder: Folder, records: Sequence[Record], manifest: Manifest) -> None:
-    """ShardError where a log and a manifest do not list the same files."""
-    logged = sorted(f.name for r in records for f in (r.part, r.judgements) if f)
-    if logged != sorted(file.name for file in manifest.files):
+    """ShardError where a log and a manifest do not list the same files, in the same order."""
+    parts = [record.part for record in records if record.part]
+    verdicts = [record.judgements for record in records if record.judgements]
+    if [*parts, *verdicts] != manifest.files:
         raise ShardError(
             f"{folder.url}/{LOG}: its files are not those of the manifest; accepted: the log of "
             f"this set; run python -m shards verify --repair {folder.url}"

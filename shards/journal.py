@@ -334,7 +334,15 @@ def fold(journal: Journal, splits: Iterable[str]) -> Folded:
     return together({split: journal.records(split) for split in splits})
 
 
-def together(chains: dict[str, list[Record]]) -> Folded:
+def folded_of(records: Iterable[Record]) -> Folded:
+    """What the records of a commit log say together; see `fold`."""
+    chains = defaultdict[str, list[Record]](list)
+    for record in records:
+        chains[record.split].append(record)
+    return together(chains)
+
+
+def together(chains: Mapping[str, list[Record]]) -> Folded:
     """What the records of each split say together; see `fold`."""
     for split, chain in chains.items():
         _audit(split, chain)

@@ -59,6 +59,14 @@ class Holder:
         pid, token = os.getpid(), uuid.uuid4().hex
         return cls(socket.gethostname(), pid, _space(), _started(pid), f"{since} UTC", token)
 
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Of what a lock holds; ValueError or TypeError where that is something else."""
+        found = cls(**json.loads(data))
+        if type(found.pid) is not int:
+            raise TypeError(f"pid: {found.pid!r}")
+        return found
+
     def is_gone(self) -> bool | None:
         """Whether its process has ended; None: it is not one that can be seen from here."""
         return _started(self.pid) != self.started if self.space == _space() else None
@@ -170,7 +178,7 @@ class Lease:
                 "of a run, or none; remove it"
             )
         try:
-            return Holder(**json.loads(data)) if data is not None else None
+            return Holder.read(data) if data is not None else None
         except (ValueError, TypeError, RecursionError):
             raise ShardError(
                 f"{self.folder.url}/{self.name}: damaged; remove it if no run is writing here"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from base.errors import ShardError
 from base.files import Folder, told_as
@@ -13,7 +14,7 @@ _THREADS = 16  # reading the ends of files waits for disks and networks
 
 def check_there(folder: Folder, files: Sequence[File]) -> None:
     """ShardError for the first file that is absent or of another size. Cost: one listing."""
-    sizes = folder.sizes() if files else {}
+    sizes = _sizes(folder, files)
     for file in files:
         if sizes.get(file.name) != file.bytes:
             found = "not there" if file.name not in sizes else f"{sizes[file.name]} bytes"
@@ -38,7 +39,7 @@ def check_listed(folder: Folder, files: Sequence[File]) -> None:
         ):
             return footer_fault(file, stream)
 
-    where, sizes = folder.url, folder.sizes() if files else {}
+    where, sizes = folder.url, _sizes(folder, files)
     with ThreadPoolExecutor(_THREADS) as pool:
         for file, found in zip(files, pool.map(fault, files), strict=True):
             if found:
@@ -46,3 +47,12 @@ def check_listed(folder: Folder, files: Sequence[File]) -> None:
                     f"{folder.url}/{file.name}: {found}; run python -m shards verify --repair "
                     f"{folder.url}, then this command again"
                 )
+
+
+def _sizes(folder: Folder, files: Sequence[File]) -> dict[str, int]:
+    """Bytes of the files that are there, also behind a linked folder, where a listing ends."""
+    sizes = folder.sizes() if files else {}
+    behind = {f.name: Path(folder.path(f.name)) for f in files if f.name not in sizes}
+    if folder.is_local:
+        sizes |= {name: path.stat().st_size for name, path in behind.items() if path.is_file()}
+    return sizes

@@ -15,14 +15,14 @@ from base.errors import ShardError
 from base.files import Folder
 from shards import commit_log
 from shards.generation import settle
-from shards.journal import Folded, journal_of, skipped_lines, together
+from shards.journal import folded_of, journal_of, skipped_lines
 from shards.lease import Lease
 from shards.leftovers import clean
 from shards.manifest import Manifest, Record, Status, Usage
 from shards.names import LOG, SKIPPED, block_of
 from shards.reader import ShardSet
 from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
-from shards.verify import check_file, check_passes
+from shards.verify import OTHER_COLUMNS, check_file, check_passes, refuse_unlike
 
 _ANEW = "the manifest was written anew"
 _ENDED: tuple[Status, ...] = ("complete", "interrupted")
@@ -50,8 +50,10 @@ def repair(url: str) -> list[str]:
             raise ShardError(f"{url}: {problems[0]}; restore {url}/manifest.json from a copy")
         records = _records(shards)
         damaged = {(r.split, r.block): p for r in records if (p := _problems(shards, r))}
+        if other := [p for found in damaged.values() for p in found if OTHER_COLUMNS in p]:
+            raise ShardError(f"{url}: {other[0]}; restore {url}/manifest.json from a copy")
         if damaged:
-            _refuse_other_log(shards, damaged)
+            _refuse_other_log(shards, (r for r in records if (r.split, r.block) in damaged))
             return done + _redo(shards, lease.folder, records, damaged)
         return done + _refold(shards, lease.folder, records)
 
@@ -67,7 +69,7 @@ def _restore(folder: Folder) -> list[str]:
     with suppress(ShardError):  # what names the log may be what was changed
         records = commit_log.read(folder, manifest.passes[-1].fingerprint) or []
     for status in _ENDED if records else ():
-        _folded(records).write_into(manifest, status)
+        folded_of(records).write_into(manifest, status)
         if manifest.digest == found.given:
             manifest.save(folder)
             return [_ANEW]
@@ -100,20 +102,29 @@ def _problems(shards: ShardSet, record: Record) -> list[str]:
     return found or (["a part is to be made again"] if record.redo else [])
 
 
-def _refuse_other_log(shards: ShardSet, damaged: Iterable[tuple[str, int]]) -> None:
-    """ShardError where the log misses a part of which the set has another one, whole: then the log
+def _refuse_other_log(shards: ShardSet, damaged: Iterable[Record]) -> None:
+    """ShardError where the log misses a file of which the set has another one, whole: then the log
     is that of another generation, or of another set of the same recipe.
     """
-    if shards.manifest.status != "complete":
+    manifest = shards.manifest
+    if manifest.status != "complete":
         return
-    listed = {block_of(part.name): part for part in shards.manifest.parts}
-    for split, block in damaged:
-        part = listed.get(f"{split}-{block:05d}")
-        if part and not check_file(shards, part, shards.manifest.columns):
-            raise ShardError(
-                f"{shards.folder.url}/{LOG}: it does not name {part.name}, which is whole and in "
-                "the manifest; accepted: the log of this set; nothing was changed; restore it"
-            )
+    parts, verdicts = (
+        {block_of(file.name): file for file in files}
+        for files in (manifest.parts, manifest.judgements)
+    )
+    for record in (record for record in damaged if not record.redo):  # not by a killed repair
+        block = f"{record.split}-{record.block:05d}"
+        for logged, listed, columns in (
+            (record.part, parts.get(block), manifest.columns),
+            (record.judgements, verdicts.get(block), JUDGEMENT_SCHEMA),
+        ):
+            if listed and listed != logged and not check_file(shards, listed, columns):
+                raise ShardError(
+                    f"{shards.folder.url}/{LOG}: it does not list {listed.name} as it is, which is "
+                    "whole and in the manifest; accepted: the log of this set; nothing was "
+                    "changed; restore it"
+                )
 
 
 def _redo(
@@ -128,7 +139,7 @@ def _redo(
     marked = [emptied(record) if record in bad else record for record in records]
     manifest = shards.manifest
     commit_log.write(folder, marked, manifest.passes[-1].fingerprint)
-    _folded(marked).write_into(manifest, "interrupted")
+    folded_of(marked).write_into(manifest, "interrupted")
     manifest.save(folder)
     said = [problem for problems in damaged.values() for problem in problems]
     return [*said, f"run the command that made it to recompute {rows} rows of {len(damaged)} parts"]
@@ -162,8 +173,8 @@ def _refold(shards: ShardSet, folder: Folder, records: list[Record]) -> list[str
     if manifest.status != "complete":
         return []
     before = manifest.model_dump()
-    folded = _folded(records)
-    _refuse_unlike(manifest, folder, folded)
+    folded = folded_of(records)
+    refuse_unlike(manifest, folder, folded)
     folded.write_into(manifest, "complete")
     done = list[str]()
     if manifest.model_dump() != before:
@@ -175,22 +186,3 @@ def _refold(shards: ShardSet, folder: Folder, records: list[Record]) -> list[str
         done.append(f"{SKIPPED} was written anew")
     clean(folder, manifest)
     return done
-
-
-def _refuse_unlike(manifest: Manifest, folder: Folder, folded: Folded) -> None:
-    """ShardError where the log does not hold what the manifest says of the input."""
-    listed = sum(item.records or 0 for item in manifest.inputs)
-    if folded.unfinished or listed not in (0, sum(folded.records.values())):
-        raise ShardError(
-            f"{folder.url}/{LOG}: found {sum(folded.records.values())} input records, "
-            f"{len(folded.unfinished)} splits without an end; accepted: {listed}, as the manifest "
-            "says; nothing was changed"
-        )
-
-
-def _folded(records: list[Record]) -> Folded:
-    """What records say together."""
-    chains: dict[str, list[Record]] = {}
-    for record in records:
-        chains.setdefault(record.split, []).append(record)
-    return together(chains)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from shards.manifest import Manifest, Record
 from shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
 from shards.repair import emptied
 from shards.run import Execute, finished
+from shards.schema import FORMAT_VERSION
 
 
 class Again(Pass, Protocol):
@@ -159,6 +161,12 @@ def check(job: Again) -> Manifest:
         raise ShardError(
             f"{job.url}: found {state}; accepted with --retry-failed: a complete one; run the "
             "command without it first"
+        )
+    if found.format_version != FORMAT_VERSION:
+        raise ShardError(
+            f"{job.url}: found a set of format {found.format_version}; accepted with "
+            f"--retry-failed: format {FORMAT_VERSION}; it can be read, and what failed in it asked "
+            "again by the version that made it"
         )
     return found
 
@@ -319,8 +327,8 @@ def _drop(folder: OwnedFolder, number: int) -> None:
     somebody else's.
     """
     place = names.retry(number)
-    if not folder.exists(place):
-        return
+    if not folder.exists(place) or _is_empty(folder, place):
+        return  # what was killed before its first file leaves an empty one
     begun = folder.exists(f"{place}/{names.LOG}")
     generation.remove_made(folder, number)
     if folder.exists(place):
@@ -334,6 +342,12 @@ def _drop(folder: OwnedFolder, number: int) -> None:
             "had asked is dropped",
             soft_wrap=True,
         )
+
+
+def _is_empty(folder: OwnedFolder, place: str) -> bool:
+    """Whether a local folder holds nothing; stores have no such folders."""
+    path = Path(folder.path(place))
+    return folder.is_local and path.is_dir() and not any(path.iterdir())
 
 
 def _reopened(record: Record) -> Record:

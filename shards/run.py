@@ -8,7 +8,7 @@ refused where the set needs their names.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,8 +78,8 @@ def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Ma
         if journal.is_empty():
             for name in strays(folder, manifest):
                 folder.remove(name)
+            journal.clear()  # before the manifest, which says whose the marks are
             folder.remove(MANIFEST)  # nothing was made: another configuration may start here
-            journal.clear()
         raise
     manifest.passes[-1].seconds += time.monotonic() - begun
     return _finish(job, folder, manifest, splits, run.max_failed)
@@ -178,8 +178,13 @@ def _refuse_foreign(folder: Folder, found: Manifest | None) -> None:
     """
     if found:
         journal_of(found, folder).clear()
+    refuse_taken(folder, besides=[MANIFEST] if found else [])
+
+
+def refuse_taken(folder: Folder, besides: Sequence[str] = ()) -> None:
+    """ShardError where a new set would need a name that is there already, of a file of others."""
     records = [f"{RECORDS}/"] if folder.names(RECORDS) else []
-    present = [name for name in FIXED if folder.exists(name) and not (found and name == MANIFEST)]
+    present = [name for name in FIXED if folder.exists(name) and name not in besides]
     if foreign := present + records:
         raise ShardError(
             f"{folder.url}: found {', '.join(foreign)}, which no shard set here has written; "

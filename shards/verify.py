@@ -7,15 +7,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from base.errors import ShardError
+from base.files import Folder
 from base.fingerprint import fingerprint
 from shards import commit_log
 from shards.generation import is_ready
-from shards.journal import skipped_lines
+from shards.journal import Folded, folded_of, skipped_lines
 from shards.leftovers import strays
 from shards.manifest import File, Manifest
-from shards.names import LOG, SKIPPED
+from shards.names import LOG, MANIFEST, SKIPPED
 from shards.reader import ShardSet
 from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
+
+OTHER_COLUMNS = "its columns are not those of the set"
+"""What is wrong with a file that is the one that was committed: then the manifest is not."""
 
 
 def verify(url: str) -> dict[str, Any]:
@@ -51,8 +55,8 @@ def verify(url: str) -> dict[str, Any]:
 
 
 def _check_log(shards: ShardSet) -> list[str]:
-    """Why the commit log of a complete set is not of this set, or not there, and whether it has
-    other skipped records than the file of them.
+    """Why the commit log of a complete set is not of this set, or not there, and whether the
+    manifest, or the file of skipped records, says something else.
     """
     folder, manifest = shards.folder, shards.manifest
     old = manifest.format_version != FORMAT_VERSION
@@ -63,12 +67,32 @@ def _check_log(shards: ShardSet) -> list[str]:
         if log is None:
             return [f"{LOG}: not there; without it the set cannot be repaired; restore it"]
         commit_log.refuse_other(folder, log, manifest)
+        folded = folded_of(log)
+        refuse_unlike(manifest, folder, folded)
     except ShardError as error:
         return [str(error)]
-    lines = skipped_lines([skip for record in log for skip in record.skipped])
+    anew = manifest.model_copy(deep=True)
+    folded.write_into(anew, "complete")
+    if anew != manifest:
+        return [f"{MANIFEST}: its counts are not those of {LOG}; --repair writes it anew"]
+    lines = skipped_lines(folded.skipped)
     if lines and folder.read(SKIPPED) != lines:
         return [f"{SKIPPED}: its lines are not the skipped records of {LOG}; --repair writes it"]
     return []
+
+
+def refuse_unlike(manifest: Manifest, folder: Folder, folded: Folded) -> None:
+    """ShardError where the log does not hold what the manifest says of the input. A later pass
+    keeps the inputs of the first one, and does not read the records that gave no rows.
+    """
+    first = len(manifest.passes) == 1
+    listed = sum(item.records or 0 for item in manifest.inputs) if first else 0
+    if folded.unfinished or listed not in (0, sum(folded.records.values())):
+        raise ShardError(
+            f"{folder.url}/{LOG}: found {sum(folded.records.values())} input records, "
+            f"{len(folded.unfinished)} splits without an end; accepted: {listed}, as the manifest "
+            "says; nothing was changed"
+        )
 
 
 def check_passes(manifest: Manifest) -> list[str]:
@@ -93,7 +117,7 @@ def check_file(shards: ShardSet, file: File, columns: Any) -> list[str]:
         if parquet.metadata.num_rows != file.rows:
             return [f"{file.name}: {parquet.metadata.num_rows} rows, listed: {file.rows}"]
         if not parquet.schema_arrow.equals(columns):
-            return [f"{file.name}: its columns are not those of the set"]
+            return [f"{file.name}: {OTHER_COLUMNS}"]
     return []
 
 

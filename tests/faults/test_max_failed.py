@@ -141,6 +141,40 @@ def test_a_judge_of_whom_every_verdict_is_null(run: Run, server: FaultServer) ->
     assert None not in run.column("original_score")
 
 
+def test_a_judge_of_whom_every_verdict_on_one_criterion_is_null(
+    run: Run, server: FaultServer
+) -> None:
+    """Then every total is null as well."""
+    server.plan = lambda call: (
+        refused("not on safety") if call.body.get("logprobs") and "safe" in call.text else None
+    )
+    run.of(12, judge=True)
+    assert run() == 1
+    assert f"judge: 12 of 12 {ALLOWS} = 0.9 allows; most often (24 times): engine: " in run.error
+    assert run.error.endswith("not on safety")
+    assert ShardSet(run.output).manifest.status == "interrupted"
+    assert run("run.max_failed=1.0") == 0
+    assert (run.made.asked, run.made.failed) == (12, 12)
+    server.plan = None
+    assert run.asked("--retry-failed") == 24
+    assert (run.made.asked, run.made.failed) == (12, 0)
+    assert None not in run.column("original_score")
+    assert_whole(run.output)
+
+
+@pytest.mark.parametrize("name", ["README.md", "commits/notes.txt"])
+def test_files_of_others_are_refused_before_anything_is_asked(
+    run: Run, server: FaultServer, name: str
+) -> None:
+    run.of(3, judge=True)
+    mine = Path(run.output, name)
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert run() == 1
+    assert "which no shard set here has written" in run.error
+    assert (mine.read_text(), server.calls) == ("mine", [])
+
+
 def every(per_hundred: int) -> Callable[[Call], Fault | None]:
     """So many of any hundred documents fail, evenly."""
     return lambda call: refused("no") if number(call) * 37 % 100 < per_hundred else None

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ from base.cli import run_recipe
 from judge.__main__ import main as judge
 from rewrite.__main__ import plan, run
 from rewrite.config import RewriteRecipe
+from shards.manifest import Manifest
 from shards.reader import ShardSet
+from shards.repair import repair
 from shards.verify import verify
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import corpus_lines, recipe
@@ -201,3 +203,42 @@ def test_a_judge_that_comes_later_wipes_no_unfinished_run(
     assert not (out / "rewrites").exists()
     assert rewrite(path, "judge=null") == 0
     assert verify(str(out))["problems"] == []
+
+
+def test_a_scored_set_of_a_corpus_with_bad_records_is_good(
+    config: Path, tmp_path: Path, server: FaultServer
+) -> None:
+    """Its log holds the documents, its inputs all records."""
+    with (tmp_path / "in.jsonl").open("a") as corpus:
+        corpus.write('{"text": 7}\n')
+    out = tmp_path / "other"
+    assert rewrite(config, f"output={out}", "input.max_bad_rows=0.5") == 0
+    assert verify(str(out))["problems"] == []
+    assert repair(str(out)) == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")])
+def test_damaged_verdicts_alone_are_made_again(
+    config: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Although the rows that they are about are whole, and a repair was killed before."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "scored"
+    again = ["--config", str(config), f"judge.input={tmp_path}/set/rewrites", f"output={out}"]
+    assert judge(again) == 0
+    before = list(ShardSet(str(out)).rows())
+    damage(sorted(out.glob("judgements/*"))[0])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "save", killed)  # once the log says what is to be made again
+        repair(str(out))
+    _, said = repair(str(out))
+    assert said.endswith("of 1 parts")
+    assert judge(again) == 0
+    assert verify(str(out))["problems"] == []
+    assert list(ShardSet(str(out)).rows()) == before

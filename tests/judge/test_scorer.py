@@ -161,7 +161,7 @@ def test_a_row_fails_when_no_score_came_of_what_was_asked() -> None:
         return prefers_the_rewrite(request)
 
     outcome, _ = score(unsure, row(0, "bad", "GOOD"))
-    assert (outcome.asked, outcome.failed) == (1, 0), "safety and factuality are known"
+    assert (outcome.asked, outcome.failed) == (1, 1), "without one score there is no total"
     assert outcome.failures == [Failure("outside", "id-0", "Well")] * 2
     outcome, _ = score(unsure, row(0, "bad", "GOOD"), criteria=["quality"])
     assert (outcome.asked, outcome.failed) == (1, 1)

@@ -19,6 +19,7 @@ from evaluation.places import places_of
 from judge.__main__ import main as judge
 from rewrite.__main__ import main as rewrite
 from shards.__main__ import main as shards
+from shards.listed import check_listed, check_there
 from shards.reader import ShardSet
 from shards.repair import repair
 from shards.stats import Stats
@@ -180,3 +181,30 @@ def test_other_readers_see_the_reasons(made: Path, tmp_path: Path) -> None:
         {r if isinstance(r, str) else None for r in pandas.read_parquet(parts)["rewrite_reason"]},
     ]
     assert found == [{None, "engine: HTTP 400: scripted 400"}] * 4
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["asked", "planned"])
+def test_what_failed_in_it_is_not_asked_again(
+    made: Path, server: FaultServer, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    asked = len(server.calls)
+    assert rewrite(["--config", str(made / "recipe.yaml"), "--retry-failed", *more]) == 1
+    assert (
+        f"error: {made}/set/rewrites: found a set of format 1; accepted with --retry-failed: "
+        "format 2; " in capsys.readouterr().err
+    )
+    assert len(server.calls) == asked
+
+
+def test_judgements_that_were_moved_and_linked_are_there(made: Path, tmp_path: Path) -> None:
+    """As when they are put on another disk: what reads through the link is what is looked at."""
+    folder = Path(shutil.copytree(made / "new", tmp_path / "set"))
+    shutil.move(folder / "judgements", tmp_path / "moved")
+    (folder / "judgements").symlink_to(tmp_path / "moved")
+    check_there(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
+    check_listed(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
+    part = next((tmp_path / "moved").iterdir())
+    part.write_bytes(part.read_bytes() + b"x")
+    for look, found in ((check_there, "found [0-9]+ bytes; acc"), (check_listed, "[0-9]+ bytes")):
+        with pytest.raises(ShardError, match=found):
+            look(Folder(str(folder)), ShardSet(str(folder)).manifest.files)

@@ -153,7 +153,21 @@ def test_a_run_whose_lock_was_taken_ends(folder: Folder) -> None:
     assert found and json.loads(found)["host"] == "other"
 
 
-@pytest.mark.parametrize("data", [b"{}", b"[" * 100_000], ids=["empty", "deep"])
+def with_pid(pid: object) -> bytes:
+    return json.dumps(asdict(Holder.me()) | {"pid": pid}).encode()
+
+
+DAMAGED = {
+    "empty": b"{}",
+    "deep": b"[" * 100_000,
+    "pid with NUL": with_pid("1\0"),
+    "pid of a path": with_pid("self/../1"),
+    "pid half a character": with_pid("\ud800"),
+    "pid a fraction": with_pid(1.5),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_lock_is_one_sentence(folder: Folder, data: bytes) -> None:
     folder.write(NAME, data)
     with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"), Lease(folder):

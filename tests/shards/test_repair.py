@@ -297,3 +297,13 @@ def test_files_of_others_named_like_an_owner_s_stay(corpus: Path, good: Path) ->
     make(corpus, good)
     assert (good / ".run-notes/mine").exists() and (good / ".run-file").exists()
     assert not (good / f".run-{'0' * 32}").exists()
+
+
+def test_a_manifest_of_other_columns_costs_no_part(good: Path) -> None:
+    """The parts are those that were committed, so it is not they that are at fault."""
+    with edited(good) as manifest:
+        manifest["criteria"] = ["quality"]
+    before = {path: path.read_bytes() for path in good.rglob("*") if path.is_file()}
+    with pytest.raises(ShardError, match=r"its columns are not those of the set; restore .*json"):
+        repair(str(good))
+    assert before == {path: path.read_bytes() for path in good.rglob("*") if path.is_file()}

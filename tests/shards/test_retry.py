@@ -365,6 +365,14 @@ def test_a_folder_of_somebody_else_is_left_alone(texts: Path, good: Path) -> Non
     assert contents(good) == before
 
 
+def test_killed_before_the_first_file_of_a_generation(texts: Path, good: Path) -> None:
+    (good / "retry-2").mkdir()
+    made = retry(again(texts, good), RUN)
+    assert made and made.statuses == {"ok": 50}
+    assert_alone(good)
+    assert not (good / "retry-2").exists()
+
+
 def test_a_part_that_was_damaged_before_it_was_published(texts: Path, good: Path) -> None:
     before = rows_of(good)
     retried_or_done(texts, good, 9)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from base.errors import EngineError, InputError, Interrupted, ShardError
 from base.files import Folder
+from base.owned import OwnedFolder
 from shards.executor import RunConfig
 from shards.manifest import Manifest
 from shards.passes import Document
@@ -218,6 +219,24 @@ def test_a_run_that_made_nothing_leaves_nothing(corpus: Path, tmp_path: Path) ->
         run(job_of(corpus, before=failing_at(1), window=8), tmp_path / "set")
     assert not (tmp_path / "set").exists()
     assert run(job_of(corpus, seed=1), tmp_path / "set").status == "complete"
+
+
+def test_killed_while_a_run_that_made_nothing_is_removed(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the marks of open documents are gone, the manifest says whose they are."""
+
+    def killed(self: OwnedFolder, name: str) -> None:
+        if name == "commits":
+            raise KeyboardInterrupt
+        remove(self, name)
+
+    remove, out = OwnedFolder.remove, tmp_path / "set"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(OwnedFolder, "remove", killed)
+        run(job_of(corpus, before=failing_at(1), window=8), out)
+    assert list(out.glob("commits/*.open"))
+    assert run(job_of(corpus, seed=1), out).status == "complete"
 
 
 def test_killed_before_the_first_commit_another_configuration_may_start(

@@ -123,6 +123,43 @@ def test_an_edit_on_purpose_takes_the_digest_that_the_sentence_names(good: Path)
     assert verify(str(good))["problems"] == []
 
 
+def _swap(folder: Path, contents: bool) -> None:
+    """Exchange two parts: their places in the manifest, or what is in them and listed of them."""
+    with edited(folder) as manifest:
+        one, two, *others = manifest["parts"]
+        if contents:
+            a, b = (folder / part["name"] for part in (one, two))
+            data = a.read_bytes()
+            a.write_bytes(b.read_bytes())
+            b.write_bytes(data)
+            one["name"], two["name"] = two["name"], one["name"]
+        manifest["parts"] = [two, one, *others]
+
+
+OTHER_THAN_LOGGED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda m: m["passes"][-1].update(asked=3), "its counts are not those of commits.jsonl"),
+    (lambda m: m.update(left_out={"sampled": 2}), "its counts are not those of commits.jsonl"),
+    (lambda m: m["inputs"][0].update(records=99), "as the manifest says"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), OTHER_THAN_LOGGED)
+def test_a_manifest_that_says_other_than_its_log_is_not_good(
+    good: Path, change: Callable[[dict[str, Any]], object], sentence: str
+) -> None:
+    with edited(good) as manifest:
+        change(manifest)
+    (problem,) = verify(str(good))["problems"]
+    assert sentence in problem
+
+
+@pytest.mark.parametrize("contents", [True, False])
+def test_two_parts_that_were_exchanged_are_not_good(good: Path, contents: bool) -> None:
+    _swap(good, contents)
+    (problem,) = verify(str(good))["problems"]
+    assert "its files are not those of the manifest" in problem
+
+
 def test_other_skipped_records_are_named_and_written_anew(good: Path) -> None:
     path = good / "skipped.jsonl"
     before = path.read_bytes()
