@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from base.cli import console
 from base.errors import ShardError
-from base.files import sync
+from base.files import opened, sync
 from train import digests, parallel, saved
 from train.config import CheckpointConfig
 from train.learner import Learner
@@ -34,6 +34,7 @@ from train.state import File, State
 from train.unpickle import guarded
 
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
+_LONGEST = 1 << 10  # bytes of `latest` that are looked at
 _SYSTEM = re.compile(r"\[Errno \d+\] ([^:\n]+)")
 # It prints what the sentence of an error says, too.
 logging.getLogger(filesystem_async.__name__).disabled = True
@@ -222,7 +223,8 @@ class Checkpoints:
         """The step before which the newest checkpoint is to be sought, by `latest`; None: any."""
         file = self.root / LATEST
         try:
-            name = file.read_text(encoding="utf-8", errors="replace").strip()
+            with opened(file) as stream:
+                name = stream.read(_LONGEST).decode("utf-8", "replace").strip()
         except FileNotFoundError:
             if there:
                 self._faults.append(f"{file}: missing")

@@ -121,6 +121,11 @@ def latest_is_a_folder(checkpoints: Path) -> None:
     replaced_by_a_folder(checkpoints / "latest")
 
 
+def latest_is_a_pipe(checkpoints: Path) -> None:
+    (checkpoints / "latest").unlink()
+    os.mkfifo(checkpoints / "latest")
+
+
 def more_lies_there(checkpoints: Path) -> None:
     for name in ("__9_0.distcp", "notes.txt"):
         put((checkpoints / NEWEST / name), b"more")
@@ -371,6 +376,7 @@ BESIDE: dict[str, tuple[Damage, int, str]] = {
     "no text": (partial(latest_is, text=b"\xff\xfe\x00"), 8, "latest: found"),
     "missing": (partial(latest_is, text=None), 8, "latest: missing"),
     "a folder": (latest_is_a_folder, 8, "latest: Is a directory"),
+    "a pipe": (latest_is_a_pipe, 8, "latest: found a pipe, a socket or a device; accepted: a file"),
     "chosen": (partial(latest_is, text=b"step-00000006"), 6, ""),
     "more": (more_lies_there, 8, "__9_0.distcp: not of this checkpoint; it is not read"),
     "outer": (files_outside, 6, "lists '../../metrics.jsonl', which is no file of a checkpoint"),
