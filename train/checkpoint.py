@@ -118,11 +118,11 @@ class Checkpoints:
             if file.name not in {STATE, *found.files}:
                 console.print(f"{file}: not of this checkpoint; it is not read", soft_wrap=True)
 
-    def load(self, learner: Learner, state: State) -> None:
+    def load(self, learner: Learner, state: Saved) -> None:
         """Fill `learner` from the checkpoint of `state`, which is whole."""
         path = self._path(state)
         try:
-            with guarded():
+            with guarded(state.files):
                 loaded = dist_checkpointing.load(_tensors(learner, loading=True), str(path))
             learner.model.load_state_dict(loaded["model"])
             learner.optimizer.load_state_dict(loaded["optimizer"])

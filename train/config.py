@@ -158,7 +158,9 @@ class TrainConfig(Section):
     data: list[DataConfig] = Field(min_length=1, description="shard sets")
     output: WrittenPlace = Field(description="folder of the run, on a disk every process sees")
     model: ModelConfig
-    seed: int = Field(0, ge=0, description="of the order of samples and of random weights")
+    seed: int = Field(
+        0, ge=0, le=(1 << 32) - 1, description="of the order of samples and of random weights"
+    )
     parallel: ParallelConfig = ParallelConfig()
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -117,6 +117,7 @@ CURRICULUM = "train.curriculum"
         ("train.data=[{set: ''}]", "train.data.0.set: found ''; accepted: a folder, a file or a U"),
         ("train.model.path=''", "train.model.path: found ''; accepted: a folder, a file or a URL"),
         # Parallelism and batches.
+        ("train.seed=4294967296", "train.seed: found 4294967296; accepted: less than or equal to"),
         ("train.batch.samples=1048577", "train.batch.samples: found 1048577; accepted: less than"),
         ("train.parallel.tp=0", "train.parallel.tp: found 0; accepted: greater than or equal to 1"),
         ("train.parallel.sequence=true", "train.parallel.tp: found 1; accepted with sequence: 2,"),

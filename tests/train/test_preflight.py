@@ -281,6 +281,11 @@ REFUSED: dict[str, tuple[Spoil, type[PrewriteError], str]] = {
         EngineError,
         "generation_config.json: eos_token_id: found 49152; accepted: an id of the model's 49152",
     ),
+    "true for an id": (
+        values("generation_config.json", eos_token_id=[True]),
+        EngineError,
+        "generation_config.json: eos_token_id: found True; accepted: an id of the model's 49152",
+    ),
     "no json": (text("generation_config.json", "{"), EngineError, "found no JSON object"),
     "no JSON for transformers": (
         lambda model: (model / "config.json").write_bytes(
