@@ -67,23 +67,23 @@ class Section(BaseModel):
         return data
 
 
-def _place(value: str) -> str:
+def _not_empty(value: str) -> str:
     if not value.strip():
         raise refuse_value(value, "a folder, a file or a URL")
     return value
 
 
-def _written_place(value: str) -> str:
+def _not_the_root(value: str) -> str:
     path = value.removeprefix("file://")
     if "://" not in path and os.path.realpath(path) == os.sep:
         raise refuse_value(value, "a folder of its own, not the root of a disk")
     return value
 
 
-Place = Annotated[str, AfterValidator(_place)]
+Place = Annotated[str, AfterValidator(_not_empty)]
 """Where something lies: a path, a URL or an id of a hub; not empty."""
 
-WrittenPlace = Annotated[Place, AfterValidator(_written_place)]
+WrittenPlace = Annotated[Place, AfterValidator(_not_the_root)]
 """Where something is written; not the root of a disk, whose folders are those of others."""
 
 

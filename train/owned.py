@@ -42,10 +42,10 @@ def refuse_foreign(root: Path) -> None:
     """
     for name in NAMES:
         path, kind = root / name, "file" if "." in name else "folder"
-        found = _kind(path)
-        if found not in (kind, None):
+        there = _kind(path)
+        if there not in (kind, None):
             raise ConfigError(
-                f"train.output: found the {found} {path}; accepted: a {kind} of its own "
+                f"train.output: found the {there} {path}; accepted: a {kind} of its own "
                 "(train.output as a whole may be a link)"
             )
     model = root / MODEL

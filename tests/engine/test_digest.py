@@ -1,11 +1,11 @@
 """Which changes of a model folder the two digests see."""
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from engine import digest
 from engine.digest import content_digest, model_digest
 
 
@@ -44,5 +44,5 @@ def test_only_the_named_files_count(folder: Path) -> None:
 
 def test_an_unchanged_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content_digest(folder)
-    monkeypatch.setattr(digest.hashlib, "file_digest", None)
+    monkeypatch.setattr(hashlib, "file_digest", None)
     assert content_digest(folder) == before

@@ -397,7 +397,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "both states": (both_states_damaged, "; accepted: a whole one, and none is left"),
     "fewer": (
         fewer_are_listed,
-        f"step-00000008: cannot be loaded: it names the file '{TENSORS[1]}'",
+        f"it names the file '{TENSORS[1]}'",
     ),
     "none": (none_is_there, "latest: found 'step-00000008'; accepted: "),
     "0.1": (
