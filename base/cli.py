@@ -111,6 +111,8 @@ def sentence(error: Exception) -> PrewriteError | None:
     if isinstance(error, OSError) and error.errno is not None:  # none: a library's own
         where = f"{error.filename}: " if error.filename else ""
         return PrewriteError(f"{where}{error.strerror}")
+    if isinstance(error, MemoryError):
+        return PrewriteError(f"not enough memory: {str(error) or 'no more can be had'}")
     if of_storage(error) and not isinstance(error, OSError):
         return PrewriteError(f"the storage cannot be used: {' '.join(str(error).split())}")
     return None

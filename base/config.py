@@ -8,13 +8,14 @@ accepted, before anything else is loaded.
 """
 
 import difflib
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from base.errors import ConfigError
@@ -66,13 +67,52 @@ class Section(BaseModel):
         return data
 
 
+def _not_empty(value: str) -> str:
+    if not value.strip():
+        raise refuse_value(value, "a folder, a file or a URL")
+    return value
+
+
+def _not_the_root(value: str) -> str:
+    path = value.removeprefix("file://")
+    if "://" not in path and os.path.realpath(path) == os.sep:
+        raise refuse_value(value, "a folder of its own, not the root of a disk")
+    return value
+
+
+Place = Annotated[str, AfterValidator(_not_empty)]
+"""Where something lies: a path, a URL or an id of a hub; not empty."""
+
+WrittenPlace = Annotated[Place, AfterValidator(_not_the_root)]
+"""Where something is written; not the root of a disk, whose folders are those of others."""
+
+
 class Recipe(Section):
     """The sections one command reads; `load` drops the sections only other commands know."""
 
-    output: str
+    output: WrittenPlace
+
+    @model_validator(mode="before")
+    @classmethod
+    def _writable(cls, data: Any) -> Any:
+        for key, what in _unwritable(data):
+            raise refuse(f"{key}: found a text with {what}; accepted: a text without it")
+        return data
 
 
 R = TypeVar("R", bound=Recipe)
+
+
+def _unwritable(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Key and fault of each text in `value` that no name of a file, and no UTF-8, can hold."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield key, "a null byte"
+        elif any("\ud800" <= letter <= "\udfff" for letter in value):
+            yield key, "half a character (a lone surrogate)"
+    elif isinstance(value, dict | list):
+        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _unwritable(inner, f"{key}.{step}".lstrip("."))
 
 
 def _unknown(key: str, accepted: Iterable[str]) -> str:
@@ -89,6 +129,12 @@ def near(name: str, accepted: Iterable[str]) -> str:
 def refuse(sentence: str) -> PydanticCustomError:
     """The error a validator raises when it can name the key itself."""
     return PydanticCustomError("sentence", "{text}", {"text": sentence})
+
+
+def refuse_value(found: object, accepted: str) -> PydanticCustomError:
+    """The error of a validator of one value, whose key pydantic knows."""
+    text = {"found": found, "accepted": accepted}
+    return PydanticCustomError("value", "found {found}; accepted: {accepted}", text)
 
 
 def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
@@ -153,7 +199,7 @@ def _read(path: str, over: Sequence[str]) -> dict[str, Any]:
     base = data.pop("base", None)
     if base is None:
         return data
-    if not isinstance(base, str):
+    if not isinstance(base, str) or not base or any(_unwritable(base)):
         raise ConfigError(f"{path}: base: found {_show(base)}; accepted: the path of a recipe")
     below, over = str(Path(path).parent / base), [*over, path]
     if Path(below).resolve() in (Path(file).resolve() for file in over):
@@ -220,6 +266,8 @@ def explain(error: ErrorDetails, data: Any) -> str:
     key = _key(error["loc"], data, kind == "missing") or "the recipe"
     if kind == "sentence":
         return f"{key}.{error['msg']}" if error["loc"] else error["msg"]
+    if kind == "value":
+        return f"{key}: found {_show(found)}; accepted: {context['accepted']}"
     if kind == "missing":
         return f"{key}: this key is required"
     if kind == "unknown_key":

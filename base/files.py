@@ -4,9 +4,11 @@ Guarantee of `Folder.write`: a reader sees the old bytes or the new ones, never 
 disk that costs a temporary file, two fsyncs and a rename; on an object store it is one PUT.
 """
 
+import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +41,18 @@ class Folder:
         """The bytes of `name`, or None when it does not exist."""
         with told_as(ShardError, f"{self.url}/{name}: cannot read"):
             try:
+                if self.is_local:
+                    with opened(self.path(name)) as stream:
+                        return stream.read()
                 # With a start, object stores are asked for the bytes and for nothing before that.
                 return bytes(self.fs.cat_file(self.path(name), start=0))
             except FileNotFoundError:
                 return None
 
     def open(self, name: str) -> IO[bytes]:
-        """Open `name` for random access reads."""
+        """Open `name` for random access reads; of a local disk as `opened` does."""
+        if self.is_local:
+            return opened(self.path(name))
         stream: IO[bytes] = self.fs.open(self.path(name), "rb")
         return stream
 
@@ -90,6 +97,18 @@ class Folder:
             while block := stream.read(1 << 23):
                 digest.update(block)
         return digest.hexdigest()
+
+
+def opened(path: str | Path) -> IO[bytes]:
+    """Open a local file to read. OSError also for a pipe, a socket or a device: a reader could wait
+    there without an end.
+    """
+    kind = os.stat(path).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise OSError(
+            errno.EINVAL, "found a pipe, a socket or a device; accepted: a file", str(path)
+        )
+    return open(path, "rb")
 
 
 def resolve(url: str) -> tuple[Any, str]:

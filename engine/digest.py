@@ -1,13 +1,18 @@
-"""A fingerprint of a model folder that costs milliseconds, whatever the model's size.
+"""Fingerprints of a model folder: `model_digest` costs milliseconds, `content_digest` reads it all.
 
-SHA-256 over the names and sizes of all files, the whole content of files up to 16 MiB
-(configuration, tokenizer, template), and the first and last MiB of larger ones (safetensors begin
-with the names and shapes of all tensors). It tells two models apart; it is no proof against an
-adversary.
+Both are SHA-256 over the names and sizes of files, and the whole content of files up to 16 MiB
+(configuration, tokenizer, template). Of larger ones the first takes the first and last MiB
+(safetensors begin with the names and shapes of all tensors): it tells two models apart, but not two
+with the same tensors of which one was changed in its middle. The second takes the SHA-256 of each
+whole file. Cost: 1.3 s a GB and core without SHA instructions, up to four files at a time; a
+process reads no unchanged file twice.
 """
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +20,55 @@ from engine.config import EngineConfig
 
 _SMALL = 16 << 20
 _END = 1 << 20
+_THREADS = 4
 
 
-def model_digest(model: str, revision: str | None = None, names: Sequence[str] = ("*",)) -> str:
-    """Digest of a local folder or file, or of a cached Hugging Face snapshot; else `unknown`.
-    names: patterns of the files of a folder that count.
-    """
+def model_digest(model: str, revision: str | None = None) -> str:
+    """Digest of a local folder or file, or of a cached Hugging Face snapshot; else `unknown`."""
     folder = Path(model)
     if folder.is_file():
         return hashlib.sha256(folder.read_bytes()).hexdigest()
     if not folder.is_dir():
         return _hub_commit(model, revision)
+    return _digest(folder, ("*",), _ends)
+
+
+def content_digest(folder: Path, names: Sequence[str] = ("*",)) -> str:
+    """Digest of all bytes of a local folder. names: patterns of the files that count."""
+    return _digest(folder, names, _whole)
+
+
+def _digest(folder: Path, names: Sequence[str], of_large: Callable[[Path], bytes]) -> str:
+    files = sorted({path for name in names for path in folder.rglob(name) if path.is_file()})
+    sizes = [path.stat().st_size for path in files]
+
+    def content(path: Path, size: int) -> bytes:
+        return path.read_bytes() if size <= _SMALL else of_large(path)
+
     digest = hashlib.sha256()
-    files = {path for name in names for path in folder.rglob(name) if path.is_file()}
-    for path in sorted(files):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder)}\0{size}\0".encode())
-        with open(path, "rb") as stream:
-            digest.update(stream.read(_SMALL if size <= _SMALL else _END))
-            if size > _SMALL:
-                stream.seek(-_END, 2)
-                digest.update(stream.read(_END))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for path, size, data in zip(files, sizes, pool.map(content, files, sizes), strict=True):
+            digest.update(f"{path.relative_to(folder)}\0{size}\0".encode())
+            digest.update(data)
     return digest.hexdigest()
+
+
+def _ends(path: Path) -> bytes:
+    with open(path, "rb") as stream:
+        first = stream.read(_END)
+        stream.seek(-_END, os.SEEK_END)
+        return first + stream.read(_END)
+
+
+def _whole(path: Path) -> bytes:
+    now = path.stat()
+    return _sha256(path, (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns))
+
+
+@cache
+def _sha256(path: Path, version: tuple[int, ...]) -> bytes:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def identity(config: EngineConfig) -> dict[str, Any]:

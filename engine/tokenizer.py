@@ -17,6 +17,7 @@ from typing import Any
 from tokenizers import Encoding, Tokenizer
 
 from base.errors import EngineError
+from base.files import opened
 
 _EDGE = 4  # tokens of the prompt that what follows is decoded with
 
@@ -59,7 +60,8 @@ def load_tokenizer(name: str) -> PlainTokenizer:
     file = Path(name) / "tokenizer.json"
     try:
         if file.exists():
-            return PlainTokenizer(file.read_text(encoding="utf-8"))
+            with opened(file) as stream:
+                return PlainTokenizer(stream.read().decode("utf-8"))
         if not Path(name).exists():
             return PlainTokenizer(Tokenizer.from_pretrained(name).to_str())
     except Exception as error:  # the library raises bare Exception for whatever is wrong

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from base.apart import lies_in
-from base.config import Recipe, Section, near, refuse
+from base.config import Place, Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
 from judge.criteria import Asked, Criterion, load_criterion
@@ -49,7 +49,7 @@ class JudgeConfig(Section):
     engine: str | list[str] = Field(
         description="a name under `engines`; a list is a panel, whose judges are averaged"
     )
-    input: str | None = Field(
+    input: Place | None = Field(
         None, description="the set `python -m judge` scores; others look at `output` without it"
     )
     criteria: list[str] = Field(

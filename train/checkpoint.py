@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from base.cli import console
 from base.errors import ShardError
-from base.files import sync
+from base.files import opened, sync
 from train import digests, parallel, saved
 from train.config import CheckpointConfig
 from train.learner import Learner
@@ -34,6 +34,7 @@ from train.state import File, State
 from train.unpickle import guarded
 
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
+_LONGEST = 1 << 10  # bytes of `latest` that are looked at
 _SYSTEM = re.compile(r"\[Errno \d+\] ([^:\n]+)")
 # It prints what the sentence of an error says, too.
 logging.getLogger(filesystem_async.__name__).disabled = True
@@ -117,11 +118,11 @@ class Checkpoints:
             if file.name not in {STATE, *found.files}:
                 console.print(f"{file}: not of this checkpoint; it is not read", soft_wrap=True)
 
-    def load(self, learner: Learner, state: State) -> None:
+    def load(self, learner: Learner, state: Saved) -> None:
         """Fill `learner` from the checkpoint of `state`, which is whole."""
         path = self._path(state)
         try:
-            with guarded():
+            with guarded(state.files):
                 loaded = dist_checkpointing.load(_tensors(learner, loading=True), str(path))
             learner.model.load_state_dict(loaded["model"])
             learner.optimizer.load_state_dict(loaded["optimizer"])
@@ -222,7 +223,8 @@ class Checkpoints:
         """The step before which the newest checkpoint is to be sought, by `latest`; None: any."""
         file = self.root / LATEST
         try:
-            name = file.read_text(encoding="utf-8", errors="replace").strip()
+            with opened(file) as stream:
+                name = stream.read(_LONGEST).decode("utf-8", "replace").strip()
         except FileNotFoundError:
             if there:
                 self._faults.append(f"{file}: missing")

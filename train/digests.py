@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 
+from base.files import opened
 from train import parallel
 from train.state import File
 
@@ -83,7 +84,7 @@ def taken(folder: Path) -> dict[str, File]:
 def digest(path: Path) -> File:
     """The size and SHA-256 of a file."""
     found, size = hashlib.sha256(), 0
-    with open(path, "rb") as stream:
+    with opened(path) as stream:
         while block := stream.read(_BLOCK):
             found.update(block)
             size += len(block)
@@ -104,8 +105,6 @@ def faults(folder: Path, files: Mapping[str, File]) -> list[str]:
 def _fault(path: Path, known: File) -> str | None:
     try:
         size = path.stat().st_size
-        if not path.is_file():
-            return f"{path.name}: no file"  # a pipe would never end
         if size != known.bytes:
             return f"{path.name}: found {size} bytes; accepted: {known.bytes}"
         found = digest(path)

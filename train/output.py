@@ -19,7 +19,7 @@ from typing import IO
 from uuid import uuid4
 
 from base.errors import ShardError
-from base.files import Folder, sync
+from base.files import Folder, opened, sync
 from shards.lease import Lease
 from shards.names import LOCK
 from train import parallel
@@ -157,6 +157,7 @@ def held(url: str) -> Iterator[Output]:
 
 def _holder(root: Path) -> str | None:
     try:
-        return str(json.loads((root / LOCK).read_bytes())["token"])
+        with opened(root / LOCK) as stream:
+            return str(json.loads(stream.read())["token"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -42,10 +42,10 @@ def refuse_foreign(root: Path) -> None:
     """
     for name in NAMES:
         path, kind = root / name, "file" if "." in name else "folder"
-        if path.is_symlink() or (path.exists() and path.is_dir() != (kind == "folder")):
-            what = "link" if path.is_symlink() else "file" if kind == "folder" else "folder"
+        there = _kind(path)
+        if there not in (kind, None):
             raise ConfigError(
-                f"train.output: found the {what} {path}; accepted: a {kind} of its own "
+                f"train.output: found the {there} {path}; accepted: a {kind} of its own "
                 "(train.output as a whole may be a link)"
             )
     model = root / MODEL
@@ -62,6 +62,15 @@ def refuse_foreign(root: Path) -> None:
             f"train.output: found {', '.join(found)} in {root} without {RECORD}, so no run has "
             "left them (version 0.1 of Prewrite wrote none); accepted: another folder"
         )
+
+
+def _kind(path: Path) -> str | None:
+    """What lies at `path`; None: nothing."""
+    if path.is_symlink():
+        return "link"
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return "pipe, socket or device"
+    return ("folder" if path.is_dir() else "file") if path.exists() else None
 
 
 def _is_recorded(root: Path) -> bool:

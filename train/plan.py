@@ -24,7 +24,8 @@ from train.phases import Phase, end_step
 from train.preflight import preflight
 from train.rollouts.config import RolloutsConfig
 
-_TRIED = 64  # samples whose layout is measured
+_TRIED = 64  # samples whose layout is measured, or one batch
+_MOST = 1024  # of one batch
 
 
 def plan(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None) -> str:
@@ -35,7 +36,10 @@ def plan(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None)
         f"model    {shape.family}, {parameters(shape):,} parameters",
         f"memory   {_memory(config, shape)}",
     ]
-    with open_loader(config, shape, references=False) as loader:
+    tried = min(config.batch.samples, _MOST)
+    batch = config.batch.model_copy(update={"samples": tried})
+    measured = config.model_copy(update={"batch": batch})
+    with open_loader(measured, shape, references=False) as loader:
         trial = Path(config.output) / f".trial-{os.getpid()}"
         preflight(config, shape, loader, trial, engines)
         lines += [
@@ -82,9 +86,9 @@ def _activations(config: TrainConfig, shape: Shape, wide: int) -> float:
 
 def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str:
     """Tokens a step and how well the layout uses them, on the phase's first batches."""
-    size = config.batch.samples
+    size, tried = config.batch.samples, min(config.batch.samples, _MOST)
     if config.rollouts and phase.online:
-        return _online(config.rollouts, loader, phase, step * size)
+        return _online(config.rollouts, loader, phase, step * size, size / tried)
     batches = max(1, min(_TRIED // size, end_step(phase, size) - step))
     used = padding = plain = long = 0
     for number in range(batches):
@@ -93,21 +97,25 @@ def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str
         plain += sum(map(_unshared, batch.rows))
         long += batch.counts.get("too_long", 0)
     shared = f", {plain / used:.2f} times fewer than with a row a candidate" if used else ""
-    whole = used / batches * (end_step(phase, size) - step)
+    each = used / batches * size / tried
     return (
-        f"about {whole:,.0f} tokens, {used / batches:,.0f} a step{shared}, "
+        f"about {each * (end_step(phase, size) - step):,.0f} tokens, {each:,.0f} a step{shared}, "
         f"padding {padding / (used + padding):.1%}"
-        + f", {long} rewrites too long in {batches * size} samples"
+        + f", {long} rewrites too long in {batches * tried} samples"
         * bool(long)
     )
 
 
-def _online(rollouts: RolloutsConfig, loader: Loader, phase: Phase, first: int) -> str:
-    """What a step samples and learns from, at most, on the phase's first batch."""
+def _online(
+    rollouts: RolloutsConfig, loader: Loader, phase: Phase, first: int, times: float
+) -> str:
+    """What a step samples and learns from, at most, on the phase's first batch. times: how often
+    a batch of the loader goes into one of the run.
+    """
     asked = loader.asked(first, phase).result()
-    places, longest = len(asked.places), rollouts.samples * rollouts.tokens
-    tokens = sum(tree.cost for tree in asked.trees) + places * longest
-    prompts = sum(len(place.prompt) for place in asked.places)
+    places, longest = round(len(asked.places) * times), rollouts.samples * rollouts.tokens
+    tokens = round(sum(tree.cost for tree in asked.trees) * times) + places * longest
+    prompts = round(sum(len(place.prompt) for place in asked.places) * times)
     return (
         f"{places} places and {places * rollouts.samples:,} rollouts a step, at most "
         f"{places * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn from"

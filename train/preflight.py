@@ -89,7 +89,7 @@ def _check_ids(shape: Shape) -> None:
         )
     for file in ("config.json", "generation_config.json"):
         for key, number in _special(shape.folder, file):
-            if not isinstance(number, int) or not 0 <= number < shape.vocabulary:
+            if type(number) is not int or not 0 <= number < shape.vocabulary:
                 raise EngineError(
                     f"{shape.folder}: {file}: {key}: found {number!r}; accepted: an id of the "
                     f"model's {shape.vocabulary} embeddings, 0 to {shape.vocabulary - 1}"

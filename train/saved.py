@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from base.errors import ShardError
+from base.files import opened
 from base.fingerprint import fingerprint
 from train.state import File, State
 
@@ -76,10 +77,9 @@ def read(folder: Path) -> Saved:
     version 0.1.
     """
     path = folder / STATE
-    if path.exists() and not path.is_file():
-        raise Damaged(f"{STATE}: no file")  # a pipe would never end
     try:
-        text = path.read_bytes()
+        with opened(path) as stream:
+            text = stream.read()
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError

@@ -7,15 +7,13 @@ told to take weights and plain values only: `common.pt`, the tensors, and the ob
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from megatron.core.dist_checkpointing.strategies import torch as strategy
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
-
-from train.saved import is_ours
 
 _CLASSES = {
     "torch": {"Size"},
@@ -53,8 +51,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Reader(strategy.CachedMetadataFileSystemReader):  # type: ignore[misc]  # untyped
-    """Megatron's reader of a checkpoint; reads `.metadata` by the list, and no file outside."""
+    """Megatron's reader of a checkpoint; reads `.metadata` by the list of classes, and files of
+    tensors only where their digests were compared.
+    """
 
+    listed: ClassVar[frozenset[str]] = frozenset()
     _cached_metadata: Metadata | None
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
@@ -64,7 +65,7 @@ class _Reader(strategy.CachedMetadataFileSystemReader):  # type: ignore[misc]  #
             if not isinstance(found, Metadata):
                 raise pickle.UnpicklingError("it holds something else than a checkpoint's does")
             for info in found.storage_data.values():
-                if not is_ours(info.relative_path):
+                if info.relative_path not in self.listed:
                     raise pickle.UnpicklingError(f"it names the file '{info.relative_path}'")
             found.storage_meta = StorageMeta(load_id=self.load_id)
             self._cached_metadata = found
@@ -75,13 +76,17 @@ strategy.CachedMetadataFileSystemReader = _Reader
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """While it lasts, `torch.load` takes weights and plain values only."""
+def guarded(listed: Iterable[str]) -> Iterator[None]:
+    """While it lasts, `torch.load` takes weights and plain values only, and of a checkpoint no file
+    is read but those that are `listed`: their digests were compared.
+    """
     before = {name: os.environ.get(name) for name in _FORCED}
     try:
         _set(_FORCED)
+        _Reader.listed = frozenset(listed)
         yield
     finally:
+        _Reader.listed = frozenset()
         _set(before)
 
 

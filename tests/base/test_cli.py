@@ -34,6 +34,8 @@ def raising(error: BaseException) -> Callable[[], None]:
         (ShardError("a"), 1, "error: a\n"),
         (Interrupted("stopped"), 130, "stopped\n"),
         (KeyboardInterrupt(), 130, "interrupted; the same command continues\n"),
+        (MemoryError("for 2 TiB"), 1, "error: not enough memory: for 2 TiB\n"),
+        (MemoryError(), 1, "error: not enough memory: no more can be had\n"),
         (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
     ],
 )

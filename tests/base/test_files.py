@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from base.errors import InputError
+from base.errors import InputError, ShardError
 from base.files import Folder, resolve
 
 
@@ -55,6 +56,18 @@ def test_remove_takes_files_and_folders_and_minds_no_absence(folder: Folder) -> 
 
 def raising(*_: object) -> None:
     raise RuntimeError("crash")
+
+
+@pytest.mark.timeout(10)
+def test_nothing_waits_at_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(tmp_path / "socket"))
+    for name in ("pipe", "socket"):
+        with pytest.raises(ShardError, match=f"{name}: cannot read: found a pipe, a socket or a"):
+            Folder(str(tmp_path)).read(name)
+        with pytest.raises(OSError, match="found a pipe, a socket or a device; accepted: a file"):
+            Folder(str(tmp_path)).sha256(name)
 
 
 @pytest.mark.parametrize("step", ["replace", "fsync"])

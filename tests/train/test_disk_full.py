@@ -14,7 +14,7 @@ from base.errors import ShardError
 from tests.train.small import Command, curve, newest, settings, weights
 from train.log import RunLog
 from train.metrics import parse
-from train.model.export import save
+from train.model.export import copy_file, save
 from train.output import Output
 
 pytestmark = pytest.mark.slow
@@ -75,6 +75,11 @@ def test_metrics_and_weights(disk: Path) -> None:
         with pytest.raises(OSError, match="No space left on device") as refused:
             save(iter([("weight", torch.zeros(1 << 20))]), disk)
         assert refused.value.errno == ENOSPC and str(disk) in str(refused.value.filename)
+        source = disk.with_name("tokenizer.json")
+        source.write_bytes(bytes(1 << 20))
+        with pytest.raises(OSError, match="No space left on device") as refused:
+            copy_file(source, disk / source.name)
+        assert refused.value.filename == str(disk / source.name)
         (disk / "full").unlink()
     lines = parse((disk / "metrics.jsonl").read_bytes())
     assert lines.damaged == [] and lines.values[0]["step"] == 1

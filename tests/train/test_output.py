@@ -3,6 +3,7 @@ what lies in an output is a run's or is refused.
 """
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -233,6 +234,15 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path, name: str) -> No
     (tmp_path / name).mkdir() if "." in name else (tmp_path / name).touch()
     kind = "folder" if "." in name else "file"
     with pytest.raises(ConfigError, match=f"found the {kind} .*{name}; accepted: "):
+        refuse_foreign(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
+    claim(tmp_path, Folder(str(tmp_path)))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match=f"found the pipe, socket or device .*{name}; accepted"):
         refuse_foreign(tmp_path)
 
 

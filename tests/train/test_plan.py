@@ -1,5 +1,6 @@
 """What `--dry-run` promises is what a run does."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -25,6 +26,18 @@ def test_numbers_are_those_of_the_run(
         tokens = sum(step["tokens"] for step in some)
         assert f"{name}: steps {span}, about {tokens:,.0f} tokens, {tokens / 4:,.0f} a step" in text
     assert f"data     {small / 'set'}: 32 samples an epoch" in text
+
+
+def test_of_a_huge_batch_a_part_is_measured(small: Path) -> None:
+    """The whole set is read some thousand times in such a step."""
+    batch = settings(small)["batch"] | {"samples": 1 << 20}
+    text = plan(TrainConfig.model_validate(settings(small, batch=batch)))
+    (tokens,) = re.findall(r"imitate: .* ([\d,]+) a step", text)
+    epoch = settings(small)["batch"] | {"samples": 32}
+    text = plan(TrainConfig.model_validate(settings(small, batch=epoch)))
+    (of_epoch,) = re.findall(r"imitate: .* ([\d,]+) a step", text)
+    ratio = int(tokens.replace(",", "")) / int(of_epoch.replace(",", ""))
+    assert abs(ratio / ((1 << 20) / 32) - 1) < 0.05
 
 
 def test_the_command_prints_recipe_and_plan(

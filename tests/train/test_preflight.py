@@ -133,6 +133,14 @@ def _dangling(model: Path) -> None:
     (model / SINGLE).symlink_to(model / "blobs/none")
 
 
+def _as_pipe(name: str) -> Spoil:
+    def spoil(model: Path) -> None:
+        (model / name).unlink(missing_ok=True)
+        os.mkfifo(model / name)
+
+    return spoil
+
+
 def _longer_tokenizer(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.add_tokens(["<ext>"])
@@ -227,6 +235,26 @@ REFUSED: dict[str, tuple[Spoil, type[PrewriteError], str]] = {
         EngineError,
         f"{INDEX} says that a.safetensors holds tensor ",
     ),
+    "index of a file elsewhere": (
+        lambda model: _split(model, **{"b.safetensors": "../model/b.safetensors"}),
+        EngineError,
+        f"{INDEX}: found the file '../model/b.safetensors'; accepted: names of files beside it",
+    ),
+    "a pipe": (
+        _as_pipe(SINGLE),
+        EngineError,
+        "found a pipe, a socket or a",
+    ),
+    "a pipe for an index": (
+        _as_pipe(INDEX),
+        EngineError,
+        "found a pipe, a socket or a",
+    ),
+    "a pipe for tokens": (
+        _as_pipe("tokenizer.json"),
+        EngineError,
+        "found a pipe, a socket or a",
+    ),
     "no index": (text(INDEX, "{}"), EngineError, f"weights there: {INDEX}: "),
     "twice": (_two_files_hold_one, EngineError, "in a.safetensors and in b.safetensors; accepted"),
     "index and single": (_index_and_single, EngineError, f"in {SINGLE}, which is not read"),
@@ -252,6 +280,11 @@ REFUSED: dict[str, tuple[Spoil, type[PrewriteError], str]] = {
         values("generation_config.json", eos_token_id=[2, 49152]),
         EngineError,
         "generation_config.json: eos_token_id: found 49152; accepted: an id of the model's 49152",
+    ),
+    "true for an id": (
+        values("generation_config.json", eos_token_id=[True]),
+        EngineError,
+        "generation_config.json: eos_token_id: found True; accepted: an id of the model's 49152",
     ),
     "no json": (text("generation_config.json", "{"), EngineError, "found no JSON object"),
     "no JSON for transformers": (

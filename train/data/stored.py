@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
-from engine.digest import model_digest
+from engine.digest import content_digest
 from shards.reader import ShardSet
 from shards.schema import Row, to_parquet
 from train.config import TrainConfig
@@ -109,7 +109,7 @@ def _missing(folder: Folder, part: str) -> ShardError:
 def places(config: TrainConfig, shape: Shape) -> dict[str, Place]:
     """By set: where its references lie, and all that they depend on."""
     model = {
-        "model": model_digest(str(shape.folder)),
+        "model": content_digest(shape.folder),
         "init": config.model.init,
         "seed": config.seed if config.model.init == "scratch" else None,
         "dtype": config.model.dtype,

@@ -132,7 +132,7 @@ def _copy(shape: Shape, dtype: str, part: Path, left: Provenance | None) -> None
     """All but the weights; what only has the name of such a file, as a folder, is passed over."""
     for pattern in _COPIED:
         for file in filter(Path.is_file, shape.folder.glob(pattern)):
-            shutil.copyfile(file, part / file.name)
+            copy_file(file, part / file.name)
     config = json.loads((shape.folder / "config.json").read_text())
     config.pop("torch_dtype", None)  # the old name of `dtype`
     config["dtype"] = dtype
@@ -140,6 +140,14 @@ def _copy(shape: Shape, dtype: str, part: Path, left: Provenance | None) -> None
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     if left:
         (part / NAME).write_text(left.model_dump_json(indent=1) + "\n")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file; an error of a full disk names what is written, not what is read."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, error.filename2 or error.filename) from None
 
 
 def save(pairs: Iterator[tuple[str, Tensor]], part: Path) -> None:

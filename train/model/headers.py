@@ -12,6 +12,7 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from base.errors import EngineError
+from base.files import opened
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _OTHERS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.safetensors")
@@ -51,6 +52,7 @@ def held(folder: Path) -> dict[str, Held]:
 def header(folder: Path, file: str) -> Iterator[tuple[str, Held]]:
     """Every tensor of one file."""
     try:
+        opened(folder / file).close()  # of a pipe it would wait
         with safe_open(folder / file, framework="pt") as stream:
             for name in stream.keys():  # noqa: SIM118  # it is no mapping
                 part = stream.get_slice(name)
@@ -59,25 +61,35 @@ def header(folder: Path, file: str) -> Iterator[tuple[str, Held]]:
         raise EngineError(
             f"{folder}: no usable safetensors weights there: no {file}; found: {_there(folder)}"
         ) from None
-    except SafetensorError as error:
-        raise EngineError(
-            f"{folder}: no usable safetensors weights there: {file}: {error}"
-        ) from None
+    except (SafetensorError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise EngineError(f"{folder}: no usable safetensors weights there: {file}: {why}") from None
 
 
 def _named(folder: Path) -> dict[str, str] | None:
     """Tensor → file, as the index has it; None without one."""
     try:
-        text = (folder / INDEX).read_bytes()
+        with opened(folder / INDEX) as stream:
+            text = stream.read()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise EngineError(
+            f"{folder}: no usable safetensors weights there: {INDEX}: {error.strerror}"
+        ) from None
     try:
         named = json.loads(text)["weight_map"]
-        return {str(name): str(file) for name, file in named.items()}
+        found = {str(name): str(file) for name, file in named.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(
             f"{folder}: no usable safetensors weights there: {INDEX}: {error!r}"
         ) from None
+    for file in found.values():
+        if Path(file).name != file or "\0" in file:
+            raise EngineError(
+                f"{folder}: {INDEX}: found the file {file!r}; accepted: names of files beside it"
+            )
+    return found
 
 
 def _there(folder: Path) -> str:

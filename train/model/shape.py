@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import ConfigError, EngineError
-from engine.digest import model_digest
+from engine.digest import content_digest
 from engine.tokenizer import begin_of
 
 ARCHITECTURES = {
@@ -96,11 +96,11 @@ class Shape:
 
 
 def base_digest(shape: Shape) -> str:
-    """Of the files that tokens, a `frozen` reference and the model that is built depend on, as
-    `engine.digest` takes it.
+    """Of all bytes of the files that tokens, a `frozen` reference and the model that is built
+    depend on; `engine.digest` says what it costs.
     """
     names = ("config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json")
-    return model_digest(str(shape.folder), names=names)
+    return content_digest(shape.folder, names)
 
 
 def load_shape(name: str, revision: str | None = None) -> Shape:

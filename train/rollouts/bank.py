@@ -21,7 +21,7 @@ from zlib import crc32
 from pydantic import BaseModel, ValidationError
 
 from base.errors import ShardError
-from base.files import Folder, sync
+from base.files import Folder, opened, sync
 from base.fingerprint import fingerprint
 from train.names import ROLLOUTS
 from train.output import Output
@@ -103,7 +103,7 @@ class Bank:
         damaged or of another bank.
         """
         name = self._name()
-        lines = [line for file in self._files() for line in file.read_bytes().split(b"\n") if line]
+        lines = [line for file in self._files() for line in _bytes(file).split(b"\n") if line]
         found = [_group(name, line) for line in lines]
         groups = (group for group in found if group and group.sample >= samples)
         return by_key(groups), found.count(None)
@@ -159,6 +159,11 @@ def _group(name: str | None, line: bytes) -> Group | None:
         return Group.model_validate_json(text)
     except ValidationError:
         return None
+
+
+def _bytes(file: Path) -> bytes:
+    with opened(file) as stream:
+        return stream.read()
 
 
 def _ends_line(stream: Any) -> bool:
