@@ -88,6 +88,7 @@ def shell(command: str, folder: Path) -> Done:
     """Run it as a person would."""
     path = f"{folder}/.venv/bin:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}
+    env.pop("MAKEFLAGS", None)  # of `make test ARGS=…`, which are not meant for the command
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", command],
         cwd=folder,

@@ -321,7 +321,11 @@ def test_every_command_has_a_page_and_no_other() -> None:
 @pytest.mark.parametrize("given", ["CONFG=x", "MODEL=x", "PYTHON=x CONFIG=x"])
 def test_make_refuses_a_variable_that_it_does_not_know(given: str) -> None:
     done = subprocess.run(
-        ["make", "-n", "rewrite", *given.split()], cwd=ROOT, capture_output=True, text=True
+        ["make", "-n", "rewrite", *given.split()],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+        capture_output=True,
+        text=True,
     )
     name = given.partition("=")[0]
     assert done.returncode == 2 and not done.stdout
