@@ -15,7 +15,7 @@ from typing import Any
 
 from base.errors import ShardError
 from base.files import Folder
-from base.fingerprint import mixed
+from base.fingerprint import fingerprint, mixed
 from judge.config import JudgeConfig
 from judge.context import contexts
 from judge.criteria import Asked, Criterion
@@ -29,7 +29,7 @@ from shards.manifest import File, Manifest, Record, Usage
 from shards.names import block_of
 from shards.passes import Document, End, Outcome, Split, Work
 from shards.reader import ShardSet
-from shards.retry import OfJob, is_behind, round_of
+from shards.retry import OfJob, round_of
 from shards.schema import TEXTS, Row, schema
 
 _TEXTS = schema(()).names
@@ -142,7 +142,9 @@ def refuse_behind(job: JudgePass, output: str) -> None:
     """ShardError where the set at `output` is complete, but rows of its input were asked again."""
     found = Manifest.find(Folder(output))
     again = JudgeAgain(job, output, "")
-    if found and found.status == "complete" and again.follows(found) and is_behind(again):
+    if not found or found.status != "complete" or not again.follows(found):
+        return
+    if found.passes[-1].fingerprint != fingerprint(again.config()):
         raise ShardError(
             f"{output}: it was judged before the rows of {job.url} became others; run this command "
             "with --retry-failed, which asks about those rows"

@@ -40,7 +40,7 @@ class Run:
 
     def __init__(self, folder: Path, config: ParallelConfig, seed: int) -> None:
         self.shape = load_shape(str(folder))
-        self.model = build(self.shape, ModelConfig(path="", init="scratch"), config, seed)
+        self.model = build(self.shape, ModelConfig(path="unused", init="scratch"), config, seed)
         split = config.distributed_optimizer
         settings = DistributedDataParallelConfig(
             grad_reduce_in_fp32=True, use_distributed_optimizer=split

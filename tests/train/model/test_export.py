@@ -31,12 +31,12 @@ def export_all(case: Path, target: Path) -> dict[str, list[str]]:
     output = Output(target, target)
     with started(ParallelConfig()):
         shape = load_shape(str(case))
-        model = build(shape, ModelConfig(path=""), ParallelConfig(), seed=0)
+        model = build(shape, ModelConfig(path="unused"), ParallelConfig(), seed=0)
         (target / "one").mkdir()
         for name in ("older", "model-00002-of-00002.safetensors"):
             (target / "one" / name).touch()
         export.export(model, shape, output, "one")
-        half = build(shape, ModelConfig(path="", dtype="bfloat16"), ParallelConfig(), seed=0)
+        half = build(shape, ModelConfig(path="unused", dtype="bfloat16"), ParallelConfig(), seed=0)
         export.export(half, shape, output, "half")
         export.FILE_BYTES = 40_000
         export.export(model, shape, output, "many/model")

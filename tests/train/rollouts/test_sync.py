@@ -128,7 +128,7 @@ def measure(folder: Path, layouts: Sequence[ParallelConfig]) -> list[Any]:
     for number, layout in enumerate(layouts):
         with started(layout):
             shape = load_shape(str(folder / "model"))
-            model = build(shape, ModelConfig(path=""), layout, seed=0)
+            model = build(shape, ModelConfig(path="unused"), layout, seed=0)
             publish(model, shape, folder / "published" / str(number))
             found.append(probe_logprobs(model, PROOF))
     return found
