@@ -19,8 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from base.errors import ConfigError
-from base.secret import is_named_secret, redact, refuse_secrets
-from base.text import one_line
+from base.secret import is_named_secret, redact, refuse_secrets, said
 
 SECTIONS = (
     "input",
@@ -188,9 +187,9 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:  # its own text quotes the lines, keys and all
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(where + one_line(redact(str(error.problem)), 200)) from None
+        raise ValueError(where + said(str(error.problem), 200)) from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ValueError(one_line(redact(str(error)), 200)) from None
+        raise ValueError(said(str(error), 200)) from None
 
 
 def _read(path: str, over: Sequence[str]) -> dict[str, Any]:

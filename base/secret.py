@@ -13,9 +13,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from base.errors import ConfigError
+from base.text import one_line
 
 STRUCK = "…"
-_SHORTEST = 4  # characters of a key: a shorter one stands in many a word
+_SHORTEST = 4  # characters: a shorter key would be struck out of ordinary words
+_READ = 4096  # characters of a message that are looked at
 _known: set[str] = set()
 
 _PASSWORD = re.compile(r"(?<=://)[^\s'\"]*@")
@@ -44,6 +46,13 @@ def redact(text: str) -> str:
     text = _QUERY.sub(rf"\1{STRUCK}", text)
     text = _BEARER.sub(rf"\1 {STRUCK}", text)
     return _SHAPED.sub(STRUCK, text)
+
+
+def said(text: str, longest: int) -> str:
+    """What a server or a library says, in one line of at most `longest` characters, redacted. Of a
+    long text only the beginning is read: it may be made to keep the patterns busy.
+    """
+    return one_line(redact(text[:_READ]), longest)
 
 
 def from_environment(name: str, key: str) -> str:

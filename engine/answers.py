@@ -8,18 +8,18 @@ and what was read and is of no use is the `error` of its request.
 import json
 import math
 import re
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from base.secret import redact
-from base.text import one_line
+from base.secret import said
 from engine.types import Completion, FinishReason, Sample, Sampling
 
 LARGEST = 64 << 20
 """Bytes of an answer, unpacked."""
 
 _MOST_TOKENS = 1 << 40
+_ROUNDING = 1e-3  # that a log-probability may be above 0
 _QUOTED = 100  # characters of what a server said
 _REASONS: dict[Any, FinishReason] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "stop_sequence", "end_turn"), "stop"),
@@ -35,11 +35,8 @@ class NoAnswer(Exception):
     """An answer with status 200 that is no completion."""
 
 
-@dataclass(frozen=True)
 class _Useless(Exception):
-    """One choice that was read, and of which nothing can be used."""
-
-    why: str
+    """One choice that was read, and of which nothing can be used; its text says why."""
 
 
 def parsed(body: bytes) -> Dict:
@@ -67,7 +64,7 @@ def completion(answer: Dict, ask: Sampling, form: str | None) -> Completion:
         try:
             samples.append(_sample(choice, ask, form))
         except _Useless as error:
-            useless.append(error.why)
+            useless.append(str(error))
     return _costing(answer, samples, None if samples else useless[0])
 
 
@@ -88,7 +85,7 @@ def likelihood(answer: Dict, after: Sequence[int]) -> Completion:
 
 def quoted(text: str) -> str:
     """A server's own words, fit to be shown."""
-    return one_line(redact(text), _QUOTED) or "nothing"
+    return said(text, _QUOTED) or "nothing"
 
 
 def message_of(error: Any) -> str:
@@ -102,19 +99,20 @@ def _costing(answer: Dict, samples: Sequence[Sample], error: str | None) -> Comp
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    before, after = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     return Completion(
         samples=tuple(samples),
-        prompt_tokens=_count(usage.get("prompt_tokens")) or 0,
+        prompt_tokens=before or 0,
         cached_tokens=cached,
-        output_tokens=_count(usage.get("completion_tokens")) or 0,
+        output_tokens=after or 0,
+        tokens_told=before is not None and after is not None,
         error=error,
     )
 
 
 def _count(value: Any) -> int | None:
     """A number of tokens; None where the server tells none that can be one."""
-    known = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= _MOST_TOKENS
-    return int(value) if known else None
+    return int(value) if isinstance(value, int | float) and 0 <= value <= _MOST_TOKENS else None
 
 
 def _sample(choice: Any, ask: Sampling, form: str | None) -> Sample:
@@ -124,6 +122,8 @@ def _sample(choice: Any, ask: Sampling, form: str | None) -> Sample:
     if reason == "stop" and _refusal(choice):
         reason = "refused"
     told = choice.get("logprobs")
+    if not isinstance(told, dict | None):
+        raise _odd(told)
     if not told and ask.verdicts:
         raise NoAnswer("an answer without logprobs, which verdicts are read from")
     tops = _tops(told, ask.verdicts, form) if ask.verdicts else {}
@@ -141,8 +141,8 @@ def _text(choice: Dict) -> str:
     message = choice.get("message", choice)
     message = message if isinstance(message, dict) else {}
     text = message.get("content") if "message" in choice else choice.get("text")
-    if isinstance(text, list):  # parts, of which texts are text
-        text = "".join(str(_item(part, "text")) for part in text)
+    if isinstance(text, list):
+        text = _joined(text)
     if text is None:
         text = _refusal(choice)
     if isinstance(text, str):
@@ -154,6 +154,13 @@ def _text(choice: Dict) -> str:
     if end not in ("stop", None):
         raise _Useless(f"no text (finish_reason {quoted(str(end))})")
     raise NoAnswer("an answer that is no completion: it has no text")
+
+
+def _joined(parts: list[Any]) -> str | None:
+    """The text of an answer in parts; those that are no text (thoughts, tools) are left out."""
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    found = [text for text in texts if isinstance(text, str)]
+    return "".join(found) if found else None
 
 
 def _refusal(choice: Dict) -> str | None:
@@ -219,7 +226,7 @@ def _logprobs(told: Any) -> tuple[float, ...]:
 def _logprob(value: Any) -> float:
     """A log-probability: finite, and at most 0 but for rounding."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value > 1e-3:
+    if not number or not -sys.float_info.max <= value <= _ROUNDING:  # nor is NaN
         raise _odd(value)
     return min(float(value), 0.0)
 

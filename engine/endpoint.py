@@ -27,8 +27,7 @@ import openai
 import tenacity
 
 from base.errors import EngineError
-from base.secret import from_environment, redact
-from base.text import one_line
+from base.secret import from_environment, said
 from engine.answers import LARGEST, NoAnswer, completion, likelihood, parsed
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
@@ -316,9 +315,9 @@ class EndpointEngine:
         head, cause = "", error.__cause__ or error
         text = str(cause)
         if isinstance(error, openai.APIStatusError):
-            said = error.body.get("message") if isinstance(error.body, dict) else None
-            head, text = f"HTTP {error.status_code}: ", said if said else str(error)
-        return head + one_line(redact(text), 200) or type(cause).__name__
+            told = error.body.get("message") if isinstance(error.body, dict) else None
+            head, text = f"HTTP {error.status_code}: ", str(told or error)
+        return head + said(text, 200) or type(cause).__name__
 
 
 def _key(config: EndpointConfig) -> str:
@@ -375,7 +374,7 @@ async def _body(asked: Any) -> bytes:
                 if len(found) > LARGEST:
                     break
         except Exception as error:  # the client's own library for HTTP, of whatever name
-            raise NoAnswer(f"an answer that broke off: {one_line(str(error), 100)}") from None
+            raise NoAnswer(f"an answer that broke off: {said(str(error), 100)}") from None
     if len(found) > LARGEST:
         raise NoAnswer(f"an answer of more than {LARGEST >> 20} MiB")
     return bytes(found)

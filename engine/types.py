@@ -76,6 +76,7 @@ class Completion:
     """The answers to one request, or `error`: one sentence on why there is none.
 
     cached_tokens: prompt tokens read from the prefix cache; None when the engine does not tell.
+    tokens_told: whether it tells the others; where it does not, they are 0.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -83,6 +84,7 @@ class Completion:
     cached_tokens: int | None = 0
     output_tokens: int = 0
     error: str | None = None
+    tokens_told: bool = True
 
 
 def joined(one: Completion, more: Completion) -> Completion:
@@ -93,6 +95,7 @@ def joined(one: Completion, more: Completion) -> Completion:
         prompt_tokens=one.prompt_tokens + more.prompt_tokens,
         cached_tokens=(one.cached_tokens or 0) + (more.cached_tokens or 0) if known else None,
         output_tokens=one.output_tokens + more.output_tokens,
+        tokens_told=one.tokens_told and more.tokens_told,
     )
 
 

@@ -11,4 +11,5 @@ def usage_of(completion: Completion) -> Usage:
         prompt_tokens=completion.prompt_tokens,
         cached_tokens=completion.cached_tokens,
         output_tokens=completion.output_tokens,
+        untold=0 if completion.tokens_told else 1,
     )

@@ -1,15 +1,11 @@
 """What became of a rewrite: its status, and the reason where it is not usable."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from engine.types import FinishReason
 from judge.text import is_refusal
 from rewrite.config import LengthConfig
 from shards.schema import Status
-
-Leak = Literal["leaked_prompt"]
-"""What an answer may hold of its prompt: eight words in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +18,11 @@ class Checked:
 
 
 def check(
-    original: str, answer: str, finish: FinishReason, leak: Leak | None, length: LengthConfig
+    original: str, answer: str, finish: FinishReason, repeats: bool, length: LengthConfig
 ) -> Checked:
     """Judge a raw answer by its form. A refusal counts as one only where the original is none.
 
-    leak: what of the prompt it holds, as the reason that is counted; None: nothing.
+    repeats: whether it holds eight words in a row of the prompt.
     """
     if finish == "filtered":
         return Checked("refused", reason="content_filter")
@@ -37,8 +33,8 @@ def check(
         return Checked("empty", reason="no_text")
     if not _is_unicode(text):
         return Checked("failed", reason="not_unicode")
-    if leak:
-        return Checked("failed", reason=leak)
+    if repeats:
+        return Checked("failed", reason="leaked_prompt")
     if is_refusal(text) and not is_refusal(original):
         return Checked("refused", reason="refusal")
     if text.split() == original.split():

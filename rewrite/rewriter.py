@@ -9,7 +9,7 @@ from engine.reasoning import spoken
 from engine.types import Completion, Engine, Prompt, Request, Sampling
 from judge.context import contexts, lead
 from judge.usage import usage_of
-from rewrite.checks import Checked, Leak, check
+from rewrite.checks import Checked, check
 from rewrite.config import RewriteRecipe
 from rewrite.prompts import load_template
 from shards.failures import Failure, as_reason
@@ -85,15 +85,9 @@ class Rewriter:
             finish = "stop"
         if whole and not answer.strip():
             return Checked("failed", reason="leaked_tags")  # and nothing before them
-        leak = self._leak(original, answer)
-        return check(original, answer, finish, leak, self.recipe.rewrite.length)
-
-    def _leak(self, original: str, answer: str) -> Leak | None:
-        """What an answer holds of the prompt. An original may speak of prompts, and then so may its
-        rewrite.
-        """
+        # An original may speak of prompts, and then so may its rewrite.
         repeats = self.template.repeated(answer) and not self.template.repeated(original)
-        return "leaked_prompt" if repeats else None
+        return check(original, answer, finish, repeats, self.recipe.rewrite.length)
 
     def _sampling(self, row: Row, fence: str) -> Sampling:
         config = self.recipe.rewrite.sampling

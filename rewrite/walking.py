@@ -64,8 +64,7 @@ def fixed_part(path: str) -> str:
 
 def _local(fs: LocalFileSystem, path: str) -> Named:
     if os.path.lexists(path):
-        walk = _Walk(fs, Named(path.rstrip("/") if os.path.isdir(path) else os.path.dirname(path)))
-        walk.enter(path.rstrip("/") or "/") if os.path.isdir(path) else walk.take(path)
+        walk = _existing(fs, path)
     elif is_glob(path):
         walk = _Walk(fs, Named(fixed_part(path)))
         walk.pattern(path)
@@ -74,6 +73,17 @@ def _local(fs: LocalFileSystem, path: str) -> Named:
     if walk.refused:
         raise InputError(next(iter(walk.refused.values())))
     return walk.found
+
+
+def _existing(fs: LocalFileSystem, path: str) -> "_Walk":
+    """What a path that is there stands for."""
+    if os.path.isdir(path):
+        walk = _Walk(fs, Named(path.rstrip("/")))
+        walk.enter(path.rstrip("/") or "/")
+    else:
+        walk = _Walk(fs, Named(os.path.dirname(path)))
+        walk.take(path)
+    return walk
 
 
 class _Walk:

@@ -189,9 +189,7 @@ class Lease:
         gone = found.is_gone()
         if gone is not None:
             return gone
-        console.print(
-            f"{self.folder.url}: waiting for a sign of {found}", soft_wrap=True, markup=False
-        )
+        console.print(f"{self.folder.url}: waiting for a sign of {found}", soft_wrap=True)
         end = time.monotonic() + SILENT
         while time.monotonic() < end:
             time.sleep(min(1.0, SILENT))

@@ -53,13 +53,15 @@ class File(_Stored):
 
 class Usage(_Stored):
     """What the engine was asked: requests, prompt tokens, those of them read from the prefix
-    cache (null when the engine does not say), and generated tokens.
+    cache (null when the engine does not say), and generated tokens. untold: requests of which a
+    server did not say how many tokens they took; these are missing from the sums.
     """
 
     requests: int = 0
     prompt_tokens: int = 0
     cached_tokens: int | None = 0
     output_tokens: int = 0
+    untold: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         cached = None
@@ -70,6 +72,7 @@ class Usage(_Stored):
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             cached_tokens=cached,
             output_tokens=self.output_tokens + other.output_tokens,
+            untold=self.untold + other.untold,
         )
 
 

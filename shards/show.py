@@ -65,6 +65,8 @@ def summary(manifest: Manifest, scores: dict[str, tuple[float | None, float | No
             f"{item.seconds:.0f} s, {use.requests} requests, {use.prompt_tokens} prompt tokens "
             f"({cache_share(use)} from the prefix cache), {use.output_tokens} output tokens",
         )
+        if use.untold:
+            facts.add_row("  not told", f"tokens of {use.untold} of {use.requests} requests")
         if item.failed:
             share = f"{item.failed} of {item.asked} rows asked about"
             facts.add_row("  failed", f"{share} ({item.failed / max(item.asked, 1):.0%})")

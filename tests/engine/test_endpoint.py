@@ -18,6 +18,7 @@ from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
 from engine.endpoint import EndpointEngine, retry_after
 from engine.types import Completion, Prompt, Request, Sampling
+from judge.usage import usage_of
 from tests.engine.fault_server import VERDICTS, Call, Fault, FaultServer
 
 MODEL = Path("models/smollm2-135m-instruct")
@@ -173,6 +174,7 @@ ODD = {
     "no usage": lambda answer: answer.pop("usage"),
     "null usage": set_key("usage", None),
     "too much usage": set_key("usage", {"prompt_tokens": 1e308, "completion_tokens": -1}),
+    "usage of 400 digits": set_key("usage", {"prompt_tokens": 10**400, "completion_tokens": 4}),
     "end of another name": lambda answer: answer["choices"][0].update(finish_reason="eos_token"),
 }
 
@@ -184,6 +186,8 @@ def test_a_good_answer_is_used_whatever_stands_beside_it(server: FaultServer, ed
     assert answer.error is None and len(server.calls) == 1
     assert [sample.text for sample in answer.samples] == ["echo hello"]
     assert 0 <= answer.prompt_tokens <= 10 and 0 <= answer.output_tokens <= 4
+    assert answer.tokens_told == (answer.prompt_tokens > 0)
+    assert usage_of(answer).untold == (not answer.tokens_told)
 
 
 def choice(**changes: Any) -> Callable[[dict[str, Any]], object]:
@@ -242,7 +246,10 @@ def test_a_filtered_answer_and_a_refusal_are_told(server: FaultServer) -> None:
     assert (answer.samples[0].text, answer.samples[0].finish_reason) == ("I cannot.", "refused")
 
 
-@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e308, 5.0, "x", None, [], {}])
+NO_NUMBERS = [math.inf, -math.inf, math.nan, 1e308, 5.0, 10**400, -(10**400), "x", True, None, []]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
 def test_what_is_no_log_probability_is_no_verdict(server: FaultServer, value: Any) -> None:
     def edit(answer: dict[str, Any]) -> None:
         for item in answer["choices"][0]["logprobs"]["content"]:
@@ -252,6 +259,30 @@ def test_what_is_no_log_probability_is_no_verdict(server: FaultServer, value: An
     with pytest.raises(EngineError, match="an answer that is no completion") as caught:
         ask(EndpointEngine(config(server, retries=0)), request(verdicts=("A", "B")))
     one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("told", [5, "much", [1], True, {"content": 5}, {"content": [5]}, {"a": 1}])
+@pytest.mark.parametrize("sampling", [{"verdicts": ("A",)}, {"logprobs": True}])
+def test_log_probabilities_of_another_shape(server: FaultServer, told: Any, sampling: Any) -> None:
+    server.plan = lambda call: Fault(edit=lambda a: a["choices"][0].update(logprobs=told))
+    with pytest.raises(EngineError, match="no completion: found .* among its log-prob") as caught:
+        ask(EndpointEngine(config(server, retries=0)), request(**sampling))
+    one_sentence(caught.value)
+
+
+def test_an_answer_in_parts(server: FaultServer) -> None:
+    parts = [{"type": "thinking", "thinking": []}, 5, {"type": "text", "text": "one "}]
+    parts.append({"type": "text", "text": "two"})
+    server.plan = lambda call: Fault(edit=message(content=parts))
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.samples[0].text == "one two"
+
+
+def test_a_message_made_to_keep_the_patterns_busy(server: FaultServer) -> None:
+    """Each `://` begins a place where a password may stand; the search is quadratic in them."""
+    server.plan = lambda call: Fault(400, body=b"://" * 300_000) if "hello" in call.text else None
+    first, second = ask(EndpointEngine(config(server)), request(), request("other"))
+    assert str(first.error).startswith("HTTP 400: ") and second.error is None
 
 
 def test_an_endless_answer_is_no_answer(

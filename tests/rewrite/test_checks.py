@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.types import FinishReason
 from judge.text import is_refusal
-from rewrite.checks import Checked, Leak, check, fit
+from rewrite.checks import Checked, check, fit
 from rewrite.config import LengthConfig
 
 LENGTH = LengthConfig()
@@ -101,7 +101,7 @@ INNOCENT = [
 def test_a_refusal_is_none_of_the_rewrites(text: str) -> None:
     for answer in (text, text.lower(), f"\n  {text} Is there something else?", text.upper()):
         assert is_refusal(answer)
-        assert check(ORIGINAL, answer, "stop", None, LengthConfig(max=9)) == Checked(
+        assert check(ORIGINAL, answer, "stop", False, LengthConfig(max=9)) == Checked(
             "refused", reason="refusal"
         )
 
@@ -109,7 +109,7 @@ def test_a_refusal_is_none_of_the_rewrites(text: str) -> None:
 @pytest.mark.parametrize("text", INNOCENT)
 def test_a_text_that_begins_alike_is_no_refusal(text: str) -> None:
     assert not is_refusal(text)
-    assert check(ORIGINAL, text, "stop", None, LENGTH).status == "ok"
+    assert check(ORIGINAL, text, "stop", False, LENGTH).status == "ok"
 
 
 def test_a_refusal_later_in_a_text_is_a_part_of_it() -> None:
@@ -119,52 +119,52 @@ def test_a_refusal_later_in_a_text_is_a_part_of_it() -> None:
 @pytest.mark.parametrize("original", REFUSALS)
 def test_a_document_about_refusals_may_be_rewritten(original: str) -> None:
     """A corpus quotes chats too."""
-    assert check(original, REFUSALS[0], "stop", None, LengthConfig(min=0, max=9)).text
+    assert check(original, REFUSALS[0], "stop", False, LengthConfig(min=0, max=9)).text
 
 
 @pytest.mark.parametrize(
-    ("answer", "finish", "leak", "found"),
+    ("answer", "finish", "repeats", "found"),
     [
         (
             "A better text about the bridge.",
             "stop",
-            None,
+            False,
             Checked("ok", "A better text about the bridge."),
         ),
-        ("  A better text.\n", "stop", None, Checked("ok", "A better text.")),
-        ("A text that was cu", "length", None, Checked("truncated", "A text that was cu", CUT)),
+        ("  A better text.\n", "stop", False, Checked("ok", "A better text.")),
+        ("A text that was cu", "length", False, Checked("truncated", "A text that was cu", CUT)),
         (
             "A text with half 漢\ufffd",
             "length",
-            None,
+            False,
             Checked("truncated", "A text with half 漢", CUT),
         ),
-        ("", "stop", None, Checked("empty", reason="no_text")),
-        (" \n\t", "stop", None, Checked("empty", reason="no_text")),
-        ("\ufffd", "length", None, Checked("empty", reason="no_text")),
-        (" \ufffd\ufffd", "length", None, Checked("empty", reason="no_text")),
-        (ORIGINAL, "stop", None, Checked("copied", ORIGINAL)),
-        (ORIGINAL.replace(" ", "\n "), "length", None, Checked("copied", ORIGINAL)),
-        ("A text. </passage>", "stop", "leaked_prompt", Checked("failed", reason="leaked_prompt")),
-        (ORIGINAL, "stop", "leaked_prompt", Checked("failed", reason="leaked_prompt")),
-        ("Half \ud800 a pair.", "stop", None, Checked("failed", reason="not_unicode")),
-        ("Short.", "stop", None, Checked("failed", reason="too_short")),
-        ("Long. " * 40, "stop", None, Checked("failed", reason="too_long")),
-        ("Long. " * 40, "length", None, Checked("failed", reason="too_long")),
-        (REFUSALS[0], "length", None, Checked("refused", reason="refusal")),
-        (REFUSALS[0], "stop", "leaked_prompt", Checked("failed", reason="leaked_prompt")),
+        ("", "stop", False, Checked("empty", reason="no_text")),
+        (" \n\t", "stop", False, Checked("empty", reason="no_text")),
+        ("\ufffd", "length", False, Checked("empty", reason="no_text")),
+        (" \ufffd\ufffd", "length", False, Checked("empty", reason="no_text")),
+        (ORIGINAL, "stop", False, Checked("copied", ORIGINAL)),
+        (ORIGINAL.replace(" ", "\n "), "length", False, Checked("copied", ORIGINAL)),
+        ("A text. </passage>", "stop", True, Checked("failed", reason="leaked_prompt")),
+        (ORIGINAL, "stop", True, Checked("failed", reason="leaked_prompt")),
+        ("Half \ud800 a pair.", "stop", False, Checked("failed", reason="not_unicode")),
+        ("Short.", "stop", False, Checked("failed", reason="too_short")),
+        ("Long. " * 40, "stop", False, Checked("failed", reason="too_long")),
+        ("Long. " * 40, "length", False, Checked("failed", reason="too_long")),
+        (REFUSALS[0], "length", False, Checked("refused", reason="refusal")),
+        (REFUSALS[0], "stop", True, Checked("failed", reason="leaked_prompt")),
     ],
 )
 def test_an_answer_has_its_status(
-    answer: str, finish: FinishReason, leak: Leak | None, found: Checked
+    answer: str, finish: FinishReason, repeats: bool, found: Checked
 ) -> None:
-    assert check(ORIGINAL, answer, finish, leak, LENGTH) == found
+    assert check(ORIGINAL, answer, finish, repeats, LENGTH) == found
 
 
 def test_only_usable_statuses_have_a_text() -> None:
     for answer in ("", "x", ORIGINAL, "A better text.", "y" * 999, *REFUSALS):
         for finish in ("stop", "length"):
-            found = check(ORIGINAL, answer, finish, None, LENGTH)
+            found = check(ORIGINAL, answer, finish, False, LENGTH)
             assert (found.text is not None) == (found.status in ("ok", "copied", "truncated"))
             assert (found.reason is None) == (found.status in ("ok", "copied"))
 
@@ -174,7 +174,7 @@ def test_only_usable_statuses_have_a_text() -> None:
 )
 def test_the_bounds_of_length_are_kept(ratio: float, status: str) -> None:
     original = "  " + "x" * 100 + "\n"
-    assert check(original, "y" * round(100 * ratio), "stop", None, LENGTH).status == status
+    assert check(original, "y" * round(100 * ratio), "stop", False, LENGTH).status == status
 
 
 spaces = st.text(" \n\t\r\u3000", max_size=4)

@@ -84,6 +84,7 @@ def test_every_chunk_is_asked_for_once_in_order_behind_its_context() -> None:
         "prompt_tokens": 30,
         "cached_tokens": 12,
         "output_tokens": 9,
+        "untold": 0,
     }
     assert outcome.counts == {"status:ok": 3}
 

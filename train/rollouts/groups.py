@@ -51,7 +51,7 @@ class Place:
 
     @property
     def digest(self) -> str:
-        """Of what the policy goes on from, and of the text that stands there."""
+        """SHA-256 of the prompt's tokens and of the original's."""
         return fingerprint([self.prompt, self.original])
 
 
