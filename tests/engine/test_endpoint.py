@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import math
 import os
 import socket
@@ -280,7 +281,8 @@ def test_an_answer_in_parts(server: FaultServer) -> None:
 
 def test_a_message_made_to_keep_the_patterns_busy(server: FaultServer) -> None:
     """Each `://` begins a place where a password may stand; the search is quadratic in them."""
-    server.plan = lambda call: Fault(400, body=b"://" * 300_000) if "hello" in call.text else None
+    body = json.dumps({"error": {"message": "://" * 300_000}}).encode()
+    server.plan = lambda call: Fault(400, body=body) if "hello" in call.text else None
     first, second = ask(EndpointEngine(config(server)), request(), request("other"))
     assert str(first.error).startswith("HTTP 400: ") and second.error is None
 
