@@ -84,11 +84,16 @@ def unquoted(command: str) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"", "", command)
 
 
+def environment() -> dict[str, str]:
+    """This process's, without what the make of `make test` hands to a make below it."""
+    passed_on = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "ARGS")
+    return {name: value for name, value in os.environ.items() if name not in passed_on}
+
+
 def shell(command: str, folder: Path) -> Done:
     """Run it as a person would."""
     path = f"{folder}/.venv/bin:{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}
-    env.pop("MAKEFLAGS", None)  # of `make test ARGS=…`, which are not meant for the command
+    env = {**environment(), "PATH": path, "PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", command],
         cwd=folder,

@@ -45,6 +45,7 @@ from scripts.help import COMMANDS, real_help, renewed
 from scripts.help import page as commands_page
 from shards import manifest
 from shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
+from tests.docs.shell import environment
 from train.config import AlarmsConfig, TrainRecipe
 from train.data.rows import Candidates
 from train.objectives import Loss
@@ -323,7 +324,7 @@ def test_make_refuses_a_variable_that_it_does_not_know(given: str) -> None:
     done = subprocess.run(
         ["make", "-n", "rewrite", *given.split()],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+        env=environment(),
         capture_output=True,
         text=True,
     )
