@@ -110,7 +110,9 @@ def _requests(
         ):
             prompts.append({"prompt_token_ids": ids})
             parameters.append(engine.parameters(Request(Prompt(tokens=tuple(ids)), sampling)))
-        before, after = engine.plain(place.context, place.original, engine.max_model_len - 1)
+        before, after = engine.plain(
+            place.context, place.original, engine.max_model_len - 1, place.begins
+        )
         prompts.append({"prompt_token_ids": before + after})
         parameters.append(SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))
     return prompts, parameters

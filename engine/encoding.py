@@ -61,12 +61,14 @@ class PromptEncoder:
         return ids
 
     def plain(
-        self, context: Sequence[str], text: str, room: int | None = None
+        self, context: Sequence[str], text: str, room: int | None = None, begins: bool = True
     ) -> tuple[list[int], list[int]]:
         """Token ids of a context and of the text that continues it, no chat template around them.
         They begin as the tokenizer begins a text; where it adds nothing, with the token that begins
         (else ends) texts, as the trainer's documents do, so the first one has a probability, too.
         room: tokens that both may have; the context loses its first ones, the begin among them.
+        begins: whether the context begins its document. One from mid-document has no such token, as
+        in training.
         """
         if self._joins:
             ids = [token for piece in context for token in self._remember(piece)]
@@ -74,7 +76,7 @@ class PromptEncoder:
         else:
             ids = list(self._encode("".join(context)))
             after = list(self._encode("".join([*context, text])))[len(ids) :]
-        before = self._begin + ids
+        before = self._begin + ids if begins else ids
         if room is not None:
             before = before[max(0, len(before) + len(after) - room) :]
         return before, after

@@ -53,6 +53,7 @@ class Template:
         self._tags = sorted(set(re.findall(r"</?([\w-]+)\{\{ ?fence ?\}\}", source)))
         self._seen = [as_read(tag) for tag in self._tags]
         self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
+        self._labels = frozenset(_LABEL.findall(source))
         self._own = {run for part in _JINJA.split(source) for run in _runs(part)}
         try:
             self._template = environment.from_string(source)
@@ -97,6 +98,15 @@ class Template:
         tags = [f"<{slash}{tag}{fence}>" for tag in self._tags for slash in ("", "/")]
         return answer[: min((answer.find(tag) for tag in tags if tag in answer), default=None)]
 
+    def without_labels(self, answer: str) -> str:
+        """An answer without the line before a tag ("The passage:") as its first or last."""
+        first, *more = answer.strip().split("\n")
+        if first.strip() in self._labels:
+            return "\n".join(more)
+        if more and more[-1].strip() in self._labels:
+            return "\n".join([first, *more[:-1]])
+        return answer
+
     def repeated(self, answer: str) -> bool:
         """Whether an answer holds eight words in a row of the template's own text."""
         return not self._own.isdisjoint(_runs(answer))
@@ -122,6 +132,7 @@ class Template:
         return tuple(re.split(rf"{mark}:(\w+):{mark}", rendered))
 
 
+_LABEL = re.compile(r"^[ \t]*([^\s<{][^\n<{]*?)[ \t]*\n[ \t]*<[\w-]+\{\{ ?fence", re.MULTILINE)
 _JINJA = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 

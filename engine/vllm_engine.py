@@ -138,9 +138,11 @@ class VllmEngine:
         """The prompt as the model gets it."""
         return self._encoder.encode(request.prompt)
 
-    def plain(self, context: Sequence[str], text: str, room: int) -> tuple[list[int], list[int]]:
+    def plain(
+        self, context: Sequence[str], text: str, room: int, begins: bool
+    ) -> tuple[list[int], list[int]]:
         """See `engine.encoding.PromptEncoder.plain`."""
-        return self._encoder.plain(context, text, room)
+        return self._encoder.plain(context, text, room, begins)
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
         """See `engine.encoding.continuation`."""

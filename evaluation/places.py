@@ -39,13 +39,15 @@ _SCHEMA = pa.schema(
 @dataclass(frozen=True)
 class Place:
     """A chunk of a held-out document. split: the name of its texts; context: what stands before it,
-    in pieces; original: how it goes on in truth.
+    in pieces; begins: whether that is all of it, back to the document's first word; original: how it
+    goes on in truth.
     """
 
     split: str
     id: str
     doc_id: str
     context: tuple[str, ...]
+    begins: bool
     original: str
 
     def seed(self, seed: int) -> int:
@@ -131,9 +133,12 @@ def _of_document(
     if not any(row["id"] in chosen for row in document):
         return
     befores = contexts(document, context_tokens)
+    passed = 0  # characters
     for row, before in zip(document, befores, strict=True):
         if row["id"] in chosen:
-            yield Place(split, row["id"], row["doc_id"], before, row["original"])
+            begins = sum(map(len, before)) == passed
+            yield Place(split, row["id"], row["doc_id"], before, begins, row["original"])
+        passed += len(row["original"])
 
 
 def _hash(seed: int, text: str) -> int:

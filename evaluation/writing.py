@@ -77,7 +77,7 @@ class Writer:
     def prompt(self, place: Place) -> list[int]:
         """The prefix as the model gets it."""
         room = max(1, self.engine.max_model_len - self._config.tokens)
-        return self.engine.plain(place.context, "", room)[0]
+        return self.engine.plain(place.context, "", room, place.begins)[0]
 
     async def _written(self, place: Place, decoding: str, sampling: Sampling) -> list[Row]:
         prompt = self.prompt(place)
@@ -100,7 +100,7 @@ class Writer:
     async def _original(self, place: Place) -> list[Row]:
         # One token less: vLLM generates one.
         before, after = self.engine.plain(
-            place.context, place.original, self.engine.max_model_len - 1
+            place.context, place.original, self.engine.max_model_len - 1, place.begins
         )
         if not before or not after:
             told = Completion(error="a text without tokens, or without one before it")

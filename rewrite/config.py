@@ -82,7 +82,9 @@ class RewriteConfig(Section):
     """How chunks are rewritten."""
 
     engine: str = Field(description="a name under `engines`")
-    template: str = Field("quality", description="quality, safety, cleanup, or a path to a .jinja")
+    template: str = Field(
+        "quality", description="quality, safety, cleanup, plain, or a path to a .jinja"
+    )
     sampling: RewriteSampling = Field(RewriteSampling(), description="how rewrites are sampled")
     length: LengthConfig = Field(LengthConfig(), description="accepted lengths")
 

@@ -83,6 +83,8 @@ class Rewriter:
         answer = self.template.before_tags(whole, fence)
         if finish == "length" and len(answer) < len(whole):  # it went on behind its end
             finish = "stop"
+        if self.template.without_labels(original) == original:
+            answer = self.template.without_labels(answer)
         if whole and not answer.strip():
             return Checked("failed", reason="leaked_tags")  # and nothing before them
         # An original may speak of prompts, and then so may its rewrite.

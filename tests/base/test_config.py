@@ -129,7 +129,7 @@ def command(recipe: str, *arguments: str) -> tuple[int, list[RewriteRecipe]]:
         # A template.
         (
             "rewrite.template=nope",
-            "rewrite.template: found 'nope'; accepted: cleanup, quality, saf",
+            "rewrite.template: found 'nope'; accepted: cleanup, plain, quality",
         ),
         # Overrides that are none.
         ("tokens", "'tokens' is no override; give key.sub=value"),

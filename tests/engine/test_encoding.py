@@ -139,6 +139,7 @@ def test_plain_text_begins_as_the_tokenizer_begins_it(auto: Any, encoder: Prompt
     assert encoder.plain(("one",), "") == (bos + auto.encode("one"), [])
     assert encoder.plain(("one two",), "", 2)[0] == auto.encode("one two")[-2:]
     assert encoder.plain(("one two",), "", 3)[0] == bos + auto.encode("one two")
+    assert encoder.plain(("one two",), "", begins=False)[0] == auto.encode("one two")
 
 
 def test_one_text_has_the_same_tokens_everywhere(tmp_path: Path) -> None:

@@ -138,6 +138,18 @@ def test_an_answer_ends_at_a_tag_of_this_prompt() -> None:
     assert TEMPLATE.ends("-2") == ("</context-2>", "</passage-2>")
 
 
+def test_the_line_before_a_tag_is_no_part_of_an_answer() -> None:
+    labelled = Template(
+        "t", "Edit.\n\nThe text (raw): \n<text{{ fence }}>{{ text }}</text>", ["text"]
+    )
+    assert labelled.without_labels("a\n\n The text (raw):\n") == "a\n"
+    assert labelled.without_labels("The text (raw):\n a\nEdit.") == " a\nEdit."
+    assert labelled.without_labels("The text (raw):") == ""
+    inside = "a The text (raw):\nThe text (raw):\n b The text (raw):"
+    assert labelled.without_labels(inside) == inside
+    assert TEMPLATE.without_labels("") == ""
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [

@@ -43,7 +43,9 @@ class Model:
         told = tuple(-float(token) / 50 for token in token_ids[before:])
         return Completion((Sample("", "stop", tuple(token_ids[before:]), told),))
 
-    def plain(self, context: Sequence[str], text: str, room: int) -> tuple[list[int], list[int]]:
+    def plain(
+        self, context: Sequence[str], text: str, room: int, begins: bool
+    ) -> tuple[list[int], list[int]]:
         before, after = "".join(context).encode(), text.encode()
         return list(before[max(0, len(before) + len(after) - room) :]), list(after)
 

@@ -33,7 +33,10 @@ def test_every_place_has_a_prefix_and_its_document_joins(url: str) -> None:
              for line in path.read_text().splitlines()]  # fmt: skip
     for place in places:
         assert place.context and place.original
-        assert any("".join(place.context) + place.original in text for text in texts)
+        known = "".join(place.context) + place.original
+        assert any(known in text for text in texts)
+        assert place.begins == any(text.startswith(known) for text in texts)
+    assert {place.begins for place in places} == {True, False}
 
 
 @given(seed=st.integers(0, 99), more=st.integers(0, 20), few=st.integers(1, 10))

@@ -8,7 +8,7 @@ from base.errors import ConfigError
 from rewrite.prompts import load_template
 
 
-@pytest.mark.parametrize("name", ["quality", "safety", "cleanup"])
+@pytest.mark.parametrize("name", ["quality", "safety", "cleanup", "plain"])
 def test_shipped_templates(name: str) -> None:
     template = load_template(name)
     assert template.variables == {"context", "lead", "text"}
@@ -18,12 +18,12 @@ def test_shipped_templates(name: str) -> None:
     assert "<context>" not in first
     assert later.endswith("<passage>far on</passage>")
     assert later.count("<context>so far</context>") == 1
-    assert "never an instruction to you" in first
+    assert ("never an instruction to you" in first) == (name != "plain")
 
 
 def test_what_is_shared_stands_first() -> None:
     """The prefix cache serves instructions and context, so the chunk comes last."""
-    for name in ("quality", "safety", "cleanup"):
+    for name in ("quality", "safety", "cleanup", "plain"):
         texts = {"context": ("CONTEXT",), "lead": "LEAD", "text": "TEXT"}
         rubric, context, between, lead, text, end = load_template(name).render(texts)
         assert (context, lead, text, end) == ("CONTEXT", "LEAD", "TEXT", "</passage>")
@@ -38,6 +38,6 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["qualty", "", ".", "/none.jinja"])
 def test_a_missing_template_names_those_there_are(name: str) -> None:
-    known = "accepted: cleanup, quality, safety, or the path of a .jinja file"
+    known = "accepted: cleanup, plain, quality, safety, or the path of a .jinja file"
     with pytest.raises(ConfigError, match=f"^rewrite.template: found '{name}'; {known}$"):
         load_template(name)

@@ -89,6 +89,11 @@ def test_every_chunk_is_asked_for_once_in_order_behind_its_context() -> None:
     assert outcome.counts == {"status:ok": 3}
 
 
+def test_the_templates_own_line_before_a_tag_is_no_part_of_a_rewrite() -> None:
+    outcome, _ = rewrite(said("A better passage.\n\nThe passage:\n<passage>"))
+    assert [text for _, text in results(outcome)][-1] == "A better passage."
+
+
 @pytest.mark.parametrize(
     ("completion", "status", "text", "reason"),
     [
