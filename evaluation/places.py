@@ -39,8 +39,8 @@ _SCHEMA = pa.schema(
 @dataclass(frozen=True)
 class Place:
     """A chunk of a held-out document. split: the name of its texts; context: what stands before it,
-    in pieces; begins: whether that is all of it, back to the document's first word; original: how it
-    goes on in truth.
+    in pieces; begins: whether that goes back to the document's first word; original: how it goes on
+    in truth.
     """
 
     split: str
