@@ -25,7 +25,7 @@ from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
 from shards.listed import check_listed, check_there
 from shards.manifest import Manifest, Status
-from shards.names import CARD, FIXED, MANIFEST, RECORDS, REWRITES, SKIPPED
+from shards.names import CARD, FIXED, JUDGEMENTS, MANIFEST, RECORDS, REWRITES, SKIPPED
 from shards.passes import Pass, Split, inputs
 from shards.repair import emptied
 from shards.schema import FORMAT_VERSION
@@ -185,7 +185,8 @@ def refuse_taken(folder: Folder, besides: Sequence[str] = ()) -> None:
     """ShardError where a new set would need a name that is there already, of a file of others."""
     records = [f"{RECORDS}/"] if folder.names(RECORDS) else []
     present = [name for name in FIXED if folder.exists(name) and name not in besides]
-    if foreign := present + records:
+    files = [name for name in (RECORDS, JUDGEMENTS) if folder.fs.isfile(folder.path(name))]
+    if foreign := present + records + files:
         raise ShardError(
             f"{folder.url}: found {', '.join(foreign)}, which no shard set here has written; "
             "accepted: a folder without files of these names"

@@ -162,7 +162,7 @@ def test_a_judge_of_whom_every_verdict_on_one_criterion_is_null(
     assert_whole(run.output)
 
 
-@pytest.mark.parametrize("name", ["README.md", "commits/notes.txt"])
+@pytest.mark.parametrize("name", ["README.md", "commits/notes.txt", "judgements", "commits"])
 def test_files_of_others_are_refused_before_anything_is_asked(
     run: Run, server: FaultServer, name: str
 ) -> None:
