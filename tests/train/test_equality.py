@@ -23,7 +23,6 @@ PAIR = [
     ParallelConfig(tp=2),
     ParallelConfig(tp=2, sequence=True),
     ParallelConfig(tp=2, sequence=True, recompute="selective"),
-    ParallelConfig(tp=2, recompute="full"),
     ParallelConfig(pp=2),
     ParallelConfig(pp=2, recompute="full"),
     ParallelConfig(distributed_optimizer=False),  # two data parallel ranks

@@ -123,7 +123,6 @@ def test_a_run_that_is_killed_again_and_again(whole: Path, place: Path) -> None:
     output = place / "killed"
     moments = [
         lambda: any((output / "rollouts/bank").glob("*/*.jsonl")),  # sampled, not trained
-        lambda: newest(output) >= 4,
         lambda: len(metrics(output)) >= 6,
     ]
     for moment in moments:
