@@ -60,8 +60,8 @@ docs: setup  ## Build the documentation as a site in site/, commands' help renew
 setup:  ## Make .venv for this machine (PREWRITE_DEVICE=cpu|gpu overrides)
 	@scripts/setup.sh
 
-lock:  ## Resolve requirements/*.lock again from pyproject.toml
-	@scripts/lock.sh
+lock:  ## Resolve requirements/*.lock from pyproject.toml, keeping pins that fit (ARGS=--upgrade)
+	@scripts/lock.sh $(ARGS)
 
 clean:  ## Remove the environment, the model and caches (data/ stays)
 	rm -rf .venv models .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

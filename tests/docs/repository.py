@@ -61,7 +61,8 @@ def _environment(folder: Path) -> None:
     shutil.copy(Path(sys.prefix) / "pyvenv.cfg", venv)
     for name in ("bin", "lib"):
         (venv / name).symlink_to(Path(sys.prefix) / name)
-    summed = "cat requirements/cpu.lock pyproject.toml | cksum"
+    lock = f"requirements/cpu-py3{sys.version_info.minor}.lock"
+    summed = f"cat {lock} pyproject.toml | cksum"
     done = subprocess.run(["bash", "-c", summed], cwd=folder, capture_output=True, text=True)
     (venv / "prewrite-stamp").write_text(f"cpu {done.stdout}")
 
