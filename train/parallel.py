@@ -99,8 +99,8 @@ def _local_store(rank: int, size: int) -> dist.TCPStore:
             listening = socket.create_server((_LOOPBACK, port)).detach()
         except OSError as error:
             raise EngineError(
-                f"MASTER_PORT: found {port}, where nothing can listen: {error.strerror}; accepted: "
-                "a free port"
+                f"MASTER_PORT: found {port}, where nothing can listen: "
+                f"{os.strerror(error.errno or 0)}; accepted: a free port"
             ) from None
     return dist.TCPStore(_LOOPBACK, port, size, rank == 0, master_listen_fd=listening)
 

@@ -676,6 +676,11 @@ def _said(*words: str) -> Callable[[dict[str, Any]], None]:
         (("A", " passage", " that", " harms"), None),
         (("The", " better", " is", " A"), None),
         (("Verdict", ":", " (", "none", ")"), None),
+        (("Verdict", ":", " (", "A", ").", "\n\n", "The", " passage"), "A"),
+        (("Verdict", ":", " (", "A", ")?"), None),
+        (("Verdict", ":", " A", " or", " B"), None),
+        (("Verdict", ":", " (", "A", ")", " or", " (", "B", ")"), None),
+        (("Verdict", ":", " not", " (", "A", ")"), None),
     ],
 )
 def test_a_verdict_is_read_only_where_the_answer_form_puts_it(
