@@ -208,7 +208,7 @@ def _completion(call: Call, cached: int | None) -> dict[str, Any]:
 
 
 def _reply(call: Call) -> str:
-    if call.body["max_tokens"] == 1:
+    if call.body.get("max_tokens") == 1:
         return "A"
     found = _PASSAGE.findall(call.text)
     return str(found[-1][1]).upper() if found else f"echo {call.text}"
