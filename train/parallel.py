@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state as mpu
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, TCPStore
 
 from base.cli import sentence
 from base.errors import ConfigError, EngineError, PrewriteError
@@ -89,7 +89,7 @@ def _on_one_machine() -> bool:
     return local == size or os.environ.get("MASTER_ADDR") in (_LOOPBACK, "localhost", "::1")
 
 
-def _local_store(rank: int, size: int) -> dist.TCPStore:
+def _local_store(rank: int, size: int) -> TCPStore:
     """The store at which processes of one machine meet. One that torch opens by itself listens on
     all interfaces (2.x), so it is given a socket.
     """
@@ -102,7 +102,7 @@ def _local_store(rank: int, size: int) -> dist.TCPStore:
                 f"MASTER_PORT: found {port}, where nothing can listen: "
                 f"{os.strerror(error.errno or 0)}; accepted: a free port"
             ) from None
-    return dist.TCPStore(_LOOPBACK, port, size, rank == 0, master_listen_fd=listening)
+    return TCPStore(_LOOPBACK, port, size, rank == 0, master_listen_fd=listening)
 
 
 def stop() -> None:
