@@ -7,6 +7,7 @@ reasoning. Whether a text is good enough is not looked at: that is for the check
 from functools import partial
 
 from base.secret import said
+from engine.config import EndpointConfig
 from engine.registry import First, probe
 from engine.types import Engine
 from judge.probe import PASSAGES
@@ -19,9 +20,12 @@ _QUOTED = 100  # characters of an answer
 
 
 def probe_rewriter(recipe: RewriteRecipe) -> None:
-    """EngineError where the rewriter is not there, or none of its first answers holds a text."""
-    ask = partial(_unusable, recipe)
-    probe(recipe.engines[recipe.rewrite.engine], [First("a rewrite", ask)])
+    """EngineError where the rewriter is an endpoint that is not there, or whose first answers hold
+    no text; a model in this process is loaded next, and says itself what is wrong.
+    """
+    config = recipe.engines[recipe.rewrite.engine]
+    if isinstance(config, EndpointConfig):
+        probe(config, [First("a rewrite", partial(_unusable, recipe))])
 
 
 async def _unusable(recipe: RewriteRecipe, engine: Engine, number: int) -> str | None:
