@@ -60,7 +60,7 @@ def from_environment(name: str, key: str) -> str:
     a file that it was read from ends in a line break. ConfigError, which quotes neither, where it
     is absent or no text that a header can hold.
     """
-    if not _VARIABLE.fullmatch(name):
+    if not is_variable(name):
         raise ConfigError(f"{key}: found no name of an environment variable; accepted: NAME")
     value = os.environ.get(name, "").strip()
     if not value:
@@ -73,6 +73,11 @@ def from_environment(name: str, key: str) -> str:
     if len(value) >= _SHORTEST:
         _known.update({value, quote(value, safe=""), json.dumps(value)[1:-1], repr(value)[1:-1]})
     return value
+
+
+def is_variable(name: str) -> bool:
+    """Whether an environment variable can be called so."""
+    return bool(_VARIABLE.fullmatch(name))
 
 
 def refuse_secrets(data: Any, where: str = "") -> None:

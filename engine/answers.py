@@ -197,15 +197,17 @@ def _tops(told: Any, verdicts: Sequence[str], form: str | None) -> dict[str, flo
 
 def _place(content: Any, verdicts: Sequence[str], form: str) -> Any:
     """The token that stands where the answer form puts a verdict, or is all that was said. None:
-    there is none, and a verdict elsewhere ("A passage …") is a word.
+    there is none; a verdict elsewhere ("A passage …") is a word, and one with more in its line
+    ("(A) or (B)") may have been taken back.
     """
     items, before, head = _list(content), "", _bare(form)
     tokens = [str(_item(item, "token")) for item in items]
     for number, (item, token) in enumerate(zip(items, tokens, strict=True)):
         if token.strip() in verdicts:
-            said = _bare(before)
-            alone = not said.strip("([") and not _bare("".join(tokens[number + 1 :])).strip(")].")
-            if alone or said.endswith(head) or said.endswith(head.rstrip("([")):
+            said, after = _bare(before), "".join(tokens[number + 1 :])
+            alone = not said.strip("([") and not _bare(after).strip(")].")
+            here = said.endswith(head) or said.endswith(head.rstrip("(["))
+            if alone or (here and not _bare(after.partition("\n")[0]).strip(")]\"'.!")):
                 return item
         before += token
     return None

@@ -1,11 +1,15 @@
 """Engines as configuration: `engines: {name: {kind: vllm | endpoint, …}}`."""
 
+import math
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from base.config import Place, Section, refuse
+from base.secret import is_named_secret, is_variable
 
 _SPEED = {
     "block_size",
@@ -39,6 +43,30 @@ class VllmConfig(Section):
         return self.model_dump(mode="json", include=names) | {"args": args}
 
 
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_OF_THE_CLIENT = {"host", "connection", "content-type", "content-length", "transfer-encoding"}
+_OF_A_REQUEST = {
+    **dict.fromkeys(("model", "template_args", "max_completion_tokens"), "the engine's own keys"),
+    "chat_template_kwargs": "template_args",
+    **dict.fromkeys(
+        ("temperature", "top_p", "seed", "n", "max_tokens"), "the sections of sampling"
+    ),
+    **dict.fromkeys(("continue_final_message", "add_generation_prompt"), "primed"),
+    **dict.fromkeys(
+        ("messages", "prompt", "stop", "stop_token_ids", "ignore_eos", "stream", "stream_options")
+        + ("logprobs", "top_logprobs", "prompt_logprobs", "return_token_ids"),
+        "other keys",
+    ),
+}
+"""What requests hold already, and where a recipe says it."""
+
+
+class FromEnvironment(Section):
+    """The name of an environment variable, in place of its value."""
+
+    env: str
+
+
 class EndpointConfig(Section):
     """Any OpenAI-compatible endpoint, at one or several base URLs."""
 
@@ -57,6 +85,49 @@ class EndpointConfig(Section):
         True, description="the server continues a begun answer (vLLM, SGLang); hosted APIs do not"
     )
     template_args: dict[str, Any] = Field({}, description="variables for the chat template")
+    headers: dict[str, FromEnvironment] = Field(
+        {}, description="further HTTP headers: name → {env: VARIABLE}, which holds the value"
+    )
+    extra_body: dict[str, Any] = Field({}, description="further keys of every request's body")
+    # A boolean: the limit itself is that of a pass, and servers know two names for it.
+    max_completion_tokens: bool = Field(
+        False, description="call the limit so, and not max_tokens; for servers that refuse that"
+    )
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _values_from_the_environment(cls, headers: Any) -> Any:
+        """No value is quoted: it may be a key."""
+        if isinstance(headers, dict):
+            for name, value in headers.items():
+                if not isinstance(name, str) or not _HEADER.fullmatch(name):
+                    raise refuse(f"headers: found the name {name!r}; accepted: one such as X-Team")
+                if name.lower() in _OF_THE_CLIENT:
+                    raise refuse(f"headers.{name}: found what the client sets; accepted: others")
+                variable = value.get("env") if isinstance(value, dict) and len(value) == 1 else None
+                if not isinstance(variable, str) or not is_variable(variable):
+                    raise refuse(
+                        f"headers.{name}: found no name of an environment variable; accepted: "
+                        "{env: VARIABLE}, for a recipe is stored with every set"
+                    )
+            if len({name.lower() for name in headers}) < len(headers):
+                raise refuse(
+                    "headers: found one twice; accepted: names that differ by more than case"
+                )
+        return headers
+
+    @field_validator("extra_body")
+    @classmethod
+    def _further_keys(cls, body: dict[str, Any]) -> dict[str, Any]:
+        for key in body:
+            if key in _OF_A_REQUEST:
+                raise refuse(
+                    f"extra_body.{key}: found a key that Prewrite sets itself; accepted: "
+                    f"{_OF_A_REQUEST[key]}"
+                )
+        for key, fault in _unsendable(body, "extra_body"):
+            raise refuse(f"{key}: found {fault}")
+        return body
 
     @field_validator("urls")
     @classmethod
@@ -75,12 +146,38 @@ class EndpointConfig(Section):
     def _tokens_need_a_tokenizer(self) -> "EndpointConfig":
         if self.api == "completions" and not self.tokenizer:
             raise refuse("tokenizer: required by api: completions; a Hugging Face folder or id")
+        if self.api == "completions" and self.max_completion_tokens:
+            raise refuse("max_completion_tokens: found true; accepted with api: chat")
+        if self.api_key_env and "authorization" in map(str.lower, self.headers):
+            raise refuse("api_key_env: found with headers.Authorization; accepted: one of the two")
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What answers depend on; the rest is speed."""
+        """What answers depend on; the rest is speed, or a secret. What is not set stands in no set
+        that was made before there was such a key.
+        """
         names = {"kind", "model", "api", "tokenizer", "primed", "template_args"}
+        names |= {key for key in ("extra_body", "max_completion_tokens") if getattr(self, key)}
         return self.model_dump(mode="json", include=names)
+
+
+def _unsendable(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Key and fault of all in `value` that is named like a secret, or that JSON does not have."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                yield key, f"the key {name!r}; accepted: texts as keys"
+            elif is_named_secret(name):
+                yield f"{key}.{name}", "the name of a secret; accepted: headers, by {env: VARIABLE}"
+            else:
+                yield from _unsendable(inner, f"{key}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _unsendable(inner, f"{key}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, f"{value}; accepted: a finite number"
+    elif not isinstance(value, str | int | float | None):
+        yield key, f"a {type(value).__name__}; accepted: what JSON has (in YAML quote a date)"
 
 
 EngineConfig = Annotated[VllmConfig | EndpointConfig, Field(discriminator="kind")]

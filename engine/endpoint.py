@@ -65,7 +65,7 @@ class EndpointEngine:
         self._encoder: PromptEncoder | None = None
         if config.api == "completions":
             self._encoder = PromptEncoder(str(config.tokenizer), config.template_args)
-        self._key = _key(config)
+        self._key, self._headers = _key(config), _headers(config)
         self._turn = itertools.count()
         self._answered = 0.0
         self._refused = 0
@@ -160,6 +160,7 @@ class EndpointEngine:
         client = openai.OpenAI(
             base_url=url,
             api_key=self._key,
+            default_headers=self._headers,
             max_retries=0,
             timeout=10,
             http_client=openai.DefaultHttpxClient(follow_redirects=False),
@@ -172,7 +173,7 @@ class EndpointEngine:
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise EngineError(
                 f"the endpoint {url} refuses the key (HTTP {error.status_code}); name the "
-                "environment variable that holds it in api_key_env"
+                "environment variable that holds it in api_key_env, or in headers"
             ) from None
         except (openai.APIError, ValueError, TypeError, AttributeError):
             pass  # reachable, and not every server lists its models
@@ -224,7 +225,7 @@ class EndpointEngine:
             model=self.config.model,
             prompt=before + after,
             max_tokens=1,
-            extra_body={"prompt_logprobs": 0},
+            extra_body={**self.config.extra_body, "prompt_logprobs": 0},
         )
         return likelihood(parsed(await _body(asked)), after)
 
@@ -237,10 +238,10 @@ class EndpointEngine:
 
     def _asked(self, client: openai.AsyncOpenAI, request: Request, ask: Sampling) -> Any:
         """The request as either API takes it."""
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {**self.config.extra_body}
         common: dict[str, Any] = {
             "model": self.config.model,
-            "max_tokens": ask.max_tokens,
+            **self._limit(ask),
             "temperature": ask.temperature,
             "top_p": ask.top_p,
             "n": ask.n,
@@ -267,10 +268,14 @@ class EndpointEngine:
             common["logprobs"] = True
         if ask.verdicts:
             common["top_logprobs"] = _TOP_LOGPROBS
-            if not self.config.primed:
-                common["max_tokens"] = max(ask.max_tokens, _UNPRIMED_TOKENS)
         chat = client.chat.completions.with_streaming_response
         return chat.create(messages=messages, extra_body=extra, **common)
+
+    def _limit(self, ask: Sampling) -> dict[str, int]:
+        """The longest answer, by the name that the server has for it."""
+        name = "max_completion_tokens" if self.config.max_completion_tokens else "max_tokens"
+        later = bool(ask.verdicts) and not self.primes
+        return {name: max(ask.max_tokens, _UNPRIMED_TOKENS) if later else ask.max_tokens}
 
     async def _here(self) -> _Connections:
         """The connections of the running event loop."""
@@ -299,6 +304,7 @@ class EndpointEngine:
         return openai.AsyncOpenAI(
             base_url=url,
             api_key=self._key,
+            default_headers=self._headers,
             max_retries=0,
             timeout=self.config.timeout,
             http_client=openai.DefaultAsyncHttpxClient(
@@ -324,6 +330,14 @@ def _key(config: EndpointConfig) -> str:
     """The key, or what a client sends where none is needed."""
     name = config.api_key_env
     return from_environment(name, "api_key_env") if name else "none"
+
+
+def _headers(config: EndpointConfig) -> dict[str, str]:
+    """The further headers, spelt as the client spells its own, which they then replace."""
+    return {
+        name.title(): from_environment(value.env, f"headers.{name}.env")
+        for name, value in config.headers.items()
+    }
 
 
 def _worth_another(error: BaseException) -> bool:

@@ -1,9 +1,13 @@
 """Engines by configuration, loaded once a process and shared by its passes."""
 
+import asyncio
 import atexit
 import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from base.errors import EngineError
 from base.fingerprint import canonical
 from engine.config import EndpointConfig, EngineConfig
 from engine.types import Engine
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
 # torch reads it when it is first imported, by whichever library; its warnings about memory binding
 # and missing kernels tell a user nothing.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+TRIES = 3
+"""How often an endpoint is asked one thing before a run: one odd answer must not refuse it."""
 
 _engines: dict[str, Engine] = {}
 _poolings: dict[str, "PoolingModel"] = {}
@@ -27,16 +34,44 @@ def get_engine(config: EngineConfig) -> Engine:
     return _engines[key]
 
 
-def probe(config: EngineConfig) -> None:
-    """EngineError when `config` names an endpoint or a model that is not there; loads no weights.
-    So a mistake in the judge shows before the rewrites are paid for.
+@dataclass(frozen=True)
+class First:
+    """What an endpoint is asked before a run. wanted: what is asked for; ask: puts it in the
+    variant of a number below `TRIES` and says why its answer cannot be used, or None.
+    """
+
+    wanted: str
+    ask: Callable[[Engine, int], Awaitable[str | None]]
+
+
+def probe(config: EngineConfig, first: Sequence[First] = (), verdicts: Iterable[str] = ()) -> None:
+    """EngineError when `config` names an endpoint or a model that is not there, or one that cannot
+    do what a run will ask of it; loads no weights. So a mistake in the judge shows before the
+    rewrites are paid for. Only an endpoint is asked: of a model here the form of answers is known.
     """
     if isinstance(config, EndpointConfig):
-        get_engine(config)
+        engine = get_engine(config)
+        engine.check_verdicts(verdicts)
+        asyncio.run(_ask_first(config, engine, first))
     else:
         from engine.encoding import PromptEncoder
 
-        PromptEncoder(config.model, config.template_args, config.revision, config.trust_remote_code)
+        trusted = config.trust_remote_code
+        encoder = PromptEncoder(config.model, config.template_args, config.revision, trusted)
+        encoder.verdict_ids(verdicts)
+
+
+async def _ask_first(config: EndpointConfig, engine: Engine, first: Sequence[First]) -> None:
+    for one in first:
+        for number in range(TRIES):
+            reason = await one.ask(engine, number)
+            if reason is None:
+                break
+        else:
+            raise EngineError(
+                f"the endpoint of {config.model}: asked for {one.wanted} {TRIES} times before the "
+                f"run; found {reason}; accepted: an answer that can be read as one"
+            )
 
 
 def get_pooling(model: str, revision: str | None, args: dict[str, Any]) -> "PoolingModel":

@@ -411,15 +411,18 @@ def _in_process() -> bool:
 
 def load(arguments: dict[str, Any]) -> Any:
     """vllm.LLM, quiet, and on a CPU in this process."""
-    prepare()
+    prepare(arguments)
     from vllm import LLM
 
     with turn():
         return LLM(**arguments)
 
 
-def prepare() -> None:
-    """Set vLLM up; before its first import in this process, whoever makes the LLM."""
+def prepare(arguments: dict[str, Any]) -> None:
+    """Set vLLM up for an LLM of `arguments`, before its first import in this process."""
+    if arguments.get("nnodes", 1) == 1 and arguments.get("distributed_executor_backend") != "ray":
+        # All its processes are here; gloo would listen where the machine's name leads.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
     warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")

@@ -160,8 +160,8 @@ def _refuse(name: str, task: Any) -> None:
 
 def language_model(config: VllmConfig) -> Any:
     """The model as the harness sees it, loaded; EngineError where that fails."""
-    prepare()
     settings = arguments(config)
+    prepare(settings)
     try:
         # All requests at once: vLLM makes its own batches.
         return _vllm_class()(pretrained=settings.pop("model"), batch_size="auto", **settings)

@@ -28,6 +28,7 @@ from evaluation.places import NAME, places_of, write_places
 from evaluation.writing import FOLDER as CONTINUATIONS
 from evaluation.writing import write
 from judge.criteria import load_criterion
+from judge.probe import probe_judges
 from judge.provenance import Jury
 from shards.reader import ShardSet
 
@@ -84,10 +85,11 @@ def plan(recipe: EvaluateRecipe) -> str:
 
 def probe_all(recipe: EvaluateRecipe) -> None:
     """EngineError where a model or a judge's endpoint is not there, before anything is paid for."""
-    asked = any(load_criterion(c).needs_engine for c in recipe.evaluate.judge.criteria)
-    judges = [recipe.engines[name] for name in recipe.evaluate.judge.panel if asked]
-    for engine in [*map(recipe.engine, recipe.evaluate.models), *judges]:
+    for engine in map(recipe.engine, recipe.evaluate.models):
         probe(engine)
+    criteria = [load_criterion(name) for name in recipe.evaluate.judge.criteria]
+    if any(criterion.needs_engine for criterion in criteria):
+        probe_judges(recipe.evaluate.judge, recipe.engines, criteria)
 
 
 def _prepared(recipe: EvaluateRecipe) -> tuple[Splits, Notes]:

@@ -9,6 +9,7 @@ from base.cli import Retry, run_recipe
 from base.console import PlainConsole
 from judge.config import JudgeRecipe
 from judge.passes import judge_pass, remedy
+from judge.probe import probe_judges
 from judge.retry import JudgeAgain, refuse_behind
 from shards.reader import ShardSet
 from shards.retry import planned, refuse_elsewhere, retry_all, told
@@ -35,6 +36,7 @@ def run(recipe: JudgeRecipe) -> None:
         return
     if spread("judge", recipe, [Stage(job, recipe.output)], recipe.run):
         return
+    probe_judges(job.judge, job.engines, job.fresh)
     run_pass(job, recipe.output, recipe.run)
     print_summary(ShardSet(recipe.output), PlainConsole())
 

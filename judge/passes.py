@@ -124,6 +124,11 @@ class JudgePass:
         known = {criterion["key"] for criterion in made.config["criteria"]}
         return frozenset(c["name"] for c in self._criteria_config() if c["key"] in known)
 
+    @property
+    def fresh(self) -> list[Criterion]:
+        """The criteria that are asked about."""
+        return [criterion for criterion in self.criteria if criterion.name not in self.kept]
+
     def config(self) -> dict[str, Any]:
         """What the scores depend on; the input by what made it and by its bytes."""
         manifest = ShardSet(self.url).finished().manifest
@@ -180,8 +185,7 @@ class JudgePass:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """Load the judges in this process, if there is something to ask them."""
-        fresh = [criterion for criterion in self.criteria if criterion.name not in self.kept]
-        yield Scorer(load_judges(self.judge, self.engines, fresh), self.judge, self.kept)
+        yield Scorer(load_judges(self.judge, self.engines, self.fresh), self.judge, self.kept)
 
 
 def judge_pass(url: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> JudgePass:

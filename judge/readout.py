@@ -130,16 +130,25 @@ def reasoned(criterion: Asked, sample: Sample) -> Verdict:
 
 
 def parse(criterion: Asked, text: str) -> Verdict:
-    """The verdict that the last line of a reasoned answer gives; what stands before it may be a
-    quotation of a text that plants one.
+    """The verdict that the last line of a reasoned answer gives: that line is the answer form, one
+    verdict and nothing else. What stands before it may be a quotation of a text that plants one,
+    and what stands beside it (`not (1)`, `(1)?`, `(1) or (2)`) may take it back.
     """
     head = re.escape(_plain(criterion.answer).rstrip("( "))
-    read = _named if criterion.verdicts else _numbers
-    last = re.search(rf"^\W*{head}\s*(.*)\s*\Z", _plain(text), re.IGNORECASE | re.MULTILINE)
-    found = read(criterion, last[1]) if last else set()
-    if len(found) != 1:
+    last = re.search(rf"^[^\w\n]*{head}\s*(.*)\s*\Z", _plain(text), re.IGNORECASE | re.MULTILINE)
+    told = _unwrapped(last[1]) if last else ""
+    value = _named(criterion, told) if criterion.verdicts else _number(criterion, told)
+    if value is None:
         return Verdict(text, None, None, "unparsable")
-    return Verdict(text, criterion.share(found.pop()[1]), None, "ok")
+    return Verdict(text, criterion.share(value), None, "ok")
+
+
+def _unwrapped(line: str) -> str:
+    """Without the brackets and quotation marks around a verdict, and the end of its sentence."""
+    line = line.lstrip(" \"'\u201c").rstrip(" \r\"'\u201d.!")
+    if line[:1] + line[-1:] in ("()", "[]"):
+        line = line[1:-1]
+    return line.strip(" \"'")
 
 
 def _plain(text: str) -> str:
@@ -147,34 +156,26 @@ def _plain(text: str) -> str:
     return re.sub(r"(?<![0-9*_`])[*_`]+|[*_`]+(?![0-9*_`])", "", text)
 
 
-def _named(criterion: Asked, line: str) -> set[tuple[str, float]]:
-    """The verdicts that `line` names, and their values. A sign or a comparison makes it none."""
-    choices = "|".join(re.escape(verdict) for verdict in criterion.verdicts)
-    known = {verdict.casefold(): value for verdict, value in criterion.verdicts.items()}
-    one = rf"""[\s"'(\[]*({choices})[\s"'.,;:!?)\]]*"""
-    found = re.findall(rf"\({one}\)", line, re.IGNORECASE)
-    if alone := re.fullmatch(one, line, re.IGNORECASE):
-        found.append(alone[1])
-    return {(verdict.casefold(), known[verdict.casefold()]) for verdict in found}
+def _named(criterion: Asked, told: str) -> float | None:
+    """The value of the verdict that `told` is."""
+    known = {verdict.strip().casefold(): value for verdict, value in criterion.verdicts.items()}
+    return known.get(told.casefold())
 
 
 _NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+|,(?![0-9]{3}(?![0-9]))[0-9]+)?(?:[eE][-+]?[0-9]+)?"
-_NUMBER_LINE = re.compile(
-    rf"""[\s(\["']*({_NUMBER})(?:\s*(?:/|out\ of)\s*({_NUMBER}))?\s*(?:[)\]"'.;!]+[^\d%]*)?""",
-    re.VERBOSE,
-)
+_NUMBER_TOLD = re.compile(rf"({_NUMBER})(?:\s*(?:/|out of)\s*({_NUMBER}))?")
 
 
-def _numbers(criterion: Asked, line: str) -> set[tuple[str, float]]:
-    """The number that `line` says, if it is on the scale: `7`, `7.25`, `7,25`, and `8/10` where the
+def _number(criterion: Asked, told: str) -> float | None:
+    """The number that `told` is, if it is on the scale: `7`, `7.25`, `7,25`, and `8/10` where the
     scale ends at 10. A share, a range, a word, a thousand's comma or a second number make it none.
     """
-    match = _NUMBER_LINE.fullmatch(line)
+    match = _NUMBER_TOLD.fullmatch(told)
     if not match:
-        return set()
+        return None
     high = criterion.scale[1]
     value, top = (float(part.replace(",", ".")) if part else high for part in match.groups())
-    return {("number", value)} if criterion.on_scale(value) and top == high else set()
+    return value if criterion.on_scale(value) and top == high else None
 
 
 def likelihood(completion: Completion) -> Verdict:

@@ -13,11 +13,12 @@ from base.cli import Retry, run_recipe
 from base.console import PlainConsole
 from base.errors import ShardError
 from base.files import Folder
-from engine.registry import probe
 from judge.passes import JudgePass, judge_pass, remedy
+from judge.probe import probe_judges
 from judge.retry import JudgeAgain, refuse_behind
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
+from rewrite.probe import probe_rewriter
 from rewrite.retry import RewriteAgain
 from shards.manifest import Manifest
 from shards.passes import inputs
@@ -54,9 +55,10 @@ def run(recipe: RewriteRecipe) -> None:
         _refuse_occupied(recipe)
     if spread("rewrite", recipe, stages(recipe), recipe.run):
         return
+    if not done:
+        probe_rewriter(recipe)
     if second:
-        for engine in second.engines.values():
-            probe(engine)
+        probe_judges(second.judge, second.engines, second.criteria)
     run_pass(first, rewrites, recipe.run)
     if second:
         run_pass(second, recipe.output, recipe.run)

@@ -2,10 +2,12 @@
 
 Tensor parallel ranks are neighbours, pipeline stages lie furthest apart, data parallel is what is
 left over (Megatron's order). NCCL where CUDA is present, gloo elsewhere. All of it is state of the
-process: `start` once, `stop` at the end; a command uses `processes`.
+process: `start` once, `stop` at the end; a command uses `processes`. Processes of one machine meet
+on its loopback interface, for whoever reaches their store can have them load what it likes.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -14,7 +16,7 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state as mpu
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, TCPStore
 
 from base.cli import sentence
 from base.errors import ConfigError, EngineError, PrewriteError
@@ -22,6 +24,7 @@ from train import cpu
 from train.config import ParallelConfig
 
 T = TypeVar("T")
+_LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -59,13 +62,47 @@ def start(config: ParallelConfig, seed: int) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    if "WORLD_SIZE" in os.environ:
-        dist.init_process_group(backend)
-    else:
-        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    _join(backend)
     mpu.initialize_model_parallel(config.tp, config.pp)
     torch.manual_seed(seed)
     model_parallel_cuda_manual_seed(seed)
+
+
+def _join(backend: str) -> None:
+    """Become one of the processes, as the environment says which."""
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if "WORLD_SIZE" not in os.environ:
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+        return
+    if _on_one_machine():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # torchrun keeps none
+            store = _local_store(rank, size)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+            return
+    dist.init_process_group(backend)
+
+
+def _on_one_machine() -> bool:
+    """Whether all processes are here: torchrun says so, or the address at which they meet does."""
+    local, size = os.environ.get("LOCAL_WORLD_SIZE"), os.environ["WORLD_SIZE"]
+    return local == size or os.environ.get("MASTER_ADDR") in (_LOOPBACK, "localhost", "::1")
+
+
+def _local_store(rank: int, size: int) -> TCPStore:
+    """The store at which processes of one machine meet. One that torch opens by itself listens on
+    all interfaces (2.x), so it is given a socket.
+    """
+    port, listening = int(os.environ["MASTER_PORT"]), None
+    if rank == 0:
+        try:
+            listening = socket.create_server((_LOOPBACK, port)).detach()
+        except OSError as error:
+            raise EngineError(
+                f"MASTER_PORT: found {port}, where nothing can listen: "
+                f"{os.strerror(error.errno or 0)}; accepted: a free port"
+            ) from None
+    return TCPStore(_LOOPBACK, port, size, rank == 0, master_listen_fd=listening)
 
 
 def stop() -> None:

@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from judge.probe import PASSAGES
+
 VERDICTS = {"A": -0.5, "B": -1.5, "C": -2.5, "1": -0.4, "2": -1.4}
 """Log-probability of every verdict token, whatever the question."""
 
@@ -63,7 +65,8 @@ Plan = Callable[[Call], Fault | None]
 
 
 class FaultServer:
-    """Serves until closed. `plan` may be replaced at any time; `calls` holds no /models requests.
+    """Serves until closed. `plan` may be replaced at any time; `calls` holds no /models requests,
+    and not what is asked before a run: that is in `probes`, and meets `first` in place of `plan`.
 
     cached: prompt tokens it says it had cached; None: it does not say.
     """
@@ -71,7 +74,9 @@ class FaultServer:
     def __init__(self, plan: Plan | None = None, cached: int | None = None) -> None:
         self.plan, self.cached = plan, cached
         self.models: Fault | None = None
+        self.first: Plan | None = None
         self.calls: list[Call] = []
+        self.probes: list[Call] = []
         self.connections = self.open = self.most_open = 0
         self.sockets: set[socket.socket] = set()
         self.lock = threading.Lock()
@@ -147,10 +152,12 @@ class _Handler(BaseHTTPRequestHandler):
         with owner.lock:
             headers = {name.lower(): value for name, value in self.headers.items()}
             call = Call(len(owner.calls), self.path, body, headers, time.monotonic())
-            owner.calls.append(call)
+            probe = any(text in call.text for pair in PASSAGES for text in pair)
+            (owner.probes if probe else owner.calls).append(call)
             owner.open += 1
             owner.most_open = max(owner.most_open, owner.open)
-        fault = (owner.plan and owner.plan(call)) or Fault()
+        plan = owner.first if probe else owner.plan
+        fault = (plan and plan(call)) or Fault()
         try:
             owner.wait(fault.seconds)
         finally:
@@ -208,7 +215,7 @@ def _completion(call: Call, cached: int | None) -> dict[str, Any]:
 
 
 def _reply(call: Call) -> str:
-    if call.body["max_tokens"] == 1:
+    if call.body.get("max_tokens") == 1:
         return "A"
     found = _PASSAGE.findall(call.text)
     return str(found[-1][1]).upper() if found else f"echo {call.text}"

@@ -1,6 +1,7 @@
 """EndpointEngine against a real server that fails in every way endpoints fail."""
 
 import asyncio
+import datetime
 import gzip
 import json
 import math
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from base.config import load
 from base.errors import ConfigError, EngineError
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
 from engine.endpoint import EndpointEngine, retry_after
 from engine.types import Completion, Prompt, Request, Sampling
+from judge.config import JudgeSections
 from judge.usage import usage_of
 from tests.engine.fault_server import VERDICTS, Call, Fault, FaultServer
 
@@ -531,6 +535,93 @@ def test_a_key_from_a_file(server: FaultServer, monkeypatch: pytest.MonkeyPatch,
         assert server.calls[-1].headers["authorization"] == "Bearer sk-very-secret"
 
 
+def test_further_headers_come_from_the_environment(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their values are in nothing that is said or stored."""
+    monkeypatch.setenv("MY_HEADER", "team-very-secret\n")
+    headers = {"x-team": {"env": "MY_HEADER"}, "authorization": {"env": "MY_HEADER"}}
+    engine = EndpointEngine(config(server, headers=headers))
+    server.plan = lambda call: Fault(
+        400, body=b'{"error": {"message": "no team team-very-secret"}}'
+    )
+    (refused,) = ask(engine, request())
+    sent = server.calls[0].headers
+    assert sent["x-team"] == sent["authorization"] == "team-very-secret"
+    shown = [str(refused), repr(engine.config), str(engine.config.model_dump(mode="json"))]
+    assert "very-secret" not in " ".join(shown) and "no team" in shown[0]
+    assert engine.config.identity() == config(server).identity()
+
+
+def test_a_header_whose_variable_is_not_set(server: FaultServer) -> None:
+    with pytest.raises(ConfigError, match=r"that headers\.X-Team\.env names is not set"):
+        EndpointEngine(config(server, headers={"X-Team": {"env": "NO_SUCH_VARIABLE"}}))
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"headers": {"X-Team": "very-secret"}}, "headers.X-Team: found no name of an env"),
+    ({"headers": {"X-Team": {"env": "very-secret"}}}, "headers.X-Team: found no name of an env"),
+    ({"headers": {"X-Team": {"value": "very-secret"}}}, "headers.X-Team: found no name of an env"),
+    ({"headers": {"X-Team": {"env": "A", "value": "very-secret"}}}, "found no name of an env"),
+    ({"headers": {"X Team": {"env": "A"}}}, "headers: found the name 'X Team'"),
+    ({"headers": {"Host": {"env": "A"}}}, "headers.Host: found what the client sets"),
+    ({"headers": {"X-A": {"env": "A"}, "x-a": {"env": "B"}}}, "headers: found one twice"),
+    (
+        {"headers": {"authorization": {"env": "A"}}, "api_key_env": "B"},
+        "api_key_env: found with headers.Authorization",
+    ),
+    *(
+        ({"extra_body": {key: 1}}, f"extra_body.{key}: found a key that Prewrite sets itself")
+        for key in ("model", "messages", "prompt", "max_tokens", "stop", "seed", "stream")
+    ),
+    ({"extra_body": {"a": [{"b": {"api_key": 5}}]}}, "extra_body.a.0.b.api_key: found the name of"),
+    ({"extra_body": {"passwords": ["very-secret"]}}, "extra_body.passwords: found the name of"),
+    ({"extra_body": {"a": datetime.date(2026, 1, 1)}}, "extra_body.a: found a date; accepted"),
+    ({"extra_body": {"a": {1: 2}}}, "extra_body.a: found the key 1; accepted: texts"),
+    ({"extra_body": {"a": [math.nan]}}, "extra_body.a.0: found nan; accepted: a finite number"),
+    ({"max_completion_tokens": True, "api": "completions"}, "accepted with api: chat"),
+    ({"max_completion_tokens": 512}, "max_completion_tokens: found 512; accepted: true or false"),
+]
+
+
+@pytest.mark.parametrize(("keys", "sentence"), REFUSED, ids=[text for _, text in REFUSED])
+def test_keys_that_are_refused_in_a_sentence(
+    tmp_path: Path, keys: dict[str, Any], sentence: str
+) -> None:
+    engine = {"kind": "endpoint", "urls": ["http://127.0.0.1:9/v1"], "model": "m"} | keys
+    engine |= {"tokenizer": str(MODEL)} if keys.get("api") else {}
+    recipe = tmp_path / "recipe.yaml"
+    made = {"output": "x", "engines": {"main": engine}, "judge": {"engine": "main"}}
+    recipe.write_text(yaml.dump(made))
+    with pytest.raises(ConfigError) as caught:
+        load(JudgeSections, str(recipe))
+    assert sentence in str(caught.value) and "very-secret" not in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_further_keys_of_the_body_are_sent_and_belong_to_the_model(
+    server: FaultServer, api: Api
+) -> None:
+    body = {"reasoning": {"effort": "low"}, "top_k": 5}
+    engine = EndpointEngine(config(server, api=api, extra_body=body))
+    ask(engine, request(verdicts=("A", "B"), logprobs=True))
+    assert server.calls[0].body.items() >= body.items()
+    assert server.calls[0].body["return_token_ids"] is True
+    plain = config(server, api=api).identity()
+    assert engine.config.identity() == plain | {"extra_body": body}
+    assert "extra_body" not in plain, "sets that were made before there was the key fit"
+
+
+def test_the_limit_by_its_other_name(server: FaultServer) -> None:
+    engine = EndpointEngine(config(server, max_completion_tokens=True, primed=False))
+    ask(engine, request(), request("which?", max_tokens=1, verdicts=("A",)))
+    bodies = [call.body for call in server.calls]
+    assert sorted(body["max_completion_tokens"] for body in bodies) == [8, 16]
+    assert not [body for body in bodies if "max_tokens" in body]
+    assert engine.config.identity()["max_completion_tokens"] is True
+
+
 def test_completions_sends_token_ids(server: FaultServer) -> None:
     engine = EndpointEngine(config(server, api="completions"))
     asked = request("say <|im_end|> now", answer="Sure")
@@ -676,6 +767,11 @@ def _said(*words: str) -> Callable[[dict[str, Any]], None]:
         (("A", " passage", " that", " harms"), None),
         (("The", " better", " is", " A"), None),
         (("Verdict", ":", " (", "none", ")"), None),
+        (("Verdict", ":", " (", "A", ").", "\n\n", "The", " passage"), "A"),
+        (("Verdict", ":", " (", "A", ")?"), None),
+        (("Verdict", ":", " A", " or", " B"), None),
+        (("Verdict", ":", " (", "A", ")", " or", " (", "B", ")"), None),
+        (("Verdict", ":", " not", " (", "A", ")"), None),
     ],
 )
 def test_a_verdict_is_read_only_where_the_answer_form_puts_it(

@@ -22,6 +22,7 @@ import yaml
 from base.files import Folder
 from shards.manifest import File, Manifest, PassInfo
 from shards.schema import schema, to_parquet
+from tests.listening import listening
 from tests.train.launch import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +170,7 @@ class Command:
         *words: str,
         ranks: int = 1,
         engines: dict[str, Any] | None = None,
+        port: str = "",
     ) -> None:
         self.output = Path(train["output"])
         self.output.parent.mkdir(exist_ok=True)
@@ -177,7 +179,7 @@ class Command:
         sections = {"output": "unused", "train": train, "engines": engines or {}}
         recipe.write_text(yaml.safe_dump(sections))
         self._said = base.with_suffix(".log")
-        (port,) = free_ports(1)
+        port = port or free_ports(1)[0]
         self.ranks = []
         for rank in range(ranks):
             env = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
@@ -210,6 +212,10 @@ class Command:
         self.signal(SIGKILL)
         assert not late, f"ranks {late} still run after {seconds} s: {self.text}"
         return max(process.exitcode or 0 for process in self.ranks)
+
+    def listening(self) -> set[str]:
+        """The addresses on which its processes, and all that they have started, listen."""
+        return listening(process.pid for process in self.ranks if process.pid)
 
     @property
     def text(self) -> str:

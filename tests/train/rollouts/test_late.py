@@ -7,6 +7,7 @@ killed three times, and gone on with on two ranks; one that learns from kept poo
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from tests.listening import open_to_others
 from tests.train.rollouts.workers import engines, make_policy
 from tests.train.small import Command, curve, make_set, metrics, newest, settings, weights
 from train.config import TrainConfig
@@ -145,8 +147,12 @@ def test_a_run_that_goes_on_with_two_ranks(whole: Path, place: Path) -> None:
     command.signal(signal.SIGTERM)
     assert command.end(120) == 130, command.text
     done = newest(command.output)
-    command = start(place, "ranks", ranks=2)
+    command, heard = start(place, "ranks", ranks=2), set[str]()
+    while any(rank.is_alive() for rank in command.ranks):
+        heard |= command.listening()
+        time.sleep(0.5)
     assert command.end(400) == 0, command.text
+    assert heard and not open_to_others(heard)
     assert curve(command.output) == pytest.approx(curve(whole), rel=1e-4)
     own, other = sampled(command.output), sampled(whole)
     assert {key: version for key, (version, _) in own.items()} == {

@@ -1,0 +1,42 @@
+"""What the rewriter of a run is asked before it: one real rewrite.
+
+An endpoint is refused whose answers are none: the request is refused, there is no text, or only
+reasoning. Whether a text is good enough is not looked at: that is for the checks of each row.
+"""
+
+from functools import partial
+
+from base.secret import said
+from engine.config import EndpointConfig
+from engine.registry import First, probe
+from engine.types import Engine
+from judge.probe import PASSAGES
+from rewrite.config import RewriteRecipe
+from rewrite.rewriter import Rewriter
+from shards.passes import Document
+
+_NO_TEXT = ("no_text", "only_reasoning")
+_QUOTED = 100  # characters of an answer
+
+
+def probe_rewriter(recipe: RewriteRecipe) -> None:
+    """EngineError where the rewriter is an endpoint that is not there, or whose first answers hold
+    no text; a model in this process is loaded next, and says itself what is wrong.
+    """
+    config = recipe.engines[recipe.rewrite.engine]
+    if isinstance(config, EndpointConfig):
+        probe(config, [First("a rewrite", partial(_unusable, recipe))])
+
+
+async def _unusable(recipe: RewriteRecipe, engine: Engine, number: int) -> str | None:
+    """Why an answer is no rewrite, or None."""
+    text = PASSAGES[number][0]
+    row = {"id": f"probe-{number}", "original": text, "original_tokens": len(text.split())}
+    row["rewrite_status"] = None
+    outcome = await Rewriter(engine, recipe)(Document([row], 0))
+    for failure in outcome.failures:
+        if failure.reason in _NO_TEXT:
+            return f"{failure.reason}: '{said(failure.answer or '', _QUOTED)}'"
+        if failure.reason.startswith("engine: "):
+            return failure.reason
+    return None
