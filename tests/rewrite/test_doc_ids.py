@@ -52,7 +52,8 @@ def asked(url: Path) -> list[str]:
     """The texts of all documents, as the page on the format says that they are found."""
     assert QUERY
     return [
-        text for *_, text in duckdb.sql(QUERY[1].replace("data/quickstart", str(url))).fetchall()
+        text
+        for *_, text in duckdb.execute(QUERY[1].replace("data/quickstart", str(url))).fetchall()
     ]
 
 
