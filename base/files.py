@@ -25,13 +25,17 @@ _STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp", "fss
 
 
 class Folder:
-    """A folder at an fsspec URL; names inside it are relative and use `/`."""
+    """A folder at an fsspec URL; names inside it are relative and use `/`. What is read and written
+    lies in it, or in the folder `within` that it is a part of: ShardError for a link that leads
+    out. The folder itself may be a link.
+    """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, within: str | None = None) -> None:
         # The root of a file system is written with slashes alone.
         self.url = url if re.fullmatch(r"([a-z0-9]+:)?/+", url) else url.rstrip("/")
         self.fs, self.root = resolve(self.url)
         self.is_local = isinstance(self.fs, LocalFileSystem)
+        self._within = resolve(within)[1] if within else self.root
 
     def path(self, name: str) -> str:
         """The path of `name` for this folder's file system."""
@@ -42,7 +46,7 @@ class Folder:
         with told_as(ShardError, f"{self.url}/{name}: cannot read"):
             try:
                 if self.is_local:
-                    with opened(self.path(name)) as stream:
+                    with self.open(name) as stream:
                         return stream.read()
                 # With a start, object stores are asked for the bytes and for nothing before that.
                 return bytes(self.fs.cat_file(self.path(name), start=0))
@@ -51,13 +55,23 @@ class Folder:
 
     def open(self, name: str) -> IO[bytes]:
         """Open `name` for random access reads; of a local disk as `opened` does."""
+        self.refuse_outside(name)
         if self.is_local:
             return opened(self.path(name))
         stream: IO[bytes] = self.fs.open(self.path(name), "rb")
         return stream
 
+    def refuse_outside(self, name: str) -> None:
+        """ShardError where a link leads from `name` out of the folder; stores have no links."""
+        if self.is_local and (real := leads_out(self.path(name), self._within)):
+            raise ShardError(
+                f"{self.url}/{name}: found a link to {real}, out of the folder; accepted: a file "
+                "in it; copy it there"
+            )
+
     def write(self, name: str, data: bytes) -> None:
         """Write `name` whole or not at all; see the module for the cost."""
+        self.refuse_outside(os.path.dirname(name))
         with told_as(ShardError, f"{self.url}/{name}: cannot write"):
             if self.is_local:
                 _write_local(Path(self.path(name)), data)
@@ -92,11 +106,22 @@ class Folder:
 
     def sha256(self, name: str) -> str:
         """SHA-256 of the bytes of `name`, read in blocks of 8 MiB."""
-        digest = hashlib.sha256()
         with self.open(name) as stream:
-            while block := stream.read(1 << 23):
-                digest.update(block)
-        return digest.hexdigest()
+            return sha256_of(stream)
+
+
+def sha256_of(stream: IO[bytes]) -> str:
+    """SHA-256 of what is left of a stream."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 23):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def leads_out(path: str | Path, folder: str | Path) -> str | None:
+    """Where a local `path` leads, by links, if that is not in `folder`; None where it is."""
+    real, root = os.path.realpath(path), os.path.realpath(folder)
+    return None if f"{real}/".startswith(f"{root.rstrip('/')}/") else real
 
 
 def opened(path: str | Path) -> IO[bytes]:

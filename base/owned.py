@@ -58,6 +58,7 @@ class OwnedFolder(Folder):
         """Write `name` whole or not at all; ShardError where this run owns the folder no more."""
         if self.is_local:
             self._look()
+            self.refuse_outside(os.path.dirname(name))
             self._publish(name, data)
         elif name in self._versions and len(data) <= _LARGEST and self.is_s3:
             self._replace(name, data)
@@ -72,6 +73,7 @@ class OwnedFolder(Folder):
             super().remove(name)
             return
         self._look()
+        self.refuse_outside(os.path.dirname(name))
         condemned = self._temporary()
         try:
             os.rename(self.path(name), condemned)

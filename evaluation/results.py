@@ -13,6 +13,7 @@ it one after the other.
 """
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import InputError
-from base.files import Folder
+from base.files import Folder, resolve
 from base.fingerprint import fingerprint
 
 
@@ -162,5 +163,7 @@ def _read(folder: Folder, name: str) -> dict[str, Any]:
 
 
 def _place(file: str) -> tuple[Folder, str]:
+    if Folder(file).is_local:  # whoever names a link means what it leads to
+        file = os.path.realpath(resolve(file)[1])
     folder, _, name = file.rpartition("/")
     return Folder(folder or "."), name

@@ -1,6 +1,8 @@
 """The corpus as a Source: files in a fixed order, records parsed, cut in chunks, bad ones named."""
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from engine.tokenizer import load_tokenizer
 from rewrite.chunker import Chunk, Chunker
 from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.detect import corpus_layout, record_of
+from rewrite.doc_ids import DocIds
 from rewrite.files import CorpusFile, Fault, Raw
 from rewrite.layouts import BadRecord, Layout, Parsed, Record, layout_of
 from rewrite.listing import Found, Listing, list_files
@@ -20,6 +23,9 @@ from rewrite.signals import Companion, shard_id
 from shards.manifest import Skip
 from shards.passes import Document, End, Item, LeftOut, Skipped, Split
 from shards.schema import Row
+
+MOST_META = 64 << 20
+"""Characters of `meta` in all rows of a document together."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +53,47 @@ class Corpus:
         return self._companion.listing(file.path for file in self.files)
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
-        """See `shards.passes.Source.read`."""
+        """See `shards.passes.Source.read`. Records before `start` are parsed, too, for the names
+        of their documents.
+        """
         file = CorpusFile(split.path, self.input.max_record_bytes, split.range)
         first = split.range.records if split.range else 0
-        layout, name = self._layout, self._published(split)
-        digest = hashlib.sha256()
+        doc_ids, digest = DocIds(self._published(split)), hashlib.sha256()
         after = digest.hexdigest()
-        for number, (found, left_out, more) in enumerate(self._joined(file)):
+        for number, joined in enumerate(self._joined(file)):
             if number == split.records:
                 break
-            digest.update(_content(found, left_out, more))
+            digest.update(_content(*joined))
             before, after = after, digest.hexdigest()
-            if number < start:
-                continue
-            if left_out:
-                yield LeftOut(left_out, found.offset, before=before, after=after)
-                continue
-            try:
-                parsed = layout.parse(record_of(found), name, more)
-            except BadRecord as bad:
-                skip = Skip(file=split.path, line=found.line, reason=str(bad))
-                yield Skipped(skip, found.offset, before=before, after=after)
-                continue
-            doc_id = parsed.doc_id or f"{name}/{first + number}"
-            rows = self._rows(parsed, doc_id, split, first + number)
-            yield Document(rows, found.offset, before=before, after=after)
+            item = self._item(*joined, split, first + number, doc_ids, number >= start)
+            if item:
+                yield replace(item, before=before, after=after)
         yield End(file.sha256, before=after)
+
+    def _item(
+        self,
+        found: Raw | Fault,
+        left_out: str | None,
+        more: Record,
+        split: Split,
+        number: int,
+        doc_ids: DocIds,
+        wanted: bool,
+    ) -> Document | Skipped | LeftOut | None:
+        """What becomes of record `number` of a file; None where nobody has `wanted` to know."""
+        if left_out:
+            return LeftOut(left_out, found.offset) if wanted else None
+        try:
+            parsed = self._layout.parse(record_of(found), doc_ids.path, more)
+        except BadRecord as bad:
+            skip = Skip(file=split.path, line=found.line, reason=str(bad))
+            return Skipped(skip, found.offset) if wanted else None
+        doc_id, fault = doc_ids.give(parsed, number)
+        if not wanted:
+            return None
+        document = self._document(parsed, doc_id, split, number, found.offset)
+        document.counts.update([f"id:{fault}"] if fault else [])
+        return document
 
     def relative(self, split: Split) -> str:
         """A split's path within the corpus, which stays when the corpus moves."""
@@ -134,12 +155,19 @@ class Corpus:
         published = self._layout_name == "redpajama-v2" and "/documents/" in split.path
         return shard_id(split.path) if published else self.relative(split)
 
-    def _rows(self, parsed: Parsed, doc_id: str, split: Split, number: int) -> list[Row]:
+    def _document(
+        self, parsed: Parsed, doc_id: str, split: Split, number: int, offset: int
+    ) -> Document:
         path, chunks = self.relative(split), self.chunker(parsed.text, doc_id)
-        return [
+        counts, size = Counter[str](), len(parsed.meta)
+        if size * len(chunks) > MOST_META:
+            note = json.dumps({"left_out": "too_large", "characters": size})
+            parsed, counts = replace(parsed, meta=note), Counter({"meta:too_large": 1})
+        rows = [
             _row(parsed, doc_id, row_id(path, number, index), index, len(chunks), chunk)
             for index, chunk in enumerate(chunks)
         ]
+        return Document(rows, offset, counts=counts)
 
     def _cut(self) -> Iterator[Split]:
         """Every file, in ranges where it is large."""

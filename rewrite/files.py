@@ -1,17 +1,18 @@
 """Corpus files as a stream of raw records: JSON lines (plain, gzip, zstd) and Parquet.
 
 Guarantees: memory holds one record, whatever the size of the file or of its longest line; damage
-(a truncated archive, an unreadable Parquet file, a line over the limit) is yielded as a Fault
+(a truncated archive, an unreadable Parquet file, a record over the limit) is yielded as a Fault
 where it stands and never raised; an I/O error of the storage is no damage and raises InputError.
 """
 
 import gzip
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import zstandard
 
 from base.errors import InputError
@@ -21,6 +22,8 @@ from shards.passes import Range
 
 LINE_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 SUFFIXES = (*LINE_SUFFIXES, ".parquet")
+
+_BATCH = 256  # rows of Parquet that are held at a time, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +112,13 @@ class CorpusFile:
                 groups = groups[self.range.start : self.range.stop]
                 last = self.range.stop >= file.num_row_groups
             before = share(whole.size, number, total)
-            for batch in file.iter_batches(256, [*groups]):
-                for row in _rows(batch):
+            size = _rows_at_a_time(file.metadata, groups, self.max_record_bytes)
+            for batch in file.iter_batches(size, [*groups]):
+                for row in _rows(batch, self.max_record_bytes):
                     number += 1
                     offset = share(whole.size, number, total) - before
-                    if row is None:
-                        yield Fault("bad_value", number, offset)
+                    if isinstance(row, Fault):
+                        yield replace(row, line=number, offset=offset)
                     else:
                         yield Raw(row, number, offset)
         except (pa.ArrowException, OSError):
@@ -141,21 +145,44 @@ def _numbered(lines: Lines, meter: Meter, before: int) -> Iterator[Raw | Fault]:
             yield Raw(line, number, meter.count)
 
 
-def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
-    """The rows of a batch; None for one that holds a value Python cannot (a text that is not UTF-8,
-    a date out of range).
+def _rows_at_a_time(metadata: pq.FileMetaData, groups: range, longest: int) -> int:
+    """So many rows that all together they hold about as much as the longest record."""
+    found = [metadata.row_group(group) for group in groups]
+    mean = max((one.total_byte_size // max(one.num_rows, 1) for one in found), default=0)
+    return max(1, min(_BATCH, longest // max(mean, 1)))
+
+
+def _rows(batch: pa.RecordBatch, longest: int) -> list[dict[str, Any] | Fault]:
+    """The rows of a batch; a Fault for one that is longer than `longest` bytes, or holds a value
+    Python has none for (a text that is not UTF-8, a date out of range).
     """
+    too_large = _size(batch) > longest
+    if batch.num_rows > 1 and too_large:
+        return _one_by_one(batch, longest)
     try:
-        return [*batch.to_pylist()]
+        return [Fault("too_large", 0, 0)] if too_large else [*batch.to_pylist()]
     except KeyError:  # a time zone that is not known here
         again = _in_utc(batch)
         if again.schema == batch.schema:
             raise
-        return _rows(again)
+        return _rows(again, longest)
     except (ValueError, OverflowError):
-        if batch.num_rows == 1:
-            return [None]
-        return [row for i in range(batch.num_rows) for row in _rows(batch.slice(i, 1))]
+        if batch.num_rows > 1:
+            return _one_by_one(batch, longest)
+        return [Fault("bad_value", 0, 0)]
+
+
+def _one_by_one(batch: pa.RecordBatch, longest: int) -> list[dict[str, Any] | Fault]:
+    return [row for i in range(batch.num_rows) for row in _rows(batch.slice(i, 1), longest)]
+
+
+def _size(batch: pa.RecordBatch) -> int:
+    """Bytes of its values; a text that many rows share counts where it stands."""
+    decoded = (
+        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
+        for column in batch.columns
+    )
+    return sum(column.nbytes for column in decoded)
 
 
 def _in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:

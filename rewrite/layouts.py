@@ -1,16 +1,15 @@
 """Corpus layouts: how one record of a published corpus becomes (text, id, source, other fields).
 
 A layout says which field holds the text, which names the source, and how its records are known.
-The id is the first of `id`, `doc_id`, else the caller makes one; where records do not name the
-source, the path does; all else goes into one JSON string, never an inferred structure. A further
-layout is one more entry in LAYOUTS.
+The id is the first of `id`, `doc_id`, where it can name a document, else the caller makes one;
+where records do not name the source, the path does; all else goes into one JSON string, never an
+inferred structure: a `meta` that is a text stays that text. A further layout is one more entry in
+LAYOUTS.
 """
 
-import ast
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,14 +21,21 @@ class BadRecord(Exception):
     """A record without a usable text; the argument is the reason it is counted under."""
 
 
+LONGEST_ID = 4096
+"""Characters of an id, which stands in each row of its document."""
+
+
 @dataclass(frozen=True)
 class Parsed:
-    """What a layout finds in a record. `doc_id` is None where the record has none."""
+    """What a layout finds in a record. `doc_id` is None where the record has none that can name a
+    document; bad_id: why, where it has one that cannot.
+    """
 
     text: str
     doc_id: str | None
     source: str
     meta: str
+    bad_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,30 @@ class Layout:
         named = self.source(record, path)
         by_record = isinstance(named, str) and named
         source = clean(named if by_record else _by_path(path))
-        name = next((k for k in ("id", "doc_id") if record.get(k) is not None), None)
+        key, doc_id, bad_id = _name(record, f"{source}/" if self.id_with_source else "")
         told = [k for k in self.drop if by_record and record.get(k) == named]
-        left = {k: v for k, v in record.items() if k not in (self.text, name, *told)}
-        if isinstance(left.get("meta"), str):
-            left["meta"] = _parse_meta(left["meta"])
-        doc_id = None if name is None else clean(str(record[name]))
-        if doc_id is not None and self.id_with_source:
-            doc_id = f"{source}/{doc_id}"
-        return Parsed(text, doc_id, source, _to_json(left | (more or {})))
+        left = {k: v for k, v in record.items() if k not in (self.text, key, *told)}
+        return Parsed(text, doc_id, source, _to_json(left | (more or {})), bad_id)
+
+
+def _name(record: Record, prefix: str) -> tuple[str | None, str | None, str | None]:
+    """The field that names a document, and the name; or why what is there cannot name one."""
+    there = [key for key in ("id", "doc_id") if key in record]
+    key = next((key for key in there if record[key] is not None), None)
+    if key is None:
+        return None, None, "null" if there else None
+    value = record[key]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, None, "nan" if math.isnan(value) else "infinite"
+    try:
+        text = str(value)
+    except RecursionError:
+        raise BadRecord("nested_too_deeply") from None
+    if not text.strip():
+        return None, None, "blank" if text else "empty"
+    if len(prefix) + len(text) > LONGEST_ID:
+        return None, None, "too_long"
+    return key, prefix + clean(text), None
 
 
 def _by_path(path: str) -> str:
@@ -82,11 +103,17 @@ def _red_pajama_subset(record: Record, path: str) -> Any:
     return record.get("red_pajama_subset") or by_path
 
 
+_SET_NAME = re.compile(r"""["']redpajama_set_name["']\s*:\s*["']([^"'\\]+)["']""")
+
+
 def _set_name(record: Record) -> Any:
-    """SlimPajama's name of the subset; null for a record of another corpus."""
+    """SlimPajama's name of the subset, where `meta` is a text out of that; null for a record of
+    another corpus.
+    """
     meta = record.get("meta")
-    if isinstance(meta, str) and "redpajama_set_name" in meta:
-        meta = _parse_meta(meta)
+    if isinstance(meta, str):
+        found = _SET_NAME.search(meta)
+        return found and found[1]
     return meta.get("redpajama_set_name") if isinstance(meta, dict) else None
 
 
@@ -167,22 +194,6 @@ def _text(value: Any, there: bool) -> str:
     except UnicodeEncodeError:
         raise BadRecord("lone_surrogate") from None
     return value
-
-
-def _parse_meta(text: str) -> Any:
-    """RedPajama v1 has `meta` as JSON or as a Python dict's repr, by subset."""
-    for parse in (json.loads, _parse_repr):
-        try:
-            return parse(text)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return text
-
-
-def _parse_repr(text: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes in the text, which is data and no program
-        return ast.literal_eval(text)
 
 
 _JSON = json.JSONEncoder(default=str, allow_nan=False)  # made once: it costs more than a record

@@ -31,6 +31,7 @@ from rewrite.rewriter import Rewriter
 from rewrite.sample import Sample, read
 from shards.failures import Tally
 from shards.limit import check_failed
+from shards.manifest import odd
 from shards.passes import Document, Outcome, Work
 from shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
 
@@ -224,6 +225,8 @@ def _notes(plan: Plan, recipe: RewriteRecipe) -> list[str]:
         f"measured on {plan.documents} documents and {plan.requests} requests; "
         + ("all of the corpus was read" if sample.whole else _read_of(sample))
     ]
+    for what, reason, count in odd(sample.odd):
+        notes.append(f"{count} {what}: {reason}")
     if plan.failed:
         notes.append(f"{plan.failed} of the requests failed: a run would leave such rows without")
     names = {recipe.rewrite.engine, *(recipe.judge.panel if recipe.judge else ())}

@@ -9,6 +9,7 @@ read to its end is exact. Records at the start of a file that are unlike the lat
 
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,11 +32,14 @@ _SECONDS = 15.0  # spent reading; the file being read is read on to the next pla
 
 @dataclass
 class Part:
-    """What was read of one file. counts: for each record before `offset` bytes, its FIELDS."""
+    """What was read of one file. counts: for each record before `offset` bytes, its FIELDS; odd: of
+    all that were read, as in `shards.manifest.ODD`.
+    """
 
     split: Split
     counts: list[tuple[int, int, int, int]] = field(default_factory=list)
     documents: list[list[Row]] = field(default_factory=list)
+    odd: Counter[str] = field(default_factory=Counter)
     offset: int = 0
     whole: bool = False
 
@@ -67,6 +71,11 @@ class Sample:
         found = [rows for part in self.parts for rows in part.documents]
         random.Random(0).shuffle(found)  # noqa: S311  (no secret)
         return found
+
+    @property
+    def odd(self) -> Counter[str]:
+        """What was odd about the records read."""
+        return sum((part.odd for part in self.parts), Counter())
 
     def total(self, rng: np.random.Generator | None = None) -> Floats:
         """FIELDS of the whole corpus; with `rng`, of one draw."""
@@ -111,6 +120,7 @@ def _read(corpus: Corpus, split: Split) -> Part:
                 break
         offset = item.offset
         rows = item.rows if isinstance(item, Document) else []
+        part.odd.update(item.counts if isinstance(item, Document) else {})
         seen.append(_counts(rows))
         if rows and len(part.documents) < _DOCUMENTS:
             part.documents.append(rows[:_ROWS])

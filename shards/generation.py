@@ -24,7 +24,7 @@ def made(folder: Folder, manifest: Manifest) -> Manifest | None:
     """The next generation of the set in `folder`, as far as it is made; None where there is none,
     or one of another state of the set. ShardError where it is damaged.
     """
-    below = Folder(f"{folder.url}/{names.retry(manifest.generation + 1)}")
+    below = Folder(f"{folder.url}/{names.retry(manifest.generation + 1)}", folder.url)
     found = Manifest.find(below)
     fits = found and found.before == manifest.content and below.exists(names.LOG)
     return found if fits else None
@@ -49,7 +49,7 @@ def settle(folder: OwnedFolder) -> Manifest:
 
 def publish(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
     """Make `new` the set. ShardError, and the set stays, where a part is not what was committed."""
-    below = Folder(f"{folder.url}/{names.retry(new.generation)}")
+    below = Folder(f"{folder.url}/{names.retry(new.generation)}", folder.url)
     fingerprint = new.passes[-1].fingerprint
     records = commit_log.read(below, fingerprint)
     if records is None:
@@ -75,7 +75,7 @@ def remove_made(folder: Folder, generation: int) -> None:
     others it stays, with these alone.
     """
     place = names.retry(generation)
-    found = Manifest.find(Folder(f"{folder.url}/{place}"))
+    found = Manifest.find(Folder(f"{folder.url}/{place}", folder.url))
     if found is None or not found.before:
         return
     foreign = False

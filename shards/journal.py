@@ -323,7 +323,8 @@ class Folded:
         }
         if statuses or not self.rows:
             manifest.statuses = statuses
-        manifest.left_out = self.left_out
+        if self.left_out or len(manifest.passes) == 1:
+            manifest.left_out = self.left_out
         if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
             manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
             manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all

@@ -52,6 +52,8 @@ def check_listed(folder: Folder, files: Sequence[File]) -> None:
 def _sizes(folder: Folder, files: Sequence[File]) -> dict[str, int]:
     """Bytes of the files that are there, also behind a linked folder, where a listing ends."""
     sizes = folder.sizes() if files else {}
+    for file in files:
+        folder.refuse_outside(file.name)
     behind = {f.name: Path(folder.path(f.name)) for f in files if f.name not in sizes}
     if folder.is_local:
         sizes |= {name: path.stat().st_size for name, path in behind.items() if path.is_file()}

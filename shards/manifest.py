@@ -8,6 +8,7 @@ Names of files in them are checked when they are read: none leads out of the set
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 import pyarrow as pa
@@ -174,6 +175,13 @@ NAMED = 1000
 """Skipped records, and paths that were passed over, that a manifest names; it counts all."""
 
 
+ODD = {
+    "id:": "ids replaced",
+    "meta:": "meta left out",
+}
+"""How `counts` of what was odd about input records begin, why follows; and what was counted."""
+
+
 class Manifest(_Stored):
     """A shard set. `passes` is in the order they were made; the last one made this set.
 
@@ -215,6 +223,11 @@ class Manifest(_Stored):
     def owner(self) -> str:
         """The run that writes it, or has written it; empty for a set of 0.1."""
         return self.owners[-1] if self.owners else ""
+
+    @property
+    def odd(self) -> list[tuple[str, str, int]]:
+        """What was odd about documents of the corpus: what was counted, why, and how many."""
+        return odd(total([made.counts for made in self.passes]))
 
     @property
     def files(self) -> list[File]:
@@ -310,6 +323,16 @@ class Unchecked(NamedTuple):
             f"{folder.url}/{MANIFEST}: found content of the digest {self.content}, with the "
             f"{DIGEST} {one_line(str(self.given), 64)}; accepted: content of that digest"
         )
+
+
+def odd(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    """See `Manifest.odd`."""
+    return [
+        (what, key.removeprefix(start), count)
+        for start, what in ODD.items()
+        for key, count in counts.items()
+        if key.startswith(start)
+    ]
 
 
 def total(counts: list[dict[str, int]]) -> dict[str, int]:

@@ -73,12 +73,14 @@ class _Read:
 @dataclass
 class Document(_Read):
     """One input record as rows still to be worked on; `offset`: bytes of the split read so far;
-    `judgements`: raw verdicts that it brings along, in the order of the rows.
+    `judgements`: raw verdicts that it brings along, in the order of the rows; `counts`: what was
+    odd about the record, in the words of `shards.manifest.ODD`.
     """
 
     rows: list[Row]
     offset: int
     judgements: list[Row] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass

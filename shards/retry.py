@@ -30,7 +30,7 @@ from shards.journal import Folded, fold, journal_of
 from shards.lease import Lease
 from shards.leftovers import clean
 from shards.listed import check_listed
-from shards.manifest import Manifest, Record
+from shards.manifest import ODD, Manifest, Record
 from shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
 from shards.repair import emptied
 from shards.run import Execute, finished
@@ -352,7 +352,8 @@ def _is_empty(folder: OwnedFolder, place: str) -> bool:
 
 def _reopened(record: Record) -> Record:
     """The record of a block that is to be done again; what its part has cost stays counted."""
-    kept = {key: count for key, count in record.counts.items() if key.startswith("worker:")}
+    stays = ("worker:", *ODD)
+    kept = {key: count for key, count in record.counts.items() if key.startswith(stays)}
     spent = {"usage": record.usage, "versions": record.versions, "counts": kept}
     return emptied(record).model_copy(update=spent)
 

@@ -39,7 +39,7 @@ DATA_DIGEST = "prewrite.data"
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("id", pa.string(), "stable hash of source path, record and chunk"),
-    ("doc_id", pa.string(), "the document"),
+    ("doc_id", pa.string(), "the document; unique within a part"),
     ("source", _CATEGORY, "the sub-corpus"),
     ("chunk", pa.int32(), "index of this chunk in its document, from 0"),
     ("chunks", pa.int32(), "number of chunks in the document"),

@@ -58,6 +58,8 @@ def summary(manifest: Manifest, scores: dict[str, tuple[float | None, float | No
         facts.add_row("input records skipped", f"{count}: {reason}")
     for reason, count in manifest.left_out.items():
         facts.add_row("input records left out", f"{count}: {reason}")
+    for what, reason, count in manifest.odd:
+        facts.add_row(what, f"{count}: {reason}")
     for item in manifest.passes:
         use = item.usage
         facts.add_row(

@@ -9,7 +9,7 @@ more at the end, since it may have been exchanged between two of them.
 from collections.abc import Sequence
 
 from base.errors import InputError
-from base.files import Folder, resolve, told_as, version_of
+from base.files import resolve, sha256_of, told_as, version_of
 from shards.journal import Folded
 from shards.manifest import Input
 from shards.passes import Source, Split
@@ -79,9 +79,10 @@ def refuse_exchanged(folded: Folded, splits: Sequence[Split]) -> None:
 
 
 def _refuse_unlike(split: Split, known: str) -> None:
-    folder, _, name = split.path.rpartition("/")
-    if Folder(folder or ".").sha256(name) != known:
-        raise _changed(split)
+    fs, path = resolve(split.path)
+    with told_as(InputError, f"{split.path}: cannot read"), fs.open(path, "rb") as stream:
+        if sha256_of(stream) != known:
+            raise _changed(split)
 
 
 def _changed(split: Split) -> InputError:

@@ -19,10 +19,15 @@ from shards.limit import Watch
 from shards.manifest import Record, Skip
 from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
 from shards.progress import Progress
+from shards.schema import Row
 from shards.signals import stop_on_signal
 from shards.suspects import Suspects
 
 Finish = Callable[[Document], Awaitable[Outcome]]
+
+_LARGEST, _ROW = 256 << 20, 1 << 10
+"""Characters of a part's originals and `meta`; each row counts for so many more, so a part holds at
+most 262,144 documents."""
 
 ABANDONED = "abandoned"
 """Why the rows of a document failed that killed every worker that opened it."""
@@ -56,6 +61,7 @@ class _OpenBlock:
     suspects: Suspects | None = None
     tasks: list[asyncio.Task[Outcome]] = field(default_factory=list)
     rows: int = 0
+    size: int = 0
 
 
 class Worker:
@@ -159,7 +165,7 @@ class Worker:
             if self.stop.is_set():
                 break
             alone = suspects.ends(current.block.stop)
-            if current.rows >= self.rows_per_part or alone:
+            if current.rows >= self.rows_per_part or current.size >= _LARGEST or alone:
                 await self._close(current)
                 line = replace(place, after=place.line)
                 following = Block(split.name, block.number + 1, block.stop, block.stop, place=line)
@@ -228,7 +234,9 @@ class Worker:
                 current.block.abandoned.append(item.rows[0]["doc_id"])
             current.tasks.append(self._start(item, _abandon if abandoned else self.work))
             current.block.documents += 1
+            current.block.counts.update(item.counts)
             current.rows += len(item.rows)
+            current.size += sum(map(_size, item.rows))
             await asyncio.sleep(0)  # let the new task reach the engine before reading on
         current.block.stop += 1
         current.block.read = item.after
@@ -277,6 +285,10 @@ class Worker:
                 if ready.block.last:
                     self._suspects.remove(ready.suspects)
             self._ready.task_done()
+
+
+def _size(row: Row) -> int:
+    return _ROW + len(row["original"]) + len(row.get("meta") or "")
 
 
 async def _abandon(document: Document) -> Outcome:

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from base.cli import console
 from base.errors import ShardError
-from base.files import opened, sync
+from base.files import leads_out, opened, sync
 from train import digests, parallel, saved
 from train.config import CheckpointConfig
 from train.learner import Learner
@@ -222,6 +222,9 @@ class Checkpoints:
     def _first(self, there: Sequence[int]) -> int | None:
         """The step before which the newest checkpoint is to be sought, by `latest`; None: any."""
         file = self.root / LATEST
+        if real := leads_out(file, self.root):
+            self._faults.append(f"{file}: found a link to {real}, out of the checkpoints")
+            return None
         try:
             with opened(file) as stream:
                 name = stream.read(_LONGEST).decode("utf-8", "replace").strip()

@@ -117,10 +117,11 @@ class _Fenced(Folder):
     """A folder of an output."""
 
     def __init__(self, output: Output, name: str) -> None:
-        super().__init__(str(output.root / name))
+        super().__init__(str(output.root / name), str(output.root))
         self._output = output
 
     def write(self, name: str, data: bytes) -> None:
+        self.refuse_outside(os.path.dirname(name))
         target, part = Path(self.path(name)), self._output.new()
         with self._output.told(target):
             with open(part, "wb") as stream:

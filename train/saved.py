@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from base.errors import ShardError
-from base.files import opened
+from base.files import leads_out, opened
 from base.fingerprint import fingerprint
 from train.state import File, State
 
@@ -77,6 +77,8 @@ def read(folder: Path) -> Saved:
     version 0.1.
     """
     path = folder / STATE
+    if real := leads_out(path, folder.parent):
+        raise Damaged(f"{STATE}: found a link to {real}, out of the checkpoints")
     try:
         with opened(path) as stream:
             text = stream.read()

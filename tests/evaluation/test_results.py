@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import ConfigError, InputError
+from base.errors import ConfigError, InputError, ShardError
 from base.files import Folder
-from evaluation.results import Measure, Task, leaderboard, write_leaderboard
+from evaluation.results import Measure, Task, leaderboard, write_leaderboard, write_results
 from evaluation.run import _refuse_foreign
 
 TASK = Task("texts", [Measure("score", "none", 0.5)], documents=1, places=1)
@@ -35,3 +35,20 @@ def test_names_that_are_taken_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(ConfigError, match=rf"evaluate\.output: found {name} in .*evaluation"):
         _refuse_foreign(Folder(str(tmp_path)))
+
+
+def test_a_link_that_is_named_is_what_it_leads_to_and_one_in_the_output_leads_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    """A leaderboard is named by a person; results of a model are found in the output."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/board.jsonl").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/board.jsonl").symlink_to(tmp_path / "shared/board.jsonl")
+    write_leaderboard(str(tmp_path / "mine/board.jsonl"), "a", "models/any", {}, [TASK])
+    assert [row["model"] for row in leaderboard(str(tmp_path / "shared/board.jsonl"))] == ["a"]
+    write_results(str(tmp_path / "mine"), "a", "models/any", [TASK])
+    (tmp_path / "mine/results/a.json").rename(tmp_path / "shared/a.json")
+    (tmp_path / "mine/results/a.json").symlink_to(tmp_path / "shared/a.json")
+    with pytest.raises(ShardError, match="found a link to .*, out of the folder"):
+        write_results(str(tmp_path / "mine"), "a", "models/any", [TASK])

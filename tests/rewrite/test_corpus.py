@@ -4,6 +4,7 @@ import gzip
 import json
 import pickle
 import shutil
+import tracemalloc
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -188,7 +189,48 @@ def test_redpajama_v1(tmp_path: Path, meta: object) -> None:
     write(tmp_path / "stackexchange.jsonl", line("c", meta=meta))
     rows = [row for rows in documents(corpus(tmp_path)) for row in rows]
     assert [row["source"] for row in rows] == ["c4", "arxiv", "stackexchange"]
-    assert {row["meta"] for row in rows} == {'{"meta": {"u": 1}}'}
+    assert [json.loads(row["meta"]) for row in rows] == [{"meta": meta}] * 3
+
+
+WIDE = {
+    "text": b'{"text": "a", "meta": "' + b"x" * 1_000_000 + b'"}',
+    "keys": b'{"text": "a", "meta": {' + b",".join(b'"%d":0' % n for n in range(100_000)) + b"}}",
+    "lists": b'{"text": "a", "meta": [' + b",".join([b"[]"] * 330_000) + b"]}",
+    "objects": b'{"text": "a", "meta": [' + b",".join([b'{"":0}'] * 130_000) + b"]}",
+    "deep": b'{"text": "a", "meta": ' + b"[" * 500_000 + b"]" * 500_000 + b"}",
+    "deep text": b'{"text": "a", "meta": "' + b"[" * 1_000_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_the_memory_of_one_record_is_bounded_by_its_bytes(tmp_path: Path, name: str) -> None:
+    """40 bytes for each byte of it, as the page on the corpus says; nothing for a longer one."""
+    write(tmp_path / "a.jsonl", WIDE[name] + b"\n", line("last"))
+    for longest, most in ((1 << 20, 40 << 20), (1 << 19, 6 << 20)):
+        source = corpus(tmp_path, max_record_bytes=longest, max_bad_rows=1)
+        source.chunker  # noqa: B018  (its tokenizer is no record's)
+        source.splits()
+        tracemalloc.start()
+        found = [item.skip.reason for item in items(source) if isinstance(item, Skipped)]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < most
+        assert found == (
+            ["too_large"] if longest == 1 << 19 else ["broken_json"] if name == "deep" else []
+        )
+
+
+def test_a_meta_that_is_too_large_for_its_rows_is_left_out_and_counted(tmp_path: Path) -> None:
+    """It stands in every row: this one would take 1.9 GB."""
+    words = "The quick brown fox jumps over the lazy dog. " * 10_000
+    write(tmp_path / "a.jsonl", line(words, meta="x" * 600_000), line("b", meta="x" * 600_000))
+    many, (one,) = documents(source := corpus(tmp_path))
+    assert "".join(row["original"] for row in many) == words and len(many) > 3000
+    found = {row["meta"] for row in many}
+    assert found == {'{"left_out": "too_large", "characters": 600012}'}
+    assert json.loads(one["meta"]) == {"meta": "x" * 600_000}
+    counts = [item.counts for item in items(source) if isinstance(item, Document)]
+    assert counts == [{"meta:too_large": 1}, {}]
 
 
 def test_ids_stay_when_the_corpus_moves(tmp_path: Path) -> None:

@@ -241,6 +241,33 @@ def test_a_parquet_row_with_a_value_python_lacks_is_one_fault(tmp_path: Path) ->
     assert [(fault.reason, fault.line) for fault in faults] == [("bad_value", 2), ("bad_value", 4)]
 
 
+def test_a_parquet_row_over_the_limit_is_one_fault(tmp_path: Path) -> None:
+    """Whatever it is made of; a text that rows share in a dictionary counts where it stands."""
+    size = 1 << 20
+    shared = pa.array(["short", "x" * size, "short", "short"]).dictionary_encode()
+    lists = pa.array([[1], [2], list(range(size)), [4]], pa.list_(pa.int64()))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", "b", "c", "d"], "s": shared, "l": lists}), path)
+    raws, faults, file = read(path, size)
+    assert [(raw.line, raw.data["text"]) for raw in raws if isinstance(raw.data, dict)] == [
+        (1, "a"),
+        (4, "d"),
+    ]
+    assert [(fault.reason, fault.line) for fault in faults] == [("too_large", 2), ("too_large", 3)]
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_few_large_rows_of_parquet_are_held_at_a_time(tmp_path: Path) -> None:
+    table = pa.table({"text": [f"{n}" * 200_000 for n in range(10)] * 20})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    tracemalloc.start()
+    raws = sum(isinstance(raw, Raw) for raw in CorpusFile(str(path), 1 << 20).records())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert raws == 200 and peak < 8 << 20
+
+
 def test_an_error_of_the_storage_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

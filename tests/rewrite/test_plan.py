@@ -113,6 +113,16 @@ def test_failed_requests_are_told(
     assert "all of the corpus was read" in out
 
 
+def test_ids_that_are_replaced_are_told(
+    tmp_path: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, server, 1, 0)
+    texts = [json.dumps({"text": f"The fox ran {n} miles.", "id": "d"}) for n in range(4)]
+    (tmp_path / "in/000.jsonl").write_text("\n".join(texts))
+    assert main(["plan", "--config", str(path)]) == 0
+    assert "\n3 ids replaced: duplicate\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("stage", ["rewrite", "judge"])
 def test_a_run_that_would_end_for_what_failed_is_not_forecast(
     tmp_path: Path, server: FaultServer, capsys: pytest.CaptureFixture[str], stage: str

@@ -37,7 +37,7 @@ def test_a_published_corpus_is_read_as_it_is(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "doc_id", "meta"),
     [
-        ("redpajama-v1", "arxiv_sample.jsonl/0", {"meta": {"url": None, "n": 0}}),
+        ("redpajama-v1", "arxiv_sample.jsonl/0", {"meta": "{'url': None, 'n': 0}"}),
         (
             "redpajama-v1 raw",
             "arxiv/arxiv_023827cd-7ee8.jsonl/0",

@@ -24,6 +24,7 @@ from rewrite.corpus import Corpus
 from rewrite.files import CorpusFile
 from rewrite.ranges import cut
 from shards.executor import RunConfig
+from shards.journal import together
 from shards.passes import Document, End, Item
 from shards.reader import ShardSet
 from shards.run import run_pass
@@ -245,6 +246,9 @@ def test_left_out_documents_are_counted_in_the_manifest(tmp_path: Path) -> None:
     with StringIO() as screen:
         print_summary(ShardSet(str(tmp_path / "set")), Console(file=screen))
         assert "input records left out   2: duplicate" in screen.getvalue()
+    later = manifest.model_copy(update={"passes": manifest.passes * 2}, deep=True)
+    together({}).write_into(later, "complete")
+    assert later.left_out == manifest.left_out, "a later pass knows nothing of it"
     assert manifest.skipped == {} and manifest.inputs[0].records == len(texts())
 
 

@@ -197,14 +197,24 @@ def test_what_failed_in_it_is_not_asked_again(
 
 
 def test_judgements_that_were_moved_and_linked_are_there(made: Path, tmp_path: Path) -> None:
-    """As when they are put on another disk: what reads through the link is what is looked at."""
+    """What reads through a link within the set is what is looked at."""
     folder = Path(shutil.copytree(made / "new", tmp_path / "set"))
-    shutil.move(folder / "judgements", tmp_path / "moved")
-    (folder / "judgements").symlink_to(tmp_path / "moved")
+    shutil.move(folder / "judgements", folder / "moved")
+    (folder / "judgements").symlink_to("moved")
     check_there(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
     check_listed(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
-    part = next((tmp_path / "moved").iterdir())
+    part = next((folder / "moved").iterdir())
     part.write_bytes(part.read_bytes() + b"x")
     for look, found in ((check_there, "found [0-9]+ bytes; acc"), (check_listed, "[0-9]+ bytes")):
         with pytest.raises(ShardError, match=found):
             look(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
+
+
+def test_judgements_behind_a_link_out_of_the_set_are_refused(made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made / "new", tmp_path / "set"))
+    shutil.move(folder / "judgements", tmp_path / "moved")
+    (folder / "judgements").symlink_to(tmp_path / "moved")
+    for look in (check_there, check_listed):
+        with pytest.raises(ShardError, match="judgements/.* found a link to .* out of the folder"):
+            look(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
+    assert shards(["verify", str(folder)]) == 1

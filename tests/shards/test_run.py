@@ -272,3 +272,15 @@ def test_the_next_part_starts_while_the_last_rows_of_one_are_open(
     run(job_of(corpus, before=slow_first, window=500), tmp_path / "set", rows=40)
     longest = max(row["chunks"] for row in rows_of(tmp_path / "set"))
     assert 2 * 40 <= while_open < 2 * (40 + longest)
+
+
+def test_a_part_is_closed_at_a_number_of_bytes_too(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that rows with a large `meta` do not fill the memory; ids and rows stay the same."""
+    whole = run(job_of(corpus), tmp_path / "whole", rows=10**9)
+    assert len(whole.parts) == 3
+    monkeypatch.setattr("shards.worker._LARGEST", 8 << 10)
+    cut = run(job_of(corpus), tmp_path / "cut", rows=10**9)
+    assert len(cut.parts) > 6
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")

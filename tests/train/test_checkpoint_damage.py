@@ -77,6 +77,14 @@ def replaced_by_a_pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
+def linked_out(file: Path) -> None:
+    """The same bytes, outside of the run."""
+    outside = file.parents[3] / "outside"
+    put(outside, file.read_bytes())
+    file.unlink()
+    file.symlink_to(outside)
+
+
 def flipped(file: Path, at: float = 0.5) -> None:
     data = bytearray(file.read_bytes())
     data[int(at * len(data))] ^= 1 << int(at * 1000) % 8
@@ -85,7 +93,7 @@ def flipped(file: Path, at: float = 0.5) -> None:
 
 HAPPENS = (
     removed, emptied, truncated, lengthened, zeroed, exchanged, replaced_by_a_folder,
-    replaced_by_a_pipe, flipped,
+    replaced_by_a_pipe, linked_out, flipped,
 )  # fmt: skip
 
 
@@ -124,6 +132,11 @@ def latest_is_a_folder(checkpoints: Path) -> None:
 def latest_is_a_pipe(checkpoints: Path) -> None:
     (checkpoints / "latest").unlink()
     os.mkfifo(checkpoints / "latest")
+
+
+def latest_is_linked(checkpoints: Path) -> None:
+    shutil.move(checkpoints / "latest", checkpoints.parent / "outside")
+    (checkpoints / "latest").symlink_to(checkpoints.parent / "outside")
 
 
 def more_lies_there(checkpoints: Path) -> None:
@@ -386,6 +399,7 @@ BESIDE: dict[str, tuple[Damage, int, str]] = {
     "missing": (partial(latest_is, text=None), 8, "latest: missing"),
     "a folder": (latest_is_a_folder, 8, "latest: Is a directory"),
     "a pipe": (latest_is_a_pipe, 8, "latest: found a pipe, a socket or a device; accepted: a file"),
+    "linked": (latest_is_linked, 8, "latest: found a link to "),
     "chosen": (partial(latest_is, text=b"step-00000006"), 6, ""),
     "more": (more_lies_there, 8, "__9_0.distcp: not of this checkpoint; it is not read"),
     "outer": (files_outside, 6, "lists '../../metrics.jsonl', which is no file of a checkpoint"),

@@ -573,3 +573,16 @@ def test_stored_references_are_all_there_before_the_first_step(
         ShardError, match=f"{missing or 'part-0.parquet'}: not there, damaged, or of another part"
     ):
         open_loader(config, shape)
+
+
+def test_references_behind_a_link_out_of_the_set_are_refused(small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small / "set", tmp_path / "set")
+    train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
+    config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
+    (place,) = places(config, shape).values()
+    place.write("part-0.parquet", [])
+    assert place.read("part-0.parquet") == {}
+    (tmp_path / "set/reference").rename(tmp_path / "elsewhere")
+    (tmp_path / "set/reference").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ShardError, match="found a link to .*elsewhere/.*, out of the folder"):
+        place.read("part-0.parquet")

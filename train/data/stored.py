@@ -120,5 +120,5 @@ def places(config: TrainConfig, shape: Shape) -> dict[str, Place]:
         parts = {part.name: part.sha256 for part in ShardSet(data.set).manifest.parts}
         about = model | {"parts": fingerprint([*parts.values()]), "filter": data.filter}
         url = f"{data.set.rstrip('/')}/reference/{fingerprint(about)[:16]}"
-        found[data.set] = Place(Folder(url), about, parts)
+        found[data.set] = Place(Folder(url, data.set), about, parts)
     return found

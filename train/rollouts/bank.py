@@ -21,7 +21,7 @@ from zlib import crc32
 from pydantic import BaseModel, ValidationError
 
 from base.errors import ShardError
-from base.files import Folder, opened, sync
+from base.files import Folder, sync
 from base.fingerprint import fingerprint
 from train.names import ROLLOUTS
 from train.output import Output
@@ -54,6 +54,7 @@ class BankWriter:
         """Keep the groups of a step; they are on disk when this returns."""
         if self._file is None or self._asks == _ASKS:
             self._file, self._asks = self._folder / f"{step:08d}-{self._writer:05d}.jsonl", 0
+            Folder(str(self._folder)).refuse_outside(self._file.name)
         self._asks += 1
         new = not self._file.exists()
         with open(self._file, "a+b") as stream:
@@ -103,7 +104,8 @@ class Bank:
         damaged or of another bank.
         """
         name = self._name()
-        lines = [line for file in self._files() for line in _bytes(file).split(b"\n") if line]
+        texts = (self._place.read(file.name) or b"" for file in self._files())
+        lines = [line for text in texts for line in text.split(b"\n") if line]
         found = [_group(name, line) for line in lines]
         groups = (group for group in found if group and group.sample >= samples)
         return by_key(groups), found.count(None)
@@ -159,11 +161,6 @@ def _group(name: str | None, line: bytes) -> Group | None:
         return Group.model_validate_json(text)
     except ValidationError:
         return None
-
-
-def _bytes(file: Path) -> bytes:
-    with opened(file) as stream:
-        return stream.read()
 
 
 def _ends_line(stream: Any) -> bool:

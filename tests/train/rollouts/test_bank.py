@@ -138,6 +138,20 @@ def test_the_manifest_of_another_run_makes_no_record_good(tmp_path: Path) -> Non
     assert claimed(tmp_path / "a").read(0) == ({}, 1)
 
 
+def test_a_link_out_of_the_bank_is_neither_read_nor_written(tmp_path: Path) -> None:
+    claimed(tmp_path / "bank")
+    BankWriter(tmp_path / "bank", 0).append(1, [group(1)])
+    (file,) = (tmp_path / "bank").glob("*.jsonl")
+    before = file.read_bytes()
+    file.rename(tmp_path / "outside")
+    file.symlink_to(tmp_path / "outside")
+    with pytest.raises(ShardError, match="found a link to .*outside, out of the folder"):
+        samples(tmp_path / "bank")
+    with pytest.raises(ShardError, match="found a link to .*outside, out of the folder"):
+        BankWriter(tmp_path / "bank", 0).append(1, [group(2)])
+    assert (tmp_path / "outside").read_bytes() == before
+
+
 def test_nothing_is_kept_where_no_bank_was_claimed(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"manifest.json: not there, or damaged"):
         BankWriter(tmp_path, 0)

@@ -50,6 +50,16 @@ def test_nothing_kept_is_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "pools").exists()
 
 
+def test_a_link_out_of_the_pools_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "pools"
+    write(str(folder), 1, 0, [(place(), group())])
+    file = next(folder.glob("*.parquet"))
+    file.rename(tmp_path / file.name)
+    file.symlink_to(tmp_path / file.name)
+    with pytest.raises(ShardError, match="found a link to .*, out of the folder"):
+        load(str(folder))
+
+
 def test_later_steps_are_taken_back(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for step in (1, 2, 30):

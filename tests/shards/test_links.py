@@ -1,0 +1,119 @@
+"""What lies in a set, or in a run, lies in its folder: no link leads whoever reads it elsewhere."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from base.errors import ShardError
+from base.files import Folder
+from shards.__main__ import main
+from shards.executor import RunConfig
+from shards.export import Export
+from shards.listed import check_there
+from shards.reader import ShardSet
+from shards.run import run_pass
+from shards.stats import Stats
+from shards.verify import verify
+from tests.shards.fake import InstantPass, owned
+from tests.shards.scored import scored_set
+
+SAID = "found a link to .*, out of the folder; accepted: a file in it"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(scored_set(tmp_path_factory.mktemp("scored") / "set"))
+
+
+@pytest.fixture
+def made(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "set"))
+
+
+def linked_out(file: Path, apart: str = "elsewhere") -> None:
+    """The same bytes, outside of the set."""
+    outside = file.parents[1] / apart
+    outside.mkdir(exist_ok=True)
+    shutil.move(file, outside / file.name)
+    file.symlink_to(outside / file.name)
+
+
+def part_of(folder: Path) -> Path:
+    return sorted(folder.glob("part-*.parquet"))[0]
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "rows": lambda url: list(ShardSet(url).finished().rows(["id"])),
+    "documents": lambda url: list(Export(url, "document")),
+    "stats": lambda url: Stats(url).report(),
+    "verify": verify,
+    "there": lambda url: check_there(Folder(url), ShardSet(url).manifest.files),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("file", ["part", "manifest.json"])
+def test_a_link_out_of_a_set_is_refused(made: Path, reader: str, file: str) -> None:
+    READERS[reader](str(made))
+    linked_out(part_of(made) if file == "part" else made / file)
+    with pytest.raises(ShardError, match=f"^{made}/.*: {SAID}"):
+        READERS[reader](str(made))
+
+
+@pytest.mark.parametrize("command", ["show", "verify", "stats", "report"])
+def test_a_command_says_so_in_one_sentence(
+    made: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linked_out(part_of(made))
+    assert main([command, str(made)]) == 1
+    err = capsys.readouterr().err
+    assert "out of the folder" in err and "Traceback" not in err
+
+
+def test_links_within_a_set_and_of_the_whole_set_are_fine(made: Path, tmp_path: Path) -> None:
+    (made / "kept").mkdir()
+    part = part_of(made)
+    shutil.move(part, made / "kept" / part.name)
+    part.symlink_to(f"kept/{part.name}")
+    (tmp_path / "latest").symlink_to("set")
+    for read in READERS.values():
+        read(str(tmp_path / "latest"))
+
+
+@pytest.mark.parametrize("file", ["commits.jsonl", "skipped.jsonl"])
+def test_the_log_and_the_skipped_records_of_a_set(corpus: Path, tmp_path: Path, file: str) -> None:
+    (corpus / "z.jsonl").write_text("broken\n")
+    out = tmp_path / "set"
+    run_pass(InstantPass((f"{corpus}/*.jsonl",)), str(out), RunConfig())
+    assert verify(str(out))["problems"] == []
+    linked_out(out / file)
+    assert main(["verify", str(out)]) == 1
+
+
+def test_nothing_is_written_or_removed_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/x").write_text("theirs")
+    (tmp_path / "set/judgements").symlink_to(tmp_path / "other")
+    for folder in (Folder(str(tmp_path / "set")), owned(tmp_path / "set")):
+        with pytest.raises(ShardError, match=SAID):
+            folder.write("judgements/x", b"ours")
+    with pytest.raises(ShardError, match=SAID):
+        owned(tmp_path / "set").remove("judgements/x")
+    assert (tmp_path / "other/x").read_text() == "theirs"
+    (tmp_path / "set/y").symlink_to(tmp_path / "other/x")
+    Folder(str(tmp_path / "set")).write("y", b"ours")  # in place of the link
+    assert (tmp_path / "other/x").read_text() == "theirs"
+
+
+def test_a_folder_in_a_folder_is_held_to_the_outer_one(tmp_path: Path) -> None:
+    """References and generations of a set."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/x").write_text("theirs")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/reference").symlink_to(tmp_path / "other")
+    assert Folder(str(tmp_path / "set/reference")).read("x") == b"theirs"
+    with pytest.raises(ShardError, match=SAID):
+        Folder(str(tmp_path / "set/reference"), str(tmp_path / "set")).read("x")
