@@ -61,7 +61,7 @@ def _places(model: str) -> list[Place]:
             doc = f"{path.stem}-{number}"
             pieces = [chunk.text for chunk in cut(json.loads(line)["text"], doc)]
             found += [
-                Place("all", f"{doc}-{n}", doc, tuple(pieces[max(0, n - 4) : n]), pieces[n])
+                Place("all", f"{doc}-{n}", doc, tuple(pieces[max(0, n - 4) : n]), n <= 4, pieces[n])
                 for n in range(1, len(pieces))
             ]
     return found[:PLACES]
