@@ -25,7 +25,9 @@ _QUERY = re.compile(r"([?&][\w.~%-]{1,100}=)[^&\s'\"<>]*[^&\s'\"<>:;,.]")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
 _SHAPED = re.compile(
     r"\b(?:sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|xox[abp]-[\w-]{8,}|"
-    r"AKIA[A-Z0-9]{12,})"
+    r"A[KS]IA[A-Z0-9]{12,}|AIza[\w-]{30,}|glpat-[\w-]{16,}|gsk_\w{20,}|xai-\w{20,}|nvapi-[\w-]{20,}|"
+    r"pplx-\w{20,}|r8_\w{20,}|npm_\w{20,}|pypi-[\w-]{20,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)"
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
 )
 _NAMED = re.compile(
     r"(?:.*[_-])?(?:(?:api|access|private|secret|auth|account)[_-]?keys?|"

@@ -22,6 +22,23 @@ SECRET = "hunter2SECRETvalue"
         f"Incorrect API key provided: sk-proj-{SECRET}",
         "hf_abcdefghijklmnopqrstuvwxyz",
         "ghp_abcdefghijklmnopqrstuvwxyz",
+        *(
+            f"{begin}abcdefghijklmnopqrstuvwxyz0123456789"
+            for begin in (
+                "gsk_",
+                "xai-",
+                "nvapi-",
+                "pplx-",
+                "r8_",
+                "glpat-",
+                "AIza",
+                "npm_",
+                "pypi-",
+            )
+        ),
+        "ASIAABCDEFGHIJKLMNOP",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJl",
+        "-----BEGIN RSA PRIVATE KEY-----",
     ],
 )
 def test_what_is_struck_out(text: str) -> None:
