@@ -86,6 +86,14 @@ def test_an_error_sentence_holds_no_secret(capsys: pytest.CaptureFixture[str]) -
         (f"input: {{paths: [a, 's3://KEY:{SECRET}@bucket/x']}}", "input.paths.1"),
         (f"output: 'simplecache::http://u:{SECRET}@h/x'", "output"),
         (f"model: sk-{SECRET}", "model"),
+        ("args: {password: 123456}", "args.password"),
+        (f"args: {{passwords: [{SECRET}]}}", "args.passwords.0"),
+        (f"args: {{openai_key: {SECRET}}}", "args.openai_key"),
+        (f"args: {{sas-token: {SECRET}}}", "args.sas-token"),
+        (f"args: {{private_key_pem: {SECRET}}}", "args.private_key_pem"),
+        (f"path: 'https://host/a.jsonl#access_token={SECRET}'", "path"),
+        (f"path: 'https://host/a;token={SECRET}/c.jsonl'", "path"),
+        (f"store: 'Protocol=https;AccountKey={SECRET};Suffix=x'", "store"),
     ],
 )
 def test_a_configuration_with_a_secret_is_refused(text: str, key: str) -> None:
@@ -101,7 +109,13 @@ def test_ordinary_keys_and_values_are_none() -> None:
             "template_args": {"eos_token": "</s>", "enable_thinking": True, "key": "value"},
             "args": {"max_num_batched_tokens": 5, "tokenizer": "a", "hf_token": None},
             "api_key_env": "MY_KEY",
-            "paths": ["s3://bucket/a?b.jsonl", "http://host/[a].jsonl", "http://[::1", "a@b"],
+            "paths": [
+                "s3://bucket/lang=en/a?b.jsonl",
+                "a=b/c.jsonl",
+                "http://host/[a].jsonl",
+                "http://[::1",
+                "a@b",
+            ],
         }
     )
 
