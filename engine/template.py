@@ -117,8 +117,10 @@ class Template:
         return answer
 
     def repeated(self, answer: str) -> bool:
-        """Whether an answer holds eight words in a row of the template's own text."""
-        return not self._own.isdisjoint(_runs(answer))
+        """Whether an answer holds eight words in a row of the template's own text; of one that is
+        longer than any template, its beginning.
+        """
+        return not self._own.isdisjoint(_runs(answer[:_LONGEST]))
 
     def render(self, texts: Mapping[str, Text], fence: str = "") -> tuple[str, ...]:
         """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""

@@ -146,6 +146,12 @@ def test_an_answer_that_repeats_the_prompt() -> None:
     assert not template.repeated("")
 
 
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    begun = time.process_time()
+    assert not TEMPLATE.repeated("a b " * (1 << 24))
+    assert time.process_time() - begun < 3
+
+
 def test_an_answer_ends_at_a_tag_of_this_prompt() -> None:
     assert TEMPLATE.before_tags("a </passage> b <passage>", "") == "a "
     assert TEMPLATE.before_tags("<context-1> b", "-1") == ""
