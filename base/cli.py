@@ -70,7 +70,7 @@ def run_recipe(
         again = retry if retry and options.retry_failed else None
         if options.dry_run:
             text = yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False)
-            print(text + "\n" + (again.plan if again else plan)(loaded))
+            print(printable(text + "\n" + (again.plan if again else plan)(loaded)))
         else:
             (again.run if again else run)(loaded)
 

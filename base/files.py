@@ -138,8 +138,9 @@ def opened(path: str | Path) -> IO[bytes]:
 
 def resolve(url: str) -> tuple[Any, str]:
     """The fsspec file system of `url` and the path on it; InputError for an unknown one."""
-    if re.match(r"file://|[^:]*/", url) and "://" not in url.removeprefix("file://"):
-        local = LocalFileSystem()  # fsspec takes `::` in a path for a chain of file systems
+    plain = "://" not in url.removeprefix("file://")
+    if plain and (re.match(r"file://|[^:]*/", url) or os.path.lexists(url)):
+        local = LocalFileSystem()  # fsspec takes colons in a path for file systems
         return local, local._strip_protocol(url)
     try:
         fs, path = fsspec.core.url_to_fs(url)

@@ -25,14 +25,18 @@ _QUERY = re.compile(r"([?&][\w.~%-]{1,100}=)[^&\s'\"<>]*[^&\s'\"<>:;,.]")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
 _SHAPED = re.compile(
     r"\b(?:sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|xox[abp]-[\w-]{8,}|"
-    r"AKIA[A-Z0-9]{12,})"
+    r"A[KS]IA[A-Z0-9]{12,}|AIza[\w-]{30,}|glpat-[\w-]{16,}|gsk_\w{20,}|xai-\w{20,}|nvapi-[\w-]{20,}|"
+    r"pplx-\w{20,}|r8_\w{20,}|npm_\w{20,}|pypi-[\w-]{20,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)"
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
 )
 _NAMED = re.compile(
-    r"(?:.*[_-])?(?:(?:api|access|private|secret|auth|account)[_-]?keys?|"
-    r"(?:api|auth|hf|access|bearer|session|refresh|secret)[_-]?tokens?|"
-    r"secrets?|passwords?|passwd|pwd|credentials?|authorization|cookie)|token",
+    r"(?:.*[_-])?(?:(?:api|access|private|secret|auth|account)[_-]?keys?(?:[_-]pem)?|"
+    r"(?:api|auth|hf|access|bearer|session|refresh|secret|sas)[_-]?tokens?|"
+    r"(?:openai|anthropic|github|gitlab|azure|aws|google|groq|mistral)[_-]?(?:key|token)s?|"
+    r"secrets?|passwords?|passwd|passphrases?|pwd|credentials?|authorization|cookie)|token",
     re.IGNORECASE,
 )
+_PAIR = re.compile(r"(?:^|[?&;#/])([\w.-]{1,100})=[^;&#/]")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -83,19 +87,22 @@ def is_variable(name: str) -> bool:
 def refuse_secrets(data: Any, where: str = "") -> None:
     """ConfigError for a password, a query or a key in a configuration; it is named, not quoted."""
     for key, value in _leaves(data, where):
-        if not isinstance(value, str) or not value:
+        if value in (None, "", True, False):
             continue
-        if is_named_secret(key.rpartition(".")[2]):
+        if not isinstance(value, str) and len(str(value)) < _SHORTEST:
+            continue
+        if is_named_secret(re.sub(r"(?:\.\d+)+$", "", key).rpartition(".")[2]):
             raise ConfigError(
                 f"{key}: found a value under the name of a secret; accepted: the environment, by "
                 "a key that ends in _env or a variable that the library itself reads"
             )
-        if _SHAPED.search(value) or _BEARER.search(value):
+        value = str(value)
+        if _SHAPED.search(key) or _SHAPED.search(value) or _BEARER.search(value):
             raise ConfigError(f"{key}: found what looks like a key; accepted: a text without one")
-        if "://" in value and _has_secret(value):
+        if _has_secret(value):
             raise ConfigError(
-                f"{key}: found a URL with a password or a query in it; accepted: one without "
-                "(credentials come from the environment or the library's own configuration)"
+                f"{key}: found a URL with a password, a key or a query in it; accepted: one "
+                "without (credentials come from the environment or the library's own configuration)"
             )
 
 
@@ -117,6 +124,11 @@ def _leaves(data: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def _has_secret(url: str) -> bool:
+    """Of a URL, or a text of `name=value` pairs without white space."""
+    if not re.search(r"\s", url) and any(map(is_named_secret, _PAIR.findall(url))):
+        return True
+    if "://" not in url:
+        return False
     try:
         parts = urlsplit(url)
         secret = parts.password is not None or (

@@ -20,6 +20,7 @@ LARGEST = 64 << 20
 
 _MOST_TOKENS = 1 << 40
 _ROUNDING = 1e-3  # that a log-probability may be above 0
+_EXCESS = 0.05  # that probabilities in 16 bits may be above 1 together
 _QUOTED = 100  # characters of what a server said
 _REASONS: dict[Any, FinishReason] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "stop_sequence", "end_turn"), "stop"),
@@ -42,7 +43,7 @@ class _Useless(Exception):
 def parsed(body: bytes) -> Dict:
     """The JSON object of a body. NoAnswer with the server's own words for anything else."""
     try:
-        answer = json.loads(body, parse_constant=_refuse_constant)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
@@ -118,26 +119,36 @@ def _count(value: Any) -> int | None:
 def _sample(choice: Any, ask: Sampling, form: str | None) -> Sample:
     if not isinstance(choice, dict):
         raise NoAnswer(f"an answer that is no completion: {quoted(json.dumps(choice))}")
-    text, reason = _text(choice), _end(choice.get("finish_reason"))
+    if choice.get("error"):
+        raise _Useless(f"an error in place of an answer: {quoted(message_of(choice['error']))}")
+    filtered = choice.get("finish_reason") == "content_filter"
+    text, reason = _text(choice, filtered), _end(choice.get("finish_reason"))
     if reason == "stop" and _refusal(choice):
         reason = "refused"
+    if ask.verdicts and reason in ("filtered", "refused"):
+        return Sample(text, reason)
     told = choice.get("logprobs")
     if not isinstance(told, dict | None):
         raise _odd(told)
     if not told and ask.verdicts:
         raise NoAnswer("an answer without logprobs, which verdicts are read from")
     tops = _tops(told, ask.verdicts, form) if ask.verdicts else {}
+    shares = {name: math.exp(tops[name]) if name in tops else 0.0 for name in ask.verdicts}
+    if sum(shares.values()) > 1 + _EXCESS:
+        raise _odd(tops)
     return Sample(
         text,
         reason,
         _ids(choice.get("token_ids")) if ask.logprobs else (),
         _logprobs(told) if told and ask.logprobs else (),
-        {verdict: math.exp(tops[verdict]) if verdict in tops else 0.0 for verdict in ask.verdicts},
+        shares,
     )
 
 
-def _text(choice: Dict) -> str:
-    """The text of a choice; a refusal in words of its own counts as one."""
+def _text(choice: Dict, filtered: bool) -> str:
+    """The text of a choice; a refusal in words of its own counts as one. filtered: a host's filter
+    may have left none.
+    """
     message = choice.get("message", choice)
     message = message if isinstance(message, dict) else {}
     text = message.get("content") if "message" in choice else choice.get("text")
@@ -145,8 +156,8 @@ def _text(choice: Dict) -> str:
         text = _joined(text)
     if text is None:
         text = _refusal(choice)
-    if isinstance(text, str):
-        return text
+    if isinstance(text, str) or (filtered and text is None):
+        return text or ""
     end = choice.get("finish_reason")
     thought = message.get("reasoning_content") or message.get("reasoning")
     if thought:
@@ -158,7 +169,11 @@ def _text(choice: Dict) -> str:
 
 def _joined(parts: list[Any]) -> str | None:
     """The text of an answer in parts; those that are no text (thoughts, tools) are left out."""
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    texts = [
+        part.get("text")
+        for part in parts
+        if isinstance(part, dict) and part.get("type", "text") in ("text", "output_text")
+    ]
     found = [text for text in texts if isinstance(text, str)]
     return "".join(found) if found else None
 
@@ -261,7 +276,3 @@ def _first(value: Any) -> Any:
 def _odd(value: Any) -> NoAnswer:
     shown = quoted(json.dumps(value, default=str))
     return NoAnswer(f"an answer that is no completion: found {shown} among its log-probabilities")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from base.errors import EngineError
+from base.secret import said
 from engine.tokenizer import PlainTokenizer, begin_of, continuation, refuse_missing
 from engine.types import Prompt
 
@@ -36,14 +37,14 @@ class PromptEncoder:
             auto = AutoTokenizer.from_pretrained(
                 name, revision=revision, trust_remote_code=trust_remote_code
             )
-        except (OSError, ValueError) as error:
-            text = str(error).splitlines()[0]
-            raise EngineError(f"{name}: no usable tokenizer there: {text}") from None
-        self._plain = PlainTokenizer(auto.backend_tokenizer.to_str())
+            self._plain = PlainTokenizer(auto.backend_tokenizer.to_str())
+        except Exception as error:  # the library raises anything for a folder that is wrong
+            raise EngineError(f"{name}: no usable tokenizer there: {_words(error)}") from None
         self._special = self._plain.special
-        self._head, self._tail = self._frame(auto, template_args)
+        self._head, self._tail = self._frame(auto, name, template_args)
         marked, bare = (self._special.encode("x", add_special_tokens=s).ids for s in (True, False))
-        self._begin = marked[: marked.index(bare[0])] or _begin(auto, name, revision)
+        known = marked[: marked.index(bare[0])] if bare and bare[0] in marked else []
+        self._begin = known or _begin(auto, name, revision)
         self._remember = lru_cache(maxsize=8192)(self._encode)
         self._joins = self._pieces_join()
 
@@ -101,15 +102,27 @@ class PromptEncoder:
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._plain.encode(text).ids)
 
-    def _frame(self, auto: Any, arguments: dict[str, Any]) -> tuple[list[int], list[int]]:
-        """Token ids before and after the user's text."""
+    def _frame(
+        self, auto: Any, name: str, arguments: dict[str, Any]
+    ) -> tuple[list[int], list[int]]:
+        """Token ids before and after the user's text; EngineError where a template has no one place
+        for it.
+        """
         mark = f"user-{uuid.uuid4().hex}"
         if auto.chat_template is None:
             rendered = f"{auto.bos_token or ''}{mark}\n"
         else:
             turn = [{"role": "user", "content": mark}]
-            rendered = auto.apply_chat_template(
-                turn, tokenize=False, add_generation_prompt=True, **arguments
+            try:
+                rendered = auto.apply_chat_template(
+                    turn, tokenize=False, add_generation_prompt=True, **arguments
+                )
+            except Exception as error:  # a template may fail in any way
+                raise EngineError(f"{name}: the chat template failed: {_words(error)}") from None
+        if (found := rendered.count(mark)) != 1:
+            raise EngineError(
+                f"{name}: the chat template: found the user's text {found} times in a prompt; "
+                "accepted: once, as it is"
             )
         head, _, tail = rendered.partition(mark)
         ids = [self._special.encode(t, add_special_tokens=False).ids for t in (head, tail)]
@@ -128,9 +141,20 @@ def _begin(auto: Any, name: str, revision: str | None) -> list[int]:
 
     try:
         config, _ = PretrainedConfig.get_config_dict(name, revision=revision)
-    except (OSError, ValueError):  # a folder that holds a tokenizer and nothing else
-        config = {}
-    found = begin_of(config.get("bos_token_id"), config.get("eos_token_id"))
+        found = begin_of(config.get("bos_token_id"), config.get("eos_token_id"))
+    except OSError:  # a folder that holds a tokenizer and nothing else
+        found = None
+    except Exception as error:  # as above
+        raise EngineError(f"{name}: config.json cannot be used: {_words(error)}") from None
     if found is None:
         found = begin_of(auto.bos_token_id, auto.eos_token_id)
+    if found is not None and not (type(found) is int and 0 <= found < len(auto)):
+        raise EngineError(
+            f"{name}: config.json: found the token {said(str(found), 40)} at the begin of a text; "
+            f"accepted: 0 to {len(auto) - 1}"
+        )
     return [] if found is None else [found]
+
+
+def _words(error: Exception) -> str:
+    return said(str(error), 200) or type(error).__name__

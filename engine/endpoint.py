@@ -28,13 +28,15 @@ import tenacity
 
 from base.errors import EngineError
 from base.secret import from_environment, said
-from engine.answers import LARGEST, NoAnswer, completion, likelihood, parsed
+from engine.answers import LARGEST, NoAnswer, completion, likelihood, message_of, parsed
 from engine.config import EndpointConfig
 from engine.encoding import PromptEncoder
-from engine.types import Completion, Prompt, Request, Sampling, joined
+from engine.types import Completion, Prompt, Request, Sample, Sampling, joined
 
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)
+_FILTERED = ("content_filter", "content_policy_violation")
+"""Codes of an error with which hosts refuse what their filter finds in a prompt."""
 _TOP_LOGPROBS = 20
 _Limits = type(openai.DEFAULT_CONNECTION_LIMITS)  # of whichever httpx the client is built on
 _LARGEST_ERROR = 1 << 20  # bytes
@@ -234,7 +236,13 @@ class EndpointEngine:
     ) -> Completion:
         """One answer to a request."""
         form = request.prompt.answer if ask.verdicts and not self.primes else None
-        return completion(parsed(await _body(self._asked(client, request, ask))), ask, form)
+        try:
+            body = await _body(self._asked(client, request, ask))
+        except openai.APIStatusError as error:
+            if error.code not in _FILTERED:
+                raise
+            return Completion((Sample("", "filtered"),), tokens_told=False)
+        return completion(parsed(body), ask, form)
 
     def _asked(self, client: openai.AsyncOpenAI, request: Request, ask: Sampling) -> Any:
         """The request as either API takes it."""
@@ -321,8 +329,8 @@ class EndpointEngine:
         head, cause = "", error.__cause__ or error
         text = str(cause)
         if isinstance(error, openai.APIStatusError):
-            told = error.body.get("message") if isinstance(error.body, dict) else None
-            head, text = f"HTTP {error.status_code}: ", str(told or error)
+            told = message_of(error.body) if error.body else error.response.text
+            head, text = f"HTTP {error.status_code}: ", told or str(error)
         return head + said(text, 200) or type(cause).__name__
 
 
@@ -395,12 +403,14 @@ async def _body(asked: Any) -> bytes:
 
 
 async def _bounded_error(response: Any) -> None:
-    """Of an error's body the beginning is enough, and all that is read."""
-    if response.status_code < 400:
+    """Of what is no answer (an error, a redirect) the beginning of the body is enough, and all that
+    is read; as UTF-8, whatever it says, for not all that Python calls a coding is one of texts.
+    """
+    if response.is_success:
         return
     found = bytearray()
     async for piece in response.aiter_bytes():
         found += piece
         if len(found) > _LARGEST_ERROR:
             break
-    response._content = bytes(found)
+    response._content, response.encoding = bytes(found), "utf-8"

@@ -2,19 +2,39 @@
 
 import re
 
-_NAMES = "think|thinking|thought|thoughts|reasoning|reflection"
-_OPEN = re.compile(rf"\s*(?:<(?:{_NAMES})>|◁think▷|\[THINK\])", re.IGNORECASE)
-_CLOSE = re.compile(rf"</(?:{_NAMES})>|◁/think▷|\[/THINK\]", re.IGNORECASE)
+_NAMES = r"(?:[a-z]{1,20}[:_])?(?:think|thinking|thoughts?|reason|reasoning|reflection|scratchpad)"
+_OPEN = (
+    rf"<\|?\s*{_NAMES}(?:\s[^<>]{{0,80}})?\|?>|<\|(?:begin_of|start)_{_NAMES}\|>|<analysis>"
+    r"|◁think▷|\[THINK\]|<\|channel\|>analysis"
+)
+_CLOSE = (
+    rf"<\|?\s*/\s*{_NAMES}\s*\|?>|<{_NAMES}\s*/>|<\|end(?:_of)?_{_NAMES}\|>|</analysis>"
+    r"|◁/think▷|\[/THINK\]|<\|channel\|>final<\|message\|>"
+)
+_MARK = re.compile(rf"(?P<close>{_CLOSE})|{_OPEN}", re.IGNORECASE)
+"""Tags as Qwen, DeepSeek, Seed, Kimi, Mistral, Cohere and gpt-oss have them."""
+
+_AROUND = re.compile(
+    r"<\|(?:begin_of_|start_|end_of_|end_)(?:solution|response)\|>|<\|(?:return|end)\|>",
+    re.IGNORECASE,
+)
+"""What such models put around the answer that follows."""
 
 
 def spoken(text: str, source: str = "") -> str | None:
     """`text` without the reasoning that stands before it; None where the reasoning does not end. A
     chat template may open it in the prompt, so only its end counts. source: a text that may speak
-    of such tags itself; then its answer may.
+    of such tags itself; then its answer has the same ones, behind the reasoning.
     """
-    if _CLOSE.search(source) or _OPEN.match(source):
-        return text
-    ends = [found.end() for found in _CLOSE.finditer(text)]
-    if ends:
-        return text[ends[-1] :]
-    return None if _OPEN.match(text) else text
+    own, found = [*_MARK.finditer(source)], [*_MARK.finditer(text)]
+    before = len(found) - len(own)
+    if before < 0 or _tags(found[before:]) != _tags(own):
+        return text if not found else None
+    if not before:  # unless it begins with one, where the source does not
+        return None if _MARK.match(text.lstrip()) and not _MARK.match(source.lstrip()) else text
+    last = found[before - 1]
+    return _AROUND.sub("", text[last.end() :]) if last["close"] else None
+
+
+def _tags(found: list[re.Match[str]]) -> list[str]:
+    return [one[0].casefold() for one in found]

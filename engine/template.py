@@ -18,9 +18,10 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, TemplateError, meta, nodes
+from jinja2 import Environment, StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from base.errors import ConfigError
@@ -38,19 +39,30 @@ Text = str | Sequence[str]
 
 
 class Template:
-    """A template and the variables it may use; ConfigError when it is wrong."""
+    """A template, the variables it may use and those of which it must insert each; ConfigError when
+    it is wrong.
+    """
 
-    def __init__(self, name: str, source: str, accepted: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, source: str, accepted: Sequence[str], needed: Sequence[str] = ()
+    ) -> None:
         self.name, self.source = name, source
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True)
         tree = _parsed(name, environment, source)
-        used = meta.find_undeclared_variables(tree)
+        used = {node.name for node in _below(tree) if isinstance(node, nodes.Name)}
         if unknown := used - {*accepted, "fence"}:
             raise ConfigError(
                 f"{name}: unknown variable '{min(unknown)}'; accepted: fence, {', '.join(accepted)}"
             )
         self.variables = used - {"fence"}
-        self._tags = sorted(set(re.findall(r"</?([\w-]+)\{\{ ?fence ?\}\}", source)))
+        outputs = (node for node in _below(tree) if isinstance(node, nodes.Output))
+        inserted = {name.name for output in outputs for name in output.find_all(nodes.Name)}
+        for variable in needed:
+            if variable not in inserted:
+                raise ConfigError(
+                    f"{name}: found no {{{{ {variable} }}}}; accepted: a template that inserts it"
+                )
+        self._tags = sorted({*_fenced(name, tree)})
         self._seen = [as_read(tag) for tag in self._tags]
         self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
         self._labels = frozenset(_LABEL.findall(source))
@@ -59,15 +71,13 @@ class Template:
             self._template = environment.from_string(source)
             self._frame(frozenset(accepted), frozenset(), "")
         except Exception as error:
-            raise ConfigError(
-                f"{name}: not a jinja template: {one_line(str(error), 200)}"
-            ) from None
+            raise _none(name, error) from None
 
     @classmethod
-    def read(cls, path: Path, accepted: Sequence[str]) -> "Template":
+    def read(cls, path: Path, accepted: Sequence[str], needed: Sequence[str] = ()) -> "Template":
         """The template in a file."""
         try:
-            return cls(str(path), path.read_text(encoding="utf-8"), accepted)
+            return cls(str(path), path.read_text(encoding="utf-8"), accepted, needed)
         except OSError as error:
             raise ConfigError(f"{path}: cannot read the template: {error.strerror}") from None
         except UnicodeDecodeError as error:
@@ -83,11 +93,10 @@ class Template:
         seen = [as_read(text) for text in texts]
         if not self._tags or not any(self._tag.search(text) for text in seen):
             return ""
-        for number in itertools.count(1):
-            mark = f"-{number}"
-            if not any(f"{tag}{mark}" in text for text in seen for tag in self._seen):
-                return mark
-        raise AssertionError("unreachable")
+        numbers = re.compile(rf"(?:{'|'.join(self._seen)})-([1-9][0-9]{{0,8}})")
+        told = {number for text in seen for number in numbers.findall(text)}
+        taken = {number[:end] for number in told for end in range(1, len(number) + 1)}
+        return next(f"-{n}" for n in itertools.count(1) if str(n) not in taken)
 
     def ends(self, fence: str) -> tuple[str, ...]:
         """The tags that close a text of the prompt: where an answer holds one, it is over."""
@@ -108,8 +117,10 @@ class Template:
         return answer
 
     def repeated(self, answer: str) -> bool:
-        """Whether an answer holds eight words in a row of the template's own text."""
-        return not self._own.isdisjoint(_runs(answer))
+        """Whether an answer holds eight words in a row of the template's own text; of one that is
+        longer than any template, its beginning.
+        """
+        return not self._own.isdisjoint(_runs(answer[:_LONGEST]))
 
     def render(self, texts: Mapping[str, Text], fence: str = "") -> tuple[str, ...]:
         """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""
@@ -132,7 +143,9 @@ class Template:
         return tuple(re.split(rf"{mark}:(\w+):{mark}", rendered))
 
 
-_LABEL = re.compile(r"^[ \t]*([^\s<{][^\n<{]*?)[ \t]*\n[ \t]*<[\w-]+\{\{ ?fence", re.MULTILINE)
+_LABEL = re.compile(
+    r"^[ \t]*([^\s<{][^\n<{]*?)[ \t]*\n[ \t]*<[\w-]+\{\{[-+]?\s*fence", re.MULTILINE
+)
 _JINJA = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 
@@ -165,18 +178,54 @@ def _parsed(name: str, environment: Environment, source: str) -> nodes.Template:
         raise ConfigError(f"{name}: found {len(source)} characters; accepted: at most {_LONGEST}")
     try:
         tree = environment.parse(source)
-    except TemplateError as error:
-        raise ConfigError(f"{name}: not a jinja template: {one_line(str(error), 200)}") from None
-    except (RecursionError, MemoryError):
-        raise ConfigError(f"{name}: not a jinja template: nested too deep") from None
-    found = list(tree.find_all(nodes.Node))
+        found = _below(tree)
+        "".join(str(node.value) for node in found if isinstance(node, nodes.Const)).encode()
+    except (TemplateError, ValueError, RecursionError, MemoryError) as error:
+        raise _none(name, error) from None
     for node in found:
         if not isinstance(node, _ACCEPTED):
             raise ConfigError(
                 f"{name}: line {node.lineno}: found jinja's '{type(node).__name__}'; accepted: "
                 "{{ variable }}, and if, elif, else with and, or, not"
             )
-    inserted = sum(isinstance(node, nodes.Name) for node in found)
+    inserted = sum(not isinstance(node, nodes.Output | nodes.TemplateData) for node in found)
     if inserted > _MOST:
-        raise ConfigError(f"{name}: found {inserted} variables; accepted: at most {_MOST}")
+        raise ConfigError(
+            f"{name}: found {inserted} variables, constants and conditions; accepted: at most "
+            f"{_MOST}"
+        )
     return tree
+
+
+def _none(name: str, error: Exception) -> ConfigError:
+    deep = isinstance(error, RecursionError | MemoryError)
+    reason = "nested too deep" if deep else one_line(str(error), 200)
+    return ConfigError(f"{name}: not a jinja template: {reason}")
+
+
+def _below(tree: nodes.Node) -> list[nodes.Node]:
+    """Every node of a syntax tree but its root, in order, however deep it is."""
+    found, left = list[nodes.Node](), [*tree.iter_child_nodes()][::-1]
+    while left:
+        found.append(left.pop())
+        left += [*found[-1].iter_child_nodes()][::-1]
+    return found
+
+
+def _fenced(name: str, tree: nodes.Node) -> Iterator[str]:
+    """The names of the tags that have a fence; ConfigError for a fence that stands elsewhere, where
+    it would not keep a text inside.
+    """
+    found = [node for node in _below(tree) if isinstance(node, nodes.Name) and node.name == "fence"]
+    for output in (node for node in _below(tree) if isinstance(node, nodes.Output)):
+        for before, node in pairwise(output.nodes):
+            data = before.data if isinstance(before, nodes.TemplateData) else ""
+            tag = re.search(r"</?([\w-]+)\Z", data)
+            if tag and node in found:
+                found = [other for other in found if other is not node]
+                yield tag[1]
+    if found:
+        raise ConfigError(
+            f"{name}: line {found[0].lineno}: found 'fence' outside of the name of a tag; "
+            "accepted: <name{{ fence }}> and </name{{ fence }}>"
+        )

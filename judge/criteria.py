@@ -30,6 +30,7 @@ _VARIABLES = {
     "pairwise": ("context", "reference", "first", "second", "reasoning"),
     "pointwise": ("context", "reference", "candidate", "reasoning"),
 }
+_NEEDED = {"pairwise": ("first", "second"), "pointwise": ("candidate",)}
 
 
 class _Criterion(Section):
@@ -118,7 +119,8 @@ class Asked(_Scaled):
     def prompt(self) -> Template:
         """The compiled template; ConfigError when it is wrong."""
         source = self.template.replace("{{ rules }}", self.rules.strip())
-        return Template(f"criterion {self.name}", source, _VARIABLES[self.kind])
+        name = f"criterion {self.name}"
+        return Template(name, source, _VARIABLES[self.kind], _NEEDED[self.kind])
 
     def check(self) -> None:
         """A wrong template is a wrong criterion."""

@@ -132,8 +132,8 @@ def read(model: str) -> Provenance | None:
 
 def set_jury(manifest: Manifest) -> Jury | None:
     """Who gave a set its scores; None where it has none."""
-    made = manifest.passes[-1] if manifest.passes else None
-    if made is None or made.name != "judge":
+    made = manifest.passes[-1]
+    if made.name != "judge":
         return None
     criteria = made.config["criteria"]
     asked = [one["name"] for one in criteria if one["kind"] in _ASKED]

@@ -46,13 +46,18 @@ def list_files(patterns: Iterable[str]) -> Listing:
     """
     files: dict[str, Found] = {}
     passed: dict[str, str] = {}
+    real: dict[str, str] = {}  # a file of a disk → the path that it is read by
     for pattern in patterns:
         found = named(pattern)
         if not found.files:
             raise InputError(_nothing(pattern, found))
         for path, info in found.files.items():
             file = _file(pattern, found.relative(path), path, info)
-            files.setdefault(file.path, file)
+            same = os.path.realpath(path) if file.path.startswith("/") else file.path
+            if real.setdefault(same, file.path) == file.path:
+                files.setdefault(file.path, file)
+            else:
+                passed[file.path] = "a file that is read by another name"
         passed |= found.passed
     names = _distinct({path: file.relative for path, file in files.items()})
     every = [replace(file, relative=names[path]) for path, file in files.items()]

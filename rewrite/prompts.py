@@ -20,4 +20,4 @@ def load_template(name: str) -> Template:
         raise ConfigError(
             f"rewrite.template: found '{name}'; accepted: {known}, or the path of a .jinja file"
         )
-    return Template.read(path, VARIABLES)
+    return Template.read(path, VARIABLES, needed=("text",))

@@ -19,6 +19,7 @@ from fsspec.utils import glob_translate
 
 from base.errors import InputError
 from base.files import resolve, told_as
+from base.secret import said
 from rewrite.files import SUFFIXES
 from rewrite.signals import COMPANIONS
 
@@ -49,7 +50,10 @@ def named(pattern: str) -> Named:
     with told_as(InputError, f"{pattern}: cannot list"):
         if isinstance(fs, LocalFileSystem):
             return _local(fs, path)
-        return _remote(fs, pattern, path)
+        try:
+            return _remote(fs, pattern, path)
+        except ValueError as error:  # what a library says of a location that is none
+            raise InputError(f"{pattern}: cannot list: {said(str(error), 200)}") from None
 
 
 def is_glob(path: str) -> bool:

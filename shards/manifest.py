@@ -49,6 +49,9 @@ class File(_Stored):
         steps = name.split("/")
         if "\\" in name or "://" in name or any(step in ("", ".", "..") for step in steps):
             raise ValueError(f"found {name!r}; accepted: a path inside the set's folder")
+        if not name.isprintable() or any(len(step.encode()) > 255 for step in steps):
+            shown = one_line(name, 60)
+            raise ValueError(f"found '{shown}'; accepted: printable names of at most 255 bytes")
         return name
 
 
@@ -99,7 +102,7 @@ class Record(_Stored):
     redo: the same documents are to be done again: the part was damaged, or holds what failed.
     """
 
-    split: str = Field(pattern=r"^[^/\\]+$")
+    split: str = Field(pattern=r"^[^/\\\p{C}]{1,200}$")
     block: int = Field(ge=0)
     start: int
     stop: int
@@ -198,7 +201,7 @@ class Manifest(_Stored):
     status: Status = "running"
     criteria: list[str] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
-    passes: list[PassInfo]
+    passes: list[PassInfo] = Field(min_length=1)
     inputs: list[Input]
     rows: int = 0
     documents: int = 0

@@ -1,7 +1,7 @@
 """Reading a shard set by its manifest: batches, documents, rows."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Self
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from base.errors import ShardError
 from base.files import Folder
 from shards.manifest import File, Manifest
+from shards.names import MANIFEST
 from shards.schema import Row, footer_digest
 
 _TAIL = 1 << 16  # bytes of a file's end that hold most footers
@@ -38,6 +39,9 @@ class ShardSet:
         try:
             with self.open(part) as stream:
                 file = pq.ParquetFile(stream, page_checksum_verification=True)
+                refuse_absent(
+                    f"{self.folder.url}/{part.name}", columns or (), file.schema_arrow.names
+                )
                 yield from file.iter_batches(size, columns=columns)
         except (pa.ArrowException, OSError) as error:
             text = str(error).splitlines()[0]
@@ -92,6 +96,16 @@ class ShardSet:
                 rows.append(row)
         if rows:
             yield rows
+
+
+def refuse_absent(where: str, columns: Iterable[str], found: Iterable[str]) -> None:
+    """ShardError for a column that a part should have by its set's manifest, and has not."""
+    for name in columns:
+        if name not in found:
+            raise ShardError(
+                f"{where}: found no column '{name}', which the set has by its {MANIFEST}; "
+                "accepted: a part that was written with it"
+            )
 
 
 def footer_fault(part: File, stream: IO[bytes]) -> str | None:

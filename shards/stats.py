@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from base.errors import ShardError
-from shards.reader import ShardSet
+from shards.reader import ShardSet, refuse_absent
 from shards.schema import TEXTS
 
 BINS = 200
@@ -77,6 +77,7 @@ class Stats:
                 where, text = f"{self.shards.folder.url}/{part.name}", str(error).splitlines()[0]
                 raise ShardError(f"{where}: damaged: {text}") from None
             names = footer.schema.names
+            refuse_absent(f"{self.shards.folder.url}/{part.name}", self.columns, names)
             for column, name in enumerate(self.columns):
                 for group in range(footer.num_row_groups):
                     known = footer.row_group(group).column(names.index(name)).statistics

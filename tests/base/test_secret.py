@@ -22,6 +22,23 @@ SECRET = "hunter2SECRETvalue"
         f"Incorrect API key provided: sk-proj-{SECRET}",
         "hf_abcdefghijklmnopqrstuvwxyz",
         "ghp_abcdefghijklmnopqrstuvwxyz",
+        *(
+            f"{begin}abcdefghijklmnopqrstuvwxyz0123456789"
+            for begin in (
+                "gsk_",
+                "xai-",
+                "nvapi-",
+                "pplx-",
+                "r8_",
+                "glpat-",
+                "AIza",
+                "npm_",
+                "pypi-",
+            )
+        ),
+        "ASIAABCDEFGHIJKLMNOP",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJl",
+        "-----BEGIN RSA PRIVATE KEY-----",
     ],
 )
 def test_what_is_struck_out(text: str) -> None:
@@ -69,6 +86,14 @@ def test_an_error_sentence_holds_no_secret(capsys: pytest.CaptureFixture[str]) -
         (f"input: {{paths: [a, 's3://KEY:{SECRET}@bucket/x']}}", "input.paths.1"),
         (f"output: 'simplecache::http://u:{SECRET}@h/x'", "output"),
         (f"model: sk-{SECRET}", "model"),
+        ("args: {password: 123456}", "args.password"),
+        (f"args: {{passwords: [{SECRET}]}}", "args.passwords.0"),
+        (f"args: {{openai_key: {SECRET}}}", "args.openai_key"),
+        (f"args: {{sas-token: {SECRET}}}", "args.sas-token"),
+        (f"args: {{private_key_pem: {SECRET}}}", "args.private_key_pem"),
+        (f"path: 'https://host/a.jsonl#access_token={SECRET}'", "path"),
+        (f"path: 'https://host/a;token={SECRET}/c.jsonl'", "path"),
+        (f"store: 'Protocol=https;AccountKey={SECRET};Suffix=x'", "store"),
     ],
 )
 def test_a_configuration_with_a_secret_is_refused(text: str, key: str) -> None:
@@ -84,7 +109,13 @@ def test_ordinary_keys_and_values_are_none() -> None:
             "template_args": {"eos_token": "</s>", "enable_thinking": True, "key": "value"},
             "args": {"max_num_batched_tokens": 5, "tokenizer": "a", "hf_token": None},
             "api_key_env": "MY_KEY",
-            "paths": ["s3://bucket/a?b.jsonl", "http://host/[a].jsonl", "http://[::1", "a@b"],
+            "paths": [
+                "s3://bucket/lang=en/a?b.jsonl",
+                "a=b/c.jsonl",
+                "http://host/[a].jsonl",
+                "http://[::1",
+                "a@b",
+            ],
         }
     )
 

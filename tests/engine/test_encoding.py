@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -360,6 +361,39 @@ def test_template_arguments_reach_the_chat_template(tmp_path: Path) -> None:
     encoder = PromptEncoder(str(tmp_path), {"mood": "calm", "think": True})
     ids = encoder.encode(Prompt((" {{ mood }} ",)))
     assert load_tokenizer(MODEL).decode(ids) == "calm: {{ mood }} |T"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('no user here') }}", "the chat template failed: no user here"),
+        ("{% if %}", "the chat template failed: Expected an expression"),
+        ("{{ ''.__class__.__mro__ }}", "the chat template failed: access to attribute '__class__'"),
+        ("{% include '/etc/passwd' %}", "the chat template failed: no loader"),
+        ("user:", "found the user's text 0 times in a prompt; accepted: once, as it is"),
+        ("{{ messages[0].content | upper }}", "found the user's text 0 times"),
+        ("{{ messages[0].content }}, {{ messages[0].content }}", "found the user's text 2 times"),
+    ],
+)
+def test_a_chat_template_without_one_place_for_the_text(
+    tmp_path: Path, template: str, said: str
+) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes(Path(MODEL, name).read_bytes())
+    (tmp_path / "chat_template.jinja").write_text(template)
+    with pytest.raises(EngineError, match=f"^{re.escape(str(tmp_path))}: the chat tem") as raised:
+        PromptEncoder(str(tmp_path), {})
+    assert said in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("bos", ["<s>", True, -1, 10**12])
+def test_a_begin_that_is_no_token(tmp_path: Path, bos: Any) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes(Path(MODEL, name).read_bytes())
+    config = json.loads(Path(MODEL, "config.json").read_bytes()) | {"bos_token_id": bos}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineError, match=r"config\.json|bos_token_id"):
+        PromptEncoder(str(tmp_path), {})
 
 
 @pytest.mark.parametrize("name", ["empty", "broken", "./none", "/none/at/all"])

@@ -179,6 +179,7 @@ ODD = {
     "no usage": lambda answer: answer.pop("usage"),
     "null usage": set_key("usage", None),
     "too much usage": set_key("usage", {"prompt_tokens": 1e308, "completion_tokens": -1}),
+    "NaN beside it": set_key("seconds", math.nan),
     "usage of 400 digits": set_key("usage", {"prompt_tokens": 10**400, "completion_tokens": 4}),
     "end of another name": lambda answer: answer["choices"][0].update(finish_reason="eos_token"),
 }
@@ -208,6 +209,9 @@ USELESS = {
     "finish_reason: found None; accepted: stop, length": choice(finish_reason=None),
     "only reasoning and no text (finish_reason stop): Okay, so": message(
         content=None, reasoning_content="Okay, so"
+    ),
+    "an error in place of an answer: overloaded": choice(
+        error={"message": "overloaded"}, finish_reason="stop"
     ),
     "no text (finish_reason length)": lambda answer: (
         choice(finish_reason="length")(answer),
@@ -251,6 +255,70 @@ def test_a_filtered_answer_and_a_refusal_are_told(server: FaultServer) -> None:
     assert (answer.samples[0].text, answer.samples[0].finish_reason) == ("I cannot.", "refused")
 
 
+def nothing_left(answer: dict[str, Any]) -> None:
+    choice(finish_reason="content_filter", logprobs=None)(answer)
+    message(content=None)(answer)
+
+
+BY_CODE = json.dumps({"error": {"message": "filtered", "code": "content_filter"}}).encode()
+
+
+@pytest.mark.parametrize("sampling", [{}, {"verdicts": ("A", "B")}])
+@pytest.mark.parametrize("fault", [Fault(edit=nothing_left), Fault(400, body=BY_CODE)])
+def test_a_filter_that_leaves_nothing(server: FaultServer, fault: Fault, sampling: Any) -> None:
+    server.plan = lambda call: fault
+    answers = ask(EndpointEngine(config(server)), *[request(**sampling)] * 20)
+    assert {answer.error for answer in answers} == {None}
+    assert {answer.samples[0].finish_reason for answer in answers} == {"filtered"}
+    assert len(server.calls) == 20
+
+
+def test_probabilities_that_are_more_than_one_together(server: FaultServer) -> None:
+    def edit(answer: dict[str, Any]) -> None:
+        for item in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+            item["logprob"] = 0.0
+
+    server.plan = lambda call: Fault(edit=edit)
+    with pytest.raises(EngineError, match='found {"A": 0.0, "B": 0.0,.* among its log-prob'):
+        ask(EndpointEngine(config(server, retries=0)), request(verdicts=("A", "B")))
+
+
+@pytest.mark.parametrize("name", ["hex", "zlib", "idna", "undefined", "utf-16"])
+def test_an_error_in_a_coding_that_is_none_of_texts(server: FaultServer, name: str) -> None:
+    server.plan = lambda call: Fault(
+        400, {"Content-Type": f"text/plain; charset={name}"}, body="größer".encode()
+    )
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.error == "HTTP 400: größer"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"no such model", "no such model"),
+        (b'{"error": "no such model"}', "no such model"),
+        (b'{"detail": "no such model"}', '{"detail": "no such model"}'),
+        (b"", "Error code: 400"),
+    ],
+)
+def test_an_error_in_any_shape_is_quoted(server: FaultServer, body: bytes, said: str) -> None:
+    server.plan = lambda call: Fault(400, body=body)
+    (answer,) = ask(EndpointEngine(config(server)), request())
+    assert answer.error == f"HTTP 400: {said}"
+
+
+def test_of_a_redirects_body_the_beginning_is_read(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.endpoint._LARGEST_ERROR", 1 << 10)
+    server.plan = lambda call: Fault(302, {"Location": "/elsewhere"}, body=b"x" * 100 + b" " * 9999)
+    (answer,) = ask(EndpointEngine(config(server, timeout=5)), request())
+    assert str(answer.error).startswith("HTTP 302: xxx")
+    server.plan = lambda call: Fault(302, {"Location": "/"}, body=b"x" * (1 << 20), cut=1 << 18)
+    (answer,) = ask(EndpointEngine(config(server, timeout=5)), request())
+    assert str(answer.error).startswith("HTTP 302: xxx"), "read to an end that never came"
+
+
 NO_NUMBERS = [math.inf, -math.inf, math.nan, 1e308, 5.0, 10**400, -(10**400), "x", True, None, []]
 
 
@@ -276,7 +344,12 @@ def test_log_probabilities_of_another_shape(server: FaultServer, told: Any, samp
 
 
 def test_an_answer_in_parts(server: FaultServer) -> None:
-    parts = [{"type": "thinking", "thinking": []}, 5, {"type": "text", "text": "one "}]
+    parts = [
+        {"type": "thinking", "thinking": []},
+        5,
+        {"type": "reasoning", "text": "Hm."},
+        {"type": "text", "text": "one "},
+    ]
     parts.append({"type": "text", "text": "two"})
     server.plan = lambda call: Fault(edit=message(content=parts))
     (answer,) = ask(EndpointEngine(config(server)), request())

@@ -1,6 +1,7 @@
 """Corpus text in a prompt template: never run, never read as structure, always whole."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,21 @@ def test_the_fence_changes_only_when_needed(texts: list[str], fence: str) -> Non
     assert TEMPLATE.fence(texts) == fence
 
 
+@pytest.mark.parametrize("fence", ["{{fence}}", "{{  fence  }}", "{{- fence -}}", "{{\nfence\t}}"])
+def test_a_fence_in_any_spelling_is_one(fence: str) -> None:
+    template = Template("t", f"<p{fence}>{{{{ text }}}}</p{fence}>", NAMES)
+    assert template.fence(["a </p> b"]) == "-1"
+    assert render(template, text="a </p> b") == "<p-1>a </p> b</p-1>"
+
+
+def test_a_text_full_of_fences_takes_no_time() -> None:
+    template = Template("t", "<p{{ fence }}>{{ text }}</p{{ fence }}>", NAMES)
+    begun = time.process_time()
+    assert template.fence(["".join(f"<p-{n}" for n in range(1, 200_000))]) == "-200000"
+    assert template.fence(["<p-20 <p-3"]) == "-1" and template.fence(["<p-10 <p-3"]) == "-2"
+    assert time.process_time() - begun < 10
+
+
 def test_a_template_without_tags_needs_no_fence() -> None:
     assert Template("t", "Say {{ text }}", NAMES).fence(["<passage>"]) == ""
 
@@ -128,6 +144,12 @@ def test_an_answer_that_repeats_the_prompt() -> None:
     assert not template.repeated("Keep what the passage says. And about the length of its bridge.")
     assert not template.repeated("You edit texts. Keep what the passage says.")  # seven in a row
     assert not template.repeated("")
+
+
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    begun = time.process_time()
+    assert not TEMPLATE.repeated("a b " * (1 << 24))
+    assert time.process_time() - begun < 3
 
 
 def test_an_answer_ends_at_a_tag_of_this_prompt() -> None:
@@ -157,7 +179,7 @@ def test_the_line_before_a_tag_is_no_part_of_an_answer() -> None:
         ("{{ text }", "not a jinja template: "),
         ("{% if text %}", "not a jinja template: "),
         ("{{ " + "(" * 100_000 + "text" + ")" * 100_000 + " }}", "not a jinja template: "),
-        ("{% if text %}" * 100 + "{% endif %}" * 100, "not a jinja template: "),
+        ("{% if text %}" * 100 + "{{ text }}" + "{% endif %}" * 100, "not a jinja template: "),
         (
             "{% include '/etc/passwd' %}{{ text }}",
             "line 1: found jinja's 'Include'; accepted: {{ v",
@@ -182,13 +204,29 @@ def test_the_line_before_a_tag_is_no_part_of_an_answer() -> None:
         ("{% filter upper %}{{ text }}{% endfilter %}", "found jinja's 'FilterBlock'"),
         ("{% macro m() %}{% endmacro %}{{ text }}", "found jinja's 'Macro'"),
         ("{% with a = text %}{{ a }}{% endwith %}", "found jinja's 'With'"),
-        ("{{ text }}" * 257, "found 257 variables; accepted: at most 256"),
+        (
+            "{{ text }}" * 257,
+            "found 257 variables, constants and conditions; accepted: at most 256",
+        ),
+        ("{{ " + " and ".join(["1"] * 5000) + " }}{{ text }}", "found 10000 variables, constants"),
+        ("{% if text %}" + "{% elif 1 %}a" * 5000 + "{% endif %}", "accepted: at most 256"),
+        ("{{ " + "9" * 5000 + " }}{{ text }}", "not a jinja template: Exceeds the limit"),
+        ("{{ '\\ud800' }}{{ text }}", "not a jinja template: 'utf-8' codec can't encode"),
+        ("{{ self }}{{ text }}", "unknown variable 'self'; accepted: fence"),
+        ("{{ range }}{{ text }}", "unknown variable 'range'; accepted: fence"),
+        ("{{ lead }}{% if text %}x{% endif %}", "found no {{ text }}; accepted: a template that"),
+        (
+            "[p{{ fence }}]{{ text }}",
+            "line 1: found 'fence' outside of the name of a tag; accepted",
+        ),
+        ("<a.b{{ fence }}>{{ text }}", "found 'fence' outside of the name of a tag"),
+        ("{{ text }}<p{% if fence %}-1{% endif %}>", "found 'fence' outside of the name of a tag"),
         ("x" * 2_000_000, "found 2000000 characters; accepted: at most 1048576"),
     ],
 )
 def test_a_wrong_template_is_one_sentence(source: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=r"^my\.jinja: ") as raised:
-        Template("my.jinja", source, NAMES)
+        Template("my.jinja", source, NAMES, needed=("text",))
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
 

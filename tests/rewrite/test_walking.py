@@ -119,6 +119,50 @@ def test_a_path_that_exists_is_that_path(tmp_path: Path, name: str) -> None:
     assert found(f"memory:/{root}/{name}") == ["a.jsonl" if folder else name]
 
 
+def test_a_file_that_is_named_in_many_ways_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path / "d" / "a.jsonl", line("a"))
+    (tmp_path / "d" / "b.jsonl").symlink_to(tmp_path / "d" / "a.jsonl")
+    names = ["d/a.jsonl", "d", "d/*.jsonl", "d/./a.jsonl", "d/../d/a.jsonl", "d/b.jsonl"]
+    listing = list_files([f"{tmp_path}/{name}" for name in names])
+    assert [file.relative for file in listing.files] == ["a.jsonl"]
+    assert listing.passed == {
+        f"{tmp_path}/d/{name}": "a file that is read by another name"
+        for name in ("./a.jsonl", "../d/a.jsonl", "b.jsonl")
+    }
+
+
+@pytest.mark.parametrize("name", ["a::b.jsonl", "data:b.jsonl", "memory:b.jsonl"])
+def test_a_path_with_colons_that_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        list_files([name])
+    write(tmp_path / name, line("a"))
+    assert [file.relative for file in list_files([name]).files] == [name]
+
+
+def test_a_name_is_shown_in_a_dry_run_and_not_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rewrite.__main__ import main
+
+    write(tmp_path / "in" / "a.jsonl", line("a"))
+    write(tmp_path / "in" / ".\x1b[31m\u202e" / "a.jsonl", line("a"))
+    recipe = {
+        "input": {"paths": [str(tmp_path / "in")]},
+        "output": str(tmp_path / "set"),
+        "chunking": {"tokenizer": "models/smollm2-135m-instruct"},
+        "engines": {"m": {"kind": "endpoint", "urls": ["http://127.0.0.1:9/v1"], "model": "m"}},
+        "rewrite": {"engine": "m"},
+    }
+    (tmp_path / "r.yaml").write_text(json.dumps(recipe))
+    assert main(["--config", str(tmp_path / "r.yaml"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "passed over: 1: hidden, such as" in said
+    assert "\x1b" not in said and "\u202e" not in said
+
+
 def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/caf\xe9.jsonl", "wb") as stream:
         stream.write(line("a"))

@@ -355,6 +355,18 @@ def test_a_part_outside_of_the_set_is_refused(texts: Path, tmp_path: Path, name:
         ShardSet(str(out))
 
 
+@pytest.mark.parametrize("name", ["a\0.parquet", "\x1b[31m.parquet", "a\n.parquet", "x" * 256])
+def test_a_part_that_cannot_be_named_is_refused(texts: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "set"
+    run(f"{texts}/*.jsonl", out)
+    raw = json.loads((out / "manifest.json").read_text())
+    raw["parts"][0]["name"] = name
+    (out / "manifest.json").write_text(json.dumps(raw))
+    with pytest.raises(ShardError, match="accepted: printable names of at most 255 bytes") as found:
+        ShardSet(str(out))
+    assert str(found.value).isprintable()
+
+
 @dataclass
 class InRanges(InstantPass):
     """Reads each file in ranges of about 2 KB."""

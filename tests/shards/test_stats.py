@@ -8,7 +8,12 @@ from typing import Any
 import pandas
 import pytest
 
+from base.errors import ShardError
+from base.files import Folder
 from shards.__main__ import main
+from shards.manifest import Manifest
+from shards.reader import ShardSet
+from shards.show import mean_scores
 from shards.stats import BINS, Stats
 from tests.shards.scored import scored_set
 from tests.train.data.sets import write_set
@@ -123,3 +128,19 @@ def test_a_damaged_part_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
     (Path(url) / "part-00001.parquet").unlink()
     assert main(["stats", url]) == 1
     assert capsys.readouterr().err == f"error: {url}/part-00001.parquet: listed, but not there\n"
+
+
+def test_a_manifest_that_names_what_its_parts_have_not(tmp_path: Path) -> None:
+    url = write_set(tmp_path / "set", [[[{"original": "text"}]]], criteria=())
+    folder = Folder(url)
+    manifest = Manifest.load(folder)
+    manifest.model_copy(update={"criteria": ["quality"]}).save(folder)
+    sentence = "found no column '(original|rewrite)_quality', which the set has by"
+    with pytest.raises(ShardError, match=sentence):
+        mean_scores(ShardSet(url))
+    with pytest.raises(ShardError, match=sentence):
+        Stats(url).report()
+    path = tmp_path / "set" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"passes": []}))
+    with pytest.raises(ShardError, match="damaged: passes: List should have at least 1 item"):
+        ShardSet(url)
