@@ -43,6 +43,7 @@ _LARGEST_ERROR = 1 << 20  # bytes
 _HARMLESS = Prompt(("Hello",))
 _PATIENCE = 16  # requests refused in a row before anything was answered: it is no row's fault
 _UNPRIMED_TOKENS = 16  # where an answer cannot be begun for the model, its verdict comes later
+_MOST_STOPS = 4  # hosts take no more; what goes on behind another tag is cut off afterwards
 
 
 Ask = Callable[[openai.AsyncOpenAI], Awaitable[Completion]]
@@ -168,7 +169,8 @@ class EndpointEngine:
             http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
         try:
-            client.models.list()
+            with client.models.with_streaming_response.list():
+                pass  # the list itself is of no interest, and may be endless
         except openai.APIConnectionError as error:
             text = f"the endpoint {url} cannot be reached: {self._words(error)}"
             raise EngineError(text) from None
@@ -254,7 +256,7 @@ class EndpointEngine:
             "top_p": ask.top_p,
             "n": ask.n,
             "seed": ask.seed if ask.seed is not None else openai.NOT_GIVEN,
-            "stop": list(ask.stop) or openai.NOT_GIVEN,
+            "stop": list(ask.stop[:_MOST_STOPS]) or openai.NOT_GIVEN,
         }
         if ask.logprobs:
             extra["return_token_ids"] = True

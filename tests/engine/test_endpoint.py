@@ -516,6 +516,12 @@ def test_a_server_that_lists_no_models_is_still_used(server: FaultServer, status
     assert answer.error is None
 
 
+@pytest.mark.timeout(60)
+def test_an_endless_list_of_models_is_not_read(server: FaultServer) -> None:
+    server.models = Fault(trickle=5)  # its 30 bytes take 150 seconds
+    EndpointEngine(config(server))
+
+
 def test_one_of_two_urls_dies(server: FaultServer) -> None:
     """A retry goes to the other URL, so one retry is enough for everyone."""
     with FaultServer(lambda call: Fault(seconds=0.005)) as other:
@@ -770,8 +776,9 @@ def test_sampling_is_sent(server: FaultServer, api: Api) -> None:
         "stop": ["\n"],
     }
     assert server.calls[0].body.items() >= expected.items()
-    ask(engine, request())
+    ask(engine, request(), request(stop=tuple("abcdef")))
     assert not {"seed", "stop"} & set(server.calls[1].body)
+    assert server.calls[2].body["stop"] == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("cached", [None, 0, 7])
