@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.config import EngineConfig
 from judge.pool import Pool
+from judge.probe import probe_judges
 from judge.rating import Rated, Rater, Values
 from train.phases import Kind
 from train.rollouts.config import RolloutsConfig
@@ -31,8 +32,13 @@ class Preferred:
 
 
 def rater(config: RolloutsConfig, engines: Mapping[str, EngineConfig]) -> Rater | Preferred:
-    """The one that `config` names; loads a judge's engines."""
+    """The one that `config` names; loads a judge's engines. EngineError where an endpoint's
+    verdicts cannot be read.
+    """
     if config.judge:
-        return Rater(config.judge, engines)
+        judges = Rater(config.judge, engines)
+        if any(engines[name].kind == "endpoint" for name in config.judge.panel):
+            probe_judges(config.judge, engines, judges.criteria)
+        return judges
     assert config.prefer, "the recipe refuses neither"
     return Preferred(config.prefer)

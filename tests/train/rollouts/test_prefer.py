@@ -2,7 +2,13 @@
 
 import asyncio
 
+import pytest
+
+from base.errors import EngineError
+from engine.config import EndpointConfig
 from judge.pool import Pool
+from judge.rating import Rater
+from tests.engine.fault_server import Fault, FaultServer
 from train.rollouts.config import RolloutsConfig
 from train.rollouts.prefer import Preferred, rater
 
@@ -20,3 +26,18 @@ def test_the_first_kind_is_best_whatever_the_texts_say() -> None:
         {"rewrite": 1, "rollout-0": 0, "rollout-11": 0},
         {"rollout-0": 0},
     ]
+
+
+def test_a_judge_is_asked_for_a_verdict_before_the_first_rollout() -> None:
+    judge = {"engine": "judge", "criteria": ["safety"]}
+    config = RolloutsConfig.model_validate({"engine": "policy", "judge": judge})
+    with FaultServer() as server:
+        engines = {
+            "judge": EndpointConfig(kind="endpoint", urls=[server.url], model="m", retries=0)
+        }
+        assert isinstance(rater(config, engines), Rater)
+        no_logprobs = Fault(edit=lambda answer: answer["choices"][0].update(logprobs=None))
+        server.first = lambda call: no_logprobs
+        with pytest.raises(EngineError, match=r"asked for a verdict 3 times .* found failed: "):
+            rater(config, engines)
+        assert len(server.probes) == 4
