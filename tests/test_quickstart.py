@@ -33,7 +33,7 @@ def command(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A scored set of two documents, and what the run printed."""
     out = tmp_path_factory.mktemp("quickstart") / "set"
-    done = command("rewrite", f"output={out}", "input.limit=2", "rewrite.sampling.max_tokens=32")
+    done = command("rewrite", f"output={out}", "input.limit=2", "rewrite.sampling.max_tokens=48")
     assert done.returncode == 0, done.stderr
     return out, done.stdout + done.stderr
 
@@ -124,7 +124,7 @@ def test_the_manifest_says_where_it_comes_from(run: tuple[Path, str]) -> None:
 
 
 def test_a_second_run_says_complete(run: tuple[Path, str]) -> None:
-    overrides = (f"output={run[0]}", "input.limit=2", "rewrite.sampling.max_tokens=32")
+    overrides = (f"output={run[0]}", "input.limit=2", "rewrite.sampling.max_tokens=48")
     done = command("rewrite", *overrides)
     assert done.returncode == 0
     assert "the set is complete" in done.stdout

@@ -201,7 +201,8 @@ def test_the_engine_in_the_process_is_measured(tmp_path: Path) -> None:
     record = {"text": "The river carries water from the hills down to the sea. " * 12}
     (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
     changes = [f"input.paths=['{tmp_path}/a.jsonl']", f"output={tmp_path}/set"]
-    changes += ["chunking.tokens=64", "rewrite.sampling.max_tokens=16", "judge.criteria=[safety]"]
+    changes += ["chunking.tokens=64", "rewrite.sampling.max_tokens=16"]
+    changes += ["rewrite.length.min=0", "judge.criteria=[safety]"]
     plan = make_plan(load(RewriteRecipe, "configs/quickstart.yaml", changes), seconds=1)
     figures = {name: likely for name, (likely, _, _) in plan.forecast.items()}
     assert plan.documents == figures["documents"] == 1 and not plan.failed
