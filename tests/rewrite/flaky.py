@@ -1,6 +1,7 @@
 """Answers of a server of which few fail, and what is asked of it and kept."""
 
 import hashlib
+import math
 import re
 from collections import Counter
 from typing import Any
@@ -30,8 +31,11 @@ def uneven(call: Call) -> Fault:
     def edit(answer: dict[str, Any]) -> None:
         for choice in answer["choices"]:
             for entry in (choice["logprobs"] or {}).get("content", []):
-                for number, top in enumerate(entry["top_logprobs"]):
-                    top["logprob"] = -0.1 - digest[number] / 97
+                for verdicts in ("ABC", "12"):
+                    tops = [top for top in entry["top_logprobs"] if top["token"] in verdicts]
+                    weights = [20 + digest[number] for number in range(len(tops))]
+                    for top, weight in zip(tops, weights, strict=True):
+                        top["logprob"] = math.log(0.97 * weight / sum(weights))
 
     return Fault(edit=edit)
 
