@@ -1,4 +1,8 @@
-"""The longest files run first: begun last, one would keep a single process busy at the end."""
+"""The longest files run first: begun last, one would keep a single process busy at the end. CI
+leaves out the tests that are marked `long`.
+"""
+
+import os
 
 import pytest
 
@@ -7,6 +11,10 @@ LONGEST = ("test_quickstart.py", "test_commands.py", "test_late.py", "test_ablat
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each file stays in one piece; after the longest come those with slow tests."""
+    if os.environ.get("CI"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip("takes minutes; `make test` runs it, CI does not"))
     slow = {item.path for item in items if item.get_closest_marker("slow")}
 
     def begins(item: pytest.Item) -> int:

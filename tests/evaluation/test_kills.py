@@ -19,7 +19,7 @@ from tests.evaluation.sets import ROOT, make_set
 from tests.faults.runs import kill_group, left, wait_for
 from tests.train.small import make_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 KEPT = ("continuations", "scores")
 
