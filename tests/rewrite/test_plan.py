@@ -202,7 +202,7 @@ def test_the_engine_in_the_process_is_measured(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
     changes = [f"input.paths=['{tmp_path}/a.jsonl']", f"output={tmp_path}/set"]
     changes += ["chunking.tokens=64", "rewrite.sampling.max_tokens=16"]
-    changes += ["rewrite.length.min=0", "judge.criteria=[safety]"]
+    changes += ["rewrite.length.min=0", "judge.criteria=[safety]", "run.max_failed=1"]
     plan = make_plan(load(RewriteRecipe, "configs/quickstart.yaml", changes), seconds=1)
     figures = {name: likely for name, (likely, _, _) in plan.forecast.items()}
     assert plan.documents == figures["documents"] == 1 and not plan.failed

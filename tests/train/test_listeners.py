@@ -79,6 +79,9 @@ if __name__ == "__main__":
 
     parallel.start(ParallelConfig(), 0)
     parallel.wait()
-    print("heard", sorted(listening([os.getppid()])), flush=True)  # torchrun's, and its processes'
+    addresses_heard = sorted(listening([os.getppid()]))  # torchrun's, and its processes'
+    os.write(
+        1, f"heard {addresses_heard}\n".encode()
+    )  # in one piece: the other process writes, too
     parallel.wait()
     parallel.stop()

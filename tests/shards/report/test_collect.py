@@ -167,7 +167,7 @@ def test_a_set_that_is_not_judged_has_no_scores(tmp_path: Path, given: list[Row]
 
 def test_a_part_without_a_column_is_named(tmp_path: Path, given: list[Row]) -> None:
     url = sets.write(tmp_path, [given[:5]], judged=False, criteria=["quality"])
-    with pytest.raises(ShardError, match=r"part-00000.parquet: damaged: no column original_score"):
+    with pytest.raises(ShardError, match=r"part-00000.parquet: found no column 'original_score'"):
         report(url)
 
 
