@@ -82,6 +82,6 @@ if __name__ == "__main__":
     addresses_heard = sorted(listening([os.getppid()]))  # torchrun's, and its processes'
     os.write(
         1, f"heard {addresses_heard}\n".encode()
-    )  # in one piece: the other process writes, too
+    )  # in one piece: both write
     parallel.wait()
     parallel.stop()
