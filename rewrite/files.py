@@ -111,6 +111,9 @@ class CorpusFile:
             if self.range:
                 groups = groups[self.range.start : self.range.stop]
                 last = self.range.stop >= file.num_row_groups
+            if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
+                yield Fault("two_columns_of_one_name", number + 1, offset)
+                groups = range(0)
             before = share(whole.size, number, total)
             size = _rows_at_a_time(file.metadata, groups, self.max_record_bytes)
             for batch in file.iter_batches(size, [*groups]):

@@ -214,6 +214,14 @@ def test_an_unreadable_parquet_file_is_one_fault(tmp_path: Path, damage: str) ->
     assert file.sha256 == hashlib.sha256(spoilt).hexdigest()
 
 
+def test_a_parquet_file_with_two_columns_of_one_name_is_one_fault(tmp_path: Path) -> None:
+    texts = [pa.array(["one", "two"]), pa.array(["three", "four"])]
+    pq.write_table(pa.Table.from_arrays(texts, ["text", "text"]), tmp_path / "a.parquet")
+    raws, (fault,), file = read(tmp_path / "a.parquet")
+    assert (raws, fault.reason, fault.line) == ([], "two_columns_of_one_name", 1)
+    assert file.sha256 == hashlib.sha256((tmp_path / "a.parquet").read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_parquet_spoilt_anywhere_never_raises(tmp_path: Path, seed: int) -> None:
     noise = random.Random(seed)
