@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 Array = NDArray[np.float64]
 Game = tuple[int, int, float]
@@ -83,6 +82,8 @@ def _dispersion(expected_KK: Array, games: Sequence[Game]) -> float:
 
 def _expected(strengths_K: Array) -> Array:
     """_KK: what row i gets of a win over column j; 0.5 on the diagonal."""
+    from scipy.special import expit  # slow to import, and few commands need it
+
     return np.asarray(expit(strengths_K[:, None] - strengths_K))
 
 

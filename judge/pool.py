@@ -21,7 +21,6 @@ from itertools import combinations, permutations
 from statistics import fmean, stdev
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from judge.bradley_terry import Game, fit
 from judge.config import PoolsConfig
@@ -263,6 +262,8 @@ def _win_rates(met: Met) -> dict[str, float]:
 
 def _largest_group(names: Sequence[str], met: Met) -> list[str]:
     """The names of the largest group that its games connect."""
+    from scipy.sparse.csgraph import connected_components  # slow to import, and seldom needed
+
     graph_KK = np.array([[(a, b) in met for b in names] for a in names]).reshape(2 * [len(names)])
     _, labels_K = connected_components(graph_KK, directed=False)
     (largest, _), *_ = Counter(labels_K.tolist()).most_common(1) or [(0, 0)]

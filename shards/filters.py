@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from base.config import near
@@ -46,6 +45,8 @@ class Filter:
 
     def mask(self, table: pa.Table) -> Mask:
         """For each row of `table` whether the condition holds."""
+        import pyarrow.dataset as ds  # slow to import, for pandas comes with it
+
         # The stubs know neither the constructor's argument nor projections.
         memory: Any = ds.InMemoryDataset(table)  # type: ignore[call-arg]
         scanner = memory.scanner(columns={"keep": self.expression}, use_threads=False)  # in order

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,9 @@ class Disturbed:
         return started("tests.faults.stopped", self.output, str(step), *words)
 
     def files(self) -> list[str]:
-        """Names of everything in the output."""
-        found = Path(self.output).rglob("*")
-        return [str(path.relative_to(self.output)) for path in found]
+        """Names of everything in the output, of which much comes and goes while this looks."""
+        found = [(at, name) for at, *both in os.walk(self.output) for name in chain(*both)]
+        return [os.path.relpath(os.path.join(at, name), self.output) for at, name in found]
 
     def after(self, calls: int) -> Callable[[], bool]:
         """The moment at which the engine has been asked so many times more."""

@@ -17,7 +17,7 @@ SETS = list(damaged_sets.KINDS)
 CHECKED = ("manifest", "part", "judgements", "commits.jsonl", "skipped.jsonl")
 """The kinds of file of which `verify` says whether they are what was written."""
 
-FEW = ("cut in half", "any bit flipped", "zeroed")
+FEW = ("cut in half", "any bit flipped")
 """What is done to the files of a run, each of which costs a step of training; all in benchmarks."""
 
 

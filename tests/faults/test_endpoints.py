@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tenacity import wait_random
 
 from base.config import load
 from base.errors import EngineError
@@ -33,7 +34,9 @@ VICTIM = "Document 3 of file 1."
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    """A server, of which a client waits less long than it should until it asks again."""
+    monkeypatch.setattr("engine.endpoint._backoff", wait_random(0, 0.1))
     with FaultServer() as running:
         yield running
 

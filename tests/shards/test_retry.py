@@ -1,5 +1,6 @@
 """`--retry-failed` as a mechanism: one step after the other, and killed at each of them."""
 
+import asyncio
 import json
 import random
 import signal
@@ -323,6 +324,7 @@ def test_ctrl_c_commits_what_is_under_way(texts: Path, good: Path) -> None:
         seen.append(document.rows[0]["original"])
         if len(seen) == 9:  # in the second part
             signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(0.1)  # its handler runs in the event loop, some turns later
 
     before = rows_of(good)
     with pytest.raises(Interrupted):

@@ -99,6 +99,12 @@ def one_sentence(process: "subprocess.Popen[str]") -> str:
     return lines[0]
 
 
+@pytest.fixture
+def few_attempts(monkeypatch: pytest.MonkeyPatch, faulty: Faulty) -> None:
+    """Where no attempt is a success, two show what four do."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+
+
 def test_faults_now_and_then_lose_and_repeat_nothing(faulty: Faulty, store: Any) -> None:
     faulty.plan(
         {"kind": "error", "share": 0.1, **ANY},
@@ -132,6 +138,7 @@ def test_each_fault_of_writing(faulty: Faulty, store: Any, kind: str) -> None:
     assert_every_document_once(store)
 
 
+@pytest.mark.usefixtures("few_attempts")
 @pytest.mark.parametrize(("kind", "workers"), [("error", 1), ("cut", 2)])
 def test_a_store_that_takes_nothing_more(
     faulty: Faulty, store: Any, server: FaultServer, kind: str, workers: int
@@ -150,6 +157,7 @@ def test_a_store_that_takes_nothing_more(
     assert_every_document_once(store)
 
 
+@pytest.mark.usefixtures("few_attempts")
 @pytest.mark.parametrize(("kind", "workers"), [("cut", 1), ("error", 2)])
 def test_a_corpus_that_cannot_be_read_any_more(
     faulty: Faulty, store: Any, kind: str, workers: int
@@ -166,6 +174,7 @@ def test_a_corpus_that_cannot_be_read_any_more(
     assert_every_document_once(store)
 
 
+@pytest.mark.usefixtures("few_attempts")
 def test_an_answer_of_no_bytes_is_not_the_end_of_a_file(
     faulty: Faulty, store: Any, tmp_path: Path
 ) -> None:
