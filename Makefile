@@ -7,32 +7,41 @@ CONFIG ?= configs/quickstart.yaml
 PYTHON := .venv/bin/python
 MODEL := models/smollm2-135m-instruct
 
-# A misspelt variable would run something else than what was asked for.
-VARIABLES := CONFIG ARGS SET RUN PREWRITE_DEVICE TORCH_CPU_INDEX
-UNKNOWN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VARIABLES),$(name))))
-$(if $(strip $(UNKNOWN)),$(error found the variable $(strip $(UNKNOWN)); accepted: $(VARIABLES)))
+# A variable that is misspelt, or that a target does not read, would run something else than what was
+# asked for. USES_NAME: the targets that read NAME.
+USES_CONFIG := rewrite plan judge judge-report train evaluate
+USES_SET := report
+USES_RUN := report
+USES_ARGS := $(USES_CONFIG) ablation report test bench lock
+USES_PREWRITE_DEVICE := $(filter-out lock,$(USES_ARGS)) lint docs setup $(MODEL)
+USES_TORCH_CPU_INDEX := $(USES_PREWRITE_DEVICE)
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+ACCEPTED = $(foreach name,CONFIG SET RUN ARGS PREWRITE_DEVICE TORCH_CPU_INDEX,$(if $(filter $(goal),$(USES_$(name))),$(name)))
+$(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(GIVEN),$(if $(filter $(name),$(ACCEPTED)),,\
+  $(error make $(goal): found the variable $(name); accepted: $(or $(strip $(ACCEPTED)),none)))))
+$(if $(and $(SET),$(RUN)),$(error make report: found SET and RUN; accepted: one of them))
 
 .DEFAULT_GOAL := help
 .PHONY: rewrite plan judge judge-report train evaluate ablation report test lint bench docs setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m rewrite --config $(CONFIG) $(ARGS)
+	@$(PYTHON) -m rewrite --config "$(CONFIG)" $(ARGS)
 
 plan: $(MODEL)  ## Say what a whole run will cost, from a minute of it (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m rewrite plan --config $(CONFIG) $(ARGS)
+	@$(PYTHON) -m rewrite plan --config "$(CONFIG)" $(ARGS)
 
 judge: $(MODEL)  ## Score a shard set (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m judge --config $(CONFIG) $(ARGS)
+	@$(PYTHON) -m judge --config "$(CONFIG)" $(ARGS)
 
 judge-report: $(MODEL)  ## Measure how far the judge can be trusted (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m judge report --config $(CONFIG) $(ARGS)
+	@$(PYTHON) -m judge report --config "$(CONFIG)" $(ARGS)
 
 train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m train --config $(CONFIG) $(ARGS)
+	@$(PYTHON) -m train --config "$(CONFIG)" $(ARGS)
 
 evaluate: $(MODEL)  ## Judge and measure trained models on held-out texts (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m evaluation --config $(CONFIG) $(ARGS)
+	@$(PYTHON) -m evaluation --config "$(CONFIG)" $(ARGS)
 
 ablation: $(MODEL)  ## Train and compare all variants of configs/ablations at tiny scale (ARGS="--only a,b")
 	@$(PYTHON) -m evaluation ablation $(ARGS)

@@ -320,18 +320,42 @@ def test_every_command_has_a_page_and_no_other() -> None:
     assert pages == {commands_page(command) for command in COMMANDS}
 
 
-@pytest.mark.parametrize("given", ["CONFG=x", "MODEL=x", "PYTHON=x CONFIG=x"])
-def test_make_refuses_a_variable_that_it_does_not_know(given: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "found", "accepted"),
+    [
+        ("rewrite CONFG=x", "CONFG", "CONFIG ARGS PREWRITE_DEVICE TORCH_CPU_INDEX."),
+        ("rewrite MODEL=x", "MODEL", "CONFIG ARGS PREWRITE_DEVICE TORCH_CPU_INDEX."),
+        ("train PYTHON=x CONFIG=x", "PYTHON", "CONFIG ARGS PREWRITE_DEVICE TORCH_CPU_INDEX."),
+        ("judge SET=x", "SET", "CONFIG ARGS PREWRITE_DEVICE TORCH_CPU_INDEX."),
+        ("report CONFIG=x SET=x", "CONFIG", "SET RUN ARGS PREWRITE_DEVICE TORCH_CPU_INDEX."),
+        ("lint ARGS=x", "ARGS", "PREWRITE_DEVICE TORCH_CPU_INDEX."),
+        ("rewrite clean CONFIG=x", "CONFIG", "none."),
+        ("CONFIG=x", "CONFIG", "none."),
+    ],
+)
+def test_make_refuses_a_variable_that_a_target_does_not_read(
+    given: str, found: str, accepted: str
+) -> None:
     done = subprocess.run(
-        ["make", "-n", "rewrite", *given.split()],
+        ["make", "-n", *given.split()],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
         text=True,
     )
-    name = given.partition("=")[0]
     assert done.returncode == 2 and not done.stdout
-    assert f"found the variable {name}; accepted: CONFIG ARGS SET RUN" in done.stderr
+    assert f": found the variable {found}; accepted: {accepted}" in done.stderr
+
+
+def test_make_report_takes_a_set_or_a_run() -> None:
+    done = subprocess.run(
+        ["make", "-n", "report", "SET=a", "RUN=b"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "found SET and RUN; accepted: one of them" in done.stderr
 
 
 def test_commands_names_every_target_of_make() -> None:

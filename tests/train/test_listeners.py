@@ -80,8 +80,6 @@ if __name__ == "__main__":
     parallel.start(ParallelConfig(), 0)
     parallel.wait()
     addresses_heard = sorted(listening([os.getppid()]))  # torchrun's, and its processes'
-    os.write(
-        1, f"heard {addresses_heard}\n".encode()
-    )  # in one piece: both write
+    os.write(1, f"heard {addresses_heard}\n".encode())  # in one piece: both write
     parallel.wait()
     parallel.stop()
