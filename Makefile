@@ -19,7 +19,7 @@ GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin
 ACCEPTED = $(foreach name,CONFIG SET RUN ARGS PREWRITE_DEVICE TORCH_CPU_INDEX,$(if $(filter $(goal),$(USES_$(name))),$(name)))
 $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(GIVEN),$(if $(filter $(name),$(ACCEPTED)),,\
   $(error make $(goal): found the variable $(name); accepted: $(or $(strip $(ACCEPTED)),none)))))
-$(if $(and $(SET),$(RUN)),$(error make report: found SET and RUN; accepted: one of them))
+$(if $(and $(filter report,$(MAKECMDGOALS)),$(SET),$(RUN)),$(error make report: found SET and RUN; accepted: one of them))
 
 .DEFAULT_GOAL := help
 .PHONY: rewrite plan judge judge-report train evaluate ablation report test lint bench docs setup lock clean help
