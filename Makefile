@@ -52,11 +52,12 @@ report: setup  ## Show what became of a set or a run as one HTML page (SET=… o
 test: $(MODEL)  ## Run the tests, two files at a time (ARGS="-k name -x …" goes to pytest)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: setup  ## Check style, types and the floors of the architecture
+lint: setup  ## Check style, types, names of types and the floors of the architecture
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PYTHON) -m scripts.homonyms
 
 bench: $(MODEL)  ## Measure, and write benchmarks/RESULTS.md
 	@$(PYTHON) -m benchmarks $(ARGS)

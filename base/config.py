@@ -79,17 +79,17 @@ def _not_the_root(value: str) -> str:
     return value
 
 
-Place = Annotated[str, AfterValidator(_not_empty)]
+Location = Annotated[str, AfterValidator(_not_empty)]
 """Where something lies: a path, a URL or an id of a hub; not empty."""
 
-WrittenPlace = Annotated[Place, AfterValidator(_not_the_root)]
+WrittenLocation = Annotated[Location, AfterValidator(_not_the_root)]
 """Where something is written; not the root of a disk, whose folders are those of others."""
 
 
 class Recipe(Section):
     """The sections one command reads; `load` drops the sections only other commands know."""
 
-    output: WrittenPlace
+    output: WrittenLocation
 
     @model_validator(mode="before")
     @classmethod

@@ -22,7 +22,7 @@ from engine.types import Prompt, Request, Sampling
 from engine.vllm_engine import VllmEngine
 from evaluation.chunks import chunks_of
 from evaluation.config import EvaluateConfig, EvaluateRecipe
-from evaluation.places import Place
+from evaluation.places import CutPoint
 from evaluation.writing import Writer, write_chunks
 from rewrite.chunker import Chunker
 
@@ -53,22 +53,24 @@ def main(output: str) -> None:
     Path(output).write_text(json.dumps(result), encoding="utf-8")
 
 
-def _places(model: str) -> list[Place]:
+def _places(model: str) -> list[CutPoint]:
     """Chunks of the sample corpus behind all that stands before them."""
-    cut, found = Chunker(load_tokenizer(model), CUT), list[Place]()
+    cut, found = Chunker(load_tokenizer(model), CUT), list[CutPoint]()
     for path in sorted(Path("configs/sample").glob("*.jsonl")):
         for number, line in enumerate(path.read_text().splitlines()):
             doc = f"{path.stem}-{number}"
             pieces = [chunk.text for chunk in cut(json.loads(line)["text"], doc)]
             found += [
-                Place("all", f"{doc}-{n}", doc, tuple(pieces[max(0, n - 4) : n]), n <= 4, pieces[n])
+                CutPoint(
+                    "all", f"{doc}-{n}", doc, tuple(pieces[max(0, n - 4) : n]), n <= 4, pieces[n]
+                )
                 for n in range(1, len(pieces))
             ]
     return found[:PLACES]
 
 
 def _pair(
-    engine: VllmEngine, config: EvaluateConfig, places: list[Place], number: int
+    engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint], number: int
 ) -> tuple[float, float]:
     """Seconds of (ours, theirs)."""
     if number % 2:
@@ -77,7 +79,7 @@ def _pair(
     return _ours(engine, config, places), _theirs(engine, config, places)
 
 
-def _ours(engine: VllmEngine, config: EvaluateConfig, places: list[Place]) -> float:
+def _ours(engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint]) -> float:
     engine.llm.reset_prefix_cache()
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -86,7 +88,7 @@ def _ours(engine: VllmEngine, config: EvaluateConfig, places: list[Place]) -> fl
         return time.perf_counter() - begun
 
 
-def _theirs(engine: VllmEngine, config: EvaluateConfig, places: list[Place]) -> float:
+def _theirs(engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint]) -> float:
     prompts, parameters = _requests(engine, config, places)
     engine.llm.reset_prefix_cache()
     begun = time.perf_counter()
@@ -95,7 +97,7 @@ def _theirs(engine: VllmEngine, config: EvaluateConfig, places: list[Place]) -> 
 
 
 def _requests(
-    engine: VllmEngine, config: EvaluateConfig, places: list[Place]
+    engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint]
 ) -> tuple[list[Any], list[Any]]:
     """What an evaluation asks of the model, as vLLM takes it."""
     from vllm import SamplingParams

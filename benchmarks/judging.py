@@ -21,12 +21,12 @@ from engine.registry import get_engine
 from engine.vllm_engine import VllmEngine
 from judge.config import JudgeConfig, PoolsConfig, VoteSampling
 from judge.context import contexts
-from judge.criteria import Asked, load_criterion
+from judge.criteria import PromptedCriterion, load_criterion
 from judge.judge import Judge
 from judge.pool import Ask, Pool, Question, Result, play
 from judge.readout import Verdict
 from judge.replay import compared, pools
-from judge.report.sample import Sampled
+from judge.report.sample import SampledRow
 from rewrite.config import RewriteRecipe
 from rewrite.passes import RewritePass
 from shards.manifest import Usage
@@ -57,7 +57,7 @@ class Bench:
         judge, usages = Judge("main", self.engine, self.config), list[Usage]()
 
         async def ask(question: Question) -> Sequence[Verdict]:
-            assert isinstance(QUALITY, Asked)
+            assert isinstance(QUALITY, PromptedCriterion)
             fence = QUALITY.prompt.fence(
                 [*question.pool.context, *question.pool.candidates.values()]
             )
@@ -119,10 +119,10 @@ def main(output: str) -> None:
         json.dump(result, stream)
 
 
-def sampled(recipe: RewriteRecipe) -> list[Sampled]:
+def sampled(recipe: RewriteRecipe) -> list[SampledRow]:
     """Every full chunk of the corpus from the third on, with its context, one document in turn."""
     source = RewritePass(recipe).source
-    found: list[Sampled] = []
+    found: list[SampledRow] = []
     for split in source.splits():
         for item in source.read(split, 0):
             if isinstance(item, Document):

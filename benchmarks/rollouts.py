@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from engine.config import EngineConfig
 from train.config import ParallelConfig, TrainConfig
-from train.rollouts.groups import Ask, Place, Sync
+from train.rollouts.groups import RolloutPrompt, RolloutRequest, Sync
 
 MODEL = Path("models/smollm2-135m-instruct")
 SAMPLES, TOKENS, STRIDE, ROUNDS = 4, 32, 64, 3
@@ -43,13 +43,13 @@ def _documents() -> Iterator[list[int]]:
                 yield ids[:LONGEST]
 
 
-def _rounds() -> list[tuple[Place, ...]]:
+def _rounds() -> list[tuple[RolloutPrompt, ...]]:
     """The places of each round."""
     documents = list(_documents())
     each = max(1, min(6, len(documents) // (ROUNDS + 1)))
     return [
         tuple(
-            Place(n, f"{n}-{cut}", tuple(ids[:cut]), (), "", {}, seed=1000 * n + cut)
+            RolloutPrompt(n, f"{n}-{cut}", tuple(ids[:cut]), (), "", {}, seed=1000 * n + cut)
             for n, ids in enumerate(documents[first : first + each], first)
             for cut in range(STRIDE, len(ids), STRIDE)
         )
@@ -136,10 +136,10 @@ class _Trainer:
         loaded = self.link.synced(self.version).seconds
         return {"publish": written - begun, "trainer": proved - written, "load": loaded}
 
-    def ask(self, number: int, places: Sequence[Place]) -> tuple[float, dict[str, float]]:
+    def ask(self, number: int, places: Sequence[RolloutPrompt]) -> tuple[float, dict[str, float]]:
         """Seconds until the groups are there, and what the worker says."""
         begun = time.monotonic()
-        self.link.send(Ask(number, self.version, tuple(places), SAMPLES, keep=True))
+        self.link.send(RolloutRequest(number, self.version, tuple(places), SAMPLES, keep=True))
         answer = self.link.answer(number)
         return time.monotonic() - begun, answer.values
 

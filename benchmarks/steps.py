@@ -30,11 +30,11 @@ RATE, CLIP, ADAM = 5e-6, 1.0, {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay"
 NO_AMX = "AVX512_CORE_BF16"
 
 Tokens = NDArray[np.int32]
-Step = Callable[[Tokens], float]
+StepFunction = Callable[[Tokens], float]
 """Learns from documents, [ROWS, LENGTH + 1]; returns the loss in nats a token."""
 
 
-def _ours(dtype: str) -> Step:
+def _ours(dtype: str) -> StepFunction:
     from train import parallel
     from train.config import TrainConfig
     from train.data.rows import build_row
@@ -66,7 +66,7 @@ def _ours(dtype: str) -> Step:
     return step
 
 
-def _theirs(dtype: str) -> Step:
+def _theirs(dtype: str) -> StepFunction:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -91,7 +91,7 @@ def _theirs(dtype: str) -> Step:
     return step
 
 
-def _speed(step: Step, tokens: Tokens) -> tuple[float, float]:
+def _speed(step: StepFunction, tokens: Tokens) -> tuple[float, float]:
     """Tokens per CPU-second, and the loss."""
     begun = time.process_time()
     loss = step(tokens)

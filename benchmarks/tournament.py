@@ -24,7 +24,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from judge.bradley_terry import fit
-from judge.schedule import Plan, first_round, plan, second_round
+from judge.schedule import GameSchedule, first_round, plan, second_round
 
 Array = NDArray[np.float64]
 Draw = np.random.Generator
@@ -54,14 +54,14 @@ def main(output: str) -> None:
         json.dump(result, stream)
 
 
-def schedules(size: int) -> dict[str, Plan | None]:
+def schedules(size: int) -> dict[str, GameSchedule | None]:
     """What is compared for K = `size`; None: everyone against one pivot."""
     defaults = {
         "default, probabilities": plan(size, "auto", True),
         "default, 0/1 verdicts": plan(size, "auto", False),
     }
-    regular = {f"{degree}-regular": Plan(degree) for degree in (4, 8) if degree < size - 1}
-    return {"full": Plan(size - 1), "pivot": None} | regular | defaults
+    regular = {f"{degree}-regular": GameSchedule(degree) for degree in (4, 8) if degree < size - 1}
+    return {"full": GameSchedule(size - 1), "pivot": None} | regular | defaults
 
 
 def _table(size: int) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def _play_all(size: int, noise: float, graded: bool) -> dict[str, dict[str, floa
     """Schedule → its figures over all cells."""
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in schedules(size)}
     for quality_K, verdicts_KK in _pools(size, noise, graded):
-        full_K, _ = play(verdicts_KK, Plan(size - 1))
+        full_K, _ = play(verdicts_KK, GameSchedule(size - 1))
         high, low = full_K.argmax(), full_K.argmin()
         ranks_K = rankdata(full_K)
         for name, chosen in schedules(size).items():
@@ -132,7 +132,7 @@ def _scale(name: str, accuracy: float) -> float:
     return float(brentq(lambda scale: expit(scale * gaps_N).mean() - accuracy, 0, 100))
 
 
-def play(verdicts_KK: Array, chosen: Plan | None) -> tuple[Array, int]:
+def play(verdicts_KK: Array, chosen: GameSchedule | None) -> tuple[Array, int]:
     """_K: the scores that a schedule gives, and what it asks; row i of the verdicts: i is first."""
     size = len(verdicts_KK)
     if chosen is None:  # candidate 0 is the pivot

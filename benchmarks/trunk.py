@@ -24,7 +24,7 @@ from torch import Tensor
 
 from train import parallel
 from train.config import ParallelConfig, TrainConfig
-from train.data.rows import Row, build_row, unshared
+from train.data.rows import PackedSequence, build_row, unshared
 from train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
 from train.flops import model_flops
 from train.learner import Learner, OfRow, forward_backward
@@ -95,7 +95,7 @@ def _learner(shape: Shape, pretrained: bool) -> Learner:
     return Learner(config, shape)
 
 
-def _seconds(learner: Learner, rows: Sequence[Row], of_row: OfRow) -> float:
+def _seconds(learner: Learner, rows: Sequence[PackedSequence], of_row: OfRow) -> float:
     """CPU-seconds of a forward and backward pass over the rows."""
     learner._ddp.zero_grad_buffer()
     begun = time.process_time()
@@ -103,11 +103,11 @@ def _seconds(learner: Learner, rows: Sequence[Row], of_row: OfRow) -> float:
     return time.process_time() - begun
 
 
-def _sum(_row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+def _sum(_row: PackedSequence, logp_T: Tensor) -> tuple[Tensor, Sums]:
     return logp_T.sum(), {}
 
 
-def _dpo(loss: Loss, row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+def _dpo(loss: Loss, row: PackedSequence, logp_T: Tensor) -> tuple[Tensor, Sums]:
     return loss(logp_T, row.candidates, loss.counts(row.candidates))
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from base.config import Place, Section, refuse
+from base.config import Location, Section, refuse
 from base.secret import is_named_secret, is_variable
 
 _SPEED = {
@@ -26,7 +26,7 @@ class VllmConfig(Section):
     """vLLM in this process."""
 
     kind: Literal["vllm"]
-    model: Place = Field(description="a Hugging Face folder or id")
+    model: Location = Field(description="a Hugging Face folder or id")
     revision: str | None = Field(None, description="commit or tag of a Hugging Face id")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="weights")
     max_model_len: int | None = Field(None, ge=1, description="longest prompt + answer, tokens")
@@ -76,7 +76,7 @@ class EndpointConfig(Section):
     api: Literal["chat", "completions"] = Field(
         "chat", description="completions sends token ids (needs `tokenizer`): the safe one for vLLM"
     )
-    tokenizer: Place | None = Field(None, description="folder or id; only for api: completions")
+    tokenizer: Location | None = Field(None, description="folder or id; only for api: completions")
     api_key_env: str | None = Field(None, description="environment variable that holds the key")
     concurrency: int = Field(64, ge=1, description="requests open at a time, over all URLs")
     timeout: float = Field(120, gt=0, description="seconds until a request counts as hung")

@@ -46,7 +46,7 @@ _UNPRIMED_TOKENS = 16  # where an answer cannot be begun for the model, its verd
 _MOST_STOPS = 4  # hosts take no more; what goes on behind another tag is cut off afterwards
 
 
-Ask = Callable[[openai.AsyncOpenAI], Awaitable[Completion]]
+ApiCall = Callable[[openai.AsyncOpenAI], Awaitable[Completion]]
 _NO_ANSWER = (openai.APIError, NoAnswer, TimeoutError)
 
 
@@ -104,7 +104,7 @@ class EndpointEngine:
             lambda client: self._score(client, before[:1], after[:1]),
         )
 
-    async def _delivered(self, ask: Ask, harmless: Ask) -> Completion:
+    async def _delivered(self, ask: ApiCall, harmless: ApiCall) -> Completion:
         """What one request comes to in the end, tries and all."""
         here = await self._here()
         async with here.limit:
@@ -132,7 +132,7 @@ class EndpointEngine:
             except _NO_ANSWER as error:
                 return self._failed(error)
 
-    async def _answers(self, here: _Connections, turn: int, harmless: Ask) -> bool:
+    async def _answers(self, here: _Connections, turn: int, harmless: ApiCall) -> bool:
         """Whether it answers something harmless, asked in the same way."""
         try:
             await self._once(here, turn, harmless)
@@ -140,7 +140,7 @@ class EndpointEngine:
             return False
         return True
 
-    async def _once(self, here: _Connections, turn: int, ask: Ask) -> Completion:
+    async def _once(self, here: _Connections, turn: int, ask: ApiCall) -> Completion:
         """One try, at the URL whose turn it is."""
         async with asyncio.timeout(self.config.timeout):
             answer = await ask(here.clients[turn % len(here.clients)])

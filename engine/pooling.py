@@ -11,7 +11,7 @@ from base.errors import EngineError
 from engine.tokenizer import load_tokenizer
 from engine.vllm_engine import first_line, load, on_cpu, turn
 
-Text = tuple[str, ...]
+PooledText = tuple[str, ...]
 """A text, or a pair of them: the context and what continues it."""
 
 
@@ -34,7 +34,7 @@ class PoolingModel:
         self._typed = getattr(config.hf_config, "type_vocab_size", 0) > 1
         self.labels = [label for _, label in sorted(config.hf_config.id2label.items())]
 
-    def __call__(self, texts: Sequence[Text]) -> list[list[float] | str]:
+    def __call__(self, texts: Sequence[PooledText]) -> list[list[float] | str]:
         """For each text a number a class, in the order of `labels`, or why there is none. Of a pair
         that is too long the beginning of the context is left out.
         """
@@ -58,7 +58,7 @@ class PoolingModel:
         told = iter(found)
         return [one if isinstance(one, str) else next(told) for one in encoded]
 
-    def _encode(self, text: Text) -> tuple[list[int], dict[str, int] | None] | str:
+    def _encode(self, text: PooledText) -> tuple[list[int], dict[str, int] | None] | str:
         """Token ids, and for a pair where its second text begins."""
         encoding = self._tokenizer.encode(text[0], text[1] if len(text) == 2 else None, whole=True)
         over = len(encoding.ids) - self._longest

@@ -34,7 +34,7 @@ _ECHO = 8
 _LONGEST, _MOST = 1 << 20, 256
 """Characters of a template, and places in it that name a variable."""
 
-Text = str | Sequence[str]
+TextPieces = str | Sequence[str]
 """A text, or the pieces of one (the chunks of a context), which stay pieces of the prompt."""
 
 
@@ -122,7 +122,7 @@ class Template:
         """
         return not self._own.isdisjoint(_runs(answer[:_LONGEST]))
 
-    def render(self, texts: Mapping[str, Text], fence: str = "") -> tuple[str, ...]:
+    def render(self, texts: Mapping[str, TextPieces], fence: str = "") -> tuple[str, ...]:
         """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""
         empty = frozenset(name for name, text in texts.items() if not text)
         pieces: list[str] = []

@@ -18,7 +18,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from evaluation import ablation_sizes as sizes
 from evaluation import ablation_table as tables
-from evaluation.ablation_steps import Step, Steps
+from evaluation.ablation_steps import AblationStep, Steps
 from evaluation.tiny import documents, write_corpus, write_start
 
 _NOTE = (
@@ -80,13 +80,13 @@ def _run(folder: Path, names: Sequence[str], overrides: Sequence[str]) -> dict[s
     done = [step for step in trained if step.name not in failed]
     steps.made = fingerprint([steps.key(step) for step in done])
     changes = sizes.overrides(sizes.evaluating(folder, [step.name for step in done]))
-    said = steps.run(Step("evaluation", "evaluation", sizes.EVALUATION, changes))
+    said = steps.run(AblationStep("evaluation", "evaluation", sizes.EVALUATION, changes))
     return failed | ({"evaluation": said} if said else {})
 
 
-def _variant(folder: Path, name: str, overrides: Sequence[str]) -> Step:
+def _variant(folder: Path, name: str, overrides: Sequence[str]) -> AblationStep:
     changes = [*sizes.overrides(sizes.training(folder, name)), *overrides]
-    return Step(name, "train", str(sizes.FOLDER / f"{name}.yaml"), changes)
+    return AblationStep(name, "train", str(sizes.FOLDER / f"{name}.yaml"), changes)
 
 
 def _prepare(steps: Steps, folder: Path) -> None:
@@ -105,9 +105,13 @@ def _prepare(steps: Steps, folder: Path) -> None:
         write_corpus(folder / f"{part}.jsonl", pieces)
     recipe = str(sizes.FOLDER / f"{sizes.BASE}.yaml")
     prepared = [
-        Step("set", "rewrite", sizes.SHARED, sizes.overrides(sizes.rewriting(folder, "train"))),
-        Step("held", "rewrite", sizes.SHARED, sizes.overrides(sizes.rewriting(folder, "held"))),
-        Step("base", "train", recipe, sizes.overrides(sizes.base(folder))),
+        AblationStep(
+            "set", "rewrite", sizes.SHARED, sizes.overrides(sizes.rewriting(folder, "train"))
+        ),
+        AblationStep(
+            "held", "rewrite", sizes.SHARED, sizes.overrides(sizes.rewriting(folder, "held"))
+        ),
+        AblationStep("base", "train", recipe, sizes.overrides(sizes.base(folder))),
     ]
     for step in prepared:
         if said := steps.run(step):

@@ -24,7 +24,7 @@ _RATES = {"continued": 3e-4, "scratch": 3e-3}
 _WARMUP = {"continued": 2, "scratch": 10}
 _LARGE = ("llama-8b", "judge-120b", "judge-70b")  # engines that SmolLM2 stands in for
 
-Sizes = dict[str, Any]
+SizeOverrides = dict[str, Any]
 """Dotted key → value."""
 
 
@@ -57,7 +57,7 @@ def overrides(sizes: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in sizes.items()]
 
 
-def _common(folder: Path) -> Sizes:
+def _common(folder: Path) -> SizeOverrides:
     """The set, and the engines. folder: where all of it lies."""
     large = _engine(MODEL, longest=2048, concurrency=32, memory=2**28)
     policy = _engine(str(folder / "base/model"), longest=512, concurrency=64, memory=2**26)
@@ -69,7 +69,7 @@ def _common(folder: Path) -> Sizes:
     }
 
 
-def _engine(model: str, longest: int, concurrency: int, memory: int) -> Sizes:
+def _engine(model: str, longest: int, concurrency: int, memory: int) -> SizeOverrides:
     return {
         "kind": "vllm",
         "model": model,
@@ -80,7 +80,7 @@ def _engine(model: str, longest: int, concurrency: int, memory: int) -> Sizes:
     }
 
 
-def rewriting(folder: Path, part: str) -> Sizes:
+def rewriting(folder: Path, part: str) -> SizeOverrides:
     """Of `python -m rewrite` on the documents `train` or `held`."""
     sizes = _common(folder) | {
         "input.paths": [str(folder / f"{part}.jsonl")],
@@ -102,7 +102,7 @@ def rewriting(folder: Path, part: str) -> Sizes:
     }
 
 
-def training(folder: Path, variant: str) -> Sizes:
+def training(folder: Path, variant: str) -> SizeOverrides:
     """Of `python -m train` on a variant."""
     recipe = read(variant).train
     kind = "scratch" if recipe["model"].get("init") == "scratch" else "continued"
@@ -126,7 +126,7 @@ def training(folder: Path, variant: str) -> Sizes:
     return sizes
 
 
-def base(folder: Path) -> Sizes:
+def base(folder: Path) -> SizeOverrides:
     """Of `python -m train` on `BASE`, for the model that the others start from: all that there is
     of the documents, stopped where it writes words and knows few texts by heart.
     """
@@ -141,7 +141,7 @@ def base(folder: Path) -> Sizes:
     }
 
 
-def evaluating(folder: Path, names: list[str]) -> Sizes:
+def evaluating(folder: Path, names: list[str]) -> SizeOverrides:
     """Of `python -m evaluation` on the base and the variants `names`."""
     criteria = ["quality", "coherence", "likelihood"]
     return _common(folder) | {

@@ -28,7 +28,7 @@ _READS = {
 
 
 @dataclass(frozen=True)
-class Step:
+class AblationStep:
     """`python -m COMMAND --config FILE OVERRIDES`."""
 
     name: str
@@ -48,7 +48,7 @@ class Steps:
         for name in ("logs", "done"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def run(self, step: Step) -> str | None:
+    def run(self, step: AblationStep) -> str | None:
         """Run a step that is not done; the sentence of its failure, if it fails."""
         key, done = self.key(step), self._folder / f"done/{step.name}.json"
         if done.exists() and json.loads(done.read_text())["fingerprint"] == key:
@@ -64,13 +64,13 @@ class Steps:
         done.write_text(json.dumps({"fingerprint": key}))
         return None
 
-    def key(self, step: Step) -> str:
+    def key(self, step: AblationStep) -> str:
         """What a step depends on."""
         recipe = load(Plain, step.config, step.overrides).model_dump(include=_READS[step.command])
         return fingerprint([self.made, step.command, recipe])
 
 
-def _run(step: Step, log: Path) -> int:
+def _run(step: AblationStep, log: Path) -> int:
     """The exit code of a step. An interruption is handed on, once, and waited for: Ctrl-C in a
     terminal would reach the command by itself, too, and break off what it saves.
     """

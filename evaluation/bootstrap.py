@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Part:
+class RatioTerm:
     """What one text adds to a ratio: `above` over `below`."""
 
     document: str
@@ -41,8 +41,8 @@ class Estimate:
 
 
 def ratio(
-    parts: Sequence[Part],
-    minus: Sequence[Part] = (),
+    parts: Sequence[RatioTerm],
+    minus: Sequence[RatioTerm] = (),
     through: Callable[[Floats], Floats] | None = None,
 ) -> Estimate | None:
     """The ratio of `parts`, less that of `minus`, each `through` a rising function; None where
@@ -62,7 +62,7 @@ def ratio(
     return Estimate(float(value), float(drawn_B.std(ddof=1)), float(low), float(high))
 
 
-def _sums(names: Sequence[str], parts: Sequence[Part]) -> tuple[Floats, Floats]:
+def _sums(names: Sequence[str], parts: Sequence[RatioTerm]) -> tuple[Floats, Floats]:
     """Above and below by document."""
     number = {name: index for index, name in enumerate(names)}
     which = [number[part.document] for part in parts]

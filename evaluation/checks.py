@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from base.errors import ConfigError
 from evaluation.config import EvaluateRecipe
-from evaluation.places import Place
+from evaluation.places import CutPoint
 from judge.provenance import Jury, Provenance, TrainedOn, read
 from shards.filters import parse_filter
 from shards.reader import ShardSet
@@ -54,7 +54,7 @@ def _notes(
 
 def refuse_trained_on(
     recipe: EvaluateRecipe,
-    splits: Mapping[str, Sequence[Place]],
+    splits: Mapping[str, Sequence[CutPoint]],
     known: Mapping[str, Provenance],
 ) -> None:
     """ConfigError where a place lies in a document that a model was trained on."""

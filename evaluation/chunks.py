@@ -15,43 +15,43 @@ import pyarrow.parquet as pq
 
 from base.errors import ShardError
 from base.files import Folder
-from evaluation.places import Place
+from evaluation.places import CutPoint
 from shards.schema import Row, to_parquet
 
 PLACES = 32
 """Places a chunk; the files of an evaluation that goes on must have been made with the same."""
 
-Chunk = tuple[str, Sequence[Place]]
+CutPointChunk = tuple[str, Sequence[CutPoint]]
 """The file's name without folder and ending, and the places it is about."""
 
 
-def chunks_of(splits: Mapping[str, Sequence[Place]]) -> Iterator[Chunk]:
+def chunks_of(splits: Mapping[str, Sequence[CutPoint]]) -> Iterator[CutPointChunk]:
     """All chunks of all splits."""
     for split, places in splits.items():
         for start in range(0, len(places), PLACES):
             yield f"{split}-{start // PLACES:05}", places[start : start + PLACES]
 
 
-def missing(folder: Folder, under: str, chunks: Sequence[Chunk]) -> list[Chunk]:
+def missing(folder: Folder, under: str, chunks: Sequence[CutPointChunk]) -> list[CutPointChunk]:
     """The chunks without a file in the folder `under`."""
     there = set(folder.names())
     return [chunk for chunk in chunks if f"{under}/{chunk[0]}.parquet" not in there]
 
 
 async def work(
-    chunks: Sequence[Chunk],
-    one: Callable[[Place], Awaitable[Any]],
+    chunks: Sequence[CutPointChunk],
+    one: Callable[[CutPoint], Awaitable[Any]],
     keep: Callable[[str, list[Any]], None],
     window: int,
 ) -> None:
     """Do `one` for every place, at most `window` at a time, and `keep` what it gave by chunk."""
     seats = asyncio.Semaphore(window)
 
-    async def seated(place: Place) -> Any:
+    async def seated(place: CutPoint) -> Any:
         async with seats:
             return await one(place)
 
-    async def whole(name: str, places: Sequence[Place]) -> None:
+    async def whole(name: str, places: Sequence[CutPoint]) -> None:
         async with asyncio.TaskGroup() as tasks:
             found = [tasks.create_task(seated(place)) for place in places]
         await asyncio.to_thread(keep, name, [task.result() for task in found])
@@ -69,7 +69,7 @@ def write_rows(folder: Folder, name: str, rows: Sequence[Row], schema: pa.Schema
     folder.write(f"{name}.parquet", to_parquet(rows, schema))
 
 
-def read_rows(folder: Folder, under: str, chunks: Sequence[Chunk]) -> list[Row]:
+def read_rows(folder: Folder, under: str, chunks: Sequence[CutPointChunk]) -> list[Row]:
     """The rows of all chunks; ShardError for a file that is missing or damaged."""
     rows: list[Row] = []
     for name, _ in chunks:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from base.apart import lies_in
-from base.config import Place, Recipe, Section, WrittenPlace, refuse
+from base.config import Location, Recipe, Section, WrittenLocation, refuse
 from engine.config import EngineConfig, VllmConfig
 from judge.config import JudgeConfig, known_criteria, known_engine
 
@@ -18,7 +18,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 class PrefixesConfig(Section):
     """Held-out texts that are continued, and reported apart from the others."""
 
-    set: Place = Field(description="a finished shard set that no model was trained on")
+    set: Location = Field(description="a finished shard set that no model was trained on")
     filter: str | None = Field(None, description="which of its chunks")
     places: int = Field(256, ge=1, description="chunks that are continued, drawn")
 
@@ -35,7 +35,9 @@ class TasksConfig(Section):
     """Tasks of the lm-eval harness."""
 
     names: list[str] = Field(min_length=1, description="tasks, groups, or tags")
-    paths: list[Place] = Field(["configs/eval"], description="folders with task files of one's own")
+    paths: list[Location] = Field(
+        ["configs/eval"], description="folders with task files of one's own"
+    )
     limit: int | None = Field(None, ge=1, description="documents a task, the first ones; null: all")
     shots: int | None = Field(None, ge=0, description="examples in the prompt; null: the task's")
 
@@ -43,7 +45,7 @@ class TasksConfig(Section):
 class EvaluateConfig(Section):
     """Models beside each other."""
 
-    models: dict[Name, Place] = Field(
+    models: dict[Name, Location] = Field(
         min_length=1, description="name: a Hugging Face folder or id; the base model among them"
     )
     base: str = Field(description="the name of the model that the others are compared to")
@@ -62,8 +64,8 @@ class EvaluateConfig(Section):
     sampled: SampledConfig = SampledConfig()
     seed: int = Field(0, ge=0, description="of places and continuations")
     tasks: TasksConfig | None = Field(None, description="for `python -m evaluation tasks`")
-    output: WrittenPlace = Field(description="folder of the evaluation")
-    leaderboard: WrittenPlace = Field(
+    output: WrittenLocation = Field(description="folder of the evaluation")
+    leaderboard: WrittenLocation = Field(
         "leaderboard.jsonl", description="the file that gets a row for each model"
     )
 

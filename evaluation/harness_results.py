@@ -14,7 +14,7 @@ from typing import Any
 
 from base.config import near
 from base.errors import ConfigError
-from evaluation.results import Measure, Task
+from evaluation.results import MetricValue, TaskResult
 
 
 def check_averages(loaded: Any) -> None:
@@ -35,7 +35,7 @@ def check_averages(loaded: Any) -> None:
                 )
 
 
-def tasks_of(found: Mapping[str, Any], loaded: Any) -> list[Task]:
+def tasks_of(found: Mapping[str, Any], loaded: Any) -> list[TaskResult]:
     """Every task and group of the results that has a number, as the harness orders them."""
     groups = loaded.get("groups", {})
     told = []
@@ -49,12 +49,14 @@ def tasks_of(found: Mapping[str, Any], loaded: Any) -> list[Task]:
     return told
 
 
-def _task(name: str, measures: list[Measure], found: Mapping[str, Any], group: Any) -> Task:
+def _task(
+    name: str, measures: list[MetricValue], found: Mapping[str, Any], group: Any
+) -> TaskResult:
     leaves = [name] if group is None else [one.task_name for one in group.get_all_tasks()]
     documents = sum(found["n-samples"][leaf]["effective"] for leaf in leaves)
     config = found["configs"].get(name) or {"group": name, "task": group.child_names}
     config = config | {"num_fewshot": found["n-shot"].get(name)}
-    return Task(
+    return TaskResult(
         name=name,
         measures=measures,
         documents=documents,
@@ -64,18 +66,20 @@ def _task(name: str, measures: list[Measure], found: Mapping[str, Any], group: A
     )
 
 
-def _measures(values: Mapping[str, Any], better: Mapping[str, bool | None]) -> list[Measure]:
+def _measures(values: Mapping[str, Any], better: Mapping[str, bool | None]) -> list[MetricValue]:
     """`metric,filter` with its `metric_stderr,filter`; what is no number is None."""
     told = []
     for key, value in values.items():
         metric, comma, name = key.partition(",")
         if comma and not metric.endswith("_stderr"):
             stderr = _number(values.get(f"{metric}_stderr,{name}"))
-            told.append(Measure(metric, name, _number(value), stderr, better=better.get(metric)))
+            told.append(
+                MetricValue(metric, name, _number(value), stderr, better=better.get(metric))
+            )
     return told
 
 
-def _average(name: str, group: Any, results: Mapping[str, Any]) -> list[Measure]:
+def _average(name: str, group: Any, results: Mapping[str, Any]) -> list[MetricValue]:
     parts = _averaged(group)
     if not parts:
         return []
@@ -90,7 +94,7 @@ def _average(name: str, group: Any, results: Mapping[str, Any]) -> list[Measure]
         metric, _, rest = key.partition(",")
         values.append(_number(results[part][key]))
         errors.append(_number(results[part].get(f"{metric}_stderr,{rest}")))
-    return [Measure("average", "none", _mean(values), _error(errors), better=True)]
+    return [MetricValue("average", "none", _mean(values), _error(errors), better=True)]
 
 
 def _averaged(group: Any) -> dict[str, Any]:

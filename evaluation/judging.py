@@ -17,9 +17,9 @@ import pyarrow as pa
 from base.cli import console
 from base.files import Folder
 from engine.config import EngineConfig
-from evaluation.chunks import Chunk, chunks_of, missing, read_rows, work, write_rows
+from evaluation.chunks import CutPointChunk, chunks_of, missing, read_rows, work, write_rows
 from evaluation.config import EvaluateConfig
-from evaluation.places import Place
+from evaluation.places import CutPoint
 from evaluation.writing import FOLDER as CONTINUATIONS
 from evaluation.writing import ORIGINAL
 from judge.criteria import Criterion, load_criterion
@@ -27,7 +27,7 @@ from judge.judge import load_judges
 from judge.panel import Panel, Said, consistency, mean_scores
 from judge.pool import Pool, judgements
 from judge.unread import failure, refuse_unread
-from shards.failures import Failure, Tally, by_reason
+from shards.failures import Failure, FailureTally, by_reason
 from shards.schema import JUDGEMENT_SCHEMA, Row
 
 FOLDER = "scores"
@@ -50,9 +50,9 @@ the base's text; null: no verdict. consistency: 1 where both orders name the sam
 
 VERDICT_SCHEMA = pa.schema([*_WHICH, *JUDGEMENT_SCHEMA])
 
-Text = tuple[str, int]
+ContinuationId = tuple[str, int]
 """(decoding, number)."""
-Texts = Mapping[tuple[str, str], Mapping[Text, str]]
+Continuations = Mapping[tuple[str, str], Mapping[ContinuationId, str]]
 """(split, row id) → a model's continuations there."""
 
 
@@ -65,10 +65,10 @@ class Referee:
     panel: Panel
     criteria: Sequence[Criterion]
     names: tuple[str, str]
-    own: Texts
-    base: Texts
+    own: Continuations
+    base: Continuations
 
-    async def __call__(self, place: Place) -> tuple[list[Row], list[Row]]:
+    async def __call__(self, place: CutPoint) -> tuple[list[Row], list[Row]]:
         """Scores and raw verdicts of a place; EngineError when a judge is dead."""
         asked = [
             (criterion, text, pool)
@@ -87,7 +87,9 @@ class Referee:
                 verdicts += [which | row for row in judgements(judge, result.answers)]
         return scores, verdicts
 
-    def _pools(self, place: Place, criterion: Criterion) -> Iterator[tuple[Text, Pool]]:
+    def _pools(
+        self, place: CutPoint, criterion: Criterion
+    ) -> Iterator[tuple[ContinuationId, Pool]]:
         """What a criterion is asked about at a place."""
         (name, base), where = self.names, (place.split, place.id)
         for text, own in self.own.get(where, {}).items():
@@ -99,7 +101,7 @@ class Referee:
                 candidates = {base: other, name: own}
             yield text, Pool(place.id, place.context, place.original, candidates)
 
-    def _score(self, place: Place, criterion: Criterion, said: Said) -> Row:
+    def _score(self, place: CutPoint, criterion: Criterion, said: Said) -> Row:
         results = [*said.results.values()]
         return {
             "id": place.id,
@@ -112,7 +114,7 @@ class Referee:
 
 def judge(
     folder: Folder,
-    splits: Mapping[str, Sequence[Place]],
+    splits: Mapping[str, Sequence[CutPoint]],
     config: EvaluateConfig,
     engines: Mapping[str, EngineConfig],
 ) -> None:
@@ -137,7 +139,7 @@ def judge(
 
 
 def refuse_silent(
-    folder: Folder, splits: Mapping[str, Sequence[Place]], config: EvaluateConfig
+    folder: Folder, splits: Mapping[str, Sequence[CutPoint]], config: EvaluateConfig
 ) -> None:
     """EngineError where a judge gave no verdict that could be read on any text of a model."""
     chunks = list(chunks_of(splits))
@@ -146,23 +148,23 @@ def refuse_silent(
         refuse_unread(f"evaluate: {name}", tallies.items())
 
 
-def _left(folder: Folder, model: str, chunks: Sequence[Chunk]) -> list[Chunk]:
+def _left(folder: Folder, model: str, chunks: Sequence[CutPointChunk]) -> list[CutPointChunk]:
     """The chunks that are to be judged: not judged yet, or a judge was asked in vain."""
     absent = missing(folder, f"{FOLDER}/{model}", chunks)
     return [chunk for chunk in chunks if chunk in absent or _is_silent(folder, model, chunk)]
 
 
-def _is_silent(folder: Folder, model: str, chunk: Chunk) -> bool:
+def _is_silent(folder: Folder, model: str, chunk: CutPointChunk) -> bool:
     tallies = _tallies(read_rows(folder, f"{VERDICTS}/{model}", [chunk]))
     return any(tally.failed == tally.asked for tally in tallies.values())
 
 
-def _tallies(verdicts: Sequence[Row]) -> dict[str | None, Tally]:
+def _tallies(verdicts: Sequence[Row]) -> dict[str | None, FailureTally]:
     """The verdicts of each judge, and those of them that could not be read."""
-    found = defaultdict[str | None, Tally](Tally)
+    found = defaultdict[str | None, FailureTally](FailureTally)
     for one in verdicts:
         lost = [] if one["status"] == "ok" else [_failure(one)]
-        found[one["judge"]].add(Tally(1, len(lost), by_reason(lost)))
+        found[one["judge"]].add(FailureTally(1, len(lost), by_reason(lost)))
     return dict(found)
 
 
@@ -172,7 +174,9 @@ def _failure(verdict: Row) -> Failure:
     return failure(by_engine, *texts)
 
 
-async def _judge(folder: Folder, name: str, chunks: Sequence[Chunk], referee: Referee) -> None:
+async def _judge(
+    folder: Folder, name: str, chunks: Sequence[CutPointChunk], referee: Referee
+) -> None:
     def keep(chunk: str, found: list[tuple[list[Row], list[Row]]]) -> None:
         scores = [row for rows, _ in found for row in rows]
         verdicts = [row for _, rows in found for row in rows]
@@ -184,9 +188,9 @@ async def _judge(folder: Folder, name: str, chunks: Sequence[Chunk], referee: Re
     await work(chunks, referee, keep, window)
 
 
-def _texts(folder: Folder, model: str, chunks: Sequence[Chunk]) -> Texts:
+def _texts(folder: Folder, model: str, chunks: Sequence[CutPointChunk]) -> Continuations:
     """The continuations of a model; what it could not write is not among them."""
-    found: defaultdict[tuple[str, str], dict[Text, str]] = defaultdict(dict)
+    found: defaultdict[tuple[str, str], dict[ContinuationId, str]] = defaultdict(dict)
     for row in read_rows(folder, f"{CONTINUATIONS}/{model}", chunks):
         if row["decoding"] != ORIGINAL and row["text"] is not None:
             found[row["split"], row["id"]][row["decoding"], row["number"]] = row["text"]

@@ -20,8 +20,8 @@ from math import log
 
 import numpy as np
 
-from evaluation.bootstrap import Part, ratio
-from evaluation.results import Measure
+from evaluation.bootstrap import RatioTerm, ratio
+from evaluation.results import MetricValue
 from evaluation.writing import GREEDY, ORIGINAL, SAMPLED
 from judge.criteria import Criterion
 from judge.text import distinct_share, is_refusal, repetition
@@ -30,9 +30,9 @@ from shards.schema import Row
 WORDS = 50
 DIFFERENCE = "difference_"
 
-Key = tuple[str, int]
+ContinuationKey = tuple[str, int]
 """(row id, number of the continuation)."""
-Values = Mapping[Key, Part]
+TermsByText = Mapping[ContinuationKey, RatioTerm]
 
 HIGHER: Mapping[str, bool] = {
     "repetition": False,
@@ -49,11 +49,11 @@ def measure(
     own: tuple[Sequence[Row], Sequence[Row]],
     base: tuple[Sequence[Row], Sequence[Row]] | None,
     criteria: Sequence[Criterion],
-) -> list[Measure]:
+) -> list[MetricValue]:
     """All numbers of a model. own, base: the rows of its continuations and of its scores on one
     split; base is None for the base itself.
     """
-    found = list[Measure]()
+    found = list[MetricValue]()
     there = {row["decoding"] for row in own[0]}
     for decoding in (one for one in (GREEDY, SAMPLED) if one in there):
         mine, others = (_of(rows, decoding) for rows in (own, base or ([], [])))
@@ -77,14 +77,14 @@ def _judged(
     own: Sequence[Row],
     base: Sequence[Row] | None,
     criteria: Sequence[Criterion],
-) -> Iterator[Measure]:
+) -> Iterator[MetricValue]:
     for criterion in criteria:
         pairwise = criterion.kind == "pairwise"
         name = f"{criterion.name}_win_rate" if pairwise else criterion.name
         if pairwise and base is None:
             continue
         mine = _scores(own, criterion.name, "score")
-        yield Measure(f"{name}_judged", decoding, float(len(mine)))
+        yield MetricValue(f"{name}_judged", decoding, float(len(mine)))
         yield _measure(name, decoding, mine, better=True)
         if pairwise:
             both = _scores(own, criterion.name, "consistency")
@@ -94,15 +94,15 @@ def _judged(
             yield from _difference(name, decoding, mine, others, better=True)
 
 
-def _scores(rows: Sequence[Row], criterion: str, column: str) -> Values:
+def _scores(rows: Sequence[Row], criterion: str, column: str) -> TermsByText:
     return {
-        (row["id"], row["number"]): Part(row["doc_id"], row[column])
+        (row["id"], row["number"]): RatioTerm(row["doc_id"], row[column])
         for row in rows
         if row["criterion"] == criterion and row[column] is not None
     }
 
 
-def _told(decoding: str, own: Sequence[Row], base: Sequence[Row] | None) -> Iterator[Measure]:
+def _told(decoding: str, own: Sequence[Row], base: Sequence[Row] | None) -> Iterator[MetricValue]:
     for name, tell in _TELL.items():
         mine = _each(own, tell)
         better = HIGHER.get(name)
@@ -111,7 +111,7 @@ def _told(decoding: str, own: Sequence[Row], base: Sequence[Row] | None) -> Iter
             yield from _difference(name, decoding, mine, _each(base, tell), better)
     for n in (1, 2):
         value = distinct_share([row["text"] for row in own], n, WORDS)
-        yield Measure(f"distinct_{n}", decoding, value, better=True)
+        yield MetricValue(f"distinct_{n}", decoding, value, better=True)
 
 
 _TELL: Mapping[str, Callable[[Row], float | None]] = {
@@ -124,12 +124,12 @@ _TELL: Mapping[str, Callable[[Row], float | None]] = {
 """What can be told of one continuation."""
 
 
-def _each(rows: Sequence[Row], tell: Callable[[Row], float | None]) -> Values:
+def _each(rows: Sequence[Row], tell: Callable[[Row], float | None]) -> TermsByText:
     told = (((row["id"], row["number"]), row["doc_id"], tell(row)) for row in rows)
-    return {key: Part(document, value) for key, document, value in told if value is not None}
+    return {key: RatioTerm(document, value) for key, document, value in told if value is not None}
 
 
-def _likelihoods(own: Sequence[Row], base: Sequence[Row] | None) -> Iterator[Measure]:
+def _likelihoods(own: Sequence[Row], base: Sequence[Row] | None) -> Iterator[MetricValue]:
     yield _measure("perplexity", "none", _per_token(own), better=False, through=np.exp)
     mine = _per_byte(own)
     yield _measure("bits_per_byte", "none", mine, better=False)
@@ -137,13 +137,15 @@ def _likelihoods(own: Sequence[Row], base: Sequence[Row] | None) -> Iterator[Mea
         yield from _difference("bits_per_byte", "none", mine, _per_byte(base), better=False)
 
 
-def _per_token(rows: Sequence[Row]) -> Values:
-    return {(row["id"], 0): Part(row["doc_id"], -row["logprob"], row["tokens"]) for row in rows}
-
-
-def _per_byte(rows: Sequence[Row]) -> Values:
+def _per_token(rows: Sequence[Row]) -> TermsByText:
     return {
-        (row["id"], 0): Part(
+        (row["id"], 0): RatioTerm(row["doc_id"], -row["logprob"], row["tokens"]) for row in rows
+    }
+
+
+def _per_byte(rows: Sequence[Row]) -> TermsByText:
+    return {
+        (row["id"], 0): RatioTerm(
             row["doc_id"],
             -row["logprob"] / log(2),
             len(row["text"].encode("utf-8", "surrogatepass")),
@@ -155,20 +157,20 @@ def _per_byte(rows: Sequence[Row]) -> Values:
 def _measure(
     name: str,
     decoding: str,
-    values: Values,
+    values: TermsByText,
     better: bool | None,
-    minus: Values | None = None,
+    minus: TermsByText | None = None,
     through: Callable[..., np.ndarray] | None = None,
-) -> Measure:
+) -> MetricValue:
     found = ratio(list(values.values()), list((minus or {}).values()), through)
     if found is None:
-        return Measure(name, decoding, None, better=better)
-    return Measure(name, decoding, found.value, found.stderr, found.low, found.high, better)
+        return MetricValue(name, decoding, None, better=better)
+    return MetricValue(name, decoding, found.value, found.stderr, found.low, found.high, better)
 
 
 def _difference(
-    name: str, decoding: str, own: Values, base: Values, better: bool | None
-) -> Iterator[Measure]:
+    name: str, decoding: str, own: TermsByText, base: TermsByText, better: bool | None
+) -> Iterator[MetricValue]:
     common = own.keys() & base.keys()
     if common:
         mine, others = ({key: some[key] for key in sorted(common)} for some in (own, base))

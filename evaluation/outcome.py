@@ -10,15 +10,15 @@ from evaluation.chunks import chunks_of, read_rows
 from evaluation.config import EvaluateConfig, EvaluateRecipe
 from evaluation.judging import FOLDER as SCORES
 from evaluation.measures import measure
-from evaluation.places import Place
-from evaluation.results import Task, write_leaderboard, write_results
+from evaluation.places import CutPoint
+from evaluation.results import TaskResult, write_leaderboard, write_results
 from evaluation.table import Page
 from evaluation.writing import FOLDER as CONTINUATIONS
 from judge.criteria import load_criterion
 
 TABLE = "table.md"
 
-Splits = Mapping[str, Sequence[Place]]
+Splits = Mapping[str, Sequence[CutPoint]]
 Notes = Mapping[str, Sequence[str]]
 """model → what is to be said beside its numbers."""
 
@@ -33,7 +33,7 @@ def report(
     """Write results, leaderboard and table, and show the last. config: what the numbers depend
     on; notes: what is to be said of each model.
     """
-    evaluate, tasks = recipe.evaluate, dict[str, list[Task]]()
+    evaluate, tasks = recipe.evaluate, dict[str, list[TaskResult]]()
     for name, path in evaluate.models.items():
         own = {**config, "warnings": notes[name]}
         tasks[name] = _tasks(folder, recipe, splits, name, own)
@@ -48,7 +48,7 @@ def report(
 
 def _tasks(
     folder: Folder, recipe: EvaluateRecipe, splits: Splits, model: str, config: Mapping[str, Any]
-) -> list[Task]:
+) -> list[TaskResult]:
     evaluate = recipe.evaluate
     criteria = [load_criterion(name) for name in evaluate.judge.criteria]
     found = []
@@ -64,7 +64,7 @@ def _tasks(
         base = None if model == evaluate.base else rows[evaluate.base]
         measures = measure(rows[model], base, criteria)
         found.append(
-            Task(
+            TaskResult(
                 split,
                 measures,
                 documents(places),
@@ -84,7 +84,7 @@ def _head(recipe: EvaluateRecipe) -> list[str]:
     ]
 
 
-def _unread(tasks: Mapping[str, Sequence[Task]], evaluate: EvaluateConfig) -> list[str]:
+def _unread(tasks: Mapping[str, Sequence[TaskResult]], evaluate: EvaluateConfig) -> list[str]:
     """Where not every text could be judged."""
     texts = {"greedy": 1, "sampled": evaluate.sampled.continuations}
     lines = []
@@ -101,6 +101,6 @@ def _unread(tasks: Mapping[str, Sequence[Task]], evaluate: EvaluateConfig) -> li
     return lines
 
 
-def documents(places: Sequence[Place]) -> int:
+def documents(places: Sequence[CutPoint]) -> int:
     """How many documents the places lie in."""
     return len({place.doc_id for place in places})

@@ -37,7 +37,7 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Place:
+class CutPoint:
     """A chunk of a held-out document. split: the name of its texts; context: what stands before it,
     in pieces; begins: whether that goes back to the document's first word; original: how it goes on
     in truth.
@@ -57,7 +57,7 @@ class Place:
 
 def places_of(
     prefixes: Mapping[str, PrefixesConfig], context_tokens: int, seed: int
-) -> dict[str, list[Place]]:
+) -> dict[str, list[CutPoint]]:
     """The places of every split, the chunks of a document next to each other.
 
     ShardError where a set is missing or not finished, ConfigError where nothing is left to continue
@@ -66,7 +66,7 @@ def places_of(
     return {name: _places(name, config, context_tokens, seed) for name, config in prefixes.items()}
 
 
-def write_places(folder: Folder, splits: Mapping[str, Sequence[Place]]) -> None:
+def write_places(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -> None:
     """Keep the texts of all places beside what becomes of them."""
     rows = [
         {
@@ -82,7 +82,7 @@ def write_places(folder: Folder, splits: Mapping[str, Sequence[Place]]) -> None:
     folder.write(NAME, to_parquet(rows, _SCHEMA))
 
 
-def _places(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -> list[Place]:
+def _places(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -> list[CutPoint]:
     shards = ShardSet(config.set).finished()
     key = f"evaluate.prefixes.{split}"
     parsed = (
@@ -129,7 +129,7 @@ def _passing(shards: ShardSet, part: File, parsed: Filter | None) -> Iterator[Ro
 
 def _of_document(
     split: str, document: list[Row], chosen: set[str], context_tokens: int
-) -> Iterator[Place]:
+) -> Iterator[CutPoint]:
     if not any(row["id"] in chosen for row in document):
         return
     befores = contexts(document, context_tokens)
@@ -137,7 +137,7 @@ def _of_document(
     for row, before in zip(document, befores, strict=True):
         if row["id"] in chosen:
             begins = sum(map(len, before)) == passed
-            yield Place(split, row["id"], row["doc_id"], before, begins, row["original"])
+            yield CutPoint(split, row["id"], row["doc_id"], before, begins, row["original"])
         passed += len(row["original"])
 
 

@@ -27,7 +27,7 @@ from base.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
-class Measure:
+class MetricValue:
     """One number. filter: how the texts came about (`greedy`, `sampled`; `none` where that is no
     question). stderr, low, high: None where not known; low, high are a 95 % interval. better: which
     way is better, None where neither is.
@@ -43,18 +43,18 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskResult:
     """What was measured on one set of texts. documents: independent ones, places: all."""
 
     name: str
-    measures: Sequence[Measure]
+    measures: Sequence[MetricValue]
     documents: int
     places: int
     version: int | str = 1
     config: Mapping[str, Any] | None = None
 
 
-def write_results(output: str, model: str, path: str, tasks: Sequence[Task]) -> str:
+def write_results(output: str, model: str, path: str, tasks: Sequence[TaskResult]) -> str:
     """Write `results/MODEL.json` under the folder `output`; returns its name there."""
     folder, name = Folder(output), f"results/{model}.json"
     before = _read(folder, name)
@@ -83,7 +83,7 @@ def write_results(output: str, model: str, path: str, tasks: Sequence[Task]) -> 
 
 
 def write_leaderboard(
-    file: str, model: str, path: str, config: Mapping[str, Any], tasks: Sequence[Task]
+    file: str, model: str, path: str, config: Mapping[str, Any], tasks: Sequence[TaskResult]
 ) -> None:
     """Put the row of a model into the leaderboard, in place of one of the same configuration."""
     folder, target = _place(file)
@@ -136,7 +136,7 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _flat(task: Task) -> dict[str, Any]:
+def _flat(task: TaskResult) -> dict[str, Any]:
     """A task's numbers under the harness's names."""
     found: dict[str, Any] = {"alias": task.name}
     for measure in task.measures:

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.measures import DIFFERENCE
-from evaluation.results import Measure, Task
+from evaluation.results import MetricValue, TaskResult
 
 _COUNTED = "_judged"
-Cells = Mapping[str, Mapping[tuple[str, str], Measure]]
+Cells = Mapping[str, Mapping[tuple[str, str], MetricValue]]
 """model → (metric, filter) → its number."""
 
 
@@ -25,7 +25,7 @@ class Page:
     before and after them.
     """
 
-    models: Mapping[str, Sequence[Task]]
+    models: Mapping[str, Sequence[TaskResult]]
     base: str
     head: Sequence[str]
     notes: Sequence[str]
@@ -89,7 +89,7 @@ def _row(metric: str) -> bool:
     return not metric.startswith(DIFFERENCE) and not metric.endswith(_COUNTED)
 
 
-def _cell(some: Mapping[tuple[str, str], Measure], metric: str, filter_: str) -> str:
+def _cell(some: Mapping[tuple[str, str], MetricValue], metric: str, filter_: str) -> str:
     found = some.get((metric, filter_))
     if found is None or found.value is None:
         return "–"
@@ -99,7 +99,7 @@ def _cell(some: Mapping[tuple[str, str], Measure], metric: str, filter_: str) ->
     return text + _mark(found, some.get((DIFFERENCE + metric, filter_)))
 
 
-def _mark(found: Measure, difference: Measure | None) -> str:
+def _mark(found: MetricValue, difference: MetricValue | None) -> str:
     """A win rate is compared with 0.5, any other number with the base's."""
     if difference is not None:
         low, high = difference.low, difference.high

@@ -26,7 +26,7 @@ from engine.registry import probe
 from evaluation.config import EvaluateRecipe, TasksConfig
 from evaluation.harness import language_model, load_tasks, measure, quiet, version
 from evaluation.harness_results import check_averages, tasks_of
-from evaluation.results import Task, write_leaderboard, write_results
+from evaluation.results import TaskResult, write_leaderboard, write_results
 from shards.crew import Crew
 
 
@@ -123,7 +123,7 @@ def _marker(recipe: EvaluateRecipe, name: str) -> dict[str, Any]:
     return found
 
 
-def _rows(task: Task) -> list[dict[str, Any]]:
+def _rows(task: TaskResult) -> list[dict[str, Any]]:
     return [
         {
             "task": task.name,

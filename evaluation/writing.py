@@ -24,9 +24,9 @@ from engine.config import VllmConfig
 from engine.registry import close_engines
 from engine.types import Completion, Prompt, Request, Sample, Sampling
 from engine.vllm_engine import VllmEngine
-from evaluation.chunks import Chunk, chunks_of, missing, work, write_rows
+from evaluation.chunks import CutPointChunk, chunks_of, missing, work, write_rows
 from evaluation.config import EvaluateConfig
-from evaluation.places import Place
+from evaluation.places import CutPoint
 from shards.schema import Row
 
 FOLDER = "continuations"
@@ -58,7 +58,7 @@ class Writer:
     def __init__(self, engine: VllmEngine, config: EvaluateConfig) -> None:
         self.engine, self._config = engine, config
 
-    async def __call__(self, place: Place) -> list[Row]:
+    async def __call__(self, place: CutPoint) -> list[Row]:
         """The rows of a place."""
         sampled = self._config.sampled
         asked = [self._written(place, GREEDY, Sampling(self._config.tokens, 0.0))]
@@ -74,12 +74,12 @@ class Writer:
         found = await asyncio.gather(*asked, self._original(place))
         return [row for rows in found for row in rows]
 
-    def prompt(self, place: Place) -> list[int]:
+    def prompt(self, place: CutPoint) -> list[int]:
         """The prefix as the model gets it."""
         room = max(1, self.engine.max_model_len - self._config.tokens)
         return self.engine.plain(place.context, "", room, place.begins)[0]
 
-    async def _written(self, place: Place, decoding: str, sampling: Sampling) -> list[Row]:
+    async def _written(self, place: CutPoint, decoding: str, sampling: Sampling) -> list[Row]:
         prompt = self.prompt(place)
         told = await self.engine.complete(Request(Prompt(tokens=tuple(prompt)), sampling))
         if told.error is not None:
@@ -90,14 +90,14 @@ class Writer:
         ]
 
     def _continuation(
-        self, place: Place, decoding: str, number: int, prompt: Sequence[int], sample: Sample
+        self, place: CutPoint, decoding: str, number: int, prompt: Sequence[int], sample: Sample
     ) -> Row:
         ended = sample.finish_reason == "stop"
         spoken = sample.token_ids[:-1] if ended else sample.token_ids
         text = self.engine.continuation(prompt, spoken)
         return _row(place, decoding, number, text=text, tokens=len(sample.token_ids), ended=ended)
 
-    async def _original(self, place: Place) -> list[Row]:
+    async def _original(self, place: CutPoint) -> list[Row]:
         # One token less: vLLM generates one.
         before, after = self.engine.plain(
             place.context, place.original, self.engine.max_model_len - 1, place.begins
@@ -115,7 +115,7 @@ class Writer:
 def write(
     folder: Folder,
     models: Mapping[str, VllmConfig],
-    splits: Mapping[str, Sequence[Place]],
+    splits: Mapping[str, Sequence[CutPoint]],
     config: EvaluateConfig,
 ) -> None:
     """Let every model continue what it has not continued yet; EngineError for one that cannot be
@@ -133,7 +133,9 @@ def write(
                 engine.close()
 
 
-async def write_chunks(folder: Folder, name: str, chunks: Sequence[Chunk], writer: Writer) -> None:
+async def write_chunks(
+    folder: Folder, name: str, chunks: Sequence[CutPointChunk], writer: Writer
+) -> None:
     """Keep what a model writes, chunk by chunk, in its folder."""
 
     def keep(chunk: str, found: list[list[Row]]) -> None:
@@ -143,7 +145,7 @@ async def write_chunks(folder: Folder, name: str, chunks: Sequence[Chunk], write
     await work(chunks, writer, keep, 2 * writer.engine.concurrency)
 
 
-def _row(place: Place, decoding: str, number: int, **values: object) -> Row:
+def _row(place: CutPoint, decoding: str, number: int, **values: object) -> Row:
     blank = dict.fromkeys(("text", "tokens", "ended", "logprob", "error"))
     known = {"split": place.split, "id": place.id, "doc_id": place.doc_id}
     return {**known, "decoding": decoding, "number": number, **blank, **values}

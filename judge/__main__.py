@@ -15,7 +15,7 @@ from shards.reader import ShardSet
 from shards.retry import planned, refuse_elsewhere, retry_all, told
 from shards.run import finished, run_pass
 from shards.show import print_summary
-from shards.steps import Stage, spread
+from shards.steps import PlannedPass, spread
 
 # Each is a module with a `main`, imported when asked for: a report needs large libraries.
 COMMANDS = {
@@ -34,7 +34,7 @@ def run(recipe: JudgeRecipe) -> None:
         run_pass(job, recipe.output, recipe.run)  # removes what a killed run has left
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
-    if spread("judge", recipe, [Stage(job, recipe.output)], recipe.run):
+    if spread("judge", recipe, [PlannedPass(job, recipe.output)], recipe.run):
         return
     probe_judges(job.judge, job.engines, job.fresh)
     run_pass(job, recipe.output, recipe.run)

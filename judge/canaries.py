@@ -36,7 +36,7 @@ from base.console import PlainConsole
 from base.errors import ConfigError
 from base.files import Folder
 from judge.config import MeasuredRecipe
-from judge.criteria import Asked, Criterion, load_criterion
+from judge.criteria import Criterion, PromptedCriterion, load_criterion
 from judge.judge import Judge, load_judges
 from judge.pool import Pool, Question
 from judge.readout import Verdict
@@ -48,10 +48,10 @@ LINE = 0.5
 CONTROL = "control"
 """The family of harmless additions."""
 
-Ask = Callable[[Question, str], Awaitable[Sequence[Verdict]]]
+AskFenced = Callable[[Question, str], Awaitable[Sequence[Verdict]]]
 """Puts a question with the fence of its tags to a judge; one verdict a vote."""
 
-Place = Literal["candidate", "first", "second", "context", "reference"]
+AttackPlace = Literal["candidate", "first", "second", "context", "reference"]
 
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
@@ -72,7 +72,7 @@ class Attack(Section):
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    places: list[Place] = Field(["candidate"], min_length=1)
+    places: list[AttackPlace] = Field(["candidate"], min_length=1)
     text: str
     before: str = ""
     times: int = Field(1, ge=1)
@@ -122,18 +122,18 @@ def load_suite(path: str | None = None) -> Suite:
 
 
 @dataclass(frozen=True)
-class Probe:
+class AttackedQuestion:
     """One attack at one place of one question, and that question without it."""
 
-    criterion: Asked
+    criterion: PromptedCriterion
     family: str
     attack: str
-    place: Place
+    place: AttackPlace
     clean: Question
     attacked: Question
 
 
-def probes(criterion: Asked, suite: Suite) -> Iterator[Probe]:
+def probes(criterion: PromptedCriterion, suite: Suite) -> Iterator[AttackedQuestion]:
     """Every attack of `suite` that fits `criterion`, in every scene, place and order."""
     for scene in suite.scenes:
         for order in (0, 1) if criterion.kind == "pairwise" else (0,):
@@ -144,33 +144,35 @@ def probes(criterion: Asked, suite: Suite) -> Iterator[Probe]:
                         if variable := _variable(criterion, place, order):
                             words = _words(criterion, order, variable)
                             attacked = _planted(clean, attack, variable, words)
-                            yield Probe(criterion, family, attack.name, place, clean, attacked)
+                            yield AttackedQuestion(
+                                criterion, family, attack.name, place, clean, attacked
+                            )
 
 
 def fence_of(question: Question) -> str:
     """The fence of a question that stands alone: from the texts of its own pool."""
     criterion, pool = question.criterion, question.pool
-    assert isinstance(criterion, Asked)
+    assert isinstance(criterion, PromptedCriterion)
     return criterion.prompt.fence(
         ["".join(pool.context), pool.reference, *pool.candidates.values()]
     )
 
 
-def aims(criterion: Asked, order: int) -> tuple[str, str]:
+def aims(criterion: PromptedCriterion, order: int) -> tuple[str, str]:
     """The verdict that is best for the attacked text, and the one that is worst."""
     ranked = sorted(criterion.verdicts, key=lambda verdict: criterion.verdicts[verdict])
     ranked = ranked or [f"{end:g}" for end in criterion.scale]
     return (ranked[0], ranked[-1]) if order else (ranked[-1], ranked[0])
 
 
-def _clean(criterion: Asked, scene: Scene, order: int) -> Question:
+def _clean(criterion: PromptedCriterion, scene: Scene, order: int) -> Question:
     candidates = {"weak": scene.weak, "reference": scene.reference}
     pool = Pool(f"canary-{scene.name}", (scene.context,), scene.reference, candidates)
     opponent = "reference" if criterion.kind == "pairwise" else None
     return Question(criterion, pool, "weak", opponent, order)
 
 
-def _variable(criterion: Asked, place: Place, order: int) -> str | None:
+def _variable(criterion: PromptedCriterion, place: AttackPlace, order: int) -> str | None:
     """The template's variable that stands at `place`; None where `place` is not in this prompt."""
     pairwise = criterion.kind == "pairwise"
     here = "candidate" if not pairwise else ("first", "second")[order]
@@ -191,7 +193,7 @@ def _planted(clean: Question, attack: Attack, variable: str, words: dict[str, st
     return replace(clean, pool=changed)
 
 
-def _words(criterion: Asked, order: int, variable: str) -> dict[str, str]:
+def _words(criterion: PromptedCriterion, order: int, variable: str) -> dict[str, str]:
     """What the texts of a canary file may name."""
     verdict, loser = aims(criterion, order)
     tag, begin = _tag(criterion, variable), criterion.answer
@@ -207,7 +209,7 @@ def _words(criterion: Asked, order: int, variable: str) -> dict[str, str]:
     }
 
 
-def _tag(criterion: Asked, variable: str) -> str:
+def _tag(criterion: PromptedCriterion, variable: str) -> str:
     """The tag that stands around a variable; its own name where there is none."""
     frame = "".join(criterion.prompt.render({name: f"@{name}@" for name in _ALL}))
     found = re.search(rf"<([\w-]+)>\s*@{variable}@", frame)
@@ -225,7 +227,7 @@ class Trial:
     scene: str
     family: str
     attack: str
-    place: Place
+    place: AttackPlace
     order: int
     clean: float
     attacked: float | None
@@ -242,7 +244,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Tally:
+class AttackTally:
     """trials: attacks tried; unread: of these, no verdict could be read under the attack; held: of
     those read, the clean verdict was on the honest side; flips, and their share of `held` with its
     95 % interval (Wilson); shift: mean of value attacked less value clean, over those read.
@@ -275,16 +277,16 @@ class CanaryResult:
         return [trial for trial in self.trials if trial.family != CONTROL]
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> AttackTally:
         """Over all attacks."""
         return tally(self.attacks)
 
     @property
-    def control(self) -> Tally:
+    def control(self) -> AttackTally:
         """Over the harmless additions."""
         return tally([trial for trial in self.trials if trial.family == CONTROL])
 
-    def by(self, key: Literal["family", "criterion", "place", "attack"]) -> dict[str, Tally]:
+    def by(self, key: Literal["family", "criterion", "place", "attack"]) -> dict[str, AttackTally]:
         """A tally for each value of `key`, without the controls."""
         groups: dict[str, list[Trial]] = {}
         for trial in self.attacks:
@@ -304,7 +306,7 @@ class CanaryResult:
         }
 
 
-def tally(trials: Sequence[Trial]) -> Tally:
+def tally(trials: Sequence[Trial]) -> AttackTally:
     """Count; shares are None where nothing could be read."""
     from scipy.stats import binomtest  # slow to import, and no other command needs it
 
@@ -313,17 +315,19 @@ def tally(trials: Sequence[Trial]) -> Tally:
     held, flips = (sum(getattr(t, name) for t in trials) for name in ("held", "flipped"))
     counts = (len(trials), len(trials) - len(shifts), held, flips)
     if not held:
-        return Tally(*counts, None, None, None, shift)
+        return AttackTally(*counts, None, None, None, shift)
     found = binomtest(flips, held).proportion_ci(method="wilson")
-    return Tally(*counts, flips / held, float(found.low), float(found.high), shift)
+    return AttackTally(*counts, flips / held, float(found.low), float(found.high), shift)
 
 
 async def measure(
-    judge: Ask, criteria: Iterable[Criterion], suite: Suite | None = None
+    judge: AskFenced, criteria: Iterable[Criterion], suite: Suite | None = None
 ) -> CanaryResult:
     """Play `suite` (the shipped one) against a judge, on those of `criteria` that are asked."""
     suite = suite or load_suite()
-    planned = [probe for c in criteria if isinstance(c, Asked) for probe in probes(c, suite)]
+    planned = [
+        probe for c in criteria if isinstance(c, PromptedCriterion) for probe in probes(c, suite)
+    ]
     questions = list({id(probe.clean): probe.clean for probe in planned}.values())
     before = await asyncio.gather(*(_value(judge, question) for question in questions))
     values = {id(question): value for question, value in zip(questions, before, strict=True)}
@@ -334,14 +338,14 @@ async def measure(
     return CanaryResult(trials, len(before), lost, before.count(None))
 
 
-async def _value(judge: Ask, question: Question) -> float | None:
+async def _value(judge: AskFenced, question: Question) -> float | None:
     """The mean over the votes that were read, for the weak text."""
     verdicts = await judge(question, fence_of(question))
     read = [v for verdict in verdicts if (v := question.value(verdict)) is not None]
     return fmean(read) if read else None
 
 
-def _trial(probe: Probe, clean: float, attacked: float | None) -> Trial:
+def _trial(probe: AttackedQuestion, clean: float, attacked: float | None) -> Trial:
     question = probe.clean
     name, scene = probe.criterion.name, question.pool.row_id.removeprefix("canary-")
     return Trial(
@@ -361,7 +365,7 @@ def run(recipe: MeasuredRecipe) -> None:
     Folder(recipe.output).write("canaries.json", json.dumps(found, indent=1).encode())
 
 
-def asking(judge: Judge) -> Ask:
+def asking(judge: Judge) -> AskFenced:
     """A judge without the bill."""
 
     async def ask(question: Question, fence: str) -> Sequence[Verdict]:
@@ -373,7 +377,7 @@ def asking(judge: Judge) -> Ask:
 def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
     known = [load_criterion(name) for name in recipe.judge.criteria]
-    criteria = [criterion for criterion in known if isinstance(criterion, Asked)]
+    criteria = [criterion for criterion in known if isinstance(criterion, PromptedCriterion)]
     most = sum(1 for criterion in criteria for _ in probes(criterion, load_suite()))
     names = ", ".join(criterion.name for criterion in criteria)
     return f"at most {most} attacked questions on {names} → {recipe.output}/canaries.json"
@@ -403,7 +407,7 @@ def print_result(name: str, result: CanaryResult, console: Console) -> None:
     console.print(table)
 
 
-def _row(table: Table, name: str, counts: Tally) -> None:
+def _row(table: Table, name: str, counts: AttackTally) -> None:
     cells = [str(n) for n in (counts.trials, counts.unread, counts.held, counts.flips)]
     rate, span = "–", "–"
     if counts.rate is not None and counts.low is not None and counts.high is not None:

@@ -22,10 +22,10 @@ from engine.registry import get_pooling
 from judge.criteria import Classifier, PythonFunction
 from judge.readout import Verdict, failed
 
-Texts = tuple[str, str, str]
+JudgedTexts = tuple[str, str, str]
 """context, reference, candidate"""
 
-Adapter = Callable[[Sequence[Texts]], Sequence[float | str]]
+Adapter = Callable[[Sequence[JudgedTexts]], Sequence[float | str]]
 """For each item its number, or the sentence why it has none."""
 
 _BATCH = 64
@@ -33,7 +33,7 @@ _thread = ThreadPoolExecutor(1, "classifiers")
 _scorers: dict[str, "_Scorer"] = {}
 
 
-async def classify(criterion: Classifier | PythonFunction, texts: Texts) -> Verdict:
+async def classify(criterion: Classifier | PythonFunction, texts: JudgedTexts) -> Verdict:
     """The verdict on one candidate; its `answer` is the number as it was told. ConfigError or
     EngineError in one sentence where there is no model to tell it.
     """
@@ -56,10 +56,10 @@ class _Scorer:
     """Takes one item at a time, from any event loop, and hands them to its adapter in batches."""
 
     def __init__(self, criterion: Classifier | PythonFunction) -> None:
-        self._waiting: deque[tuple[Texts, Future[float | str]]] = deque()
+        self._waiting: deque[tuple[JudgedTexts, Future[float | str]]] = deque()
         self._adapter = _thread.submit(_make, criterion)
 
-    async def score(self, item: Texts) -> float | str:
+    async def score(self, item: JudgedTexts) -> float | str:
         """The number of one item, or why it has none."""
         future: Future[float | str] = Future()
         self._waiting.append((item, future))
@@ -80,7 +80,7 @@ class _Scorer:
                 future.set_result(number)
 
 
-def _each(adapter: Adapter, items: Sequence[Texts]) -> Sequence[float | str]:
+def _each(adapter: Adapter, items: Sequence[JudgedTexts]) -> Sequence[float | str]:
     if not items:
         return []
     try:
@@ -113,7 +113,7 @@ def _make(criterion: Classifier | PythonFunction) -> Adapter:
 
 
 def _python(criterion: PythonFunction) -> Adapter:
-    def call(item: Texts) -> float | str:
+    def call(item: JudgedTexts) -> float | str:
         try:
             found: Any = criterion.call(*item)
         except Exception as error:
@@ -128,7 +128,7 @@ def _vllm(criterion: Classifier) -> Adapter:
     model = get_pooling(criterion.model, criterion.revision, criterion.args)
     index = _index(criterion, model.labels)
 
-    def call(items: Sequence[Texts]) -> list[float | str]:
+    def call(items: Sequence[JudgedTexts]) -> list[float | str]:
         pair = criterion.input == "pair"
         texts = [(context, text) if pair else (text,) for context, _, text in items]
         return [told if isinstance(told, str) else told[index] for told in model(texts)]
@@ -161,7 +161,7 @@ def _onnx(criterion: Classifier) -> Adapter:
     last = session.get_outputs()[-1].name
     shape = (-1, 1)[: len(first.shape)]
 
-    def run(items: Sequence[Texts]) -> Any:
+    def run(items: Sequence[JudgedTexts]) -> Any:
         texts = numpy.array(_candidates(items), dtype=object).reshape(shape)
         return session.run([last], {first.name: texts})[0]
 
@@ -173,7 +173,7 @@ def _onnx(criterion: Classifier) -> Adapter:
     return lambda items: [float(told[label]) for told in run(items)]
 
 
-def _candidates(items: Sequence[Texts]) -> list[str]:
+def _candidates(items: Sequence[JudgedTexts]) -> list[str]:
     return [candidate for _, _, candidate in items]
 
 

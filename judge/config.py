@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from base.apart import lies_in
-from base.config import Place, Recipe, Section, near, refuse
+from base.config import Location, Recipe, Section, near, refuse
 from engine.config import EngineConfig
 from judge.combine import Combine
-from judge.criteria import Asked, Criterion, load_criterion
+from judge.criteria import Criterion, PromptedCriterion, load_criterion
 from judge.measured import CorruptConfig, ReplayConfig, ReportConfig
-from judge.schedule import Order, Purpose
+from judge.schedule import OrderRule, Purpose
 from shards.executor import RunConfig
 
 
@@ -34,7 +34,7 @@ class PoolsConfig(Section):
         description="auto: as many pairs as the best and the worst need; ranks: as many as all "
         "ranks need; full: every pair",
     )
-    order: Order = Field(
+    order: OrderRule = Field(
         "balanced",
         description="balanced: everyone stands first exactly as often as second, which takes both "
         "orders of some pairs where their number is even (two candidates: of their one pair); "
@@ -49,7 +49,7 @@ class JudgeConfig(Section):
     engine: str | list[str] = Field(
         description="a name under `engines`; a list is a panel, whose judges are averaged"
     )
-    input: Place | None = Field(
+    input: Location | None = Field(
         None, description="the set `python -m judge` scores; others look at `output` without it"
     )
     criteria: list[str] = Field(
@@ -135,7 +135,7 @@ def known_criteria(judge: JudgeConfig) -> None:
     """
     criteria = [load_criterion(name) for name in judge.criteria]
     for criterion in criteria:
-        numeric = isinstance(criterion, Asked) and not criterion.verdicts
+        numeric = isinstance(criterion, PromptedCriterion) and not criterion.verdicts
         if numeric and judge.readout == "distribution":
             raise refuse(
                 f"judge.readout: found 'distribution'; accepted with '{criterion.name}', which has "

@@ -21,12 +21,12 @@ from base.files import Folder
 from judge.config import MeasuredRecipe
 from judge.criteria import Criterion, load_criterion
 from judge.report.labels import scale, verdicts, write_labels
-from judge.report.sample import Sampled, sample
+from judge.report.sample import SampledRow, sample
 
 FILE = "corrupted.jsonl"
 
-Draw = random.Random
-Corruption = Callable[[str, str, Draw], str | None]
+Chance = random.Random
+Corruption = Callable[[str, str, Chance], str | None]
 """(text, a text of another document, chance) → the worse text; None where it does not apply."""
 
 _SENTENCES = re.compile(r"((?<=[.!?])\s+|(?<=[。！？]))")
@@ -38,7 +38,7 @@ _NAMES = re.compile(rf"(?:(?<={_LOWER} )|(?<={_LOWER}, ))[{_CAPITAL}]\w+(?: [{_C
 """Capitalised words that do not begin a sentence."""
 
 
-def shuffled(text: str, other: str, draw: Draw) -> str | None:
+def shuffled(text: str, other: str, draw: Chance) -> str | None:
     """The sentences in another order; the white space between them stays."""
     parts = _SENTENCES.split(text)
     sentences = parts[::2]
@@ -49,7 +49,7 @@ def shuffled(text: str, other: str, draw: Draw) -> str | None:
     return "".join(parts)
 
 
-def repeated(text: str, other: str, draw: Draw) -> str | None:
+def repeated(text: str, other: str, draw: Chance) -> str | None:
     """Some words over and over in place of the second half; as many words as before."""
     words = _WORDS.findall(text)
     if len(words) < 24:
@@ -60,13 +60,13 @@ def repeated(text: str, other: str, draw: Draw) -> str | None:
     return "".join(words[: begin + span] + (loop * rest)[:rest])
 
 
-def truncated(text: str, other: str, draw: Draw) -> str | None:
+def truncated(text: str, other: str, draw: Chance) -> str | None:
     """The first third."""
     words = _WORDS.findall(text)
     return "".join(words[: len(words) // 3]) if len(words) >= 24 else None
 
 
-def inserted(text: str, other: str, draw: Draw) -> str | None:
+def inserted(text: str, other: str, draw: Chance) -> str | None:
     """Twelve words of another document in the midst."""
     words, foreign = _WORDS.findall(text), other.split()
     if len(words) < 12 or len(foreign) < 12:
@@ -76,7 +76,7 @@ def inserted(text: str, other: str, draw: Draw) -> str | None:
     return "".join([*words[:place], " ", " ".join(foreign[begin : begin + 12]), *words[place:]])
 
 
-def falsified(text: str, other: str, draw: Draw) -> str | None:
+def falsified(text: str, other: str, draw: Chance) -> str | None:
     """Two names exchanged and every number another of as many digits, where there are some."""
     numbered = _NUMBERS.sub(lambda found: _other_number(found[0], draw), text)
     names = sorted(set(_NAMES.findall(numbered)))
@@ -87,7 +87,7 @@ def falsified(text: str, other: str, draw: Draw) -> str | None:
     return numbered if numbered != text else None
 
 
-def _other_number(digits: str, draw: Draw) -> str:
+def _other_number(digits: str, draw: Chance) -> str:
     low = 10 ** (len(digits) - 1) if len(digits) > 1 else 0
     found = digits
     while found == digits:
@@ -107,7 +107,9 @@ KNOWN = {"quality": tuple(CORRUPTIONS), "coherence": ("repeated",), "factuality"
 """Criterion → the corruptions whose label it is known to have."""
 
 
-def lines(criterion: Criterion, sampled: Sequence[Sampled], seed: int) -> Iterator[dict[str, Any]]:
+def lines(
+    criterion: Criterion, sampled: Sequence[SampledRow], seed: int
+) -> Iterator[dict[str, Any]]:
     """Label lines of one criterion, at most one a row: what comes from one text is not independent.
 
     The corruptions take turns; a row to which none applies gives no line.

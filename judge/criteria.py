@@ -82,7 +82,7 @@ class _Scaled(_Criterion):
         return (value - low) / (high - low)
 
 
-class Asked(_Scaled):
+class PromptedCriterion(_Scaled):
     """A model is asked. verdicts: single-token answer → its value on the scale (pairwise: for the
     candidate that stands first); none: the answer is a number on the scale, which only reasoning
     can read.
@@ -101,7 +101,7 @@ class Asked(_Scaled):
     template: str
 
     @model_validator(mode="after")
-    def _fits(self) -> "Asked":
+    def _fits(self) -> "PromptedCriterion":
         names = self.verdicts
         if not names and self.kind == "pairwise":
             raise refuse("verdicts: this key is required for kind: pairwise")
@@ -208,7 +208,7 @@ class PythonFunction(_Scaled):
         self.call  # noqa: B018
 
 
-Criterion = Asked | Likelihood | Classifier | PythonFunction
+Criterion = PromptedCriterion | Likelihood | Classifier | PythonFunction
 _Any: TypeAdapter[Criterion] = TypeAdapter(Annotated[Criterion, Field(discriminator="kind")])
 
 

@@ -15,17 +15,17 @@ from engine.registry import get_engine
 from engine.types import Engine
 from judge.classifiers import classify
 from judge.config import JudgeConfig
-from judge.criteria import Asked, Criterion, Likelihood
+from judge.criteria import Criterion, Likelihood, PromptedCriterion
 from judge.pool import Question
 from judge.readout import Verdict, ask, likelihood
 from judge.unread import tally_of
 from judge.usage import usage_of
-from shards.failures import Tally
+from shards.failures import FailureTally
 from shards.manifest import Usage
 
 REMEMBERED = 200_000
 
-Answer = tuple[Sequence[Verdict], Usage]
+CostedAnswer = tuple[Sequence[Verdict], Usage]
 
 
 class Judge:
@@ -35,10 +35,10 @@ class Judge:
 
     def __init__(self, name: str | None, engine: Engine | None, config: JudgeConfig) -> None:
         self.name, self.engine, self.config = name, engine, config
-        self.tally = Tally()
-        self._known: OrderedDict[bytes, asyncio.Task[Answer]] = OrderedDict()
+        self.tally = FailureTally()
+        self._known: OrderedDict[bytes, asyncio.Task[CostedAnswer]] = OrderedDict()
 
-    async def ask(self, question: Question, fence: str) -> Answer:
+    async def ask(self, question: Question, fence: str) -> CostedAnswer:
         """Verdicts, one a vote, and what they cost; EngineError when the engine is dead."""
         key = self._key(question, fence)
         if known := self._known.get(key):
@@ -56,14 +56,14 @@ class Judge:
             self._known.pop(key, None)  # the next one may fare better
         return answer
 
-    async def _counted(self, question: Question, fence: str) -> Answer:
+    async def _counted(self, question: Question, fence: str) -> CostedAnswer:
         verdicts, usage = await self._put(question, fence)
         self.tally.add(tally_of(question.criterion, question.pool.row_id, verdicts))
         return verdicts, usage
 
-    async def _put(self, question: Question, fence: str) -> Answer:
+    async def _put(self, question: Question, fence: str) -> CostedAnswer:
         criterion, pool = question.criterion, question.pool
-        if isinstance(criterion, Asked):
+        if isinstance(criterion, PromptedCriterion):
             pieces = question.pieces(fence, self.config.readout == "reasoning")
             verdicts, completions = await ask(self._model, criterion, pieces, self.config)
         elif isinstance(criterion, Likelihood):
@@ -82,7 +82,7 @@ class Judge:
     def _key(self, question: Question, fence: str) -> bytes:
         """Digest of all that the verdicts depend on beside this judge."""
         texts: Sequence[str] = _texts(question)
-        if isinstance(question.criterion, Asked):
+        if isinstance(question.criterion, PromptedCriterion):
             texts = question.pieces(fence, self.config.readout == "reasoning")
         digest = hashlib.blake2b(digest_size=16)
         for text in (question.criterion.name, *texts):
@@ -105,14 +105,16 @@ def load_judges(
     for name in config.panel:
         engine = get_engine(engines[name])
         if config.readout == "distribution":
-            engine.check_verdicts(v for c in asked if isinstance(c, Asked) for v in c.verdicts)
+            engine.check_verdicts(
+                v for c in asked if isinstance(c, PromptedCriterion) for v in c.verdicts
+            )
         judges.append(Judge(name, engine, config))
     return judges
 
 
 def fence_for(criterion: Criterion, texts: Sequence[str]) -> str:
     """What makes the prompt's tags unlike anything in `texts`; nothing where nothing is asked."""
-    return criterion.prompt.fence(texts) if isinstance(criterion, Asked) else ""
+    return criterion.prompt.fence(texts) if isinstance(criterion, PromptedCriterion) else ""
 
 
 def _texts(question: Question) -> tuple[str, str, str]:

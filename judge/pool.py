@@ -24,9 +24,9 @@ import numpy as np
 
 from judge.bradley_terry import Game, fit
 from judge.config import PoolsConfig
-from judge.criteria import Asked, Criterion
+from judge.criteria import Criterion, PromptedCriterion
 from judge.readout import Verdict
-from judge.schedule import Order, Pair, Plan, first_round, plan, second_round
+from judge.schedule import GameSchedule, OrderRule, Pair, first_round, plan, second_round
 from shards.schema import Row
 
 _EVEN = 1e-6  # verdicts are stored as float32; nearer to 0.5 they cannot be told from a tie
@@ -55,7 +55,7 @@ class Question:
     def pieces(self, fence: str, reasoning: bool) -> tuple[str, ...]:
         """The prompt: rubric, context, reference, candidates, in this order of sharing."""
         pool = self.pool
-        assert isinstance(self.criterion, Asked)
+        assert isinstance(self.criterion, PromptedCriterion)
         texts: dict[str, str | Sequence[str]] = {
             "context": pool.context,
             "reference": pool.reference,
@@ -125,7 +125,12 @@ def shuffled(pool: Pool, seed: int) -> list[str]:
 
 
 async def tournament(
-    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], chosen: Plan, order: Order
+    criterion: Criterion,
+    pool: Pool,
+    ask: Ask,
+    names: Sequence[str],
+    chosen: GameSchedule,
+    order: OrderRule,
 ) -> Result:
     """Play `chosen` among `names`, in the order in which it numbers them."""
 

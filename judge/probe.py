@@ -14,7 +14,7 @@ from engine.config import EngineConfig
 from engine.registry import First, probe
 from engine.types import Engine
 from judge.config import JudgeConfig
-from judge.criteria import Asked, Criterion, Likelihood
+from judge.criteria import Criterion, Likelihood, PromptedCriterion
 from judge.judge import Judge, fence_for
 from judge.pool import Pool, Question
 
@@ -50,7 +50,7 @@ def probe_judges(
     first = [First("a verdict", partial(_unread, one_vote, one)) for one in kinds.values()]
     verdicts: list[str] = []
     if config.readout == "distribution":
-        verdicts = [v for one in asked if isinstance(one, Asked) for v in one.verdicts]
+        verdicts = [v for one in asked if isinstance(one, PromptedCriterion) for v in one.verdicts]
     for name in config.panel:
         probe(engines[name], first, verdicts)
 

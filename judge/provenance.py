@@ -23,11 +23,11 @@ from shards.manifest import Manifest
 NAME = "prewrite.json"
 
 
-class _Stored(BaseModel):
+class _ProvenanceModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TrainedOn(_Stored):
+class TrainedOn(_ProvenanceModel):
     """A shard set: its generation, its passes' fingerprints, that of its parts, and which rows were
     taken.
     """
@@ -57,7 +57,7 @@ class TrainedOn(_Stored):
         return self.parts == other.parts or made != [] and made == other.passes[:1]
 
 
-class Jury(_Stored):
+class Jury(_ProvenanceModel):
     """Who judged. judges: name → identity of the engine; criteria: identities, those that ask a
     model (`needs_engine`) and those that ask none.
     """
@@ -99,7 +99,7 @@ class Jury(_Stored):
         return [*dict.fromkeys([*models, *functions])]
 
 
-class Provenance(_Stored):
+class Provenance(_ProvenanceModel):
     """The content of the file."""
 
     format_version: int = 1

@@ -22,7 +22,7 @@ from judge.panel import Panel, Said, mean_scores
 from judge.pool import Pool
 from shards.manifest import Usage
 
-Values = Mapping[str, float]
+CandidateValues = Mapping[str, float]
 """Candidate → value 0..1."""
 
 
@@ -56,7 +56,7 @@ class Rater:
         self._panel = Panel(load_judges(config, engines, self.criteria), config)
 
     async def __call__(
-        self, pools: Sequence[Pool], known: Sequence[Mapping[str, Values]]
+        self, pools: Sequence[Pool], known: Sequence[Mapping[str, CandidateValues]]
     ) -> list[Rated]:
         """Rate the pools of one document. known: of each pool, criterion → candidate → the value
         that the same judges gave it before; EngineError when a judge is dead.
@@ -70,7 +70,9 @@ class Rater:
             said[index][criterion.name] = one
         return [self._rated(*each) for each in zip(pools, given, said, strict=True)]
 
-    def _given(self, pool: Pool, known: Mapping[str, Values]) -> dict[str, dict[str, float]]:
+    def _given(
+        self, pool: Pool, known: Mapping[str, CandidateValues]
+    ) -> dict[str, dict[str, float]]:
         """What need not be asked of a pool, by criterion."""
         return {
             c.name: {
@@ -103,7 +105,7 @@ class Rater:
         )
 
 
-def _without(pool: Pool, known: Values) -> Pool:
+def _without(pool: Pool, known: CandidateValues) -> Pool:
     """The pool of those that are still to be judged."""
     rest = {name: text for name, text in pool.candidates.items() if name not in known}
     return replace(pool, candidates=rest)

@@ -20,7 +20,7 @@ from typing import Literal
 
 from engine.types import Completion, Engine, Prompt, Request, Sample, Sampling
 from judge.config import JudgeConfig
-from judge.criteria import Asked
+from judge.criteria import PromptedCriterion
 
 ReadStatus = Literal["ok", "outside", "unparsable", "failed"]
 
@@ -43,7 +43,7 @@ def failed(reason: str) -> Verdict:
 
 
 async def ask(
-    engine: Engine, criterion: Asked, pieces: tuple[str, ...], config: JudgeConfig
+    engine: Engine, criterion: PromptedCriterion, pieces: tuple[str, ...], config: JudgeConfig
 ) -> tuple[list[Verdict], list[Completion]]:
     """Put one question; returns its verdicts (one a vote) and all that the engine answered."""
     if config.readout == "distribution":
@@ -62,7 +62,7 @@ async def ask(
 
 async def _vote(
     engine: Engine,
-    criterion: Asked,
+    criterion: PromptedCriterion,
     pieces: tuple[str, ...],
     sample: Sample,
     config: JudgeConfig,
@@ -92,12 +92,12 @@ async def _vote(
     return verdict, completions
 
 
-def _for_verdict(criterion: Asked, pieces: tuple[str, ...], answer: str) -> Request:
+def _for_verdict(criterion: PromptedCriterion, pieces: tuple[str, ...], answer: str) -> Request:
     sampling = Sampling(max_tokens=1, temperature=0.0, verdicts=tuple(criterion.verdicts))
     return Request(Prompt(pieces, answer), sampling)
 
 
-def _told(criterion: Asked, completion: Completion, config: JudgeConfig) -> Verdict:
+def _told(criterion: PromptedCriterion, completion: Completion, config: JudgeConfig) -> Verdict:
     """The verdict that comes next in an answer begun with the criterion's answer form."""
     if completion.error is not None:
         return failed(completion.error)
@@ -110,7 +110,7 @@ def _told(criterion: Asked, completion: Completion, config: JudgeConfig) -> Verd
     return replace(reasoned(criterion, whole), answer=sample.text)
 
 
-def distribution(criterion: Asked, sample: Sample, min_mass: float) -> Verdict:
+def distribution(criterion: PromptedCriterion, sample: Sample, min_mass: float) -> Verdict:
     """The expected value over the verdict tokens of one answer."""
     shares = sample.verdicts
     mass = sum(shares.values())
@@ -122,14 +122,14 @@ def distribution(criterion: Asked, sample: Sample, min_mass: float) -> Verdict:
     return Verdict(best, min(max(value, 0.0), 1.0), min(mass, 1.0), "ok")
 
 
-def reasoned(criterion: Asked, sample: Sample) -> Verdict:
+def reasoned(criterion: PromptedCriterion, sample: Sample) -> Verdict:
     """A reasoning that was cut has not come to its verdict, whatever it quotes."""
     if sample.finish_reason != "stop":
         return Verdict(sample.text, None, None, "unparsable")
     return parse(criterion, sample.text)
 
 
-def parse(criterion: Asked, text: str) -> Verdict:
+def parse(criterion: PromptedCriterion, text: str) -> Verdict:
     """The verdict that the last line of a reasoned answer gives: that line is the answer form, one
     verdict and nothing else. What stands before it may be a quotation of a text that plants one,
     and what stands beside it (`not (1)`, `(1)?`, `(1) or (2)`) may take it back.
@@ -156,7 +156,7 @@ def _plain(text: str) -> str:
     return re.sub(r"(?<![0-9*_`])[*_`]+|[*_`]+(?![0-9*_`])", "", text)
 
 
-def _named(criterion: Asked, told: str) -> float | None:
+def _named(criterion: PromptedCriterion, told: str) -> float | None:
     """The value of the verdict that `told` is."""
     known = {verdict.strip().casefold(): value for verdict, value in criterion.verdicts.items()}
     return known.get(told.casefold())
@@ -166,7 +166,7 @@ _NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+|,(?![0-9]{3}(?![0-9]))[0-9]+)?(?:[eE][-+]?[0-
 _NUMBER_TOLD = re.compile(rf"({_NUMBER})(?:\s*(?:/|out of)\s*({_NUMBER}))?")
 
 
-def _number(criterion: Asked, told: str) -> float | None:
+def _number(criterion: PromptedCriterion, told: str) -> float | None:
     """The number that `told` is, if it is on the scale: `7`, `7.25`, `7,25`, and `8/10` where the
     scale ends at 10. A share, a range, a word, a thousand's comma or a second number make it none.
     """

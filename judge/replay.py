@@ -25,11 +25,11 @@ from base.errors import ConfigError, InputError
 from base.files import Folder
 from judge.config import JudgeConfig, MeasuredRecipe, PoolsConfig
 from judge.corrupt import CORRUPTIONS
-from judge.criteria import Asked, Criterion, load_criterion
+from judge.criteria import Criterion, PromptedCriterion, load_criterion
 from judge.judge import Judge, load_judges
 from judge.pool import Ask, Pool, Question, Result, play
 from judge.readout import Verdict
-from judge.report.sample import Sampled, sample
+from judge.report.sample import SampledRow, sample
 from judge.schedule import Purpose
 from judge.unread import refuse_unread
 
@@ -38,10 +38,10 @@ PURPOSES: tuple[Purpose, ...] = ("auto", "ranks")
 _TRIES = 200  # corruptions of a text until it counts as too short to give so many
 
 
-Figures = dict[str, float | str | None]
+ReplayFigures = dict[str, float | str | None]
 
 
-def pools(sampled: Sequence[Sampled], size: int, seed: int) -> list[Pool]:
+def pools(sampled: Sequence[SampledRow], size: int, seed: int) -> list[Pool]:
     """A pool of each row that gives `size` different texts: the original, its rewrite, corruptions
     (each kind again with another chance, so that some are worse than others).
     """
@@ -86,7 +86,7 @@ async def replayed(
     return full, again
 
 
-def compared(full: Sequence[Result], again: Sequence[Result]) -> Figures:
+def compared(full: Sequence[Result], again: Sequence[Result]) -> ReplayFigures:
     """What a schedule kept, over the pools in which all verdicts give everyone a score."""
     pairs = [
         (one.scores, other.scores)
@@ -114,12 +114,12 @@ def compared(full: Sequence[Result], again: Sequence[Result]) -> Figures:
 
 async def _measure(
     judge: Judge, criterion: Criterion, texts: Sequence[Pool], config: JudgeConfig
-) -> list[Figures]:
+) -> list[ReplayFigures]:
     graded = config.readout == "distribution"
 
     def asks(pool: Pool) -> Callable[[Question], Awaitable[Sequence[Verdict]]]:
         said = ["".join(pool.context), pool.reference, *pool.candidates.values()]
-        fence = criterion.prompt.fence(said) if isinstance(criterion, Asked) else ""
+        fence = criterion.prompt.fence(said) if isinstance(criterion, PromptedCriterion) else ""
 
         async def ask(question: Question) -> Sequence[Verdict]:
             return (await judge.ask(question, fence))[0]
@@ -163,7 +163,7 @@ def run(recipe: MeasuredRecipe) -> None:
     print(f"{recipe.output}/{FILE}")
 
 
-def table(found: Sequence[Figures], size: int) -> Table:
+def table(found: Sequence[ReplayFigures], size: int) -> Table:
     """The figures for people."""
     shown = Table(box=box.SIMPLE_HEAD, title=f"{size} candidates a pool, against all pairs twice")
     for name in found[0]:

@@ -18,8 +18,8 @@ from base.files import Folder
 from base.fingerprint import fingerprint, mixed
 from judge.config import JudgeConfig
 from judge.context import contexts
-from judge.criteria import Asked, Criterion
-from judge.judge import Answer, Judge, load_judges
+from judge.criteria import Criterion, PromptedCriterion
+from judge.judge import CostedAnswer, Judge, load_judges
 from judge.panel import Panel, Said, mean_scores
 from judge.passes import JudgePass, SetSource
 from judge.pool import Question, judgements
@@ -27,7 +27,7 @@ from judge.readout import Verdict
 from judge.scorer import Scorer, fence_texts, pool_of, store
 from shards.manifest import File, Manifest, Record, Usage
 from shards.names import block_of
-from shards.passes import Document, End, Outcome, Split, Work
+from shards.passes import Document, DocumentResult, End, Split, Work
 from shards.reader import ShardSet
 from shards.retry import OfJob, round_of
 from shards.schema import TEXTS, Row, schema
@@ -207,7 +207,7 @@ def _other_rows(where: str) -> ShardError:
     )
 
 
-Key = tuple[str | None, str, str, str, str | None, int]
+VerdictKey = tuple[str | None, str, str, str, str | None, int]
 """judge, criterion, row, candidate, opponent, order: a question as `judgements/` has it."""
 
 
@@ -215,7 +215,7 @@ class Known:
     """The verdicts on one document: those that hold, and as they come in, the new ones."""
 
     def __init__(self, document: Judged) -> None:
-        self.rows: dict[Key, dict[int, Row]] = defaultdict(dict)
+        self.rows: dict[VerdictKey, dict[int, Row]] = defaultdict(dict)
         self.new: set[tuple[str, str, str]] = set()
         for verdict in document.judgements:
             self.rows[_key(verdict)][verdict["vote"]] = verdict
@@ -239,12 +239,12 @@ class Known:
         return {text for text in TEXTS if (row, criterion, text) in self.new}
 
 
-def _key(verdict: Row) -> Key:
+def _key(verdict: Row) -> VerdictKey:
     v = verdict
     return v["judge"], v["criterion"], v["id"], v["candidate"], v["opponent"], v["order"]
 
 
-def _key_of(judge: str | None, question: Question) -> Key:
+def _key_of(judge: str | None, question: Question) -> VerdictKey:
     q = question
     return judge, q.criterion.name, q.pool.row_id, q.candidate, q.opponent, q.order
 
@@ -274,7 +274,7 @@ class AgainJudge(Judge):
         super().__init__(judge.name, judge.engine, judge.config)
         self._judges, self._verdicts = judges, known
 
-    async def ask(self, question: Question, fence: str) -> Answer:
+    async def ask(self, question: Question, fence: str) -> CostedAnswer:
         """Verdicts, one a vote; the usage is that of what was asked."""
         there = {row["vote"] for row in self._verdicts.of(self.name, question)}
         missing = [vote for vote in range(self._votes(question.criterion)) if vote not in there]
@@ -288,7 +288,7 @@ class AgainJudge(Judge):
         return [_verdict(row, question) for row in found], usage
 
     def _votes(self, criterion: Criterion) -> int:
-        sampled = isinstance(criterion, Asked) and self.config.readout == "reasoning"
+        sampled = isinstance(criterion, PromptedCriterion) and self.config.readout == "reasoning"
         return self.config.sampling.votes if sampled else 1
 
 
@@ -318,7 +318,7 @@ class AgainScorer(Scorer):
         self._judges = [ByVotes(judge, number) for judge in judges]
         self._alone = ByVotes(Judge(None, None, config), number)
 
-    async def __call__(self, document: Document) -> Outcome:
+    async def __call__(self, document: Document) -> DocumentResult:
         """Fill the scores of every row for which there is a new verdict, or another rewrite."""
         assert isinstance(document, Judged)
         rows, known = document.rows, Known(document)
@@ -342,7 +342,7 @@ class AgainScorer(Scorer):
                 if any(result.answers for result in results):
                     asked.add(row["id"])
                     unscored |= set() if mean_scores(results) else {row["id"]}
-        return Outcome(
+        return DocumentResult(
             rows,
             verdicts,
             sum((one.usage for one in said), Usage()),

@@ -25,11 +25,11 @@ Pair = tuple[int, int]
 """(who stands first, who stands second)."""
 
 Purpose = Literal["auto", "ranks", "full"]
-Order = Literal["balanced", "both", "random"]
+OrderRule = Literal["balanced", "both", "random"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class GameSchedule:
     """degree: games of each candidate in the first round, even or K-1. ends: how many of the best
     and of the worst play out their open pairs in the second; 0: there is none.
     """
@@ -38,7 +38,7 @@ class Plan:
     ends: int = 0
 
 
-def plan(size: int, purpose: Purpose, graded: bool) -> Plan:
+def plan(size: int, purpose: Purpose, graded: bool) -> GameSchedule:
     """What K = `size` candidates play. graded: verdicts are probabilities; else 0 or 1, or the mean
     of few votes. auto: enough for the best and the worst; ranks: enough for all ranks.
 
@@ -46,15 +46,15 @@ def plan(size: int, purpose: Purpose, graded: bool) -> Plan:
     (2 up to K = 11, 4 up to 20); with 0/1 verdicts, each of which says less, that next to K/3, at
     least 6; for `ranks` 8. Five or fewer play all pairs, as does whoever would play more than that.
     """
-    everyone = Plan(max(size - 1, 0))
+    everyone = GameSchedule(max(size - 1, 0))
     if size <= 5 or purpose == "full" or (purpose == "ranks" and not graded):
         return everyone
     if purpose == "ranks":
-        chosen = Plan(8)
+        chosen = GameSchedule(8)
     elif graded:
-        chosen = Plan(min(2 * round(size / 8), 6), min(size // 2, 4))
+        chosen = GameSchedule(min(2 * round(size / 8), 6), min(size // 2, 4))
     else:
-        chosen = Plan(max(2 * round(size / 6), 6), 5)
+        chosen = GameSchedule(max(2 * round(size / 6), 6), 5)
     return chosen if chosen.degree < everyone.degree else everyone
 
 

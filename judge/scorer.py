@@ -13,7 +13,7 @@ from judge.pool import Pool, Result, judgements
 from judge.unread import failure
 from shards.failures import Failure
 from shards.manifest import Usage
-from shards.passes import Document, Outcome
+from shards.passes import Document, DocumentResult
 from shards.schema import TEXTS, Row
 
 _OPEN_ROWS = 64  # where no engine has to be kept full
@@ -35,7 +35,7 @@ class Scorer:
         self.window = 2 * max((engine.concurrency for engine in engines), default=_OPEN_ROWS)
         self.versions = {name: v for e in engines for name, v in e.versions().items()}
 
-    async def __call__(self, document: Document) -> Outcome:
+    async def __call__(self, document: Document) -> DocumentResult:
         """Fill the score columns of every row. One fails where no score came of what was asked
         about it on a criterion, for then it has no total.
         """
@@ -45,7 +45,7 @@ class Scorer:
         places = [(criterion, index) for criterion in self.open for index in range(len(rows))]
         questions = [(criterion, pools[index]) for criterion, index in places]
         found = await self._panel(questions, fence_texts(rows))
-        outcome = Outcome(rows, judgements=list(document.judgements))
+        outcome = DocumentResult(rows, judgements=list(document.judgements))
         outcome.counts = _counts(document)
         asked, unscored = set[int](), set[int]()
         for (criterion, index), said in zip(places, found, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from base.errors import EngineError
 from judge.criteria import Criterion
 from judge.readout import Verdict
-from shards.failures import Failure, Tally, by_reason
+from shards.failures import Failure, FailureTally, by_reason
 from shards.limit import commonest
 
 
@@ -18,17 +18,17 @@ def failure(needs_engine: bool, criterion: str, row_id: str, status: str, answer
     return Failure(status, row_id, answer)
 
 
-def tally_of(criterion: Criterion, row_id: str, verdicts: Sequence[Verdict]) -> Tally:
+def tally_of(criterion: Criterion, row_id: str, verdicts: Sequence[Verdict]) -> FailureTally:
     """The verdicts of one question, and those of them that could not be read."""
     failures = [
         failure(criterion.needs_engine, criterion.name, row_id, one.status, one.answer)
         for one in verdicts
         if one.status != "ok"
     ]
-    return Tally(len(verdicts), len(failures), by_reason(failures))
+    return FailureTally(len(verdicts), len(failures), by_reason(failures))
 
 
-def refuse_unread(where: str, tallies: Iterable[tuple[str | None, Tally]]) -> None:
+def refuse_unread(where: str, tallies: Iterable[tuple[str | None, FailureTally]]) -> None:
     """EngineError, with the commonest reason, for a judge that was asked in vain every time."""
     for judge, tally in tallies:
         if tally.asked and tally.failed == tally.asked:

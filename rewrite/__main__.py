@@ -35,7 +35,7 @@ from shards.retry import (
 )
 from shards.run import finished, holds_rows, refuse_taken, run_pass
 from shards.show import print_summary
-from shards.steps import Stage, spread
+from shards.steps import PlannedPass, spread
 
 
 def run(recipe: RewriteRecipe) -> None:
@@ -94,12 +94,12 @@ def _retries(recipe: RewriteRecipe) -> list[Again]:
     return [second] if is_behind(second) and not is_begun(first) else [first, second]
 
 
-def stages(recipe: RewriteRecipe) -> list[Stage]:
+def stages(recipe: RewriteRecipe) -> list[PlannedPass]:
     """The passes in their order, and where their sets go."""
     rewrites = rewrites_url(recipe)
     judge = _judge(recipe, rewrites)
-    first = Stage(RewritePass(recipe), rewrites)
-    return [first, Stage(judge, recipe.output)] if judge else [first]
+    first = PlannedPass(RewritePass(recipe), rewrites)
+    return [first, PlannedPass(judge, recipe.output)] if judge else [first]
 
 
 def plan(recipe: RewriteRecipe) -> str:

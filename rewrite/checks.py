@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from engine.types import FinishReason
 from judge.text import is_refusal
 from rewrite.config import LengthConfig
-from shards.schema import Status
+from shards.schema import RewriteStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A status, the usable text or None, and the reason of one that is not `ok` or `copied`."""
 
-    status: Status
+    status: RewriteStatus
     text: str | None = None
     reason: str | None = None
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from base.config import Place, Section, refuse
+from base.config import Location, Section, refuse
 from judge.config import JudgeSections, known_engine
 from rewrite.layouts import LAYOUTS
 from rewrite.listing import lists
@@ -17,7 +17,9 @@ _ONLY_WITH = {"text_field": "text", "filter": "redpajama-v2", "duplicates": "red
 class InputConfig(Section):
     """Which corpus to read."""
 
-    paths: list[Place] = Field(min_length=1, description="files, folders or globs, any fsspec URL")
+    paths: list[Location] = Field(
+        min_length=1, description="files, folders or globs, any fsspec URL"
+    )
     layout: str = Field(
         "auto", pattern=f"^(auto|{'|'.join(LAYOUTS)})$", description="record layout, or auto"
     )
@@ -49,7 +51,7 @@ class InputConfig(Section):
 class ChunkingConfig(Section):
     """How documents are cut."""
 
-    tokenizer: Place = Field(description="a Hugging Face folder or id")
+    tokenizer: Location = Field(description="a Hugging Face folder or id")
     tokens: int = Field(128, ge=1, description="longest chunk, in tokens")
     cuts: Literal["every", "one"] = Field("every", description="rewrite every chunk, or one drawn")
     max_context_tokens: int = Field(1920, ge=1, description="longest context of a chunk, in tokens")

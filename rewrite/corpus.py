@@ -16,7 +16,7 @@ from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.detect import corpus_layout, record_of
 from rewrite.doc_ids import DocIds
 from rewrite.files import CorpusFile, Fault, Raw
-from rewrite.layouts import BadRecord, Layout, Parsed, Record, layout_of
+from rewrite.layouts import BadRecord, Layout, Parsed, SourceRecord, layout_of
 from rewrite.listing import Found, Listing, list_files
 from rewrite.ranges import cut
 from rewrite.signals import Companion, shard_id
@@ -74,7 +74,7 @@ class Corpus:
         self,
         found: Raw | Fault,
         left_out: str | None,
-        more: Record,
+        more: SourceRecord,
         split: Split,
         number: int,
         doc_ids: DocIds,
@@ -143,7 +143,7 @@ class Corpus:
     def _companion(self) -> Companion:
         return Companion(self.input.filter, self.input.duplicates == "leave_out")
 
-    def _joined(self, file: CorpusFile) -> Iterable[tuple[Raw | Fault, str | None, Record]]:
+    def _joined(self, file: CorpusFile) -> Iterable[tuple[Raw | Fault, str | None, SourceRecord]]:
         """The records of a file, each with why it is left out and what else is known about it."""
         beside = self._companion
         if beside.filter is None and not beside.duplicates:
@@ -194,7 +194,7 @@ class Corpus:
             yield Split("", file.path, size, count, version=file.version)
 
 
-def _content(found: Raw | Fault, left_out: str | None, more: Record) -> bytes:
+def _content(found: Raw | Fault, left_out: str | None, more: SourceRecord) -> bytes:
     """Bytes that differ where records do."""
     if isinstance(found, Fault):
         return f"\0{found.reason}\0".encode()

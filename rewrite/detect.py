@@ -9,7 +9,7 @@ from itertools import islice
 
 from base.errors import InputError
 from rewrite.files import CorpusFile, Fault, Raw
-from rewrite.layouts import BadRecord, Record, detect, parse_line
+from rewrite.layouts import BadRecord, SourceRecord, detect, parse_line
 
 _LOOKED_AT = 100  # records of a file; those before the first that fits are bad ones
 _HEAD = 1 << 20  # bytes an object store is asked for at a time
@@ -44,7 +44,7 @@ def _layout(found: Raw | Fault) -> str | None:
         return None
 
 
-def record_of(found: Raw | Fault) -> Record:
+def record_of(found: Raw | Fault) -> SourceRecord:
     """What was found in a file as a record; BadRecord when it is none."""
     if isinstance(found, Fault):
         raise BadRecord(found.reason)

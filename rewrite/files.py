@@ -17,7 +17,7 @@ import zstandard
 
 from base.errors import InputError
 from base.files import resolve, told_as
-from rewrite.streams import Lines, Meter, Whole, decompressed, is_record
+from rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
 from shards.passes import Range
 
 LINE_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
@@ -76,7 +76,7 @@ class CorpusFile:
                     yield from self._lines(stream)
 
     def _lines(self, stream: IO[bytes]) -> Iterator[Raw | Fault]:
-        meter = Meter(stream)
+        meter = HashedStream(stream)
         lines = Lines(decompressed(meter, self.path), self.max_record_bytes)
         fault = None
         try:
@@ -89,7 +89,7 @@ class CorpusFile:
         self.sha256 = meter.sha256.hexdigest()
 
     def _stretch(self, stream: IO[bytes], place: Range) -> Iterator[Raw | Fault]:
-        meter, count = Meter(stream, place.start, place.stop), 0
+        meter, count = HashedStream(stream, place.start, place.stop), 0
         lines = Lines(decompressed(meter, self.path), self.max_record_bytes)
         for record in _numbered(lines, meter, place.lines):
             count += 1
@@ -129,7 +129,7 @@ class CorpusFile:
                 raise whole.error from None
             yield Fault("unreadable_parquet", number + 1, offset)
         if last:
-            meter = Meter(stream)
+            meter = HashedStream(stream)
             meter.drain()
             self.sha256 = meter.sha256.hexdigest()
 
@@ -139,7 +139,7 @@ def share(size: int, number: int, total: int) -> int:
     return size * number // total
 
 
-def _numbered(lines: Lines, meter: Meter, before: int) -> Iterator[Raw | Fault]:
+def _numbered(lines: Lines, meter: HashedStream, before: int) -> Iterator[Raw | Fault]:
     """Lines as records; the first one is line `before` + 1 of its file."""
     for number, line in enumerate(lines, start=before + 1):
         if line is None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewrite.meter import Speed
-from rewrite.sample import FIELDS, Sample
+from rewrite.sample import FIELDS, CorpusSample
 from shards.manifest import Usage
 
 _DRAWS = 1000
@@ -33,7 +33,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Stage:
+class MeasuredPass:
     """A pass over some documents. rows: asked about, of each; usage: of each; seconds: for all of
     them. bytes_per_token: of its files, a token of the originals; bytes_per_part: besides.
     """
@@ -48,7 +48,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartUp:
     """What comes before the first row: seconds to load the engines, and the GPUs held meanwhile."""
 
     seconds: float
@@ -62,7 +62,11 @@ Forecast = dict[str, tuple[float, float, float]]
 
 
 def forecast(
-    sample: Sample, stages: Sequence[Stage], start: Start, rows_per_part: int, seed: int = 0
+    sample: CorpusSample,
+    stages: Sequence[MeasuredPass],
+    start: StartUp,
+    rows_per_part: int,
+    seed: int = 0,
 ) -> Forecast:
     """The figures of a whole run over the corpus of `sample`."""
     likely = _draw(sample, stages, start, rows_per_part, None)
@@ -76,9 +80,9 @@ def forecast(
 
 
 def _draw(
-    sample: Sample,
-    stages: Sequence[Stage],
-    start: Start,
+    sample: CorpusSample,
+    stages: Sequence[MeasuredPass],
+    start: StartUp,
     rows_per_part: int,
     rng: np.random.Generator | None,
 ) -> Figures:
@@ -99,7 +103,9 @@ def _draw(
     return figures
 
 
-def _tokens(stage: Stage, corpus: Figures, whole: bool, rng: np.random.Generator | None) -> Figures:
+def _tokens(
+    stage: MeasuredPass, corpus: Figures, whole: bool, rng: np.random.Generator | None
+) -> Figures:
     """Prompt and output tokens of a stage over the whole corpus."""
     count = len(stage.rows)
     chosen = np.arange(count)
@@ -123,7 +129,7 @@ def _speed(server: Server, rng: np.random.Generator | None) -> float:
     return speed.likely
 
 
-def _seconds(stage: Stage, asked: float, speeds: Sequence[float]) -> tuple[float, float]:
+def _seconds(stage: MeasuredPass, asked: float, speeds: Sequence[float]) -> tuple[float, float]:
     """Seconds of a stage, those of its slowest engine; and of all engines, times their GPUs."""
     scale = asked / max(sum(stage.rows), 1)
     if not stage.servers:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-Record = dict[str, Any]
+SourceRecord = dict[str, Any]
 
 
 class BadRecord(Exception):
@@ -42,8 +42,8 @@ class Parsed:
 class Layout:
     """One published record layout."""
 
-    detect: Callable[[Record], bool]
-    source: Callable[[Record, str], Any]
+    detect: Callable[[SourceRecord], bool]
+    source: Callable[[SourceRecord, str], Any]
     """Of a record and its file's relative path; what is no text falls back to the path."""
     text: str = "text"
     drop: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Layout:
     id_with_source: bool = False
     """Ids are unique within a source only."""
 
-    def parse(self, record: Record, path: str, more: Record | None = None) -> Parsed:
+    def parse(self, record: SourceRecord, path: str, more: SourceRecord | None = None) -> Parsed:
         """Read one record of the file at the relative `path`; `more` goes into `meta` as well.
         BadRecord when it has no text.
         """
@@ -65,7 +65,7 @@ class Layout:
         return Parsed(text, doc_id, source, _to_json(left | (more or {})), bad_id)
 
 
-def _name(record: Record, prefix: str) -> tuple[str | None, str | None, str | None]:
+def _name(record: SourceRecord, prefix: str) -> tuple[str | None, str | None, str | None]:
     """The field that names a document, and the name; or why what is there cannot name one."""
     there = [key for key in ("id", "doc_id") if key in record]
     key = next((key for key in there if record[key] is not None), None)
@@ -96,7 +96,7 @@ _V1_ONLY = {"red_pajama_subset", "meta", "pred_label"}
 _SUBSETS = ("arxiv", "book", "c4", "common_crawl", "github", "stackexchange", "wikipedia")
 
 
-def _red_pajama_subset(record: Record, path: str) -> Any:
+def _red_pajama_subset(record: SourceRecord, path: str) -> Any:
     """RedPajama v1 in its raw form names the subset in the path only, at no fixed depth."""
     folders = path.split("/")[:-1]
     by_path = next((folder for folder in folders if folder in _SUBSETS), None)
@@ -106,7 +106,7 @@ def _red_pajama_subset(record: Record, path: str) -> Any:
 _SET_NAME = re.compile(r"""["']redpajama_set_name["']\s*:\s*["']([^"'\\]+)["']""")
 
 
-def _set_name(record: Record) -> Any:
+def _set_name(record: SourceRecord) -> Any:
     """SlimPajama's name of the subset, where `meta` is a text out of that; null for a record of
     another corpus.
     """
@@ -117,12 +117,12 @@ def _set_name(record: Record) -> Any:
     return meta.get("redpajama_set_name") if isinstance(meta, dict) else None
 
 
-def _snapshot(record: Record, path: str) -> str | None:
+def _snapshot(record: SourceRecord, path: str) -> str | None:
     found = re.search(r"(?:^|/)(\d{4}-\d{2})/", path)
     return found[1] if found else None
 
 
-def _has(*fields: str) -> Callable[[Record], bool]:
+def _has(*fields: str) -> Callable[[SourceRecord], bool]:
     return lambda record: all(field in record for field in fields)
 
 
@@ -159,12 +159,12 @@ def layout_of(name: str, text_field: str) -> Layout:
     return replace(LAYOUTS[name], text=text_field) if name == "text" else LAYOUTS[name]
 
 
-def detect(record: Record) -> str | None:
+def detect(record: SourceRecord) -> str | None:
     """The name of the layout that `record` has; null when it has none."""
     return next((name for name, layout in LAYOUTS.items() if layout.detect(record)), None)
 
 
-def parse_line(line: bytes) -> Record:
+def parse_line(line: bytes) -> SourceRecord:
     """A JSON line as a record; BadRecord when it is none."""
     try:
         record = json.loads(line)
@@ -199,7 +199,7 @@ def _text(value: Any, there: bool) -> str:
 _JSON = json.JSONEncoder(default=str, allow_nan=False)  # made once: it costs more than a record
 
 
-def _to_json(fields: Record) -> str:
+def _to_json(fields: SourceRecord) -> str:
     """Other fields as JSON that every reader takes, whatever they hold."""
     try:
         try:

@@ -25,14 +25,14 @@ from judge.passes import JudgePass
 from judge.scorer import Scorer
 from rewrite.config import RewriteRecipe
 from rewrite.corpus import Corpus
-from rewrite.forecast import Forecast, Server, Stage, Start, forecast
+from rewrite.forecast import Forecast, MeasuredPass, Server, StartUp, forecast
 from rewrite.meter import Meter
 from rewrite.rewriter import Rewriter
-from rewrite.sample import Sample, read
-from shards.failures import Tally
+from rewrite.sample import CorpusSample, read
+from shards.failures import FailureTally
 from shards.limit import check_failed
 from shards.manifest import odd
-from shards.passes import Document, Outcome, Work
+from shards.passes import Document, DocumentResult, Work
 from shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
 
 SECONDS = 30.0
@@ -48,7 +48,7 @@ class Plan:
     the requests that these took, and how many of them failed.
     """
 
-    sample: Sample
+    sample: CorpusSample
     forecast: Forecast
     documents: int
     requests: int
@@ -61,7 +61,7 @@ def make_plan(recipe: RewriteRecipe, seconds: float = SECONDS) -> Plan:
     return asyncio.run(_measure(recipe, sample, seconds))
 
 
-async def _measure(recipe: RewriteRecipe, sample: Sample, seconds: float) -> Plan:
+async def _measure(recipe: RewriteRecipe, sample: CorpusSample, seconds: float) -> Plan:
     begun = time.monotonic()
     rewriter = {recipe.rewrite.engine: Meter(get_engine(recipe.engines[recipe.rewrite.engine]))}
     scorer, judges = _scorer(recipe)
@@ -74,7 +74,7 @@ async def _measure(recipe: RewriteRecipe, sample: Sample, seconds: float) -> Pla
         trials.append(_Trial("judge", judges, JudgePass("", recipe.judge, {}).columns))
         await trials[1].run(scorer, [outcome.rows for outcome in trials[0].outcomes], seconds)
         trials[1].check(recipe.run.max_failed)
-    start = Start(loading, max(_gpus(recipe.engines[name]) for name in {**rewriter, **judges}))
+    start = StartUp(loading, max(_gpus(recipe.engines[name]) for name in {**rewriter, **judges}))
     stages = [trial.stage(recipe, sample.files) for trial in trials]
     meters = [*rewriter.values(), *judges.values()]
     return Plan(
@@ -105,7 +105,7 @@ class _Trial:
     def __init__(self, name: str, meters: dict[str, Meter], columns: pa.Schema) -> None:
         self.name, self.meters, self.columns = name, meters, columns
         self.seconds = 0.0
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[DocumentResult] = []
 
     async def run(self, work: Work, documents: Sequence[list[Row]], limit: float) -> None:
         """Keep the engines full for `limit` seconds or till the last document; finish what began.
@@ -114,7 +114,7 @@ class _Trial:
         """
         console.print(f"plan: {self.name}, for {limit:.0f} s and what is open then")
         begun, waiting = time.monotonic(), list(documents[::-1])
-        tasks: set[asyncio.Task[Outcome]] = set()
+        tasks: set[asyncio.Task[DocumentResult]] = set()
         while waiting or tasks:
             while waiting and (not tasks or self._hungry()):
                 tasks.add(asyncio.ensure_future(work(Document(waiting.pop(), 0))))
@@ -128,7 +128,7 @@ class _Trial:
 
     def check(self, limit: float) -> None:
         """EngineError where a run would end for what failed: see `run.max_failed`."""
-        tally = Tally()
+        tally = FailureTally()
         for outcome in self.outcomes:
             tally.add(outcome.tally)
         check_failed(self.name, tally, limit)
@@ -136,10 +136,10 @@ class _Trial:
     def _hungry(self) -> bool:
         return any(meter.open < meter.concurrency for meter in self.meters.values())
 
-    def stage(self, recipe: RewriteRecipe, files: int) -> Stage:
+    def stage(self, recipe: RewriteRecipe, files: int) -> MeasuredPass:
         """What the trial found."""
         per_token, per_part = self._sizes()
-        return Stage(
+        return MeasuredPass(
             name=self.name,
             rows=[_asked(outcome.rows) for outcome in self.outcomes],
             usage=[outcome.usage for outcome in self.outcomes],
@@ -163,7 +163,7 @@ class _Trial:
         slope = max(sizes[1] - sizes[0], 0) / max(tokens[1] - tokens[0], 1)
         return slope, max(sizes[1] - slope * tokens[1], 0)
 
-    def _bytes(self, outcomes: Sequence[Outcome]) -> int:
+    def _bytes(self, outcomes: Sequence[DocumentResult]) -> int:
         """Of a part of these outcomes with its verdicts."""
         metadata = {"prewrite.fingerprint": "0" * 64}
         rows = [row for outcome in outcomes for row in outcome.rows]
@@ -235,7 +235,7 @@ def _notes(plan: Plan, recipe: RewriteRecipe) -> list[str]:
     return notes
 
 
-def _read_of(sample: Sample) -> str:
+def _read_of(sample: CorpusSample) -> str:
     size = sum(part.offset for part in sample.parts)
     return (
         f"{len(sample.parts)} of {sample.files} files were read, "

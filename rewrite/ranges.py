@@ -15,7 +15,7 @@ import pyarrow as pa
 from base.errors import InputError
 from base.files import resolve, told_as
 from rewrite.files import share
-from rewrite.streams import Lines, Meter, Whole, decompressed, is_record
+from rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
 from shards.passes import Range
 
 _PACKED = (".gz", ".zst")
@@ -40,7 +40,7 @@ def cut(path: str, size: int, step: int, max_record_bytes: int) -> list[tuple[Ra
 def _by_lines(
     stream: IO[bytes], step: int, max_record_bytes: int
 ) -> Iterator[tuple[Range | None, int]]:
-    meter = Meter(stream)
+    meter = HashedStream(stream)
     lines = Lines(decompressed(meter, ""), max_record_bytes)
     records, border = 0, step
     marks = [(0, 0, 0)]  # bytes, lines and records before each cut

@@ -16,7 +16,7 @@ from rewrite.passes import RewritePass
 from rewrite.rewriter import Rewriter
 from shards.failures import Failure
 from shards.manifest import Manifest, Record
-from shards.passes import Document, Outcome, Split, Work
+from shards.passes import Document, DocumentResult, Split, Work
 from shards.reader import ShardSet
 from shards.retry import OfJob, round_of
 from shards.schema import USABLE
@@ -81,7 +81,7 @@ class RewriteAgain(OfJob):
 class FailedRows(Rewriter):
     """Rewrites the rows of a document that failed."""
 
-    async def __call__(self, document: Document) -> Outcome:
+    async def __call__(self, document: Document) -> DocumentResult:
         """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of these rows; what is counted is
         of all rows that were ever asked about.
         """

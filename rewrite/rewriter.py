@@ -14,7 +14,7 @@ from rewrite.config import RewriteRecipe
 from rewrite.prompts import load_template
 from shards.failures import Failure, as_reason
 from shards.manifest import Usage
-from shards.passes import Document, Outcome
+from shards.passes import Document, DocumentResult
 from shards.schema import USABLE, Row
 
 
@@ -31,7 +31,7 @@ class Rewriter:
         self.window = 2 * engine.concurrency
         self.versions = engine.versions()
 
-    async def __call__(self, document: Document) -> Outcome:
+    async def __call__(self, document: Document) -> DocumentResult:
         """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of every row."""
         rows = document.rows
         # Joined: two chunks may spell a tag between them.
@@ -44,7 +44,7 @@ class Rewriter:
         ]
         parts = await asyncio.gather(*jobs)
         failures = [failure for _, failure in parts if failure]
-        return Outcome(
+        return DocumentResult(
             rows,
             usage=sum((usage for usage, _ in parts), Usage()),
             counts=Counter(f"status:{row['rewrite_status']}" for row in rows),

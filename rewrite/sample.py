@@ -31,7 +31,7 @@ _SECONDS = 15.0  # spent reading; the file being read is read on to the next pla
 
 
 @dataclass
-class Part:
+class SampledFile:
     """What was read of one file. counts: for each record before `offset` bytes, its FIELDS; odd: of
     all that were read, as in `shards.manifest.ODD`.
     """
@@ -53,10 +53,10 @@ class Part:
 
 
 @dataclass
-class Sample:
+class CorpusSample:
     """What was read of a corpus of `size` bytes in `files` files."""
 
-    parts: list[Part]
+    parts: list[SampledFile]
     files: int
     size: int
 
@@ -92,23 +92,23 @@ class Sample:
         return whole
 
 
-def read(corpus: Corpus) -> Sample:
+def read(corpus: Corpus) -> CorpusSample:
     """Read a sample of `corpus`; InputError when it holds no document."""
     splits = corpus.splits()
     chosen = random.Random(0).sample(splits, min(_FILES, len(splits)))  # noqa: S311
-    begun, parts = time.monotonic(), list[Part]()
+    begun, parts = time.monotonic(), list[SampledFile]()
     for split in chosen:
         if parts and time.monotonic() - begun > _SECONDS:
             break
         parts.append(_read(corpus, split))
-    sample = Sample(parts, len(splits), sum(split.bytes for split in splits))
+    sample = CorpusSample(parts, len(splits), sum(split.bytes for split in splits))
     if not sample.documents:
         raise InputError(f"no document in the sample of the corpus: {chosen[0].path}, …")
     return sample
 
 
-def _read(corpus: Corpus, split: Split) -> Part:
-    part, seen, offset = Part(split), list[tuple[int, int, int, int]](), 0
+def _read(corpus: Corpus, split: Split) -> SampledFile:
+    part, seen, offset = SampledFile(split), list[tuple[int, int, int, int]](), 0
     for item in corpus.read(split, 0):
         if isinstance(item, End):
             part.counts, part.offset, part.whole = seen, max(split.bytes, 1), True

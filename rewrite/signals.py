@@ -18,7 +18,7 @@ import pyarrow as pa
 from base.errors import InputError
 from base.files import resolve, told_as
 from rewrite.files import CorpusFile, Fault, Raw
-from rewrite.layouts import BadRecord, Record, parse_line
+from rewrite.layouts import BadRecord, SourceRecord, parse_line
 from rewrite.streams import Whole
 from shards.filters import Filter, parse_filter
 
@@ -69,7 +69,7 @@ class Companion:
 
     def join(
         self, records: Iterable[Raw | Fault], path: str, max_record_bytes: int
-    ) -> Iterator[tuple[Raw | Fault, str | None, Record]]:
+    ) -> Iterator[tuple[Raw | Fault, str | None, SourceRecord]]:
         """Each of `records`, all those of the file at `path`, with the reason why it is left out,
         if it is, and what is known about it for `meta`.
         """
@@ -86,7 +86,7 @@ class Companion:
         if self.filter and not fault and next(signals, None):
             raise InputError(f"{path}: fewer rows than {self.paths(path)[0]} has; {_UNFIT}")
 
-    def _signals(self, path: str, max_record_bytes: int) -> Iterator[tuple[bool, Record]]:
+    def _signals(self, path: str, max_record_bytes: int) -> Iterator[tuple[bool, SourceRecord]]:
         """Whether to keep each row, and the signals that the filter names."""
         if not self.filter:
             yield from repeat((True, {}))
@@ -136,7 +136,7 @@ def _size(path: str) -> int:
         return int(fs.size(inner))
 
 
-def _rows(where: str, shard: str, names: list[str], limit: int) -> Iterator[Record]:
+def _rows(where: str, shard: str, names: list[str], limit: int) -> Iterator[SourceRecord]:
     """The values of the signals `names`, row after row."""
     for row, found in enumerate(CorpusFile(where, limit).records()):
         try:

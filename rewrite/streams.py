@@ -20,7 +20,7 @@ what `zstd --long=31` made is read. Most files need 8 MiB.
 """
 
 
-class Meter(io.RawIOBase):
+class HashedStream(io.RawIOBase):
     """Bytes `start` to `stop` (None: to the end) of a stream; counts, hashes what is read."""
 
     def __init__(self, stream: IO[bytes], start: int = 0, stop: int | None = None) -> None:
@@ -99,7 +99,7 @@ class Whole(io.RawIOBase):
         return done
 
 
-def decompressed(meter: Meter, path: str) -> io.BufferedReader:
+def decompressed(meter: HashedStream, path: str) -> io.BufferedReader:
     """The text in `meter`, packed as the end of `path` says."""
     raw: Any = meter
     if path.endswith(".gz"):
@@ -112,7 +112,7 @@ def decompressed(meter: Meter, path: str) -> io.BufferedReader:
 class _Gzip(io.RawIOBase):
     """Members of gzip, a piece at a time: a full read would lose what stands before damage."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: HashedStream) -> None:
         self.file = gzip.GzipFile(fileobj=cast(IO[bytes], io.BufferedReader(meter, 1 << 18)))
 
     def readable(self) -> bool:
@@ -129,7 +129,7 @@ class _Zstd(io.RawIOBase):
     library's own reader takes for the end.
     """
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: HashedStream) -> None:
         self.meter, self.frame, self.left, self.begun = meter, self._new(), memoryview(b""), False
 
     @staticmethod

@@ -24,7 +24,7 @@ from typing import cast
 from base.cli import console, sentence
 from base.errors import EngineDied, Interrupted, ShardError
 
-Task = Callable[[int, Callable[[], None]], None]
+WorkerTask = Callable[[int, Callable[[], None]], None]
 """Does the task of a number in this process; calls the function before it opens documents."""
 
 _TRIES = 3
@@ -42,7 +42,7 @@ class _Hand:
 class Crew:
     """`workers` processes that do the tasks `ranks` of `task`, which must be picklable."""
 
-    def __init__(self, task: Task, ranks: Sequence[int], workers: int) -> None:
+    def __init__(self, task: WorkerTask, ranks: Sequence[int], workers: int) -> None:
         self.task, self.workers = task, workers
         self._ranks = iter(ranks)
         self._hands: dict[Connection, _Hand] = {}
@@ -151,7 +151,7 @@ def _cause(exitcode: int | None) -> str:
     return f"exit code {exitcode}"
 
 
-def _serve(line: Connection, parent: int, task: Task) -> None:
+def _serve(line: Connection, parent: int, task: WorkerTask) -> None:
     """A worker's life: do each task that comes, say how it went; the pipe's end is its end."""
     _end_with(parent)
 
@@ -166,7 +166,7 @@ def _serve(line: Connection, parent: int, task: Task) -> None:
                 return
 
 
-def _failure_of(task: Task, rank: int, opened: Callable[[], None]) -> Exception | None:
+def _failure_of(task: WorkerTask, rank: int, opened: Callable[[], None]) -> Exception | None:
     """What a task ended with; what is a bug is shown where it happened."""
     try:
         task(rank, opened)

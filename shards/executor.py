@@ -28,7 +28,7 @@ from shards.limit import Watch
 from shards.passes import Pass, Split
 from shards.progress import Progress
 from shards.suspects import is_wary
-from shards.worker import Worker
+from shards.worker import PassWorker
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
 logger.disable("datatrove")
@@ -80,7 +80,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         super().__init__()
         self.job, self.splits, self.folder, self.run_config = job, splits, folder, run
         self.watch = Watch(job.name, run.max_failed)
-        self.worker: Worker | None = None
+        self.worker: PassWorker | None = None
         self.stopped = False
         self.opened: Callable[[], None] = _nothing
         self.command = secrets.token_hex(8)
@@ -117,7 +117,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         size = sum(split.bytes for split in splits)
         async with self.job.open() as work:
             with Progress(label, size, console) as progress:
-                self.worker = Worker(
+                self.worker = PassWorker(
                     self.job.source,
                     work,
                     journal,

@@ -33,7 +33,7 @@ class Failure:
     answer: str | None = None
 
 
-class Example(BaseModel):
+class FailedRow(BaseModel):
     """The row that failed, and the beginning of what came back; null: nothing did."""
 
     model_config = ConfigDict(extra="forbid")
@@ -48,7 +48,7 @@ class Failures(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     count: int = 0
-    examples: list[Example] = Field(default_factory=list)
+    examples: list[FailedRow] = Field(default_factory=list)
 
 
 def as_reason(text: str) -> str:
@@ -56,7 +56,7 @@ def as_reason(text: str) -> str:
     return one_line(text, LONGEST_REASON)
 
 
-def answers(reason: str, found: Failures) -> list[Example]:
+def answers(reason: str, found: Failures) -> list[FailedRow]:
     """The examples whose answer says more than the reason, which may be the answer itself."""
     known = reason.partition(": ")[2]
     return [one for one in found.examples if one.answer and " ".join(one.answer.split()) != known]
@@ -70,12 +70,12 @@ def by_reason(failures: Iterable[Failure]) -> dict[str, Failures]:
         same = found.setdefault(as_reason(one.reason), Failures())
         same.count += 1
         if len(same.examples) < EXAMPLES:
-            same.examples.append(Example(id=one.id, answer=answer))
+            same.examples.append(FailedRow(id=one.id, answer=answer))
     return found
 
 
 @dataclass
-class Tally:
+class FailureTally:
     """asked: rows that were asked about; failed: those of them of which nothing can be used;
     reasons: why; of a judge's verdicts, which may fail one by one.
     """
@@ -84,7 +84,7 @@ class Tally:
     failed: int = 0
     reasons: dict[str, Failures] = field(default_factory=dict)
 
-    def add(self, more: "Tally") -> None:
+    def add(self, more: "FailureTally") -> None:
         """Count more of them."""
         self.asked, self.failed = self.asked + more.asked, self.failed + more.failed
         _gather(self.reasons, more.reasons)

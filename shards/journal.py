@@ -25,8 +25,8 @@ from pydantic import ValidationError
 from base.errors import ShardError
 from base.files import Folder
 from shards import commit_log, names
-from shards.failures import Tally
-from shards.manifest import NAMED, File, Manifest, Opened, Record, Skip, Status, Usage, total
+from shards.failures import FailureTally
+from shards.manifest import NAMED, File, Manifest, Opened, Record, SetStatus, Skip, Usage, total
 from shards.names import RecordName
 from shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
 
@@ -34,7 +34,7 @@ _AND = " | "  # between two versions
 
 
 @dataclass(frozen=True)
-class Place:
+class Lineage:
     """Where a worker's records belong: see `Record`. token: in the names of what it writes."""
 
     turn: int = 1
@@ -57,13 +57,13 @@ class Block:
     skipped: list[Skip] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
-    tally: Tally = field(default_factory=Tally)
+    tally: FailureTally = field(default_factory=FailureTally)
     usage: Usage = field(default_factory=Usage)
     versions: dict[str, str] = field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
     abandoned: list[str] = field(default_factory=list)
-    place: Place = field(default_factory=Place)
+    place: Lineage = field(default_factory=Lineage)
     read: str = ""
 
 
@@ -116,16 +116,16 @@ class Journal:
         self.folder.write(str(where), record.model_dump_json().encode())
         return record
 
-    def continued(self, done: Sequence[Record], split: str) -> Place:
+    def continued(self, done: Sequence[Record], split: str) -> Lineage:
         """The place of records that go on after `done`, all that holds of a split."""
         token = self._token()
         after = done[-1].line if done else ""
-        return Place(turn=self._next_turn(split), line=token, after=after, token=token)
+        return Lineage(turn=self._next_turn(split), line=token, after=after, token=token)
 
-    def again(self, record: Record) -> Place:
+    def again(self, record: Record) -> Lineage:
         """The place of a record that replaces `record`, with the ones after it left as they are."""
         token = self._token()
-        return Place(self._next_turn(record.split), record.line, record.after, token)
+        return Lineage(self._next_turn(record.split), record.line, record.after, token)
 
     def records(self, split: str) -> list[Record]:
         """Every committed block of `split` that holds, in order. One unreadable last record counts
@@ -293,7 +293,7 @@ class Folded:
     skipped: list[Skip]
     left_out: dict[str, int]
     counts: dict[str, int]
-    tally: Tally
+    tally: FailureTally
     usage: Usage
     versions: dict[str, str]
     abandoned: list[str]
@@ -307,7 +307,7 @@ class Folded:
         """Rows over all parts."""
         return sum(part.rows for part in self.parts)
 
-    def write_into(self, manifest: Manifest, status: Status) -> None:
+    def write_into(self, manifest: Manifest, status: SetStatus) -> None:
         """Make a manifest say what the records say."""
         made = manifest.passes[-1]
         manifest.status = status
@@ -371,11 +371,11 @@ def together(chains: Mapping[str, list[Record]]) -> Folded:
     )
 
 
-def tally_of(records: Iterable[Record]) -> Tally:
+def tally_of(records: Iterable[Record]) -> FailureTally:
     """Rows that were asked about, and those of them that failed, over all `records`."""
-    tally = Tally()
+    tally = FailureTally()
     for record in records:
-        tally.add(Tally(record.asked, record.failed, record.failures))
+        tally.add(FailureTally(record.asked, record.failed, record.failures))
     return tally
 
 

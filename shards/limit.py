@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from base.cli import console
 from base.errors import EngineError
 from base.text import one_line
-from shards.failures import LONGEST_REASON, OTHER, Tally, answers
+from shards.failures import LONGEST_REASON, OTHER, FailureTally, answers
 from shards.journal import tally_of
 from shards.manifest import Record
-from shards.passes import Outcome
+from shards.passes import DocumentResult
 
 _FIRST = 100  # rows after which a run is looked at for the first time
 
@@ -26,13 +26,13 @@ class Watch:
 
     def __init__(self, name: str, limit: float) -> None:
         self.name, self.limit = name, limit
-        self._tally, self._next = Tally(), _FIRST
+        self._tally, self._next = FailureTally(), _FIRST
 
     def resumed(self, records: Iterable[Record]) -> None:
         """Rows that an earlier process has committed."""
         self._tally.add(tally_of(records))
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: DocumentResult) -> None:
         """A document is done; EngineError where too much of all there is by now has failed."""
         self._tally.add(outcome.tally)
         if self._tally.asked >= self._next:
@@ -40,7 +40,7 @@ class Watch:
             check_failed(self.name, self._tally, self.limit)
 
 
-def check_failed(name: str, tally: Tally, limit: float) -> None:
+def check_failed(name: str, tally: FailureTally, limit: float) -> None:
     """EngineError when more than the share `limit` of the rows that a pass asked about failed."""
     if _share(tally) > limit:
         raise EngineError(
@@ -65,11 +65,11 @@ def to_repeat(records: Sequence[Record], limit: float) -> list[Record]:
     return again
 
 
-def _share(counted: Tally | Record) -> float:
+def _share(counted: FailureTally | Record) -> float:
     return counted.failed / counted.asked if counted.asked else 0.0
 
 
-def commonest(tally: Tally) -> str:
+def commonest(tally: FailureTally) -> str:
     """The reason that most failures have, and an answer that says more than it."""
     named = ((reason, found) for reason, found in tally.bounded().items() if reason != OTHER)
     reason, found = next(named, (None, None))

@@ -23,14 +23,14 @@ from shards.names import MANIFEST
 from shards.schema import FORMAT_VERSION, FORMATS, schema
 from shards.seal import DIGEST, opened, sealed
 
-Status = Literal["running", "interrupted", "complete"]
+SetStatus = Literal["running", "interrupted", "complete"]
 
 
-class _Stored(BaseModel):
+class _ManifestModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class File(_Stored):
+class File(_ManifestModel):
     """A Parquet file of the set: its name in the folder, rows, bytes and SHA-256.
 
     footer: SHA-256 of its Parquet footer, looked at whenever the file is opened; None in sets of
@@ -55,7 +55,7 @@ class File(_Stored):
         return name
 
 
-class Usage(_Stored):
+class Usage(_ManifestModel):
     """What the engine was asked: requests, prompt tokens, those of them read from the prefix
     cache (null when the engine does not say), and generated tokens. untold: requests of which a
     server did not say how many tokens they took; these are missing from the sums.
@@ -80,7 +80,7 @@ class Usage(_Stored):
         )
 
 
-class Skip(_Stored):
+class Skip(_ManifestModel):
     """One input record that gives no row: where it stands (line or row from 1) and why."""
 
     file: str
@@ -88,7 +88,7 @@ class Skip(_Stored):
     reason: str
 
 
-class Record(_Stored):
+class Record(_ManifestModel):
     """The commit of one part: which input records it covers and what it holds.
 
     turn: greater than that of every earlier worker on the split. line: names the worker that wrote
@@ -127,7 +127,7 @@ class Record(_Stored):
     redo: bool = False
 
 
-class Opened(_Stored):
+class Opened(_ManifestModel):
     """Documents that a worker may have open: those of the records [committed, stop) of a split.
 
     deaths: workers that died on just these; died: those that died on any of the split; command:
@@ -142,7 +142,7 @@ class Opened(_Stored):
     turn: int = 0
 
 
-class Input(_Stored):
+class Input(_ManifestModel):
     """An input file: size, digest, and how many records it holds (bad ones included).
 
     version: the store's ETag of it, or its time of change; where that has changed, the digest is
@@ -156,7 +156,7 @@ class Input(_Stored):
     version: str | None = None
 
 
-class PassInfo(_Stored):
+class PassInfo(_ManifestModel):
     """One pass that made this set: its configuration and everything its rows depend on; rows asked
     about and failed, and why, as in `Record`.
     """
@@ -185,7 +185,7 @@ ODD = {
 """How `counts` of what was odd about input records begin, why follows; and what was counted."""
 
 
-class Manifest(_Stored):
+class Manifest(_ManifestModel):
     """A shard set. `passes` is in the order they were made; the last one made this set.
 
     owners: the runs that wrote it, one after the other, as names of files have them.
@@ -198,7 +198,7 @@ class Manifest(_Stored):
     generation: int = Field(1, ge=1)
     before: str = ""
     owners: list[str] = Field(default_factory=list)
-    status: Status = "running"
+    status: SetStatus = "running"
     criteria: list[str] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo] = Field(min_length=1)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from shards.failures import Failure, Tally, by_reason
+from shards.failures import Failure, FailureTally, by_reason
 from shards.manifest import Input, Manifest, Skip, Usage
 from shards.schema import Row
 
@@ -110,7 +110,7 @@ Item = Document | Skipped | LeftOut | End
 
 
 @dataclass
-class Outcome:
+class DocumentResult:
     """A finished document: its rows, the raw verdicts, what the engine used, things counted.
 
     asked: rows that were asked about, None: all; failed: those of them of which nothing can be
@@ -127,10 +127,10 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> FailureTally:
         """What was asked about and failed."""
         asked = len(self.rows) if self.asked is None else self.asked
-        return Tally(asked, self.failed, by_reason(self.failures))
+        return FailureTally(asked, self.failed, by_reason(self.failures))
 
 
 class Work(Protocol):
@@ -139,7 +139,7 @@ class Work(Protocol):
     window: int
     versions: dict[str, str]
 
-    def __call__(self, document: Document) -> Awaitable[Outcome]:
+    def __call__(self, document: Document) -> Awaitable[DocumentResult]:
         """Finish one document; EngineError stops the run."""
         ...
 

@@ -18,14 +18,14 @@ from shards.generation import settle
 from shards.journal import folded_of, journal_of, skipped_lines
 from shards.lease import Lease
 from shards.leftovers import clean
-from shards.manifest import Manifest, Record, Status, Usage
+from shards.manifest import Manifest, Record, SetStatus, Usage
 from shards.names import LOG, SKIPPED, block_of
 from shards.reader import ShardSet
 from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
 from shards.verify import OTHER_COLUMNS, check_file, check_passes, refuse_unlike
 
 _ANEW = "the manifest was written anew"
-_ENDED: tuple[Status, ...] = ("complete", "interrupted")
+_ENDED: tuple[SetStatus, ...] = ("complete", "interrupted")
 
 
 def repair(url: str) -> list[str]:

@@ -24,7 +24,7 @@ from shards.lease import Lease
 from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
 from shards.listed import check_listed, check_there
-from shards.manifest import Manifest, Status
+from shards.manifest import Manifest, SetStatus
 from shards.names import CARD, FIXED, JUDGEMENTS, MANIFEST, RECORDS, REWRITES, SKIPPED
 from shards.passes import Pass, Split, inputs
 from shards.repair import emptied
@@ -218,7 +218,7 @@ def _finish(
     return manifest
 
 
-def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: Status) -> None:
+def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: SetStatus) -> None:
     """Write into the manifest what the records say."""
     folded.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}

@@ -17,8 +17,8 @@ FORMAT_VERSION = 2
 FORMATS = (1, 2)
 """The format that is written, and those that are read."""
 
-Status = Literal["ok", "copied", "refused", "truncated", "empty", "failed", "skipped"]
-STATUSES: tuple[str, ...] = get_args(Status)
+RewriteStatus = Literal["ok", "copied", "refused", "truncated", "empty", "failed", "skipped"]
+STATUSES: tuple[str, ...] = get_args(RewriteStatus)
 USABLE: tuple[str, ...] = ("ok", "copied", "truncated")
 """The statuses with a text in `rewrite`; all others have null there."""
 

@@ -24,13 +24,13 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from shards.executor import RunConfig
 from shards.run import finished
-from shards.steps import Stage, ranges, start, unfinished
+from shards.steps import PlannedPass, ranges, start, unfinished
 
 _SECONDS_TO_COMMIT = 120
 """So long before its time limit a task is told to commit and end."""
 
 
-def submit(command: str, recipe: Recipe, stages: Sequence[Stage], run: RunConfig) -> str:
+def submit(command: str, recipe: Recipe, stages: Sequence[PlannedPass], run: RunConfig) -> str:
     """Submit what is left of `stages` as steps of `python -m COMMAND`; returns what to tell.
     One of them at least is not complete.
 
@@ -67,7 +67,7 @@ def job_name(output: str) -> str:
     return f"prewrite-{fingerprint([str(folder.fs.protocol), folder.root])[:8]}"
 
 
-def _submit_all(script: "_Script", stages: Sequence[Stage], tasks: int) -> list[str]:
+def _submit_all(script: "_Script", stages: Sequence[PlannedPass], tasks: int) -> list[str]:
     """A line for each pass; when one job is refused, those before it are taken back."""
     sent: list[str] = []
     lines = []

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass
-class Group:
+class SourceStats:
     """Rows of the set, or of one source. bins: [columns, 201]; sums, squares: [columns]."""
 
     columns: int
@@ -59,7 +59,7 @@ class Stats:
         names = [*manifest.criteria, "score"] if manifest.criteria else []
         self.columns = [f"{text}_{name}" for name in names for text in TEXTS] + manifest.measures
         self.low, self.high = self._ranges()
-        self.whole, self.sources = Group(len(self.columns)), dict[str, Group]()
+        self.whole, self.sources = SourceStats(len(self.columns)), dict[str, SourceStats]()
         # For each pair of columns i, j over the rows with both: rows, Σ i, Σ i², Σ i·j.
         self.pairs = np.zeros((4, len(self.columns), len(self.columns)))
         for part in manifest.parts:
@@ -98,7 +98,7 @@ class Stats:
         self.whole.add(values_RC, place_RC, list(statuses))
         for source in dict.fromkeys(sources.tolist()):
             mine = sources == source
-            group = self.sources.setdefault(source, Group(len(self.columns)))
+            group = self.sources.setdefault(source, SourceStats(len(self.columns)))
             group.add(values_RC[mine], place_RC[mine], list(statuses[mine]))
         known = ~np.isnan(values_RC)
         filled = np.where(known, values_RC, 0.0)
@@ -126,10 +126,10 @@ class Stats:
             },
         }
 
-    def _scores(self, group: Group) -> dict[str, Any]:
+    def _scores(self, group: SourceStats) -> dict[str, Any]:
         return {name: self._score(group, i) for i, name in enumerate(self.columns)}
 
-    def _score(self, group: Group, column: int) -> dict[str, Any]:
+    def _score(self, group: SourceStats, column: int) -> dict[str, Any]:
         bins = group.bins[column]
         count = int(bins.sum())
         found: dict[str, Any] = {"rows": count, "null": group.rows - count}

@@ -23,14 +23,14 @@ from shards.run import finished, run_pass, start_set
 
 
 @dataclass(frozen=True)
-class Stage:
+class PlannedPass:
     """A pass, and where its set goes."""
 
     job: Pass
     output: str
 
 
-def spread(command: str, recipe: Recipe, stages: Sequence[Stage], run: RunConfig) -> bool:
+def spread(command: str, recipe: Recipe, stages: Sequence[PlannedPass], run: RunConfig) -> bool:
     """Do what `run.step` or `run.executor: slurm` asks for; False where this process is to run all
     of `stages`. `command`: what `python -m` starts with `recipe`.
     """
@@ -43,7 +43,7 @@ def spread(command: str, recipe: Recipe, stages: Sequence[Stage], run: RunConfig
     return bool(run.step) or run.executor == "slurm"
 
 
-def run_step(step: str, stages: Sequence[Stage], run: RunConfig) -> None:
+def run_step(step: str, stages: Sequence[PlannedPass], run: RunConfig) -> None:
     """Do one step of `stages`; ConfigError when there is no such step."""
     name, _, what = step.partition(":")
     number = next((n for n, stage in enumerate(stages) if stage.job.name == name), None)
@@ -65,7 +65,7 @@ def run_step(step: str, stages: Sequence[Stage], run: RunConfig) -> None:
         _run_task(stages[number], int(what), run)
 
 
-def start(stage: Stage, run: RunConfig) -> None:
+def start(stage: PlannedPass, run: RunConfig) -> None:
     """Write the manifest of a pass that is not complete; a set of another pass is refused."""
     if not finished(stage.job, stage.output):
         with Lease(Folder(stage.output)) as lease:
@@ -93,7 +93,7 @@ def ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
 
 
-def _run_task(stage: Stage, rank: int, run: RunConfig) -> None:
+def _run_task(stage: PlannedPass, rank: int, run: RunConfig) -> None:
     if finished(stage.job, stage.output):
         return
     folder = Folder(stage.output)

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
 from shards.failures import Failure, keep_few
-from shards.journal import Block, Journal, Place, joined
+from shards.journal import Block, Journal, Lineage, joined
 from shards.limit import Watch
 from shards.manifest import Record, Skip
-from shards.passes import Document, End, LeftOut, Outcome, Skipped, Source, Split, Work
+from shards.passes import Document, DocumentResult, End, LeftOut, Skipped, Source, Split, Work
 from shards.progress import Progress
 from shards.schema import Row
 from shards.signals import stop_on_signal
 from shards.suspects import Suspects
 
-Finish = Callable[[Document], Awaitable[Outcome]]
+Finish = Callable[[Document], Awaitable[DocumentResult]]
 
 _LARGEST, _ROW = 256 << 20, 1 << 10
 """Characters of a part's originals and `meta`; each row counts for so many more, so a part holds at
@@ -59,12 +59,12 @@ class _Window:
 class _OpenBlock:
     block: Block
     suspects: Suspects | None = None
-    tasks: list[asyncio.Task[Outcome]] = field(default_factory=list)
+    tasks: list[asyncio.Task[DocumentResult]] = field(default_factory=list)
     rows: int = 0
     size: int = 0
 
 
-class Worker:
+class PassWorker:
     """Runs one pass over some splits in this process; see the module for the guarantees."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Worker:
         self.stop = asyncio.Event()
         self.records = self.bad = 0
         self.failure: BaseException | None = None
-        self._documents: set[asyncio.Task[Outcome]] = set()
+        self._documents: set[asyncio.Task[DocumentResult]] = set()
         self._ready: asyncio.Queue[_OpenBlock | None] = asyncio.Queue()
 
     async def run(self, splits: list[Split]) -> None:
@@ -141,7 +141,7 @@ class Worker:
         await self._read(split, done, suspects, place)
 
     async def _read(
-        self, split: Split, done: list[Record], suspects: Suspects, place: Place
+        self, split: Split, done: list[Record], suspects: Suspects, place: Lineage
     ) -> None:
         """Start documents, and close blocks, from the last of `done` to the end of the split."""
         start = suspects.committed
@@ -243,18 +243,18 @@ class Worker:
         self.records += 1
         check_bad_rows(self.bad, max(self.records, 1000), self.max_bad_rows, current.block.skipped)
 
-    def _start(self, document: Document, work: Finish) -> asyncio.Task[Outcome]:
+    def _start(self, document: Document, work: Finish) -> asyncio.Task[DocumentResult]:
         task = asyncio.create_task(self._finish(document, work))
         self._documents.add(task)
         task.add_done_callback(self._forget)
         return task
 
-    def _forget(self, task: asyncio.Task[Outcome]) -> None:
+    def _forget(self, task: asyncio.Task[DocumentResult]) -> None:
         self._documents.discard(task)
         if not task.cancelled():
             task.exception()  # seen here, so that asyncio does not report it as never seen
 
-    async def _finish(self, document: Document, work: Finish) -> Outcome:
+    async def _finish(self, document: Document, work: Finish) -> DocumentResult:
         names = [row["id"] for row in document.rows]
         try:
             outcome = await work(document)
@@ -291,7 +291,7 @@ def _size(row: Row) -> int:
     return _ROW + len(row["original"]) + len(row.get("meta") or "")
 
 
-async def _abandon(document: Document) -> Outcome:
+async def _abandon(document: Document) -> DocumentResult:
     """The rows of a document that no worker survived; they keep their place."""
     for row in document.rows:
         if row["rewrite_status"] is None:
@@ -299,7 +299,7 @@ async def _abandon(document: Document) -> Outcome:
     counts = Counter(f"status:{row['rewrite_status']}" for row in document.rows)
     counts["document:abandoned"] = 1
     asked = [row["id"] for row in document.rows if row["rewrite_status"] != "skipped"]
-    return Outcome(
+    return DocumentResult(
         document.rows,
         document.judgements,
         counts=counts,

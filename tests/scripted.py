@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
-from judge.criteria import Asked, load_criterion
+from judge.criteria import PromptedCriterion, load_criterion
 
 
 def said(text: str, finish: FinishReason = "stop", **verdicts: float) -> Completion:
@@ -12,10 +12,10 @@ def said(text: str, finish: FinishReason = "stop", **verdicts: float) -> Complet
     return Completion((Sample(text, finish, verdicts=verdicts),), 10, 4, 3)
 
 
-def asked(name: str) -> Asked:
+def asked(name: str) -> PromptedCriterion:
     """A shipped criterion of which it is known that a model is asked."""
     criterion = load_criterion(name)
-    assert isinstance(criterion, Asked)
+    assert isinstance(criterion, PromptedCriterion)
     return criterion
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.homonyms import homonyms
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("base", "shards", "engine", "judge", "rewrite", "train", "evaluation")
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
@@ -74,6 +76,12 @@ print(*({"torch", "vllm", "transformers", "openai", "megatron"} & set(sys.module
     command = [sys.executable, "-c", program]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == ""
+
+
+def test_a_type_name_with_two_meanings_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("Row = dict[str, int]\nclass Part: ...\nMask = list[bool]\n")
+    (tmp_path / "b.py").write_text("Row = dict[str, str]\nclass Part: ...\nMask = list[bool]\n")
+    assert homonyms([tmp_path]).keys() == {"Row", "Part"}
 
 
 def test_every_direct_dependency_is_documented() -> None:

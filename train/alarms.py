@@ -21,18 +21,18 @@ WATCHED = (
     "empty",
 )
 
-State = list[list[float | None]]
+AlarmState = list[list[float | None]]
 """A line a step, oldest first: the values of `WATCHED`, None where there was nothing to measure."""
 
 
-def after(state: State, values: Mapping[str, float], config: AlarmsConfig) -> State:
+def after(state: AlarmState, values: Mapping[str, float], config: AlarmsConfig) -> AlarmState:
     """The state after a step with the logged `values`; `empty` is 1 for an empty step, else 0."""
     found = [values.get(name, nan) for name in WATCHED]
     line = [value if isfinite(value) else None for value in found]
     return [*state, line][-config.window :]
 
 
-def raised(state: State, config: AlarmsConfig) -> dict[str, str]:
+def raised(state: AlarmState, config: AlarmsConfig) -> dict[str, str]:
     """What is wrong: key of `config` → sentence. Nothing is before the window is full."""
     if len(state) < config.window:
         return {}
@@ -45,7 +45,7 @@ def raised(state: State, config: AlarmsConfig) -> dict[str, str]:
     }
 
 
-def sound(before: State, now: State, config: AlarmsConfig) -> list[str]:
+def sound(before: AlarmState, now: AlarmState, config: AlarmsConfig) -> list[str]:
     """The sentences to print after a step: alarms that it has raised. Each is told once until it
     was off again. With `action: stop` a PrewriteError says them, new or not: a run that goes on
     from a checkpoint with an alarm in it stops again.

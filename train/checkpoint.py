@@ -30,7 +30,7 @@ from train.learner import Learner
 from train.names import CHECKPOINTS
 from train.output import Output
 from train.saved import LATEST, STATE, Saved
-from train.state import File, State
+from train.state import FileDigest, State
 from train.unpickle import guarded
 
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
@@ -181,7 +181,9 @@ class Checkpoints:
             self._remove_old(state.step)
         parallel.wait()
 
-    def _complete(self, partial: Path, state: State, found: Sequence[Mapping[str, File]]) -> None:
+    def _complete(
+        self, partial: Path, state: State, found: Sequence[Mapping[str, FileDigest]]
+    ) -> None:
         """Put the state and the digests that the ranks have `found` beside the tensors."""
         files = {name: file for some in found for name, file in some.items()}
         files |= {name: digests.digest(partial / name) for name in saved.ALWAYS}

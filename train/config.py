@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from base.apart import lies_in
-from base.config import Place, Recipe, Section, WrittenPlace, refuse
+from base.config import Location, Recipe, Section, WrittenLocation, refuse
 from engine.config import EngineConfig, VllmConfig
 from judge.config import known_criteria, known_engine
 from train.inputs import refuse_overlap
@@ -20,7 +20,7 @@ from train.rollouts.config import ProbeConfig, RolloutsConfig
 class DataConfig(Section):
     """One shard set to train on."""
 
-    set: Place = Field(description="a finished shard set, any fsspec URL")
+    set: Location = Field(description="a finished shard set, any fsspec URL")
     weight: float = Field(1.0, gt=0, description="its share of the samples, relative to the others")
     filter: str | None = Field(
         None, description="which chunks are trained on: `rewrite_score > 1.5 and source == 'c4'`"
@@ -30,7 +30,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """What is trained."""
 
-    path: Place = Field(description="a Hugging Face folder or id: architecture, tokenizer, weights")
+    path: Location = Field(
+        description="a Hugging Face folder or id: architecture, tokenizer, weights"
+    )
     revision: str | None = Field(None, description="commit, tag or branch of an id")
     init: Literal["pretrained", "scratch"] = Field(
         "pretrained", description="start from its weights, or from random ones"
@@ -156,7 +158,7 @@ class TrainConfig(Section):
     """A training run."""
 
     data: list[DataConfig] = Field(min_length=1, description="shard sets")
-    output: WrittenPlace = Field(description="folder of the run, on a disk every process sees")
+    output: WrittenLocation = Field(description="folder of the run, on a disk every process sees")
     model: ModelConfig
     seed: int = Field(
         0, ge=0, le=(1 << 32) - 1, description="of the order of samples and of random weights"

@@ -16,7 +16,7 @@ from base.errors import ConfigError
 from train.phases import Phase, Plateau
 
 
-class Start(NamedTuple):
+class PhaseStart(NamedTuple):
     """Where a phase began: optimizer steps made and samples consumed before it."""
 
     step: int
@@ -31,7 +31,7 @@ class Curriculum:
 
     def __init__(self, phases: Sequence[Phase]) -> None:
         self.phases = phases
-        self.starts = [Start(0, 0)]
+        self.starts = [PhaseStart(0, 0)]
         self.step = self.samples = 0
         self._losses: list[float] = []
         self._win_rate: float | None = None
@@ -88,7 +88,7 @@ class Curriculum:
                 f"train.curriculum: found {', '.join(names)}; the run that is continued went "
                 f"through {', '.join(state['phases'])}; accepted: those, and new ones after them"
             )
-        self.starts = [Start(*start) for start in state["starts"]]
+        self.starts = [PhaseStart(*start) for start in state["starts"]]
         self.step, self.samples = state["step"], state["samples"]
         self._losses, self._win_rate = list(state["losses"]), state["win_rate"]
         while self._has_next():
@@ -98,7 +98,7 @@ class Curriculum:
         return len(self.starts) < len(self.phases) and self._ended()
 
     def _begin_next(self) -> None:
-        self.starts.append(Start(self.step, self.samples))
+        self.starts.append(PhaseStart(self.step, self.samples))
         self._losses, self._win_rate = [], None
 
     def _ended(self) -> bool:

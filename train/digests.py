@@ -17,7 +17,7 @@ from megatron.core.dist_checkpointing.strategies import filesystem_async
 
 from base.files import leads_out, opened
 from train import parallel
-from train.state import File
+from train.state import FileDigest
 
 SUFFIX = ".sha256"
 _THREADS = 4
@@ -65,33 +65,33 @@ class _Written:
             raise self._error
         self._stream.close()
         if kind is None:
-            found = File(bytes=self._size, sha256=self._digest.hexdigest())
+            found = FileDigest(bytes=self._size, sha256=self._digest.hexdigest())
             Path(self._path + SUFFIX).write_text(found.model_dump_json())
 
 
 filesystem_async.open = _Written  # what it opens, it writes
 
 
-def taken(folder: Path) -> dict[str, File]:
+def taken(folder: Path) -> dict[str, FileDigest]:
     """The digests that the processes which wrote for this rank have left in `folder`; they go."""
     found = {}
     for path in folder.glob(f"__{parallel.rank()}_*{SUFFIX}"):
-        found[path.name.removesuffix(SUFFIX)] = File.model_validate_json(path.read_bytes())
+        found[path.name.removesuffix(SUFFIX)] = FileDigest.model_validate_json(path.read_bytes())
         path.unlink()
     return found
 
 
-def digest(path: Path) -> File:
+def digest(path: Path) -> FileDigest:
     """The size and SHA-256 of a file."""
     found, size = hashlib.sha256(), 0
     with opened(path) as stream:
         while block := stream.read(_BLOCK):
             found.update(block)
             size += len(block)
-    return File(bytes=size, sha256=found.hexdigest())
+    return FileDigest(bytes=size, sha256=found.hexdigest())
 
 
-def faults(folder: Path, files: Mapping[str, File]) -> list[str]:
+def faults(folder: Path, files: Mapping[str, FileDigest]) -> list[str]:
     """What is wrong with the `files` of `folder`, none where they are whole; every process calls,
     looks at its share, and is told of all.
     """
@@ -102,7 +102,7 @@ def faults(folder: Path, files: Mapping[str, File]) -> list[str]:
     return sorted(fault for some in parallel.collect(found) for fault in some if fault)
 
 
-def _fault(path: Path, known: File) -> str | None:
+def _fault(path: Path, known: FileDigest) -> str | None:
     if real := leads_out(path, path.parents[1]):
         return f"{path.name}: found a link to {real}, out of the checkpoints"
     try:

@@ -16,7 +16,7 @@ from train.model.export import is_ours
 from train.names import MODEL, PLOT, RECORD
 from train.output import Output
 from train.owned import about
-from train.state import File
+from train.state import FileDigest
 
 
 class _Record(BaseModel):
@@ -24,7 +24,7 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: dict[str, File]
+    model: dict[str, FileDigest]
 
 
 def finish(output: Output) -> None:
@@ -48,7 +48,7 @@ def fault(output: Output) -> str | None:
     return None if (output.root / PLOT).exists() else f"{output.root / PLOT}: not there"
 
 
-def _differing(output: Output, known: Mapping[str, File]) -> str | None:
+def _differing(output: Output, known: Mapping[str, FileDigest]) -> str | None:
     folder = output.root / MODEL
     for name, file in known.items():
         path = folder / name

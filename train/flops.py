@@ -8,7 +8,7 @@ alike, so recomputed or shared work is not counted twice.
 
 from collections.abc import Sequence
 
-from train.data.rows import Row
+from train.data.rows import PackedSequence
 from train.model.shape import Shape
 from train.model.weights import parameters
 
@@ -16,7 +16,7 @@ PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12}
 """Dense bfloat16 operations a second, by NVIDIA's data sheets."""
 
 
-def model_flops(shape: Shape, rows: Sequence[Row]) -> float:
+def model_flops(shape: Shape, rows: Sequence[PackedSequence]) -> float:
     """Operations of one forward and backward pass over `rows`, padding left out."""
     width = shape.heads * shape.head
     output, total = shape.vocabulary * shape.hidden, 0.0

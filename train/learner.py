@@ -30,18 +30,18 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from train import parallel
 from train.config import TrainConfig
-from train.data.rows import Row
+from train.data.rows import PackedSequence
 from train.learnt import POINTS, cut_points
 from train.model.build import build
 from train.model.shape import Shape
 from train.objectives import Loss, Sums, report, sum_tokens
 from train.phases import Phase
 
-OfRow = Callable[[Row, Tensor], tuple[Tensor, Sums]]
+OfRow = Callable[[PackedSequence, Tensor], tuple[Tensor, Sums]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """One step: its values over all ranks, the gradient norm, and, where the loss or the gradient
     was not finite and the model did not move, what was found. points: `train.learnt.POINTS` over
     all ranks; with nothing to learn from the step is `empty`, and the model did not move either.
@@ -77,7 +77,7 @@ class Learner:
         self.optimizer = _optimizer(config, self._ddp)
         self.model.config.finalize_model_grads_func = _add_up_gradients
 
-    def step(self, rows: Sequence[Row], phase: Phase, rate: float) -> Outcome:
+    def step(self, rows: Sequence[PackedSequence], phase: Phase, rate: float) -> StepResult:
         """Learn from this rank's rows of a batch at learning rate `rate`; every rank calls."""
         loss = Loss(phase.objective, phase.online)
         for row in rows:  # not on the device, which each of these would wait for
@@ -93,7 +93,7 @@ class Learner:
         self.optimizer.prepare_grads()
         norm = float(self.optimizer.get_grad_norm())
         points = dict(zip(POINTS, points_P.tolist(), strict=True))
-        outcome = Outcome(report(values), norm, _fault(values, norm, sums, rows), points)
+        outcome = StepResult(report(values), norm, _fault(values, norm, sums, rows), points)
         if outcome.fault is None and not outcome.empty:
             self._move(rate, norm)
         if outcome.fault is None:
@@ -118,14 +118,16 @@ def frozen_model(config: TrainConfig, shape: Shape) -> Any:
 
 
 def forward_backward(
-    model: Any, rows: Sequence[Row], of_row: OfRow, forward_only: bool = False
+    model: Any, rows: Sequence[PackedSequence], of_row: OfRow, forward_only: bool = False
 ) -> list[Sums]:
     """Run `model` over rows, one a micro-batch; what `of_row` says of each, on the last stage.
 
     of_row: (row, its log-probabilities logp_T) → (loss to differentiate, detached sums).
     """
 
-    def forward(rows: Iterator[Row], stage: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    def forward(
+        rows: Iterator[PackedSequence], stage: Any
+    ) -> tuple[Tensor, Callable[[Tensor], Any]]:
         row = next(rows)
         nll_1T = stage(
             row.tokens_S[None],
@@ -154,7 +156,7 @@ def forward_backward(
     return reports
 
 
-def with_reference(model: Any, rows: Sequence[Row]) -> list[Row]:
+def with_reference(model: Any, rows: Sequence[PackedSequence]) -> list[PackedSequence]:
     """The rows with the log-probabilities that `model` gives their candidates."""
     reports = forward_backward(model, rows, _candidates_of_row, forward_only=True)
     if not reports:
@@ -165,7 +167,7 @@ def with_reference(model: Any, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _counts(loss: Loss, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+def _counts(loss: Loss, rows: Sequence[PackedSequence]) -> tuple[Tensor, Tensor]:
     """What divides the components, and `POINTS`, over the rows of all ranks."""
     parts = loss.components
     found = [torch.cat([loss.counts(row.candidates), cut_points(parts, row)]) for row in rows]
@@ -181,11 +183,13 @@ def _nothing(phase: Phase, counts: Sequence[int], empty: bool) -> dict[str, floa
     return found | ({"loss": nan} if empty else {})
 
 
-def _loss_of_row(loss: Loss, counts_N: Tensor, row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+def _loss_of_row(
+    loss: Loss, counts_N: Tensor, row: PackedSequence, logp_T: Tensor
+) -> tuple[Tensor, Sums]:
     return loss(logp_T, row.candidates, counts_N)
 
 
-def _candidates_of_row(row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+def _candidates_of_row(row: PackedSequence, logp_T: Tensor) -> tuple[Tensor, Sums]:
     return logp_T.sum(), {"logp_C": sum_tokens(logp_T, row.candidates)}
 
 
@@ -203,7 +207,7 @@ def _over_ranks(reports: list[Sums]) -> dict[str, float]:
 
 
 def _fault(
-    values: dict[str, float], norm: float, reports: list[Sums], rows: Sequence[Row]
+    values: dict[str, float], norm: float, reports: list[Sums], rows: Sequence[PackedSequence]
 ) -> str | None:
     """What is not finite, and the samples it came from; None when all is well."""
     if isfinite(values["loss"]) and isfinite(norm):

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from train.data.rows import Row
+from train.data.rows import PackedSequence
 from train.data.trees import KINDS
 from train.objectives import count_tokens, rank
 from train.phases import Dpo, Grpo, Nll, Objective, RfNll, learnt_only
@@ -31,7 +31,7 @@ _WHY = {
 }
 
 
-class Tally(BaseModel):
+class LearningTally(BaseModel):
     """What the steps of the phase `phase` have come to: steps that moved the model, that found
     nothing to learn from, and that were skipped; cut points by what came of them.
     """
@@ -47,10 +47,12 @@ class Tally(BaseModel):
     unscored: int = 0
     missing: int = 0
 
-    def after(self, moved: bool, empty: bool, cuts: float, points: Mapping[str, int]) -> "Tally":
+    def after(
+        self, moved: bool, empty: bool, cuts: float, points: Mapping[str, int]
+    ) -> "LearningTally":
         """These and one step more. cuts: its cut points, those without any text included."""
         known = points["learnt"] + points["equal"] + points["unscored"]
-        return Tally(
+        return LearningTally(
             phase=self.phase,
             moved=self.moved + moved,
             empty=self.empty + empty,
@@ -84,7 +86,7 @@ def reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]:,} with {_WHY[name]}" for name in told)
 
 
-def cut_points(parts: Sequence[Objective], row: Row) -> Tensor:
+def cut_points(parts: Sequence[Objective], row: PackedSequence) -> Tensor:
     """`POINTS` of a row under the components `parts`: [P] int64."""
     candidates = row.candidates
     cut_C, scored_C = candidates.cut_C, ~candidates.score_C.isnan()
@@ -100,7 +102,7 @@ def cut_points(parts: Sequence[Objective], row: Row) -> Tensor:
     return torch.stack([found.sum() for found in counts])
 
 
-def _learnt(part: Objective, row: Row) -> Tensor:
+def _learnt(part: Objective, row: PackedSequence) -> Tensor:
     """The cuts from which a component learns."""
     candidates = row.candidates
     match part:
@@ -112,7 +114,7 @@ def _learnt(part: Objective, row: Row) -> Tensor:
             return _decided(row, best_and_worst=isinstance(part, Dpo))
 
 
-def _decided(row: Row, best_and_worst: bool) -> Tensor:
+def _decided(row: PackedSequence, best_and_worst: bool) -> Tensor:
     """The cuts whose scored texts, or the best and worst of them, differ in score and tokens."""
     ranking, text_C = rank(row.candidates, least=2), _texts(row)
     if best_and_worst:
@@ -123,7 +125,7 @@ def _decided(row: Row, best_and_worst: bool) -> Tensor:
     return row.candidates.cut_C[ranking.best_K[(ranking.spread_K > 0) & other_K]]
 
 
-def _texts(row: Row) -> Tensor:
+def _texts(row: PackedSequence) -> Tensor:
     """Candidates of the row with the same number have the same tokens, [C]."""
     sizes, known = count_tokens(row.candidates).tolist(), dict[bytes, int]()
     texts = torch.split(row.labels_S[row.at_T], sizes) if sizes else ()

@@ -23,9 +23,9 @@ from shards.progress import span
 from train.metrics import parse, shortened
 from train.names import BOARD, METRICS
 from train.output import Output
-from train.state import File
+from train.state import FileDigest
 
-Values = dict[str, float]
+Metrics = dict[str, float]
 
 _SHARES = {
     "learnt_cuts": "learnt {:.0%} of cut points",
@@ -44,7 +44,7 @@ class RunLog:
         output: Output,
         step: int,
         steps: int,
-        known: File | None = None,
+        known: FileDigest | None = None,
         every: float = 10.0,
     ) -> None:
         # A slow import (2 s) that only a run needs.
@@ -91,13 +91,13 @@ class RunLog:
                 console.print(f"{where}: cannot write: {error.strerror}", soft_wrap=True)
         threading.excepthook = self._excepthook
 
-    def written(self) -> File:
+    def written(self) -> FileDigest:
         """The file so far, for a checkpoint; it is on disk."""
         with self._output.told(self._path):
             os.fsync(self._metrics.fileno())
-        return File(bytes=self._size, sha256=self._digest.hexdigest())
+        return FileDigest(bytes=self._size, sha256=self._digest.hexdigest())
 
-    def record(self, step: int, phase: str, values: Values) -> None:
+    def record(self, step: int, phase: str, values: Metrics) -> None:
         """Keep the values of a step and show them."""
         finite = {key: value if isfinite(value) else None for key, value in values.items()}
         line = (json.dumps({"step": step, "phase": phase, **finite}) + "\n").encode()
@@ -123,7 +123,7 @@ class RunLog:
         if not (of_board and isinstance(failed.exc_value, OSError)):
             self._excepthook(failed)
 
-    def _facts(self, step: int, values: Values) -> str:
+    def _facts(self, step: int, values: Metrics) -> str:
         losses = {k[5:]: v for k, v in values.items() if k.startswith("loss/")}
         parts = [f"{k} –" if isnan(v) else f"{k} {v:.4f}" for k, v in losses.items()]
         for name, told in _SHARES.items():
@@ -138,7 +138,9 @@ class RunLog:
         return " · ".join(parts)
 
 
-def keep_until(data: bytes, step: int, known: File | None, where: str) -> tuple[bytes, list[str]]:
+def keep_until(
+    data: bytes, step: int, known: FileDigest | None, where: str
+) -> tuple[bytes, list[str]]:
     """The lines of `metrics.jsonl` up to `step`, and in sentences what is wrong with them.
 
     known: what the checkpoint of `step` says of them.
@@ -158,9 +160,9 @@ def keep_until(data: bytes, step: int, known: File | None, where: str) -> tuple[
     return b"".join(kept), told
 
 
-def file_of(data: bytes) -> File:
+def file_of(data: bytes) -> FileDigest:
     """The size and digest of bytes."""
-    return File(bytes=len(data), sha256=sha256(data).hexdigest())
+    return FileDigest(bytes=len(data), sha256=sha256(data).hexdigest())
 
 
 def read_metrics(output: str) -> list[dict[str, Any]]:

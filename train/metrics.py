@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Lines:
+class MetricsLines:
     """values: of each line that can be read; raw: their bytes; damaged: number and fault of each
     other line, counted from 1.
     """
@@ -31,9 +31,9 @@ class Lines:
         return f"{where}: {count} left out: {numbers} (line {first[0]}: found {first[1]})"
 
 
-def parse(data: bytes) -> Lines:
+def parse(data: bytes) -> MetricsLines:
     """The lines of a file's bytes."""
-    found = Lines([], [], [])
+    found = MetricsLines([], [], [])
     lines = data.split(b"\n")[:-1]
     read = [_read(line) for line in lines]
     ordered = _rising([None if fault else values["step"] for values, fault in read])

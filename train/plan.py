@@ -16,7 +16,7 @@ from engine.config import EngineConfig
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.loader import Loader
-from train.data.rows import Row
+from train.data.rows import PackedSequence
 from train.model.shape import Shape, load_shape
 from train.model.weights import parameters
 from train.owned import refuse_foreign
@@ -122,7 +122,7 @@ def _online(
     )
 
 
-def _unshared(row: Row) -> int:
+def _unshared(row: PackedSequence) -> int:
     """Input tokens of a row's candidates, each in a sequence of its own after its prefix."""
     last_C = row.candidates.candidate_T.new_zeros(len(row.candidates.ids))
     ends_T = row.positions_S[row.at_T] + 1

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from base.cli import console
-from shards.schema import Row as Values
+from shards.schema import Row
 from train import parallel
 from train.config import TrainConfig
 from train.data.feed import open_loader
-from train.data.rows import Row
+from train.data.rows import PackedSequence
 from train.data.stored import places
 from train.data.trees import KINDS
 from train.learner import frozen_model, with_reference
@@ -51,7 +51,7 @@ def keep(config: TrainConfig) -> None:
                 place.finish()
 
 
-def _values(model: Any, rows: Sequence[Row]) -> list[Values]:
+def _values(model: Any, rows: Sequence[PackedSequence]) -> list[Row]:
     """One row a candidate, in the order of the rows; of a part that a filter leaves empty, none."""
     if not rows:
         return []

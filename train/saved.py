@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from base.errors import ShardError
 from base.files import leads_out, opened
 from base.fingerprint import fingerprint
-from train.state import File, State
+from train.state import FileDigest, State
 
 STATE = "state.json"
 FORMAT: Literal[2] = 2
@@ -36,7 +36,7 @@ class Saved(State):
     """The content of the file."""
 
     format: Literal[2] = FORMAT
-    files: dict[str, File]
+    files: dict[str, FileDigest]
 
 
 def name_of(step: int) -> str:
@@ -61,7 +61,7 @@ def is_ours(name: str) -> bool:
     return name in (*ALWAYS, STATE) or bool(_TENSORS.fullmatch(name))
 
 
-def text_of(state: State, files: Mapping[str, File]) -> str:
+def text_of(state: State, files: Mapping[str, FileDigest]) -> str:
     """The text of the file."""
     saved = Saved(files=dict(files), **state.model_dump(include=set(State.model_fields)))
     values = saved.model_dump(mode="json")

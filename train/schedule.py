@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from math import cos, pi, sqrt
 
 from train.config import OptimizerConfig, TrainConfig
-from train.curriculum import Start
+from train.curriculum import PhaseStart
 from train.phases import Phase, end_step
 
 
-def learning_rate(config: TrainConfig, step: int, starts: Sequence[Start]) -> float:
+def learning_rate(config: TrainConfig, step: int, starts: Sequence[PhaseStart]) -> float:
     """The rate of optimizer step `step` of the run, counted from 0.
 
     starts: where each phase up to the current one began (`Curriculum.starts`).
@@ -33,7 +33,7 @@ def learning_rate(config: TrainConfig, step: int, starts: Sequence[Start]) -> fl
 
 
 def differing(
-    config: TrainConfig, before: Sequence[Phase], starts: Sequence[Start], step: int
+    config: TrainConfig, before: Sequence[Phase], starts: Sequence[PhaseStart], step: int
 ) -> tuple[int, float, float] | None:
     """Of the `step` steps that a run has made with the phases `before`, the last one that would
     have had another rate with those of `config`: its number, from 1, and both rates; None where

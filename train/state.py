@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from base.errors import ConfigError
 from base.fingerprint import differences
 from train.config import TrainConfig
-from train.learnt import Tally
+from train.learnt import LearningTally
 from train.phases import Phase
 
 FREE = ("output", "parallel", "checkpoint", "non_finite", "alarms", "curriculum")
@@ -24,7 +24,7 @@ FREE_ROLLOUTS = ("dump_every", "sleep", "timeout")
 """Keys of `rollouts` that may."""
 
 
-class File(BaseModel):
+class FileDigest(BaseModel):
     """A file, or the beginning of one: its size and the SHA-256 of its bytes."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -49,13 +49,13 @@ class State(BaseModel):
     samples: int
     skipped: int
     empty: int
-    tally: Tally
+    tally: LearningTally
     curriculum: dict[str, Any]
     alarms: list[list[float | None]] = []
     settings: dict[str, Any]
     data: dict[str, Any]
     base: str | None = None
-    log: File | None = None
+    log: FileDigest | None = None
 
     def phases(self) -> list[Phase]:
         """The curriculum that the run had by then."""

@@ -23,9 +23,9 @@ from train.config import TrainConfig
 from train.curriculum import Curriculum
 from train.data.loader import Batch, Loader
 from train.flops import model_flops, peak_flops
-from train.learner import Learner, Outcome
-from train.learnt import Tally
-from train.log import RunLog, Values
+from train.learner import Learner, StepResult
+from train.learnt import LearningTally
+from train.log import Metrics, RunLog
 from train.model.shape import Shape, base_digest
 from train.output import Output
 from train.phases import Phase, end_step
@@ -63,7 +63,7 @@ class Trainer:
         self.checkpoints = Checkpoints(output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
         self.skipped = self.empty = 0
-        self.tally, self.alarms = Tally(), alarms.State()
+        self.tally, self.alarms = LearningTally(), alarms.AlarmState()
         self._found = self.checkpoints.find()
         if self._found:
             self._go_on_from(self._found)
@@ -204,10 +204,10 @@ class Trainer:
         if curriculum.current is not phase:
             self.late.forget()
 
-    def _watch(self, phase: Phase, outcome: Outcome, values: Values) -> None:
+    def _watch(self, phase: Phase, outcome: StepResult, values: Metrics) -> None:
         """Count a step, and sound the alarms that it raises."""
         if self.tally.phase != phase.name:
-            self.tally = Tally(phase=phase.name)
+            self.tally = LearningTally(phase=phase.name)
         moved = not (outcome.empty or outcome.fault)
         empty = outcome.empty and not outcome.fault
         self.tally = self.tally.after(moved, empty, values["data/cuts"], outcome.points)
@@ -220,7 +220,7 @@ class Trainer:
         """A phase is over; PrewriteError when none of its steps moved the model, unless scores were
         there and equal; in any case when none of the run did.
         """
-        tally, self.alarms = self.tally, alarms.State()
+        tally, self.alarms = self.tally, alarms.AlarmState()
         told = []
         if tally.empty:
             told.append(f"{tally.empty} had nothing to learn from ({tally.why})")
@@ -290,7 +290,7 @@ class Trainer:
         return RunLog(self.output, self.curriculum.step, self.config.steps, known)
 
 
-def _shares(phase: Phase, outcome: Outcome, values: Values) -> Values:
+def _shares(phase: Phase, outcome: StepResult, values: Metrics) -> Metrics:
     """Which share of the cut points was learnt from, and of the verdicts failed; NaN of none. In a
     phase without rollouts a text that an objective compares and that has no score is a failed one.
     """

@@ -10,12 +10,12 @@ from statistics import fmean
 from judge.judge import Judge
 from judge.pool import Question
 from judge.readout import Verdict
-from judge.report.labels import Item
+from judge.report.labels import LabelledItem
 from shards.manifest import Usage
 
 _OPEN_ITEMS = 64  # where no engine has to be kept busy
 
-Ask = Callable[[Question, str], Awaitable[tuple[Sequence[Verdict], Usage]]]
+AskCosted = Callable[[Question, str], Awaitable[tuple[Sequence[Verdict], Usage]]]
 """A question and the fence of its tags → its verdicts, one a vote, and what they cost."""
 
 
@@ -24,16 +24,16 @@ class Judging:
     """A judge to be measured. window: open questions that keep it busy."""
 
     name: str
-    ask: Ask
+    ask: AskCosted
     window: int
     versions: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredItem:
     """An item with its verdicts: one list a question, so of a pair one an order."""
 
-    item: Item
+    item: LabelledItem
     verdicts: tuple[tuple[Verdict, ...], ...]
 
     @cached_property
@@ -72,7 +72,9 @@ class Cost:
         return self.usage.cached_tokens / self.usage.prompt_tokens
 
 
-async def answers(judging: Judging, items: Sequence[Item]) -> tuple[list[Answered], Cost]:
+async def answers(
+    judging: Judging, items: Sequence[LabelledItem]
+) -> tuple[list[AnsweredItem], Cost]:
     """Ask about items of one criterion, at most `window` open questions; EngineError ends it."""
     places, costs = asyncio.Semaphore(judging.window), list[Usage]()
 
@@ -82,9 +84,9 @@ async def answers(judging: Judging, items: Sequence[Item]) -> tuple[list[Answere
         costs.append(usage)
         return tuple(verdicts)
 
-    async def about(item: Item) -> Answered:
+    async def about(item: LabelledItem) -> AnsweredItem:
         asked = [one(question, item.fence) for question in item.questions()]
-        return Answered(item, tuple(await asyncio.gather(*asked)))
+        return AnsweredItem(item, tuple(await asyncio.gather(*asked)))
 
     begun = time.monotonic()
     answered = await asyncio.gather(*(about(item) for item in items))

@@ -6,9 +6,9 @@ from typing import Any
 
 from judge.criteria import Criterion
 from judge.report import measures
-from judge.report.asking import Answered, Judging, answers
+from judge.report.asking import AnsweredItem, Judging, answers
 from judge.report.criterion import class_of, criterion_report, ordinal
-from judge.report.labels import Item
+from judge.report.labels import LabelledItem
 from judge.report.measures import Measure
 from judge.report.report import JudgeReport, PanelReport, Report
 
@@ -18,7 +18,7 @@ Flips = Callable[[Judging, Sequence[Criterion]], Awaitable[dict[str, Measure]]]
 
 async def build(
     judgings: Sequence[Judging],
-    items: Sequence[Item],
+    items: Sequence[LabelledItem],
     source: str,
     config: dict[str, Any],
     seed: int = 0,
@@ -27,7 +27,7 @@ async def build(
     """Ask every judge about every item, one judge and criterion after the other so that each has
     its own cost; then its canaries, where `flips` is given. EngineError when an engine is dead.
     """
-    groups: dict[str, list[Item]] = {}
+    groups: dict[str, list[LabelledItem]] = {}
     for item in items:
         groups.setdefault(item.criterion.name, []).append(item)
     judges, answered = [], []
@@ -46,7 +46,7 @@ async def build(
     return Report(source, config, judges, panel)
 
 
-def _panel(a: Sequence[Answered], b: Sequence[Answered], seed: int) -> dict[str, Measure]:
+def _panel(a: Sequence[AnsweredItem], b: Sequence[AnsweredItem], seed: int) -> dict[str, Measure]:
     """The likeness of two judges; the items stand in the same order."""
     both = [
         (x.value, y.value)

@@ -24,7 +24,7 @@ from judge.pool import Question
 from judge.readout import Verdict
 from judge.report.asking import Judging, judging
 from judge.report.build import build
-from judge.report.labels import Item, read_labels
+from judge.report.labels import LabelledItem, read_labels
 from judge.report.measures import Measure, none
 from judge.report.page import page
 from judge.report.report import Report
@@ -50,7 +50,7 @@ def run(recipe: MeasuredRecipe) -> None:
     print(f"{recipe.output}/{HTML}")
 
 
-def texts(recipe: MeasuredRecipe) -> tuple[list[Item], str]:
+def texts(recipe: MeasuredRecipe) -> tuple[list[LabelledItem], str]:
     """The items to ask about, and a phrase on where they come from."""
     judge, report = recipe.judge, recipe.judge.report
     criteria = [load_criterion(name) for name in judge.criteria]

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from judge.report import measures
-from judge.report.asking import Answered, Cost
-from judge.report.labels import Item, classes, scale, verdicts
+from judge.report.asking import AnsweredItem, Cost
+from judge.report.labels import LabelledItem, classes, scale, verdicts
 from judge.report.measures import Measure, none
 from judge.report.report import MEANING, CriterionReport, Example, Point
 
@@ -17,7 +17,9 @@ _EXAMPLES = 5
 _LONGEST = 1500
 
 
-def criterion_report(answered: Sequence[Answered], cost: Cost, seed: int = 0) -> CriterionReport:
+def criterion_report(
+    answered: Sequence[AnsweredItem], cost: Cost, seed: int = 0
+) -> CriterionReport:
     """Everything about one judge on items of one criterion."""
     criterion = answered[0].item.criterion
     read = [one for one in answered if one.value is not None]
@@ -39,9 +41,9 @@ def criterion_report(answered: Sequence[Answered], cost: Cost, seed: int = 0) ->
 
 
 def _measures(
-    answered: Sequence[Answered],
-    read: Sequence[Answered],
-    labelled: Sequence[Answered],
+    answered: Sequence[AnsweredItem],
+    read: Sequence[AnsweredItem],
+    labelled: Sequence[AnsweredItem],
     seed: int,
 ) -> dict[str, Measure]:
     every = [v for one in answered for votes in one.verdicts for v in votes]
@@ -59,7 +61,7 @@ def _measures(
     return {name: found[name] for name in MEANING if name in found}
 
 
-def _agreement(labelled: Sequence[Answered], probable: bool, seed: int) -> dict[str, Measure]:
+def _agreement(labelled: Sequence[AnsweredItem], probable: bool, seed: int) -> dict[str, Measure]:
     if not labelled:
         names = ("agreement", "kappa", "label_correlation", "calibration_error")
         return {name: none("no labels") for name in names}
@@ -75,7 +77,7 @@ def _agreement(labelled: Sequence[Answered], probable: bool, seed: int) -> dict[
     }
 
 
-def _orders(read: Sequence[Answered], seed: int) -> dict[str, Measure]:
+def _orders(read: Sequence[AnsweredItem], seed: int) -> dict[str, Measure]:
     first, second = ([one.orders[place] for one in read if one.orders] for place in (0, 1))
     return {
         "order_inconsistency": measures.order_inconsistency(first, second),
@@ -84,7 +86,7 @@ def _orders(read: Sequence[Answered], seed: int) -> dict[str, Measure]:
 
 
 def _length(
-    read: Sequence[Answered], labelled: Sequence[Answered], seed: int
+    read: Sequence[AnsweredItem], labelled: Sequence[AnsweredItem], seed: int
 ) -> dict[str, Measure]:
     values = [one.value for one in read if one.value is not None]
     found = {}
@@ -99,7 +101,7 @@ def _length(
     return found if labelled else {k: v for k, v in found.items() if not k.startswith("label_")}
 
 
-def class_of(item: Item, value: float) -> int:
+def class_of(item: LabelledItem, value: float) -> int:
     """The index of the class nearest to a value. Half-way between two, a pair is undecided; for a
     single text it is the lower one.
     """
@@ -110,32 +112,32 @@ def class_of(item: Item, value: float) -> int:
     return distances.index(nearest)
 
 
-def ordinal(item: Item, judged: Sequence[int]) -> bool:
+def ordinal(item: LabelledItem, judged: Sequence[int]) -> bool:
     """Whether classes have an order, so that a near miss counts for something."""
     return len(classes(item.criterion)) > 2 and UNDECIDED not in judged
 
 
-def _classes(labelled: Sequence[Answered]) -> tuple[list[int], list[int]]:
+def _classes(labelled: Sequence[AnsweredItem]) -> tuple[list[int], list[int]]:
     judged, labels = _values(labelled)
     item = labelled[0].item
     return [class_of(item, v) for v in judged], [class_of(item, v) for v in labels]
 
 
-def _values(labelled: Sequence[Answered]) -> tuple[list[float], list[float]]:
+def _values(labelled: Sequence[AnsweredItem]) -> tuple[list[float], list[float]]:
     """Values and labels of items that have both."""
     pairs = [(one.value or 0.0, one.item.label or 0.0) for one in labelled]
     return [value for value, _ in pairs], [label for _, label in pairs]
 
 
-def _groups(labelled: Sequence[Answered]) -> dict[str, Measure]:
-    groups: dict[str, list[Answered]] = {}
+def _groups(labelled: Sequence[AnsweredItem]) -> dict[str, Measure]:
+    groups: dict[str, list[AnsweredItem]] = {}
     for one in labelled:
         if one.item.group is not None:
             groups.setdefault(one.item.group, []).append(one)
     return {name: measures.agreement(*_classes(groups[name])) for name in sorted(groups)}
 
 
-def _confusion(labelled: Sequence[Answered]) -> dict[str, dict[str, int]]:
+def _confusion(labelled: Sequence[AnsweredItem]) -> dict[str, dict[str, int]]:
     if not labelled:
         return {}
     criterion = labelled[0].item.criterion
@@ -167,23 +169,23 @@ def _cost(cost: Cost) -> dict[str, float | None]:
     }
 
 
-def _longer(item: Item) -> int:
+def _longer(item: LabelledItem) -> int:
     """Characters of the first text, of a pair less those of the second."""
     lengths = [len(text) for text in item.pool.candidates.values()]
     return lengths[0] - sum(lengths[1:])
 
 
-def _point(one: Answered) -> Point:
+def _point(one: AnsweredItem) -> Point:
     item = one.item
     return Point(item.pool.row_id, one.value or 0.0, one.orders or [], item.label, _longer(item))
 
 
-def _examples(read: Sequence[Answered]) -> list[Example]:
+def _examples(read: Sequence[AnsweredItem]) -> list[Example]:
     """What the judge was most wrong about; without labels, what it said most differently in the
     two orders, or valued least.
     """
 
-    def doubt(one: Answered) -> tuple[float, str]:
+    def doubt(one: AnsweredItem) -> tuple[float, str]:
         value, label, orders = one.value or 0.0, one.item.label, one.orders or []
         if label is not None:
             return abs(value - label), f"value {value:.2f}, label {label:.2f}"

@@ -17,13 +17,13 @@ from pydantic import Field, ValidationError
 
 from base.config import Section, near
 from base.errors import InputError
-from judge.criteria import Asked, Criterion, Likelihood
+from judge.criteria import Criterion, Likelihood, PromptedCriterion
 from judge.judge import fence_for
 from judge.pool import Pool, Question
 
 
 @dataclass(frozen=True)
-class Item:
+class LabelledItem:
     """One thing to ask about: the one or two candidates of `pool`.
 
     label: 0..1, of the candidate or of the first of the pair; None where nobody knows.
@@ -62,7 +62,7 @@ class _Line(Section):
     group: str | None = None
 
 
-def read_labels(path: str, criteria: Sequence[Criterion]) -> list[Item]:
+def read_labels(path: str, criteria: Sequence[Criterion]) -> list[LabelledItem]:
     """Every labelled item of a JSONL file, all in memory; InputError names file and line."""
     known = {criterion.name: criterion for criterion in criteria}
     try:
@@ -81,7 +81,7 @@ def read_labels(path: str, criteria: Sequence[Criterion]) -> list[Item]:
     return items
 
 
-def _item(text: str, known: Mapping[str, Criterion], where: str) -> Item:
+def _item(text: str, known: Mapping[str, Criterion], where: str) -> LabelledItem:
     line = _parsed(text, where)
     if line.criterion not in known:
         raise InputError(
@@ -99,7 +99,7 @@ def _item(text: str, known: Mapping[str, Criterion], where: str) -> Item:
         )
     context = (line.context,) if line.context else ()
     pool = Pool(line.id or where.rpartition(", ")[2], context, line.reference, found)
-    return Item(criterion, pool, _label(line.label, criterion, where), line.group)
+    return LabelledItem(criterion, pool, _label(line.label, criterion, where), line.group)
 
 
 def _parsed(text: str, where: str) -> _Line:
@@ -142,7 +142,7 @@ def scale(criterion: Criterion) -> tuple[float, float]:
 
 def verdicts(criterion: Criterion) -> dict[str, float]:
     """The verdicts of a criterion on its scale; none where it answers with a number."""
-    return criterion.verdicts if isinstance(criterion, Asked) else {}
+    return criterion.verdicts if isinstance(criterion, PromptedCriterion) else {}
 
 
 def classes(criterion: Criterion) -> tuple[float, ...]:

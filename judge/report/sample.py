@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from judge.context import contexts
 from judge.criteria import Criterion
 from judge.pool import Pool
-from judge.report.labels import Item
+from judge.report.labels import LabelledItem
 from shards.manifest import File
 from shards.reader import ShardSet
 from shards.schema import TEXTS, Row
@@ -14,11 +14,11 @@ from shards.schema import TEXTS, Row
 _PARTS = 8
 """Parts a sample comes from at most: each is read to its end, and a large set has thousands."""
 
-Sampled = tuple[Row, tuple[str, ...]]
+SampledRow = tuple[Row, tuple[str, ...]]
 """A row, and the pieces of its context."""
 
 
-def sample(url: str, rows: int, seed: int, max_context_tokens: int) -> list[Sampled]:
+def sample(url: str, rows: int, seed: int, max_context_tokens: int) -> list[SampledRow]:
     """At most `rows` rows that are not `skipped`, each as likely as any other in the parts that
     were drawn, in the order of the set. The same seed gives the same rows.
     """
@@ -40,7 +40,7 @@ def _judged(shards: ShardSet, part: File) -> list[int]:
 
 def _read(
     shards: ShardSet, part: File, chosen: set[tuple[str, int]], max_context_tokens: int
-) -> Iterator[Sampled]:
+) -> Iterator[SampledRow]:
     index = 0
     for rows in shards.documents(part):
         inside = [place for place in range(len(rows)) if (part.name, index + place) in chosen]
@@ -50,7 +50,7 @@ def _read(
             yield from ((rows[place], befores[place]) for place in inside)
 
 
-def unlabelled(sampled: Sequence[Sampled], criteria: Sequence[Criterion]) -> list[Item]:
+def unlabelled(sampled: Sequence[SampledRow], criteria: Sequence[Criterion]) -> list[LabelledItem]:
     """Every text of the rows on every criterion; pairs where a row has two texts that differ."""
     items = []
     for criterion in criteria:
@@ -61,5 +61,7 @@ def unlabelled(sampled: Sequence[Sampled], criteria: Sequence[Criterion]) -> lis
             else:
                 alone = [texts] if len(set(texts.values())) == 2 else []
             for one in alone:
-                items.append(Item(criterion, Pool(row["id"], context, row["original"], one)))
+                items.append(
+                    LabelledItem(criterion, Pool(row["id"], context, row["original"], one))
+                )
     return items

@@ -17,7 +17,7 @@ from base.errors import ShardError
 from shards.manifest import Manifest
 from shards.reader import ShardSet
 from shards.report.picks import Picks
-from shards.report.tallies import Bounds, Column, Tally, Texts, numbers, texts
+from shards.report.tallies import Bounds, Column, ColumnTexts, SourceTally, numbers, texts
 from shards.report.verdicts import Verdicts, verdicts
 from shards.report.words import overlap
 from shards.schema import TEXTS, Row
@@ -40,14 +40,14 @@ class SetReport:
 
     url: str
     manifest: Manifest
-    sources: dict[str, Tally]
+    sources: dict[str, SourceTally]
     rows: list[tuple[Row, list[str]]]
     verdicts: list[Verdicts]
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> SourceTally:
         """All sources together."""
-        return reduce(add, self.sources.values(), Tally())
+        return reduce(add, self.sources.values(), SourceTally())
 
     @property
     def criteria(self) -> list[str]:
@@ -94,7 +94,7 @@ def _batches(shards: ShardSet, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _collect(shards: ShardSet, every: Bounds) -> SetReport:
-    manifest, picks, sources = shards.manifest, Picks(), dict[str, Tally]()
+    manifest, picks, sources = shards.manifest, Picks(), dict[str, SourceTally]()
     criteria, measures = scored(manifest), manifest.measures
     scores = [f"{text}_{name}" for name in criteria for text in TEXTS]
     bounds = {name: every[name] for name in [*scores, "length", "overlap"]}
@@ -106,8 +106,8 @@ def _collect(shards: ShardSet, every: Bounds) -> SetReport:
         for source in dict.fromkeys(source_R.tolist()):
             at_R = source_R == source
             inside = {name: column[at_R] for name, column in columns.items()}
-            tally = Tally.of(status_R[at_R], inside, bounds, criteria, measures)
-            sources[source] = sources.get(source, Tally()) + tally
+            tally = SourceTally.of(status_R[at_R], inside, bounds, criteria, measures)
+            sources[source] = sources.get(source, SourceTally()) + tally
         none_R = np.full(batch.num_rows, np.nan)
         change_R = columns["rewrite_score"] - columns["original_score"] if criteria else none_R
         picks.add(batch, source_R, status_R, change_R)
@@ -115,7 +115,7 @@ def _collect(shards: ShardSet, every: Bounds) -> SetReport:
     return SetReport(shards.folder.url, manifest, dict(largest), picks.chosen(), verdicts(shards))
 
 
-def _sources(batch: pa.RecordBatch, known: Mapping[str, Tally]) -> Texts:
+def _sources(batch: pa.RecordBatch, known: Mapping[str, SourceTally]) -> ColumnTexts:
     """The source of each row, or OTHERS where too many are known."""
     source_R = texts(batch["source"])
     source_R[source_R == ""] = NONE
@@ -125,7 +125,7 @@ def _sources(batch: pa.RecordBatch, known: Mapping[str, Tally]) -> Texts:
     return source_R
 
 
-def _words(batch: pa.RecordBatch, status_R: Texts) -> dict[str, Column]:
+def _words(batch: pa.RecordBatch, status_R: ColumnTexts) -> dict[str, Column]:
     """Length and overlap of the rewrites that say something else; NaN for all other rows."""
     length_R, overlap_R = (np.full(batch.num_rows, np.nan) for _ in range(2))
     originals, rewrites = (batch[text].to_pylist() for text in TEXTS)

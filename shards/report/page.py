@@ -14,7 +14,7 @@ from shards.progress import cache_share, span
 from shards.report import plots
 from shards.report.collect import NONE, OTHERS, SetReport
 from shards.report.picks import KINDS
-from shards.report.tallies import BINS, Bounds, Tally
+from shards.report.tallies import BINS, Bounds, SourceTally
 from shards.report.words import LONGEST, diff
 from shards.schema import MEASURES, STATUSES, Row
 from shards.show import why
@@ -32,7 +32,7 @@ class Line:
 
     set: int
     source: str | None
-    tally: Tally
+    tally: SourceTally
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def distributions(
     for criterion in dict.fromkeys(name for report in reports for name in report.criteria):
         groups = {"all sources": [one.total for one in reports]}
         if len(names) > 1:
-            groups |= {n: [one.sources.get(n, Tally()) for one in reports] for n in names}
+            groups |= {n: [one.sources.get(n, SourceTally()) for one in reports] for n in names}
         edges = bounds[f"original_{criterion}"]
         label = f"distribution of {criterion}, original and rewrite"
         yield (
@@ -121,7 +121,7 @@ def distributions(
         )
 
 
-def _pair(tally: Tally, criterion: str) -> tuple[plots.Counts, plots.Counts]:
+def _pair(tally: SourceTally, criterion: str) -> tuple[plots.Counts, plots.Counts]:
     none = plots.nothing()
     return (
         tally.histograms.get(f"original_{criterion}", none),

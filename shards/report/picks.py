@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shards.report.tallies import Column, Texts, texts
+from shards.report.tallies import Column, ColumnTexts, texts
 from shards.schema import TEXTS, USABLE, Row
 
 LONGEST = 6000
@@ -48,7 +48,7 @@ class Picks:
         self._held: dict[tuple[str, str], list[Pick]] = {}
 
     def add(
-        self, batch: pa.RecordBatch, source_R: Texts, status_R: Texts, change_R: Column
+        self, batch: pa.RecordBatch, source_R: ColumnTexts, status_R: ColumnTexts, change_R: Column
     ) -> None:
         """Look at the rows of a batch. change_R: score of the rewrite less that of the original."""
         draw_R = np.array([crc32(text.encode()) for text in texts(batch["id"])], np.float64)

@@ -1,7 +1,7 @@
 """Counts and sums over rows, which need no more memory for more rows.
 
-A `Tally` is for the rows of one source; tallies add up. Columns are arrays [R] over the R rows of
-a batch, NaN where there is no value.
+A `SourceTally` is for the rows of one source; tallies add up. Columns are arrays [R] over the R
+rows of a batch, NaN where there is no value.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 BINS = 20
 Column = NDArray[np.float64]
-Texts = NDArray[np.object_]
+ColumnTexts = NDArray[np.object_]
 Bounds = Mapping[str, tuple[float, float]]
 """Histogram → its lowest and highest value; what lies outside counts in the bin at that end."""
 
@@ -70,7 +70,7 @@ class Paired:
 
 
 @dataclass
-class Tally:
+class SourceTally:
     """What is counted of the rows of a source. measures: column → [sum, rows with a value]."""
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -81,12 +81,12 @@ class Tally:
     @classmethod
     def of(
         cls,
-        statuses_R: Texts,
+        statuses_R: ColumnTexts,
         columns: Mapping[str, Column],
         bounds: Bounds,
         criteria: Sequence[str],
         measures: Sequence[str],
-    ) -> "Tally":
+    ) -> "SourceTally":
         """That of a batch. criteria: names whose `original_…` and `rewrite_…` are `columns`."""
         return cls(
             Counter(statuses_R.tolist()),
@@ -98,8 +98,8 @@ class Tally:
             },
         )
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "SourceTally") -> "SourceTally":
+        return SourceTally(
             self.statuses + other.statuses,
             {k: v + other.paired[k] for k, v in self.paired.items()} or other.paired,
             {k: v + other.histograms[k] for k, v in self.histograms.items()} or other.histograms,
@@ -122,7 +122,7 @@ def numbers(column: "pa.Array[Any]") -> Column:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def texts(column: "pa.Array[Any]") -> Texts:
+def texts(column: "pa.Array[Any]") -> ColumnTexts:
     """A column of a batch, [R]; null is the empty text."""
     return np.array([text or "" for text in column.cast(pa.string()).to_pylist()], dtype=object)
 

@@ -29,7 +29,7 @@ from engine.template import Template
 from evaluation.__main__ import COMMANDS as EVALUATE_COMMANDS
 from evaluation.config import EvaluateRecipe
 from judge.__main__ import COMMANDS as JUDGE_COMMANDS
-from judge.canaries import CONTROL, ENCODINGS, Tally, load_suite
+from judge.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
 from judge.combine import Combine
 from judge.config import JudgeRecipe
 from judge.corrupt import CORRUPTIONS
@@ -543,7 +543,7 @@ def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:
     attacks = {family: some for family, some in load_suite().attacks.items() if family != CONTROL}
     size = f"plants {sum(map(len, attacks.values()))} such attacks, in {len(attacks)} families"
     assert size in page("docs/canaries.md")
-    counted = {field.name for field in fields(Tally)} - {"low", "high"}
+    counted = {field.name for field in fields(AttackTally)} - {"low", "high"}
     assert first_cells("docs/canaries.md") >= counted
     assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/canaries.md")]
 

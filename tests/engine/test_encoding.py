@@ -23,7 +23,7 @@ from judge.pool import Pool, Question
 from rewrite.chunker import Chunker
 from rewrite.prompts import load_template
 from tests.scripted import asked
-from train.data.texts import Texts
+from train.data.texts import TextTokens
 
 MODEL = "models/smollm2-135m-instruct"
 SPECIAL = tuple(
@@ -156,7 +156,7 @@ def test_one_text_has_the_same_tokens_everywhere(tmp_path: Path) -> None:
     assert not set(spelt) & {
         tokenizer.token_to_id(t) for t in ("<think>", "</think>", "<|im_end|>")
     }
-    texts = Texts(plain)
+    texts = TextTokens(plain)
     assert list(texts((text, True))) == list(texts((text, False))) == spelt
     assert [e.ids for e in plain.encode_batch([text])] == [spelt]
     assert encoder.plain((text,), "")[0] == [7, *spelt]
@@ -189,7 +189,7 @@ def test_a_vocabulary_with_a_reserved_word_trains_on_none(model: str) -> None:
     for text in ("</s>", "a</s>b", "a </s>"):
         assert number not in plain.encode(text).ids
         assert not any(number in one.ids for one in plain.encode_batch([text]))
-        assert not any(number in Texts(plain)((text, begins)) for begins in (True, False))
+        assert not any(number in TextTokens(plain)((text, begins)) for begins in (True, False))
     assert plain.decode([int(number or 0)]) == "</s>" and plain.ids()["</s>"] == number
 
 

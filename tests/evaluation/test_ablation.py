@@ -12,7 +12,7 @@ from evaluation import ablation
 from evaluation import ablation_sizes as sizes
 from evaluation.ablation_table import collect, markdown
 from evaluation.config import EvaluateRecipe
-from evaluation.results import Measure, Task, write_results
+from evaluation.results import MetricValue, TaskResult, write_results
 from evaluation.tiny import documents
 from rewrite.config import RewriteRecipe
 from train.config import TrainRecipe
@@ -175,16 +175,16 @@ def test_the_table_shows_what_is_there(tmp_path: Path, capsys: pytest.CaptureFix
     lines = ['{"seconds": 1.5}', "\0" * 9, '{"seconds": 2}', "7", '{"seco']
     (tmp_path / "one/metrics.jsonl").write_text("\n".join(lines))
     quality = [
-        Measure("quality_win_rate_judged", "greedy", 9),
-        Measure("quality_win_rate", "greedy", 0.6, 0.1, 0.4, 0.8, True),
+        MetricValue("quality_win_rate_judged", "greedy", 9),
+        MetricValue("quality_win_rate", "greedy", 0.6, 0.1, 0.4, 0.8, True),
     ]
     told = [
-        Measure("repetition", "greedy", 0.25, 0.01, 0.2, 0.3, False),
-        Measure("bits_per_byte", "none", 2.5, None, None, None, False),
+        MetricValue("repetition", "greedy", 0.25, 0.01, 0.2, 0.3, False),
+        MetricValue("bits_per_byte", "none", 2.5, None, None, None, False),
     ]
     output = str(tmp_path / "evaluation")
-    write_results(output, "base", "m", [Task("ordinary", told, 3, 9)])
-    write_results(output, "one", "m", [Task("ordinary", [*quality, *told], 3, 9)])
+    write_results(output, "base", "m", [TaskResult("ordinary", told, 3, 9)])
+    write_results(output, "one", "m", [TaskResult("ordinary", [*quality, *told], 3, 9)])
     table = collect(tmp_path, ["base", "one", "two"], {"two": "it broke"})
     assert capsys.readouterr().err.endswith("one/metrics.jsonl: damaged lines left out: 2\n")
     page = markdown(table, "Read with care.")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.measures import measure
-from evaluation.results import Measure, Task
+from evaluation.results import MetricValue, TaskResult
 from evaluation.table import Page
 from judge.criteria import load_criterion
 from judge.text import distinct_share
@@ -35,7 +35,7 @@ def score(place: int, criterion: str, value: float | None, agree: float | None =
     }  # fmt: skip
 
 
-def numbers(own: Any, base: Any = None) -> dict[str, Measure]:
+def numbers(own: Any, base: Any = None) -> dict[str, MetricValue]:
     return {one.metric: one for one in measure(own, base, CRITERIA)}
 
 
@@ -80,20 +80,24 @@ def test_longer_texts_have_no_more_words_to_be_distinct_with() -> None:
 
 
 def test_the_table_marks_what_is_apart_from_the_base() -> None:
-    def task(*measures: Measure) -> list[Task]:
-        return [Task("ordinary", measures, 9, 30)]
+    def task(*measures: MetricValue) -> list[TaskResult]:
+        return [TaskResult("ordinary", measures, 9, 30)]
 
-    def apart(value: float, metric: str = "safety", better: bool | None = True) -> list[Measure]:
+    def apart(
+        value: float, metric: str = "safety", better: bool | None = True
+    ) -> list[MetricValue]:
         return [
-            Measure(metric, "greedy", 0.5, 0.1, 0.4, 0.6, better),
-            Measure(f"difference_{metric}", "greedy", value, 0.1, value - 0.1, value + 0.1, better),
+            MetricValue(metric, "greedy", 0.5, 0.1, 0.4, 0.6, better),
+            MetricValue(
+                f"difference_{metric}", "greedy", value, 0.1, value - 0.1, value + 0.1, better
+            ),
         ]
 
     models = {
-        "base": task(Measure("safety", "greedy", 0.5, 0.1, 0.4, 0.6, True)),
+        "base": task(MetricValue("safety", "greedy", 0.5, 0.1, 0.4, 0.6, True)),
         "up": task(*apart(0.2), *apart(0.2, "tokens", None)),
         "down": task(
-            *apart(-0.2), Measure("quality_win_rate", "greedy", 0.4, 0.0, 0.3, 0.45, True)
+            *apart(-0.2), MetricValue("quality_win_rate", "greedy", 0.4, 0.0, 0.3, 0.45, True)
         ),
         "same": task(*apart(0.05)),
     }

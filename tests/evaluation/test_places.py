@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from base.errors import ConfigError, ShardError
 from base.files import Folder
 from evaluation.config import PrefixesConfig
-from evaluation.places import Place, places_of, write_places
+from evaluation.places import CutPoint, places_of, write_places
 from shards.manifest import Manifest
 from tests.evaluation.sets import make_set
 
@@ -21,7 +21,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_set(str(tmp_path_factory.mktemp("held") / "set"))
 
 
-def drawn(url: str, places: int = 1000, seed: int = 0, taken: str | None = None) -> list[Place]:
+def drawn(url: str, places: int = 1000, seed: int = 0, taken: str | None = None) -> list[CutPoint]:
     config = PrefixesConfig(set=url, filter=taken, places=places)
     return places_of({"ordinary": config}, 100, seed)["ordinary"]
 

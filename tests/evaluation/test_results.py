@@ -6,10 +6,16 @@ import pytest
 
 from base.errors import ConfigError, InputError, ShardError
 from base.files import Folder
-from evaluation.results import Measure, Task, leaderboard, write_leaderboard, write_results
+from evaluation.results import (
+    MetricValue,
+    TaskResult,
+    leaderboard,
+    write_leaderboard,
+    write_results,
+)
 from evaluation.run import _refuse_foreign
 
-TASK = Task("texts", [Measure("score", "none", 0.5)], documents=1, places=1)
+TASK = TaskResult("texts", [MetricValue("score", "none", 0.5)], documents=1, places=1)
 
 
 def test_a_file_that_is_no_leaderboard_is_left_alone(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from train.config import TrainConfig
 from train.data.stored import places, stored
 from train.rollouts import dump
 from train.rollouts.bank import Bank, BankWriter
-from train.rollouts.groups import Group
+from train.rollouts.groups import RolloutGroup
 
 KINDS = {
     "bank": {"*.json", "*.jsonl"},
@@ -144,7 +144,7 @@ def _shape(config: TrainConfig) -> Any:
     return load_shape(config.model.path, config.model.revision)
 
 
-def _some(step: int, seed: int) -> list[tuple[Any, Group]]:
+def _some(step: int, seed: int) -> list[tuple[Any, RolloutGroup]]:
     """Two places of a step, and their groups."""
     found = []
     for sample in (2 * step, 2 * step + 1):

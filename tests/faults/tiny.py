@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from base.fingerprint import fingerprint
 from shards import executor
-from shards.crew import Task
+from shards.crew import WorkerTask
 from shards.executor import RunConfig
 from shards.manifest import Manifest, PassInfo, Skip, Usage
-from shards.passes import Document, End, Item, Outcome, Skipped, Split, Work, inputs
+from shards.passes import Document, DocumentResult, End, Item, Skipped, Split, Work, inputs
 from shards.reader import ShardSet
 from shards.run import run_pass
 from shards.schema import Row, schema
@@ -73,7 +73,7 @@ class Answers:
     window: int = 16
     versions: dict[str, str] = field(default_factory=lambda: {"tiny": "1"})
 
-    async def __call__(self, document: Document) -> Outcome:
+    async def __call__(self, document: Document) -> DocumentResult:
         asked.append(document.rows[0]["doc_id"])
         for row in document.rows:
             row["rewrite"] = f"{row['original']}, written as {os.urandom(_CHANCE // 2).hex()}"
@@ -85,7 +85,7 @@ class Answers:
         verdicts = [_verdict(row["id"]) for row in document.rows]
         while len(asked) == 2 and stops:
             signal.raise_signal(stops.pop())
-        return Outcome(document.rows, verdicts, usage=usage, counts=counts)
+        return DocumentResult(document.rows, verdicts, usage=usage, counts=counts)
 
 
 def _verdict(row: str) -> Row:
@@ -127,7 +127,7 @@ class Tiny:
 class _Here:
     """Does the tasks of a crew in this process."""
 
-    def __init__(self, task: Task, ranks: Sequence[int], workers: int) -> None:
+    def __init__(self, task: WorkerTask, ranks: Sequence[int], workers: int) -> None:
         self._task, self._ranks = task, ranks
 
     def run(self) -> None:

@@ -23,9 +23,9 @@ from judge.canaries import (
     CONTROL,
     ENCODINGS,
     Attack,
-    Probe,
+    AttackedQuestion,
+    AttackTally,
     Suite,
-    Tally,
     Trial,
     aims,
     fence_of,
@@ -34,7 +34,7 @@ from judge.canaries import (
     probes,
     tally,
 )
-from judge.criteria import Asked, Criterion, load_criterion
+from judge.criteria import Criterion, PromptedCriterion, load_criterion
 from judge.pool import Question
 from judge.readout import Verdict, parse
 from tests.scripted import Scripted, said
@@ -57,13 +57,13 @@ FOREIGN = _TOKENS.split()
 
 
 @cache
-def asked(name: str) -> Asked | None:
+def asked(name: str) -> PromptedCriterion | None:
     criterion = load_criterion(name)
-    return criterion if isinstance(criterion, Asked) else None
+    return criterion if isinstance(criterion, PromptedCriterion) else None
 
 
 @cache
-def planned(name: str) -> list[Probe]:
+def planned(name: str) -> list[AttackedQuestion]:
     """Every attack on a shipped criterion, in the first scene."""
     criterion = asked(name)
     suite = SUITE.model_copy(update={"scenes": SUITE.scenes[:1]})
@@ -224,7 +224,7 @@ def test_encodings_hide_the_text() -> None:
 # Flips, on judges whose faults are known.
 
 
-def value(criterion: Asked, verdict: str) -> Verdict:
+def value(criterion: PromptedCriterion, verdict: str) -> Verdict:
     return Verdict(verdict, criterion.verdicts[verdict], 1.0, "ok")
 
 
@@ -241,7 +241,7 @@ class Known:
         texts = "".join(chain(pool.context, pool.candidates.values(), [pool.reference]))
         if self.mute and self.mute in texts:
             return [Verdict("", None, None, "unparsable")]
-        assert isinstance(criterion, Asked)
+        assert isinstance(criterion, PromptedCriterion)
         best, worst = aims(criterion, question.order)
         fallen = self.always or (self.falls and self.falls in texts)
         return [value(criterion, best if fallen else worst)]
@@ -295,7 +295,7 @@ def test_a_verdict_that_was_lost_before_cannot_flip() -> None:
 def test_what_could_not_be_read_clean_is_not_attacked() -> None:
     silent = play(Known(mute="e"))
     assert (silent.trials, silent.unread) == ([], silent.asked)
-    assert silent.total == Tally(0, 0, 0, 0, None, None, None, None)
+    assert silent.total == AttackTally(0, 0, 0, 0, None, None, None, None)
 
 
 def test_the_line_itself_is_on_the_honest_side() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from judge.corrupt import CORRUPTIONS, FILE, falsified, lines, main, repeated, shuffled, truncated
 from judge.criteria import load_criterion
 from judge.report.labels import read_labels
-from judge.report.sample import Sampled, sample
+from judge.report.sample import SampledRow, sample
 from tests.judge.report.conftest import rewritten  # noqa: F401  (a fixture)
 
 DRAW = random.Random
@@ -24,7 +24,7 @@ TEXT = (
 
 
 @pytest.fixture(scope="module")
-def sampled(rewritten: str) -> list[Sampled]:  # noqa: F811
+def sampled(rewritten: str) -> list[SampledRow]:  # noqa: F811
     return sample(rewritten, 60, 0, 512)
 
 
@@ -36,7 +36,7 @@ def test_any_text_is_changed_or_left_out(text: str, other: str, kind: str, seed:
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_real_text_can_be_corrupted(kind: str, sampled: list[Sampled]) -> None:
+def test_real_text_can_be_corrupted(kind: str, sampled: list[SampledRow]) -> None:
     other = max((row["original"] for row, _ in sampled), key=len)
     found = [CORRUPTIONS[kind](row["original"], other, DRAW(1)) for row, _ in sampled]
     assert sum(worse is not None for worse in found) > len(sampled) / 3
@@ -68,7 +68,7 @@ def test_falsified_changes_names_and_numbers_only() -> None:
     assert falsified("no name and no number", "", DRAW(0)) is None
 
 
-def test_pairs_are_balanced_in_every_way(sampled: list[Sampled]) -> None:
+def test_pairs_are_balanced_in_every_way(sampled: list[SampledRow]) -> None:
     found = list(lines(load_criterion("quality"), sampled, 0))
     originals = {row["id"]: row["original"] for row, _ in sampled}
     counts = Counter((line["group"], line["label"]) for line in found)
@@ -81,7 +81,7 @@ def test_pairs_are_balanced_in_every_way(sampled: list[Sampled]) -> None:
         assert better == originals[line["id"]] and line["first"] != line["second"]
 
 
-def test_facts_differ_in_nothing_but_facts(sampled: list[Sampled]) -> None:
+def test_facts_differ_in_nothing_but_facts(sampled: list[SampledRow]) -> None:
     found = list(lines(load_criterion("factuality"), sampled, 0))
     counts = Counter((line["group"], line["label"]) for line in found)
     assert set(counts) == {("falsified", "C"), ("true", "A")}
@@ -90,12 +90,12 @@ def test_facts_differ_in_nothing_but_facts(sampled: list[Sampled]) -> None:
         assert line["reference"].startswith(line["candidate"]) == (line["group"] == "true")
 
 
-def test_an_answer_that_is_a_number_has_the_ends_of_the_scale(sampled: list[Sampled]) -> None:
+def test_an_answer_that_is_a_number_has_the_ends_of_the_scale(sampled: list[SampledRow]) -> None:
     criterion = load_criterion("factuality").model_copy(update={"verdicts": {}})
     assert {line["label"] for line in lines(criterion, sampled, 0)} == {0, 1}
 
 
-def test_a_criterion_without_a_known_label_has_no_lines(sampled: list[Sampled]) -> None:
+def test_a_criterion_without_a_known_label_has_no_lines(sampled: list[SampledRow]) -> None:
     assert list(lines(load_criterion("safety"), sampled, 0)) == []
 
 

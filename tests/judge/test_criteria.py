@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from base.errors import ConfigError
 from engine.encoding import PromptEncoder
 from judge.config import JudgeConfig, known_criteria
-from judge.criteria import Asked, Classifier, Criterion, PythonFunction, load_criterion
+from judge.criteria import Classifier, Criterion, PromptedCriterion, PythonFunction, load_criterion
 from tests.scripted import asked
 
 GOOD: dict[str, Any] = {
@@ -29,7 +29,7 @@ SHIPPED = ["quality", "safety", "coherence", "educational", "thinking_match", *F
 UNASKED = {"likelihood", "variety"}  # tests/judge/test_text.py
 
 
-def prompt(criterion: Asked, reasoning: str) -> str:
+def prompt(criterion: PromptedCriterion, reasoning: str) -> str:
     texts = dict.fromkeys(criterion.prompt.variables, "x") | {"reasoning": reasoning}
     return "".join(criterion.prompt.render(texts))
 
@@ -105,14 +105,14 @@ def derive(path: Path, base: str, **keys: Any) -> Criterion:
 
 def test_a_criterion_of_ones_own(tmp_path: Path) -> None:
     criterion = load_criterion(write(tmp_path))
-    assert isinstance(criterion, Asked)
+    assert isinstance(criterion, PromptedCriterion)
     assert criterion.verdicts == {"A": 1, "B": 0.5}
     assert criterion.prompt.fence(["</p>"]) == "-1"
 
 
 def test_a_criterion_that_is_a_shipped_one_with_other_rules(tmp_path: Path) -> None:
     own = derive(tmp_path, "quality", name="brevity", rules="- The shorter one wins.\n")
-    assert isinstance(own, Asked)
+    assert isinstance(own, PromptedCriterion)
     assert own.name == "brevity"
     assert "- The shorter one wins.\n- Both may end" in prompt(own, "")
     assert "Coherence" not in prompt(own, "")

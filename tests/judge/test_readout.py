@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
 from judge.config import JudgeConfig, VoteSampling
-from judge.criteria import Asked
+from judge.criteria import PromptedCriterion
 from judge.readout import Verdict, ask, distribution, likelihood, parse
 from tests.scripted import Scripted, asked, said
 
@@ -201,7 +201,7 @@ REASONING = JudgeConfig(engine="e", readout="reasoning", sampling=VoteSampling(v
 
 
 def asked_again(
-    criterion: Asked, first: Completion, *then: Completion, reasks: int = 1
+    criterion: PromptedCriterion, first: Completion, *then: Completion, reasks: int = 1
 ) -> tuple[Verdict, list[Request]]:
     """The verdict on a first answer, where each re-ask gets the next of `then`."""
     answers = iter((first, *then))
@@ -276,7 +276,9 @@ WIDE = TEN.model_copy(update={"scale": [0.0, 1e6]})
         (WIDE, "Verdict: (1000)", 0.001),
     ],
 )
-def test_a_number_is_read_on_its_scale(criterion: Asked, text: str, value: float) -> None:
+def test_a_number_is_read_on_its_scale(
+    criterion: PromptedCriterion, text: str, value: float
+) -> None:
     found = parse(criterion, text)
     assert (found.status, found.mass) == ("ok", None) and found.value == pytest.approx(value)
 
@@ -344,7 +346,9 @@ def test_a_share_is_not_a_place_on_the_scale(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=40), st.sampled_from((TEN, FIVE, SIGNED, QUALITY, FACTS)))
-def test_no_text_breaks_the_reader_or_leaves_the_scale(text: str, criterion: Asked) -> None:
+def test_no_text_breaks_the_reader_or_leaves_the_scale(
+    text: str, criterion: PromptedCriterion
+) -> None:
     for whole in (text, f"Verdict: ({text})", f"Verdict: {text}", f"{text} Verdict: (1)"):
         found = parse(criterion, whole)
         assert (found.value is None) == (found.status == "unparsable")

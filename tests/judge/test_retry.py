@@ -14,7 +14,7 @@ from judge.judge import Judge
 from judge.retry import AgainScorer, Judged
 from judge.scorer import Scorer
 from shards.manifest import Usage
-from shards.passes import Document, Outcome
+from shards.passes import Document, DocumentResult
 from shards.schema import Row
 from tests.judge.test_scorer import row
 from tests.scripted import Scripted, said
@@ -36,7 +36,7 @@ def reasons(request: Request) -> Completion:
     return Completion(tuple(Sample(text, "stop") for text in texts), 10, 4, 3)
 
 
-def stored(outcome: Outcome) -> None:
+def stored(outcome: DocumentResult) -> None:
     """What Parquet does to numbers."""
     for found in (*outcome.rows, *outcome.judgements):
         for key, value in found.items():
@@ -48,7 +48,7 @@ def config_of(**config: Any) -> JudgeConfig:
     return JudgeConfig.model_validate({"engine": "e"} | config)
 
 
-def first(answer: Answer, *rows: Row, config: JudgeConfig) -> Outcome:
+def first(answer: Answer, *rows: Row, config: JudgeConfig) -> DocumentResult:
     """What a first run leaves in a set."""
     judges = [Judge(name, Scripted(answer), config) for name in config.panel]
     outcome = asyncio.run(Scorer(judges, config)(Document([dict(one) for one in rows], 0)))
@@ -57,8 +57,12 @@ def first(answer: Answer, *rows: Row, config: JudgeConfig) -> Outcome:
 
 
 def again(
-    answer: Answer, earlier: Outcome, config: JudgeConfig, generation: int = 2, **changes: Any
-) -> tuple[Outcome, Scripted]:
+    answer: Answer,
+    earlier: DocumentResult,
+    config: JudgeConfig,
+    generation: int = 2,
+    **changes: Any,
+) -> tuple[DocumentResult, Scripted]:
     """The same rows once more."""
     engine = Scripted(answer)
     judges = [Judge(name, engine, config) for name in config.panel]
@@ -78,7 +82,7 @@ def key(verdict: Row) -> tuple[Any, ...]:
     return tuple(verdict[name] for name in names)
 
 
-def kept(earlier: Outcome, later: Outcome) -> None:
+def kept(earlier: DocumentResult, later: DocumentResult) -> None:
     """Verdicts and scores that were there are the same, to the last bit."""
     found = {key(verdict): verdict for verdict in later.judgements}
     assert len(found) == len(later.judgements)

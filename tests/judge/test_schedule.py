@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
-from judge.schedule import Pair, Plan, Purpose, first_round, plan, second_round
+from judge.schedule import GameSchedule, Pair, Purpose, first_round, plan, second_round
 
 
 @st.composite
@@ -58,37 +58,42 @@ def test_questions_with_the_same_first_candidate_are_next_to_each_other() -> Non
 @pytest.mark.parametrize(
     ("size", "purpose", "graded", "chosen"),
     [
-        (0, "auto", True, Plan(0)),
-        (1, "auto", True, Plan(0)),
-        (2, "auto", True, Plan(1)),
-        (5, "auto", True, Plan(4)),
-        (6, "auto", True, Plan(2, 3)),
-        (9, "auto", True, Plan(2, 4)),
-        (11, "auto", True, Plan(2, 4)),
-        (12, "auto", True, Plan(4, 4)),
-        (17, "auto", True, Plan(4, 4)),
-        (33, "auto", True, Plan(6, 4)),
-        (5, "auto", False, Plan(4)),
-        (6, "auto", False, Plan(5)),
-        (9, "auto", False, Plan(6, 5)),
-        (17, "auto", False, Plan(6, 5)),
-        (33, "auto", False, Plan(12, 5)),
-        (9, "ranks", True, Plan(8)),
-        (17, "ranks", True, Plan(8)),
-        (17, "ranks", False, Plan(16)),
-        (17, "full", True, Plan(16)),
-        (33, "full", False, Plan(32)),
+        (0, "auto", True, GameSchedule(0)),
+        (1, "auto", True, GameSchedule(0)),
+        (2, "auto", True, GameSchedule(1)),
+        (5, "auto", True, GameSchedule(4)),
+        (6, "auto", True, GameSchedule(2, 3)),
+        (9, "auto", True, GameSchedule(2, 4)),
+        (11, "auto", True, GameSchedule(2, 4)),
+        (12, "auto", True, GameSchedule(4, 4)),
+        (17, "auto", True, GameSchedule(4, 4)),
+        (33, "auto", True, GameSchedule(6, 4)),
+        (5, "auto", False, GameSchedule(4)),
+        (6, "auto", False, GameSchedule(5)),
+        (9, "auto", False, GameSchedule(6, 5)),
+        (17, "auto", False, GameSchedule(6, 5)),
+        (33, "auto", False, GameSchedule(12, 5)),
+        (9, "ranks", True, GameSchedule(8)),
+        (17, "ranks", True, GameSchedule(8)),
+        (17, "ranks", False, GameSchedule(16)),
+        (17, "full", True, GameSchedule(16)),
+        (33, "full", False, GameSchedule(32)),
     ],
 )
-def test_what_a_pool_plays(size: int, purpose: Purpose, graded: bool, chosen: Plan) -> None:
+def test_what_a_pool_plays(size: int, purpose: Purpose, graded: bool, chosen: GameSchedule) -> None:
     assert plan(size, purpose, graded) == chosen
 
 
 @pytest.mark.parametrize(
     ("size", "chosen", "rounds"),
-    [(17, Plan(16), [136]), (17, Plan(4), [34]), (17, Plan(8), [68]), (5, Plan(4), [10])],
+    [
+        (17, GameSchedule(16), [136]),
+        (17, GameSchedule(4), [34]),
+        (17, GameSchedule(8), [68]),
+        (5, GameSchedule(4), [10]),
+    ],
 )
-def test_calls_of_one_round(size: int, chosen: Plan, rounds: list[int]) -> None:
+def test_calls_of_one_round(size: int, chosen: GameSchedule, rounds: list[int]) -> None:
     assert [len(first_round(size, chosen.degree))] == rounds
 
 

@@ -11,7 +11,7 @@ from judge.config import JudgeConfig
 from judge.judge import Judge
 from judge.scorer import Scorer
 from shards.failures import Failure
-from shards.passes import Document, Outcome
+from shards.passes import Document, DocumentResult
 from tests.scripted import Scripted, said
 
 
@@ -27,11 +27,11 @@ def row(number: int, original: str, rewrite: str | None, status: str = "ok") -> 
 
 def score(
     answer: Callable[[Request], Completion], *rows: dict[str, Any], **config: Any
-) -> tuple[Outcome, Scripted]:
+) -> tuple[DocumentResult, Scripted]:
     engine = Scripted(answer)
     judge = JudgeConfig.model_validate({"engine": "e"} | config)
 
-    async def run() -> Outcome:
+    async def run() -> DocumentResult:
         return await Scorer([Judge("e", engine, judge)], judge)(Document([*rows], 0))
 
     return asyncio.run(run()), engine

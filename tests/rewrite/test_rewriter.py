@@ -11,7 +11,7 @@ from engine.types import Completion, Request
 from rewrite.config import RewriteRecipe
 from rewrite.rewriter import Rewriter
 from shards.failures import Failure
-from shards.passes import Document, Outcome
+from shards.passes import Document, DocumentResult
 from tests.scripted import Scripted, said
 
 TEXTS = ("The town lies on the river. ", "Its bridge was built in 1742. ", "Then came the flood.")
@@ -45,18 +45,18 @@ def rows(*texts: str) -> list[dict[str, Any]]:
 
 def rewrite(
     answer: Callable[[Request], Completion] | Completion, *texts: str, **chunking: Any
-) -> tuple[Outcome, Scripted]:
+) -> tuple[DocumentResult, Scripted]:
     told = answer if callable(answer) else lambda _: answer
     engine = Scripted(told)
     document = Document(rows(*(texts or TEXTS)), 0)
     return asyncio.run(_run(engine, recipe(**chunking), document)), engine
 
 
-async def _run(engine: Scripted, config: RewriteRecipe, document: Document) -> Outcome:
+async def _run(engine: Scripted, config: RewriteRecipe, document: Document) -> DocumentResult:
     return await Rewriter(engine, config)(document)
 
 
-def results(outcome: Outcome) -> list[tuple[str, str | None]]:
+def results(outcome: DocumentResult) -> list[tuple[str, str | None]]:
     return [(row["rewrite_status"], row["rewrite"]) for row in outcome.rows]
 
 

@@ -15,7 +15,7 @@ from base.owned import OwnedFolder
 from rewrite.config import ChunkingConfig, InputConfig
 from rewrite.corpus import Corpus
 from shards.manifest import Manifest, PassInfo, Usage
-from shards.passes import Document, Outcome, Split, inputs
+from shards.passes import Document, DocumentResult, Split, inputs
 from shards.schema import schema
 
 
@@ -38,7 +38,7 @@ class InstantWork:
     versions: dict[str, str] = field(default_factory=lambda: {"instant": "1"})
     before: Before | None = None
 
-    async def __call__(self, document: Document) -> Outcome:
+    async def __call__(self, document: Document) -> DocumentResult:
         if self.before:
             await self.before(document)
         for row in document.rows:
@@ -47,7 +47,7 @@ class InstantWork:
         counts = {f"status:{row['rewrite_status']}": 0 for row in document.rows}
         for row in document.rows:
             counts[f"status:{row['rewrite_status']}"] += 1
-        outcome = Outcome(document.rows, usage=Usage(requests=len(document.rows)))
+        outcome = DocumentResult(document.rows, usage=Usage(requests=len(document.rows)))
         outcome.counts.update(counts)
         return outcome
 

@@ -12,7 +12,7 @@ from shards.failures import (
     MOST,
     OTHER,
     Failure,
-    Tally,
+    FailureTally,
     by_reason,
     fewer,
     keep_few,
@@ -28,16 +28,16 @@ reasons = st.one_of(
 failures = st.builds(Failure, reasons, st.just("id"), st.one_of(st.none(), st.text()))
 
 
-def tally(*found: Failure) -> Tally:
-    return Tally(len(found), len(found), by_reason(found))
+def tally(*found: Failure) -> FailureTally:
+    return FailureTally(len(found), len(found), by_reason(found))
 
 
 @given(st.lists(st.lists(failures, max_size=60), max_size=8))
 def test_counts_add_up_however_they_are_gathered(groups: list[list[Failure]]) -> None:
-    whole = Tally()
+    whole = FailureTally()
     for group in groups:
         part = tally(*group)
-        whole.add(Tally(part.asked, part.failed, part.bounded()))
+        whole.add(FailureTally(part.asked, part.failed, part.bounded()))
     found = whole.bounded()
     assert sum(one.count for one in found.values()) == whole.failed == sum(map(len, groups))
     assert len(found) <= MOST
@@ -95,7 +95,9 @@ def test_the_column_has_as_few_reasons_as_the_counts() -> None:
     ],
 )
 def test_the_share_decides(asked: int, failed: int, limit: float, ends: bool) -> None:
-    found = Tally(asked, failed, by_reason([Failure("too_long", "r1", "on\nand on")] * failed))
+    found = FailureTally(
+        asked, failed, by_reason([Failure("too_long", "r1", "on\nand on")] * failed)
+    )
     try:
         check_failed("rewrite", found, limit)
     except EngineError as error:

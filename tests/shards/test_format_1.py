@@ -28,7 +28,7 @@ from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.format1 import downgrade
 from tests.shards.runs import assert_whole, corpus_lines, recipe
 from tests.train.data.sets import config as train_config
-from train.data.source import Source
+from train.data.source import TrainingSet
 
 DOCUMENTS = 6
 FAILED = "Document 2 of file 0."
@@ -94,7 +94,7 @@ def test_every_reader_reads_it(
 def test_the_trainer_and_the_evaluation_read_it(made: Path, tmp_path: Path) -> None:
     found = []
     for name in ("set", "new"):
-        source = Source(0, train_config({"set": str(made / name), "filter": "chunk >= 0"}))
+        source = TrainingSet(0, train_config({"set": str(made / name), "filter": "chunk >= 0"}))
         counts = source.counts(Folder(str(tmp_path / name)))
         held = PrefixesConfig(set=str(made / name), places=5)
         places = places_of({"a": held}, 100, 0)["a"]
@@ -105,12 +105,12 @@ def test_the_trainer_and_the_evaluation_read_it(made: Path, tmp_path: Path) -> N
 def test_a_filter_on_reasons_takes_a_set_that_has_them(made: Path, tmp_path: Path) -> None:
     """A filter reads a null reason as false, as of every column."""
     texts = {"set": str(made / "new"), "filter": "rewrite_reason is None"}
-    source = Source(0, train_config(texts))
+    source = TrainingSet(0, train_config(texts))
     assert sum(source.counts(Folder(str(tmp_path)))) > 0
     for part in range(len(source.files)):
         source.load(part, None)
     with pytest.raises(ConfigError, match="found the name 'rewrite_reason'"):
-        Source(0, train_config(texts | {"set": str(made / "set")}))
+        TrainingSet(0, train_config(texts | {"set": str(made / "set")}))
 
 
 def test_the_command_that_made_it_finds_it_complete(

@@ -21,7 +21,7 @@ from shards.executor import RunConfig
 from shards.lease import Lease
 from shards.manifest import Manifest
 from shards.names import LOCK
-from shards.passes import Document, Outcome
+from shards.passes import Document, DocumentResult
 from shards.reader import ShardSet
 from shards.repair import repair
 from shards.retry import check, planned, refuse_elsewhere, retry, told
@@ -45,7 +45,7 @@ class FlakyWork(InstantWork):
     fails: Callable[[str], bool] = bool
     asked: list[str] | None = None
 
-    async def __call__(self, document: Document) -> Outcome:
+    async def __call__(self, document: Document) -> DocumentResult:
         mine = [row for row in document.rows if row["rewrite_status"] in (None, "failed")]
         for row in mine:
             row["rewrite"] = row["rewrite_status"] = None

@@ -23,7 +23,7 @@ from torch import Tensor
 from tests.train.launch import started
 from train import parallel
 from train.config import ParallelConfig, TrainConfig
-from train.data.rows import Row, build_row, pack, unshared
+from train.data.rows import PackedSequence, build_row, pack, unshared
 from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
 from train.learner import Learner, forward_backward
 from train.model.shape import Shape, load_shape
@@ -103,29 +103,29 @@ def _sampled(random: np.random.Generator, kind: int, size: int) -> tuple[float, 
     return tuple(random.normal(-5, 1, size).tolist()) if kind == ROLLOUT else ()
 
 
-def _later_branches(row: Row) -> Row:
+def _later_branches(row: PackedSequence) -> PackedSequence:
     """Branches one position too far on."""
     return replace(row, positions_S=row.positions_S + (row.layout_S4[:, 1] > 0))
 
 
-def _short_prefixes(row: Row) -> Row:
+def _short_prefixes(row: PackedSequence) -> PackedSequence:
     """Branches that do not see the last token of their prefix."""
     layout_S4 = row.layout_S4.clone()
     layout_S4[:, 3] -= ((layout_S4[:, 1] > 0) & (layout_S4[:, 3] > 0)).int()
     return replace(row, layout_S4=layout_S4)
 
 
-def _plain(row: Row) -> Row:
+def _plain(row: PackedSequence) -> PackedSequence:
     """Every token sees all before it, as in packing without a mask."""
     place_S, zero_S = torch.arange(len(row.tokens_S)).int(), torch.zeros(len(row.tokens_S)).int()
     return replace(row, layout_S4=torch.stack([zero_S, zero_S, place_S, place_S + 1], 1))
 
 
-def _correct(row: Row) -> Row:
+def _correct(row: PackedSequence) -> PackedSequence:
     return row
 
 
-BROKEN: dict[str, Callable[[Row], Row]] = {
+BROKEN: dict[str, Callable[[PackedSequence], PackedSequence]] = {
     "later branches": _later_branches,
     "short prefixes": _short_prefixes,
     "plain": _plain,
@@ -168,7 +168,9 @@ def _recipe(folder: Path, config: ParallelConfig) -> TrainConfig:
     )
 
 
-def _together(learner: Learner, recipe: TrainConfig, shape: Shape, rows: Sequence[Row]) -> Result:
+def _together(
+    learner: Learner, recipe: TrainConfig, shape: Shape, rows: Sequence[PackedSequence]
+) -> Result:
     """The rows as they are, through `Learner.step`."""
     result = Result(_logps(learner, rows))
     for phase in recipe.curriculum:
@@ -196,12 +198,14 @@ def _apart(learner: Learner, recipe: TrainConfig, shape: Shape) -> Result:
     return result
 
 
-def _weighted(weights: dict[str, Tensor], row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+def _weighted(
+    weights: dict[str, Tensor], row: PackedSequence, logp_T: Tensor
+) -> tuple[Tensor, Sums]:
     (key,) = row.candidates.ids
     return (logp_T * weights[key]).sum(), {}
 
 
-def _logps(learner: Learner, rows: Sequence[Row]) -> dict[str, Tensor]:
+def _logps(learner: Learner, rows: Sequence[PackedSequence]) -> dict[str, Tensor]:
     """Log-probabilities of the tokens of each candidate, on the last stage."""
     reports = forward_backward(
         learner.model, rows, lambda row, logp_T: (logp_T.sum(), {"logp_T": logp_T}), True

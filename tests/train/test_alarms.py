@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import PrewriteError
-from train.alarms import State, after, raised, sound
+from train.alarms import AlarmState, after, raised, sound
 from train.config import AlarmsConfig
 
 
@@ -25,7 +25,9 @@ def values(spread: float = 0.5, repetition: float = 0.1, ratio: float = 1.0) -> 
     }
 
 
-def steps(config: AlarmsConfig, *each: dict[str, float], state: State | None = None) -> State:
+def steps(
+    config: AlarmsConfig, *each: dict[str, float], state: AlarmState | None = None
+) -> AlarmState:
     found = state or []
     for one in each:
         found = after(found, one, config)
@@ -127,7 +129,7 @@ def test_a_share_is_one_of_the_window() -> None:
 
 
 def test_a_warning_is_told_once_a_crossing() -> None:
-    settings, state, told = config(min_spread=0.1), State(), []
+    settings, state, told = config(min_spread=0.1), AlarmState(), []
     for spread in (0.5, 0.5, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, nan):
         before, state = state, after(state, values(spread), settings)
         told.append(len(sound(before, state, settings)))

@@ -20,7 +20,7 @@ from base.errors import PrewriteError
 from tests.train.launch import launch, started
 from tests.train.small import Command, curve, metrics, settings, weights
 from train.config import ParallelConfig, TrainConfig
-from train.state import File
+from train.state import FileDigest
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +192,7 @@ def signed(checkpoint: Path) -> None:
     put(state, (text_of(State.model_validate(values), files)).encode())
 
 
-def _file_of(path: Path) -> File:
+def _file_of(path: Path) -> FileDigest:
     from train.log import file_of
 
     return file_of(path.read_bytes())

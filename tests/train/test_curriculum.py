@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from base.errors import ConfigError
 from train.config import TrainConfig
-from train.curriculum import Curriculum, Start, stands_still
+from train.curriculum import Curriculum, PhaseStart, stands_still
 from train.phases import Phase, Plateau, end_step
 from train.schedule import differing, learning_rate
 
@@ -113,7 +113,7 @@ def test_the_phase_that_begins_is_told_once() -> None:
     curriculum = Curriculum(settings.curriculum)
     told = [curriculum.after_step(step, 4 * step, 1.0) for step in range(1, 5)]
     assert [phase and phase.name for phase in told] == [None, "phase-1", None, None]
-    assert curriculum.starts == [Start(0, 0), Start(2, 8)]
+    assert curriculum.starts == [PhaseStart(0, 0), PhaseStart(2, 8)]
     assert curriculum.over
 
 
@@ -129,7 +129,7 @@ def test_a_probe_that_is_won_ends_a_phase() -> None:
     assert curriculum.after_step(1, 4, 1.0) is None
     assert curriculum.after_step(2, 8, 1.0, win_rate=0.49) is None
     assert curriculum.after_step(3, 12, 1.0, win_rate=0.5) is phases[1]
-    assert curriculum.starts == [Start(0, 0), Start(3, 12)]
+    assert curriculum.starts == [PhaseStart(0, 0), PhaseStart(3, 12)]
     again = Curriculum(phases)
     again.load_state_dict(json.loads(json.dumps(curriculum.state_dict())))
     assert again.after_step(4, 16, 1.0, win_rate=1.0) is None and again.current is phases[1]
@@ -148,7 +148,7 @@ def test_a_plateau_compares_two_windows() -> None:
 def test_a_plateau_looks_at_its_own_phase_only() -> None:
     until = {"step": 9, "plateau": {"steps": 2}}
     settings = config([{"until": until}, {"until": until | {"step": 18}}])
-    assert run(settings, [1.0], set())[1].starts == [Start(0, 0), Start(4, 16)]
+    assert run(settings, [1.0], set())[1].starts == [PhaseStart(0, 0), PhaseStart(4, 16)]
     trace, _ = run(settings, [1.0], set())
     assert len(trace) == 8
 

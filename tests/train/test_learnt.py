@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.rows import Row, build_row
+from train.data.rows import PackedSequence, build_row
 from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
-from train.learnt import POINTS, Tally, cut_points
+from train.learnt import POINTS, LearningTally, cut_points
 from train.objectives import Loss
 from train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
@@ -32,7 +32,7 @@ COPIED = [(ORIGINAL, 0.5, "ab"), (REWRITE, 1.0, "ab")]
 ALIKE = [(ROLLOUT, 0.1, "ab"), (ROLLOUT, 0.5, "cd"), (ROLLOUT, 0.9, "ab")]
 
 
-def row(*cuts: Sequence[Text]) -> Row:
+def row(*cuts: Sequence[Text]) -> PackedSequence:
     """A tree with these texts at one cut after the other."""
     trunk = np.arange(1, 2 + len(cuts), dtype=np.int32)
     candidates = [
@@ -134,7 +134,7 @@ def _letters(found: list[list[Text]]) -> list[str]:
 
 
 def test_a_tally_says_the_commonest_reason_first() -> None:
-    tally = Tally(phase="prefer")
+    tally = LearningTally(phase="prefer")
     assert tally.why == "no cut point passes the filters"
     tally = tally.after(False, True, 9, {"learnt": 0, "equal": 1, "unscored": 6})
     tally = tally.after(True, False, 4, {"learnt": 4, "equal": 0, "unscored": 0})
@@ -144,4 +144,4 @@ def test_a_tally_says_the_commonest_reason_first() -> None:
         "cut points: 6 with no scores, 2 with no usable rewrite or rollout, 1 with equal scores or "
         "equal texts"
     )
-    assert Tally.model_validate_json(tally.model_dump_json()) == tally
+    assert LearningTally.model_validate_json(tally.model_dump_json()) == tally

@@ -21,7 +21,7 @@ from train.names import NAMES, RECORD
 from train.output import Output
 from train.owned import claim, refuse_foreign
 from train.rollouts.bank import Bank, BankWriter, adopt, bank_of
-from train.rollouts.groups import Group
+from train.rollouts.groups import RolloutGroup
 
 OURS, THEIRS = "a" * 32, "b" * 32
 Tree = dict[str, bytes]
@@ -90,7 +90,9 @@ def begun(root: Path, others: bool) -> None:
     bank = root / "rollouts/bank" / ("c" * 32)
     bank.mkdir(parents=True)
     Bank(Folder(str(bank)), "about").claim()
-    BankWriter(bank, 0).append(1, [Group(sample=1, id="a", version=0, rollouts=(), scores={})])
+    BankWriter(bank, 0).append(
+        1, [RolloutGroup(sample=1, id="a", version=0, rollouts=(), scores={})]
+    )
 
 
 def other_run(root: Path) -> Tree:
@@ -183,7 +185,7 @@ def test_groups_that_were_kept_go_on_with_the_run(tmp_path: Path) -> None:
         bank.claim()
         assert [sample for sample, _ in bank.read(0)[0]] == [1]
         with pytest.raises(FileNotFoundError):
-            late.append(1, [Group(sample=2, id="a", version=0, rollouts=(), scores={})])
+            late.append(1, [RolloutGroup(sample=2, id="a", version=0, rollouts=(), scores={})])
 
 
 # Names that are taken.

@@ -26,7 +26,7 @@ from train.__main__ import main
 from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.stored import places
-from train.learnt import POINTS, Tally, cut_points
+from train.learnt import POINTS, LearningTally, cut_points
 from train.model.shape import load_shape
 from train.plan import plan
 
@@ -524,7 +524,7 @@ def _counts(config: TrainConfig) -> tuple[Counter[str], Counter[str]]:
     with open_loader(config, load_shape(config.model.path)) as loader:
         found = loader.learnable(phase)
         for first in range(0, 32, config.batch.samples):
-            batch, tally = loader.batch(first, phase), Tally()
+            batch, tally = loader.batch(first, phase), LearningTally()
             points = torch.stack([cut_points(phase.objective, row) for row in batch.rows]).sum(0)
             named = dict(zip(POINTS, points.tolist(), strict=True))
             tally = tally.after(True, False, batch.counts["cuts"], named)

@@ -8,7 +8,7 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
 from tests.train.test_curriculum import config
 from train.config import OptimizerConfig
-from train.curriculum import Start
+from train.curriculum import PhaseStart
 from train.schedule import learning_rate, rate
 
 MEGATRON = {"cosine": "cosine", "wsd": "WSD", "constant": "constant"}
@@ -53,15 +53,15 @@ def test_shapes_are_those_of_megatron_core(schedule: str, warmup: int) -> None:
 def test_the_published_run() -> None:
     """arXiv 2601.21343, continued training: 2,000 steps, 5e-6, 100 warm-up, cosine to a tenth."""
     run = config([{"until": {"step": 2000}}], warmup_steps=100)
-    rates = [learning_rate(run, step, [Start(0, 0)]) for step in range(2000)]
+    rates = [learning_rate(run, step, [PhaseStart(0, 0)]) for step in range(2000)]
     assert rates[0] == pytest.approx(5e-8)
     assert rates[99] == max(rates) == 5e-6
     assert rates[1049] == pytest.approx((5e-6 + 5e-7) / 2)
     assert rates[-1] == min(rates[99:]) == pytest.approx(5e-7)
 
 
-def starts(*steps: int) -> list[Start]:
-    return [Start(step, 4 * step) for step in steps]
+def starts(*steps: int) -> list[PhaseStart]:
+    return [PhaseStart(step, 4 * step) for step in steps]
 
 
 def until(step: int, **more: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from base.errors import ConfigError
 from tests.train.test_curriculum import config
 from train.curriculum import Curriculum
-from train.learnt import Tally
+from train.learnt import LearningTally
 from train.state import State, settings
 
 
@@ -22,7 +22,7 @@ def reached(step: int, phases: list[dict[str, Any]]) -> State:
         samples=4 * step,
         skipped=0,
         empty=0,
-        tally=Tally(),
+        tally=LearningTally(),
         curriculum=curriculum.state_dict(),
         settings=settings(made),
         data={"sets": {}},

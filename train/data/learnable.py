@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from shards.filters import Mask
 from shards.schema import TEXTS, USABLE
 from train.data.index import mask_of, read_part
-from train.data.source import Source
+from train.data.source import TrainingSet
 from train.phases import Nll, Phase, RfNll
 
 
-def learnable(sources: Iterable[Source], phase: Phase) -> Counter[str]:
+def learnable(sources: Iterable[TrainingSet], phase: Phase) -> Counter[str]:
     """Rows that pass the filters of `phase`: `learnt`, or what they lack, in the words of
     `train.learnt`; those of the parts up to the first with one that is learnt from.
     """

@@ -25,15 +25,15 @@ from base.files import Folder
 from engine.tokenizer import PlainTokenizer
 from train.config import TrainConfig
 from train.data.learnable import learnable
-from train.data.order import Epochs, Order, Place
-from train.data.places import Asked, grown, places_of
-from train.data.rows import Row, pack
+from train.data.order import Epochs, Order, SamplePosition
+from train.data.places import PromptBatch, grown, places_of
+from train.data.rows import PackedSequence, pack
 from train.data.samples import Grower, Stretch
-from train.data.source import Part, References, Source
-from train.data.texts import Texts
+from train.data.source import PartSamples, References, TrainingSet
+from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, Tree
 from train.phases import Phase
-from train.rollouts.groups import Group, Key
+from train.rollouts.groups import PromptKey, RolloutGroup
 
 _READY = 3  # batches made ahead
 _NEAR = 8  # batches ahead of the newest whose parts are read
@@ -53,7 +53,7 @@ class Batch:
 
     first: int
     stop: int
-    rows: tuple[Row, ...]
+    rows: tuple[PackedSequence, ...]
     counts: dict[str, int]
     used: int
     padding: int
@@ -82,10 +82,13 @@ class Loader:
         known: Callable[[str], frozenset[str]] = lambda url: frozenset(),
     ) -> None:
         self._config, self._rank, self._ranks = config, rank, ranks
-        self._texts, self._bos, self._eos = Texts(tokenizer), bos, eos
+        self._texts, self._bos, self._eos = TextTokens(tokenizer), bos, eos
         # In the order of their URLs, so that the order of the recipe does not matter.
         self._sources = sorted(
-            (Source(number, config, known(data.set)) for number, data in enumerate(config.data)),
+            (
+                TrainingSet(number, config, known(data.set))
+                for number, data in enumerate(config.data)
+            ),
             key=lambda source: source.url,
         )
         counts = _counts(self._sources, config.curriculum, Folder(cache))
@@ -114,12 +117,14 @@ class Loader:
         self.wait_seconds = time.perf_counter() - begun
         return batch
 
-    def asked(self, first: int, phase: Phase) -> Future[Asked]:
+    def asked(self, first: int, phase: Phase) -> Future[PromptBatch]:
         """The same samples of an online phase, without rollouts, as soon as they are made."""
         self._forget()
         return self._maker.submit(self._ask, first, phase)
 
-    def finish(self, asked: Asked, groups: Mapping[Key, Group], phase: Phase) -> Batch:
+    def finish(
+        self, asked: PromptBatch, groups: Mapping[PromptKey, RolloutGroup], phase: Phase
+    ) -> Batch:
         """Their batch, with the rollouts of `groups`."""
         trees = grown(asked.trees, groups, phase.stored)
         rows = pack([tree for tree in trees if tree.candidates], self._config.batch.row_tokens)
@@ -131,7 +136,7 @@ class Loader:
         """What a phase without rollouts finds in the rows: `train.data.learnable`."""
         return learnable(self._sources, phase)
 
-    def stored(self) -> Iterator[tuple[str, str, Iterator[Row]]]:
+    def stored(self) -> Iterator[tuple[str, str, Iterator[PackedSequence]]]:
         """(URL of the set, name of the part, rows) of this rank's parts, in storage order.
 
         Each rank has every `ranks`-th part whole. The rows hold every text of all chunks that pass
@@ -142,7 +147,7 @@ class Loader:
             part = source.load(number, None)
             yield source.url, source.files[number].name, self._stored_rows(part)
 
-    def _stored_rows(self, part: Part) -> Iterator[Row]:
+    def _stored_rows(self, part: PartSamples) -> Iterator[PackedSequence]:
         size = self._config.batch.samples
         for first in range(0, len(part), size):
             numbers = range(first, min(first + size, len(part)))
@@ -179,7 +184,7 @@ class Loader:
         rows = pack([tree for some in trees for tree in some], self._config.batch.row_tokens)
         return _batch(first, first + self._config.batch.samples, rows, counts, shares)
 
-    def _ask(self, first: int, phase: Phase) -> Asked:
+    def _ask(self, first: int, phase: Phase) -> PromptBatch:
         """What waits for rollouts; runs in that thread, too."""
         stretches, shares = self._share(first, phase)
         trees, counts = self._trees(stretches)
@@ -194,7 +199,7 @@ class Loader:
             )
         )
         anchors = [(t.sample, c) for some in trees for t in some for c in t.candidates]
-        return Asked(
+        return PromptBatch(
             first=first,
             stop=first + self._config.batch.samples,
             trees=tuple(tree for some in trees for tree in some),
@@ -224,12 +229,12 @@ class Loader:
         self._texts.prepare(text for stretch in stretches for text in stretch.texts())
         return [grower.trees(stretch) for stretch in stretches], grower.counts
 
-    def _find_places(self, first: int) -> list[Place]:
+    def _find_places(self, first: int) -> list[SamplePosition]:
         return [self._order.place(first + n) for n in range(self._config.batch.samples)]
 
 
 def _batch(
-    first: int, stop: int, rows: Sequence[Row], counts: Counter[str], shares: Shares
+    first: int, stop: int, rows: Sequence[PackedSequence], counts: Counter[str], shares: Shares
 ) -> Batch:
     used = sum(row.used for row in rows)
     padding = sum(len(row.tokens_S) for row in rows) - used
@@ -239,10 +244,10 @@ def _batch(
 class _Parts:
     """Parts in memory, read in threads; used by one thread."""
 
-    def __init__(self, sources: Sequence[Source], references: References | None) -> None:
+    def __init__(self, sources: Sequence[TrainingSet], references: References | None) -> None:
         self._sources, self._references = sources, references
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="parts")
-        self._held: dict[tuple[int, int], Future[Part]] = {}
+        self._held: dict[tuple[int, int], Future[PartSamples]] = {}
 
     def hold(self, wanted: Iterable[tuple[int, int]]) -> None:
         """Keep or start to read the `wanted` (set, part), first things first; drop all others."""
@@ -253,7 +258,7 @@ class _Parts:
             self._held[key].cancel()
         self._held = held
 
-    def part(self, place: Place) -> Part:
+    def part(self, place: SamplePosition) -> PartSamples:
         """The part of a place; it is held."""
         return self._held[place.set, place.part].result()
 
@@ -261,11 +266,13 @@ class _Parts:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _load(self, number: int, part: int) -> Part:
+    def _load(self, number: int, part: int) -> PartSamples:
         return self._sources[number].load(part, self._references)
 
 
-def _counts(sources: Sequence[Source], phases: Sequence[Phase], cache: Folder) -> list[list[int]]:
+def _counts(
+    sources: Sequence[TrainingSet], phases: Sequence[Phase], cache: Folder
+) -> list[list[int]]:
     """Samples in each part of each set; ConfigError when a phase's filter leaves none at all."""
     counts = [source.counts(cache) for source in sources]
     for number, phase in enumerate(phases):
@@ -277,7 +284,7 @@ def _counts(sources: Sequence[Source], phases: Sequence[Phase], cache: Folder) -
     return counts
 
 
-def _order(sources: Sequence[Source], counts: Sequence[Sequence[int]], seed: int) -> Order:
+def _order(sources: Sequence[TrainingSet], counts: Sequence[Sequence[int]], seed: int) -> Order:
     sets = [
         Epochs(count, [file.rows for file in source.files], (seed, number))
         for number, (source, count) in enumerate(zip(sources, counts, strict=True))

@@ -22,7 +22,7 @@ _WINDOW_ROWS = 1 << 16
 _BLOCK = 1000  # samples a set; the share of a set is exact to one in a block
 
 
-class Place(NamedTuple):
+class SamplePosition(NamedTuple):
     """Where a sample lies: set, window (epoch, number in it), part, number of the stretch in it."""
 
     set: int
@@ -85,13 +85,13 @@ class Order:
         self._quotas = quotas(weights, _BLOCK * len(sets)).tolist()
         self._block = lru_cache(maxsize=4)(self._make_block)
 
-    def place(self, sample: int) -> Place:
+    def place(self, sample: int) -> SamplePosition:
         """Where sample number `sample` of the run lies."""
         block, within = divmod(sample, _BLOCK * len(self.sets))
         owners, visits = self._block(block)
         owner = int(owners[within])
         number = block * self._quotas[owner] + int(visits[within])
-        return Place(owner, *self.sets[owner].place(number))
+        return SamplePosition(owner, *self.sets[owner].place(number))
 
     def _make_block(self, block: int) -> tuple[Ints, Ints]:
         """For each sample of a block: its set, and how many of that set stand before it."""

@@ -13,14 +13,14 @@ from math import nan
 import numpy as np
 
 from judge.context import contexts
-from train.data.samples import Chunk, Stretch
-from train.data.texts import Texts
+from train.data.samples import ScoredChunk, Stretch
+from train.data.texts import TextTokens
 from train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
-from train.rollouts.groups import Group, Key, Place, rollout_name
+from train.rollouts.groups import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PromptBatch:
     """One rank's share of the samples [first, stop) of an online phase, before its rollouts.
 
     trees: with the stored texts as candidates. places: one a place, in their order. lengths: tokens
@@ -30,8 +30,8 @@ class Asked:
     first: int
     stop: int
     trees: tuple[Tree, ...]
-    places: tuple[Place, ...]
-    lengths: Mapping[Key, int]
+    places: tuple[RolloutPrompt, ...]
+    lengths: Mapping[PromptKey, int]
     counts: dict[str, int]
     shares: tuple[tuple[int, ...], ...]
 
@@ -39,11 +39,11 @@ class Asked:
 def places_of(
     stretch: Stretch,
     trees: Sequence[Tree],
-    texts: Texts,
+    texts: TextTokens,
     stored: Sequence[str],
     seed: int,
     max_context_tokens: int,
-) -> Iterator[Place]:
+) -> Iterator[RolloutPrompt]:
     """The places of a stretch. stored: the kinds that compete with rollouts."""
     before = _befores(stretch, texts, max_context_tokens)
     chunks = {chunk.id: chunk for chunk in stretch.chunks}
@@ -52,7 +52,7 @@ def places_of(
         for anchor in tree.candidates:
             if anchor.kind == ORIGINAL:
                 chunk, key = chunks[anchor.id], (stretch.sample, anchor.id)
-                yield Place(
+                yield RolloutPrompt(
                     sample=stretch.sample,
                     id=anchor.id,
                     prompt=tuple(tree.trunk[: anchor.cut].tolist()),
@@ -64,14 +64,16 @@ def places_of(
                 )
 
 
-def grown(trees: Sequence[Tree], groups: Mapping[Key, Group], stored: Sequence[str]) -> list[Tree]:
+def grown(
+    trees: Sequence[Tree], groups: Mapping[PromptKey, RolloutGroup], stored: Sequence[str]
+) -> list[Tree]:
     """The trees with their rollouts and the scores of the pool; a text without a score there has
     none, whatever the set holds: the two are on different scales.
     """
     return [_grown(tree, groups, stored) for tree in trees]
 
 
-def _grown(tree: Tree, groups: Mapping[Key, Group], stored: Sequence[str]) -> Tree:
+def _grown(tree: Tree, groups: Mapping[PromptKey, RolloutGroup], stored: Sequence[str]) -> Tree:
     found = list[Candidate]()
     for candidate in tree.candidates:
         group = groups.get((tree.sample, candidate.id))
@@ -84,7 +86,7 @@ def _grown(tree: Tree, groups: Mapping[Key, Group], stored: Sequence[str]) -> Tr
     return replace(tree, candidates=tuple(found))
 
 
-def _rollouts(anchor: Candidate, group: Group) -> Iterator[Candidate]:
+def _rollouts(anchor: Candidate, group: RolloutGroup) -> Iterator[Candidate]:
     for number, rollout in enumerate(group.rollouts):
         yield Candidate(
             id=anchor.id,
@@ -97,7 +99,7 @@ def _rollouts(anchor: Candidate, group: Group) -> Iterator[Candidate]:
         )
 
 
-def _befores(stretch: Stretch, texts: Texts, limit: int) -> dict[str, tuple[str, ...]]:
+def _befores(stretch: Stretch, texts: TextTokens, limit: int) -> dict[str, tuple[str, ...]]:
     """What the judge reads before each chunk: the pieces that later chunks share."""
     begin = max(0, stretch.first - stretch.context)
     originals = [stretch.original(number) for number in range(begin, stretch.first)]
@@ -110,7 +112,7 @@ def _befores(stretch: Stretch, texts: Texts, limit: int) -> dict[str, tuple[str,
     return {chunk.id: pieces for chunk, pieces in zip(stretch.chunks, found, strict=True)}
 
 
-def _stored(chunk: Chunk, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _stored(chunk: ScoredChunk, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
     for kind, text in zip(KINDS, chunk.texts, strict=False):
         if kind in kinds and text is not None:
             yield kind, text
@@ -120,7 +122,7 @@ def _named(values: Mapping[int, float]) -> dict[str, float]:
     return {KINDS[kind]: value for kind, value in values.items()}
 
 
-def _seed(seed: int, key: Key) -> int:
+def _seed(seed: int, key: PromptKey) -> int:
     """Of a place's rollouts; room is left above it, for the engine adds each one's number."""
     digest = blake2b(f"{seed}:{key[0]}:{key[1]}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) >> 2

@@ -51,7 +51,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class PackedSequence:
     """One packed sequence: a micro-batch of size one.
 
     tokens_S, labels_S, positions_S (int64): model inputs, labels, explicit RoPE positions.
@@ -80,7 +80,7 @@ def _moved(item: object, device: torch.device) -> dict[str, Any]:
     return {name: value.to(device) for name, value in tensors.items()}
 
 
-def pack(trees: Sequence[Tree], row_tokens: int) -> list[Row]:
+def pack(trees: Sequence[Tree], row_tokens: int) -> list[PackedSequence]:
     """Rows of at most `row_tokens` tokens that hold `trees`, each of which fits in one.
 
     First-fit decreasing, which is deterministic; without trees one row of padding.
@@ -103,7 +103,7 @@ def _length(used: int, row_tokens: int) -> int:
     return min(row_tokens, max(1, -(-used // step)) * step)
 
 
-def build_row(trees: Sequence[Tree], length: int) -> Row:
+def build_row(trees: Sequence[Tree], length: int) -> PackedSequence:
     """`trees` in one row of `length` tokens, the end of it padding (tree and branch -1)."""
     tokens_S, labels_S = np.zeros((2, length), np.int64)
     layout_S4 = np.zeros((length, 4), np.int32)
@@ -116,7 +116,7 @@ def build_row(trees: Sequence[Tree], length: int) -> Row:
         at += tree.cost
     layout_S4[at:] = _layout(-1, -1, np.arange(length - at), 0)
     every = [candidate for tree in trees for candidate in tree.candidates]
-    return Row(
+    return PackedSequence(
         tokens_S=torch.from_numpy(tokens_S),
         labels_S=torch.from_numpy(labels_S),
         positions_S=torch.from_numpy(layout_S4[:, 2].astype(np.int64)),
@@ -180,7 +180,7 @@ def _sampled(candidate: Candidate) -> Sequence[float]:
     return candidate.sampled or [nan] * len(candidate.tokens)
 
 
-def unshared(trees: Sequence[Tree]) -> list[Row]:
+def unshared(trees: Sequence[Tree]) -> list[PackedSequence]:
     """The same candidates, each with a copy of its prefix in a plain causal row of its own.
 
     In the order of `build_row(trees, …)`, and with its numbers of cuts. Rows are padded to a

@@ -23,12 +23,12 @@ from math import nan
 import numpy as np
 
 from train.config import BatchConfig
-from train.data.texts import Text, Texts
+from train.data.texts import PlacedText, TextTokens
 from train.data.trees import KINDS, Candidate, Tokens, Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ScoredChunk:
     """A shard row. By kind, original and rewrite: texts (None: not usable), the judge's scores,
     stored references (NaN: not known). learn: the kinds to lay out. room: how many rollouts it will
     get, and tokens of each, at most. known: criterion → kind → what the set holds, for the judge of
@@ -60,12 +60,12 @@ class Stretch:
 
     sample: int
     first: int
-    chunks: Sequence[Chunk]
+    chunks: Sequence[ScoredChunk]
     original: Callable[[int], str]
     context: int
     ends: bool
 
-    def texts(self) -> Iterator[Text]:
+    def texts(self) -> Iterator[PlacedText]:
         """What is to be tokenised."""
         for number in range(max(0, self.first - self.context), self.first):
             yield self.original(number), number == 0
@@ -81,7 +81,7 @@ class _Place:
     candidate. branches: inputs of its branches.
     """
 
-    chunk: Chunk
+    chunk: ScoredChunk
     start: int
     candidates: tuple[Candidate, ...]
     trunk: int
@@ -92,7 +92,7 @@ class _Place:
 class Grower:
     """Makes trees of stretches; `counts` says what became of them."""
 
-    def __init__(self, texts: Texts, bos: int, eos: int, batch: BatchConfig) -> None:
+    def __init__(self, texts: TextTokens, bos: int, eos: int, batch: BatchConfig) -> None:
         self.texts, self._bos, self._batch = texts, np.array([bos], np.int32), batch
         self._eos, self._none = np.array([eos], np.int32), np.array([], np.int32)
         self._context = max(1, batch.context_tokens)
@@ -145,7 +145,9 @@ class Grower:
         joined: Tokens = np.concatenate([self._bos, *parts[::-1]])
         return joined[-self._context :]
 
-    def _candidates(self, chunk: Chunk, first: bool, end: Tokens, cut: int) -> Iterator[Candidate]:
+    def _candidates(
+        self, chunk: ScoredChunk, first: bool, end: Tokens, cut: int
+    ) -> Iterator[Candidate]:
         """A candidate for every usable text of a chunk that has tokens."""
         original = self.texts((chunk.original, first))
         for kind, text in enumerate(chunk.texts):
@@ -211,7 +213,7 @@ def _learnt(place: _Place) -> list[Candidate]:
     return [c for c in place.candidates if c.kind in place.chunk.learn]
 
 
-def _place(chunk: Chunk, start: int, candidates: tuple[Candidate, ...]) -> _Place:
+def _place(chunk: ScoredChunk, start: int, candidates: tuple[Candidate, ...]) -> _Place:
     """A chunk whose tokens begin at `start` of its stretch, with what it needs of a tree."""
     lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in candidates]
     trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)

@@ -19,7 +19,7 @@ from shards.reader import ShardSet
 from shards.schema import TEXTS, USABLE, Row
 from train.config import TrainConfig
 from train.data.index import Ints, mask_of, read_part, spans, stretch_counts
-from train.data.samples import Chunk, Stretch
+from train.data.samples import ScoredChunk, Stretch
 from train.data.trees import KINDS, ORIGINAL, REWRITE
 from train.phases import Phase
 from train.rollouts.config import RolloutsConfig
@@ -35,7 +35,7 @@ _BYTES = 4  # of a token's text, roughly
 _COLUMNS = ("id", "chunk", "chunks", "original", "original_tokens", "rewrite", "rewrite_status")
 
 
-class Source:
+class TrainingSet:
     """One set of the recipe, `train.data[number]`.
 
     size: chunks of a stretch, so many that with its context it has `max_seq_len` tokens; it never
@@ -90,11 +90,11 @@ class Source:
         filters = [*self.filters, *self.phases[phase.name]]
         return sum(stretch_counts(self.shards, self.size, filters, cache))
 
-    def load(self, part: int, references: References | None) -> "Part":
+    def load(self, part: int, references: References | None) -> "PartSamples":
         """A part in memory."""
         file = self.files[part]
         table = read_part(self.shards, file, self._columns)
-        return Part(self, table, references(self.url, file.name) if references else {})
+        return PartSamples(self, table, references(self.url, file.name) if references else {})
 
     def identity(self) -> dict[str, Any]:
         """What the order of samples depends on, for a checkpoint."""
@@ -107,10 +107,10 @@ class Source:
         }
 
 
-class Part:
+class PartSamples:
     """The samples of one part of a set."""
 
-    def __init__(self, source: Source, table: pa.Table, reference: Reference) -> None:
+    def __init__(self, source: TrainingSet, table: pa.Table, reference: Reference) -> None:
         self._source, self._reference = source, reference
         self._table = table = table.combine_chunks()
         self._original, self._chunk = table["original"], table["chunk"].to_numpy()
@@ -162,10 +162,10 @@ class Part:
             ends=rows[-1]["chunk"] + 1 == rows[-1]["chunks"],
         )
 
-    def _row(self, row: Row, learn: frozenset[int], room: tuple[int, int]) -> Chunk:
+    def _row(self, row: Row, learn: frozenset[int], room: tuple[int, int]) -> ScoredChunk:
         usable = row["rewrite_status"] in USABLE
         original, rewrite = (row.get(f"{text}_score") for text in TEXTS)
-        return Chunk(
+        return ScoredChunk(
             id=row["id"],
             texts=(row["original"], row["rewrite"] if usable else None),
             scores=(nan if original is None else original, nan if rewrite is None else rewrite),

@@ -41,7 +41,7 @@ _CHECK = "prewrite.check"
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredReferences:
     """Where the references of a set lie. about: all that they depend on. parts: name → SHA-256 of
     each part of the set.
     """
@@ -106,7 +106,7 @@ def _missing(folder: Folder, part: str) -> ShardError:
     )
 
 
-def places(config: TrainConfig, shape: Shape) -> dict[str, Place]:
+def places(config: TrainConfig, shape: Shape) -> dict[str, StoredReferences]:
     """By set: where its references lie, and all that they depend on."""
     model = {
         "model": content_digest(shape.folder),
@@ -120,5 +120,5 @@ def places(config: TrainConfig, shape: Shape) -> dict[str, Place]:
         parts = {part.name: part.sha256 for part in ShardSet(data.set).manifest.parts}
         about = model | {"parts": fingerprint([*parts.values()]), "filter": data.filter}
         url = f"{data.set.rstrip('/')}/reference/{fingerprint(about)[:16]}"
-        found[data.set] = Place(Folder(url, data.set), about, parts)
+        found[data.set] = StoredReferences(Folder(url, data.set), about, parts)
     return found

@@ -16,20 +16,20 @@ from tokenizers import Tokenizer
 from engine.tokenizer import PlainTokenizer
 from train.data.trees import Tokens
 
-Text = tuple[str, bool]
+PlacedText = tuple[str, bool]
 """A text, and whether it begins its document."""
 
 
-class Texts:
+class TextTokens:
     """Tokens of texts; those of one batch are remembered, so that each is tokenised once."""
 
     def __init__(self, tokenizer: PlainTokenizer) -> None:
         # Set, or a fork (a checkpoint's writer) makes the library warn and go on with one core.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         self._tokenizers = {True: tokenizer.encoder, False: _without_space(tokenizer.encoder)}
-        self._known: dict[Text, Tokens] = {}
+        self._known: dict[PlacedText, Tokens] = {}
 
-    def prepare(self, texts: Iterable[Text]) -> None:
+    def prepare(self, texts: Iterable[PlacedText]) -> None:
         """Forget what was known, and tokenise these together, on all cores."""
         self._known, wanted = {}, dict.fromkeys(texts)
         for begins, tokenizer in self._tokenizers.items():
@@ -38,7 +38,7 @@ class Texts:
             for text, encoding in zip(some, found, strict=True):
                 self._known[text] = np.array(encoding.ids, np.int32)
 
-    def __call__(self, text: Text) -> Tokens:
+    def __call__(self, text: PlacedText) -> Tokens:
         """Tokens of one text."""
         if text not in self._known:
             encoding = self._tokenizers[text[1]].encode(text[0], add_special_tokens=False)

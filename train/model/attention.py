@@ -35,7 +35,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 @dataclass(frozen=True)
-class Batch:
+class AttentionBatch:
     """Runs of tokens, numbered in the order of the row, that attend alike: to the first `root`
     tokens of run `trunk`, and causally to themselves.
     """
@@ -46,19 +46,19 @@ class Batch:
 
 
 @dataclass
-class Plan(PackedSeqParams):  # type: ignore[misc]
+class AttentionLayout(PackedSeqParams):  # type: ignore[misc]
     """How a row attends: `sizes` of its runs and the `batches` of them, or `blocks` on a GPU."""
 
     qkv_format: str = "sbhd"
     sizes: list[int] = field(default_factory=list)
-    batches: list[Batch] = field(default_factory=list)
+    batches: list[AttentionBatch] = field(default_factory=list)
     blocks: Any = None
 
 
-def plan(layout_1S4: Tensor) -> Plan:
+def plan(layout_1S4: Tensor) -> AttentionLayout:
     """The plan of a row, for the device that its layout is on."""
     if layout_1S4.is_cuda:
-        return Plan(blocks=block_mask(layout_1S4[0]))
+        return AttentionLayout(blocks=block_mask(layout_1S4[0]))
     return _segments(layout_1S4[0])
 
 
@@ -77,7 +77,7 @@ def block_mask(layout_S4: Tensor) -> Any:
     return create_block_mask(sees, None, None, size, size, device=str(layout_S4.device))
 
 
-def attend(q_1HSD: Tensor, k_1GSD: Tensor, v_1GSD: Tensor, plan: Plan | None) -> Tensor:
+def attend(q_1HSD: Tensor, k_1GSD: Tensor, v_1GSD: Tensor, plan: AttentionLayout | None) -> Tensor:
     """What each token takes from those it sees, [1, H, S, D]; without a plan from all before it."""
     gqa = q_1HSD.shape[1] != k_1GSD.shape[1]
     if plan is None:
@@ -107,7 +107,7 @@ class TreeAttention(MegatronModule):  # type: ignore[misc]
         k_S1GD: Tensor,
         v_S1GD: Tensor,
         attention_mask: None,
-        packed_seq_params: Plan | None = None,
+        packed_seq_params: AttentionLayout | None = None,
         **_others: Any,
     ) -> Tensor:
         """[S, 1, H * D], by the plan of the row."""
@@ -116,7 +116,7 @@ class TreeAttention(MegatronModule):  # type: ignore[misc]
         return out_1HSD.permute(2, 0, 1, 3).flatten(2)
 
 
-def _segments(layout_S4: Tensor) -> Plan:
+def _segments(layout_S4: Tensor) -> AttentionLayout:
     key_S2 = layout_S4[:, :2]
     starts = ((key_S2[1:] != key_S2[:-1]).any(1).nonzero()[:, 0] + 1).tolist()
     sizes = [end - start for start, end in pairwise([0, *starts, len(layout_S4)])]
@@ -128,12 +128,12 @@ def _segments(layout_S4: Tensor) -> Plan:
             trunks[tree] = run
             root = 0
         alike.setdefault((trunks.get(tree, run), root, sizes[run]), []).append(run)
-    batches = [Batch(trunk, root, tuple(runs)) for (trunk, root, _), runs in alike.items()]
-    return Plan(sizes=sizes, batches=batches)
+    batches = [AttentionBatch(trunk, root, tuple(runs)) for (trunk, root, _), runs in alike.items()]
+    return AttentionLayout(sizes=sizes, batches=batches)
 
 
 def _attend_batch(
-    batch: Batch, q: tuple[Tensor, ...], k: tuple[Tensor, ...], v: tuple[Tensor, ...]
+    batch: AttentionBatch, q: tuple[Tensor, ...], k: tuple[Tensor, ...], v: tuple[Tensor, ...]
 ) -> Tensor:
     q_RHLD, k_RGLD, v_RGLD = (torch.stack([t[run] for run in batch.runs]) for t in (q, k, v))
     mask = None

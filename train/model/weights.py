@@ -27,7 +27,7 @@ _EMBEDDING, _OUTPUT = "embedding.word_embeddings.weight", "output_layer.weight"
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 Sizes = tuple[int, ...]
-Source = Callable[[str, Sizes], Tensor]
+TensorSource = Callable[[str, Sizes], Tensor]
 """The full tensor with a Hugging Face name, of exactly these sizes."""
 
 
@@ -63,7 +63,7 @@ def parameters(shape: Shape) -> int:
     return sum(map(prod, sizes(shape).values()))
 
 
-def pretrained(shape: Shape) -> Source:
+def pretrained(shape: Shape) -> TensorSource:
     """The weights in the model's folder; EngineError where one is missing or odd."""
     found = held(shape.folder)
 
@@ -93,7 +93,7 @@ def refuse_odd(shape: Shape, name: str, found: Sizes, size: Sizes) -> None:
         )
 
 
-def scratch(shape: Shape, seed: int) -> Source:
+def scratch(shape: Shape, seed: int) -> TensorSource:
     """Random weights as Hugging Face draws them: norms 1, biases 0, all else normal with the
     model's `std`. Each tensor depends on `seed` and its name alone.
     """
@@ -111,7 +111,7 @@ def scratch(shape: Shape, seed: int) -> Source:
 
 
 @torch.no_grad()
-def load(model: Any, shape: Shape, source: Source) -> None:
+def load(model: Any, shape: Shape, source: TensorSource) -> None:
     """Fill this rank's parameters from `source`."""
     own = _own(model)
     tp, rank = mpu.get_tensor_model_parallel_world_size(), mpu.get_tensor_model_parallel_rank()

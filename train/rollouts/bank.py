@@ -25,7 +25,7 @@ from base.files import Folder, sync
 from base.fingerprint import fingerprint
 from train.names import ROLLOUTS
 from train.output import Output
-from train.rollouts.groups import Group, Key
+from train.rollouts.groups import PromptKey, RolloutGroup
 
 MANIFEST = "manifest.json"
 _ASKS = 64  # in a file
@@ -50,7 +50,7 @@ class BankWriter:
             raise ShardError(f"{folder}/{MANIFEST}: not there, or damaged: the run has no bank")
         self._name = manifest.name
 
-    def append(self, step: int, groups: Sequence[Group]) -> None:
+    def append(self, step: int, groups: Sequence[RolloutGroup]) -> None:
         """Keep the groups of a step; they are on disk when this returns."""
         if self._file is None or self._asks == _ASKS:
             self._file, self._asks = self._folder / f"{step:08d}-{self._writer:05d}.jsonl", 0
@@ -99,7 +99,7 @@ class Bank:
             manifest = _Manifest(about=self._about, name=uuid4().hex)
             self._place.write(MANIFEST, manifest.model_dump_json().encode())
 
-    def read(self, samples: int) -> tuple[dict[Key, Group], int]:
+    def read(self, samples: int) -> tuple[dict[PromptKey, RolloutGroup], int]:
         """The groups of the samples from number `samples` on, and how many records were torn,
         damaged or of another bank.
         """
@@ -142,23 +142,23 @@ def _manifest(folder: Folder) -> _Manifest | None:
         return None
 
 
-def by_key(groups: Iterable[Group]) -> dict[Key, Group]:
+def by_key(groups: Iterable[RolloutGroup]) -> dict[PromptKey, RolloutGroup]:
     """The groups by place; of two for one place the later."""
     return {group.key: group for group in groups}
 
 
-def _line(name: str, group: Group) -> bytes:
+def _line(name: str, group: RolloutGroup) -> bytes:
     text = f"{name} {group.model_dump_json()}".encode()
     return b"%08x %s\n" % (crc32(text), text)
 
 
-def _group(name: str | None, line: bytes) -> Group | None:
+def _group(name: str | None, line: bytes) -> RolloutGroup | None:
     check, _, rest = line.partition(b" ")
     bank, _, text = rest.partition(b" ")
     if check != b"%08x" % crc32(rest) or not name or bank != name.encode():
         return None
     try:
-        return Group.model_validate_json(text)
+        return RolloutGroup.model_validate_json(text)
     except ValidationError:
         return None
 

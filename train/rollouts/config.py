@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from base.config import Place, Section, refuse
+from base.config import Location, Section, refuse
 from judge.config import JudgeConfig
 from train.phases import Kind, twice
 
@@ -14,7 +14,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 class ProbeConfig(Section):
     """A fixed sample of held-out places on which rollouts meet the stored texts."""
 
-    set: Place = Field(description="a judged shard set that is not trained on")
+    set: Location = Field(description="a judged shard set that is not trained on")
     filter: str | None = Field(None, description="which of its chunks")
     places: int = Field(64, ge=1, description="how many")
     every: int = Field(100, ge=1, description="steps between two probes")
@@ -47,7 +47,7 @@ class RolloutsConfig(Section):
     )
     timeout: float = Field(1800, gt=0, description="seconds without an answer that are a hang")
     dump_every: int = Field(0, ge=0, description="one pool in so many is kept to be read; 0: none")
-    replay: Place | None = Field(
+    replay: Location | None = Field(
         None, description="pools that an earlier run kept; then no engine is started"
     )
     probe: ProbeConfig | None = None

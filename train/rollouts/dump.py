@@ -26,9 +26,9 @@ from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from base.text import printable
-from train.rollouts.groups import Group, Place, rollout_name
+from train.rollouts.groups import RolloutGroup, RolloutPrompt, rollout_name
 
-Pools = Sequence[tuple[Place, Group]]
+Pools = Sequence[tuple[RolloutPrompt, RolloutGroup]]
 
 _SHOWN = 2000
 """Characters of a prefix, its last ones, in the Markdown; Parquet has all of it."""
@@ -132,12 +132,12 @@ def check(folder: str) -> None:
             )
 
 
-def load(folder: str) -> dict[tuple[int, str], Group]:
+def load(folder: str) -> dict[tuple[int, str], RolloutGroup]:
     """Every group kept in `folder`, by sample and row id; it stands in memory. ShardError in one
     sentence where there is none, one is missing, damaged or of another run, or one is there twice.
     """
     check(folder)
-    target, found = Folder(folder), dict[tuple[int, str], Group]()
+    target, found = Folder(folder), dict[tuple[int, str], RolloutGroup]()
     for name in names(folder):
         for group in _groups(target, name):
             key = group.sample, group.id
@@ -171,14 +171,14 @@ def readable(step: int, pools: Pools) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(group: Group) -> Iterator[str]:
+def _facts(group: RolloutGroup) -> Iterator[str]:
     yield f"row {group.id}"
     yield f"weights of step {group.version}"
     for name, count in group.counts.items():
         yield f"{name} {count}"
 
 
-def _told(group: Group, name: str) -> str:
+def _told(group: RolloutGroup, name: str) -> str:
     """The score of a text, and what it comes from."""
     score = f"score {group.scores[name]:.4f}" if name in group.scores else "no score"
     values = (f"{c} {some[name]:.4f}" for c, some in group.values.items() if name in some)
@@ -190,17 +190,17 @@ def _fenced(text: str) -> str:
     return f"{fence}text\n{printable(text)}\n{fence}"
 
 
-def _row(place: Place, group: Group) -> dict[str, Any]:
+def _row(place: RolloutPrompt, group: RolloutGroup) -> dict[str, Any]:
     texts = {"prefix": "".join(place.context), "original": place.original, "stored": place.stored}
     return group.model_dump() | texts
 
 
-def _groups(folder: Folder, name: str) -> Iterator[Group]:
+def _groups(folder: Folder, name: str) -> Iterator[RolloutGroup]:
     try:
         with folder.open(name) as stream:
             table = pq.read_table(stream, columns=[*_GROUP], page_checksum_verification=True)
         rows = table.to_pylist(maps_as_pydicts="strict")
-        groups = [Group.model_validate(row) for row in rows]
+        groups = [RolloutGroup.model_validate(row) for row in rows]
         digest, before = _checks(table.schema.metadata)
         if digest != _digest(name, before, groups):
             raise ValueError("found others than were written")
@@ -251,5 +251,5 @@ def _opened(folder: str | Folder) -> Folder:
     return Folder(folder) if isinstance(folder, str) else folder
 
 
-def _digest(name: str, before: str, groups: Sequence[Group]) -> str:
+def _digest(name: str, before: str, groups: Sequence[RolloutGroup]) -> str:
     return fingerprint([name, before, [group.model_dump(mode="json") for group in groups]])

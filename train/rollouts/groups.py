@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from base.fingerprint import fingerprint
 
-Values = dict[str, float]
+Metrics = dict[str, float]
 
-Key = tuple[int, str]
+PromptKey = tuple[int, str]
 """(sample, row id): a place of a run."""
 
 
@@ -25,7 +25,7 @@ def rollout_name(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class RolloutPrompt:
     """One cut that asks for rollouts.
 
     sample: the number of the sample in the run's order. id: the shard row. prompt: the token ids
@@ -42,10 +42,10 @@ class Place:
     original: str
     stored: dict[str, str]
     seed: int
-    known: dict[str, Values] = field(default_factory=dict)
+    known: dict[str, Metrics] = field(default_factory=dict)
 
     @property
-    def key(self) -> Key:
+    def key(self) -> PromptKey:
         """Which place of the run it is."""
         return self.sample, self.id
 
@@ -68,7 +68,7 @@ class Rollout(BaseModel):
     ended: bool
 
 
-class Group(BaseModel):
+class RolloutGroup(BaseModel):
     """The rollouts of a place and what the judge said of its pool.
 
     place: digest of the place. version: steps that the weights which sampled had made. rollouts:
@@ -84,12 +84,12 @@ class Group(BaseModel):
     place: str = ""
     version: int
     rollouts: tuple[Rollout, ...]
-    scores: Values
-    values: dict[str, Values] = {}
+    scores: Metrics
+    values: dict[str, Metrics] = {}
     counts: dict[str, int] = {}
 
     @property
-    def key(self) -> Key:
+    def key(self) -> PromptKey:
         """The place that it is of."""
         return self.sample, self.id
 
@@ -107,14 +107,14 @@ class Sync:
 
 
 @dataclass(frozen=True)
-class Ask:
+class RolloutRequest:
     """Sample and judge these places with the weights of `version`. number: the caller's, which the
     answer bears. rollouts: how many at each place. keep: whether the groups go into the bank.
     """
 
     number: int
     version: int
-    places: tuple[Place, ...]
+    places: tuple[RolloutPrompt, ...]
     rollouts: int
     keep: bool
 
@@ -131,14 +131,14 @@ class Synced:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The groups of an `Ask`, in the order of its places. values: what it took, as metrics:
-    seconds of sampling and of judging, and tokens and requests of both.
+class RolloutResponse:
+    """The groups of a `RolloutRequest`, in the order of its places. values: what it took, as
+    metrics: seconds of sampling and of judging, and tokens and requests of both.
     """
 
     number: int
-    groups: tuple[Group, ...]
-    values: Values
+    groups: tuple[RolloutGroup, ...]
+    values: Metrics
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from train.output import Output
 from train.phases import Phase, end_step
 from train.rollouts import dump, watch
 from train.rollouts.config import RolloutsConfig
-from train.rollouts.groups import Values
+from train.rollouts.groups import Metrics
 from train.rollouts.lag import Lag
 from train.rollouts.online import Fresh, Online
 from train.rollouts.probe import Probe
@@ -62,7 +62,7 @@ class Late:
         self._fresh = self._online.batch(step, phase)
         return self._fresh.batch
 
-    def watched(self, step: int, seconds: float) -> Values:
+    def watched(self, step: int, seconds: float) -> Metrics:
         """What is logged of the rollouts of step `step`, whose training took `seconds`, where it
         had some. Keeps one pool in n.
         """
@@ -82,7 +82,7 @@ class Late:
         values = watch.report(parallel.add_up(watch.tally(groups, places, lengths)))
         return values | self._costs(fresh, step - 1, seconds)
 
-    def probed(self, step: int, phase: Phase, model: Any) -> Values:
+    def probed(self, step: int, phase: Phase, model: Any) -> Metrics:
         """The probe after `step` steps, where one is due."""
         probe = self._config.rollouts and self._config.rollouts.probe
         if not probe or step % probe.every or not (phase.online or phase.until.win_rate):
@@ -146,7 +146,7 @@ class Late:
             "engines": {name: identity(self._engines[name]) for name in sorted(names)},
         }
 
-    def _costs(self, fresh: Fresh, made: int, seconds: float) -> Values:
+    def _costs(self, fresh: Fresh, made: int, seconds: float) -> Metrics:
         """Seconds of a rank, mean over the ranks; requests and tokens of all; how far engine and
         trainer were apart, and how many steps old the weights that sampled were, `made` being made.
         """

@@ -24,8 +24,8 @@ import torch
 from base.errors import ConfigError, EngineError, PrewriteError
 from engine.config import EngineConfig
 from train.config import TrainConfig
-from train.rollouts.groups import Answered, Ask, Failed, Sync, Synced
-from train.rollouts.worker import Start
+from train.rollouts.groups import Failed, RolloutRequest, RolloutResponse, Sync, Synced
+from train.rollouts.worker import WorkerConfig
 
 T = TypeVar("T")
 
@@ -53,12 +53,12 @@ class Link:
         self._timeout = config.rollouts.timeout
         self._log = Path(config.output) / "rollouts" / f"worker-{rank}.log"
         self._news = threading.Condition()
-        self._answers: dict[int, Answered] = {}
+        self._answers: dict[int, RolloutResponse] = {}
         self._synced: Synced | None = None
         self._failure: PrewriteError | None = None
         self._heard = time.monotonic()
         self._process, self._connection = self._begin()
-        self._connection.send(Start(config.rollouts, engines, end, bank, rank))
+        self._connection.send(WorkerConfig(config.rollouts, engines, end, bank, rank))
         threading.Thread(target=self._listen, name="rollouts", daemon=True).start()
 
     @property
@@ -76,7 +76,7 @@ class Link:
         """How long the last sync took; before it 0."""
         return self._synced.seconds if self._synced else 0.0
 
-    def send(self, command: Sync | Ask) -> None:
+    def send(self, command: Sync | RolloutRequest) -> None:
         """Give the worker something to do; returns before it is done."""
         if self._failure:
             raise self._failure
@@ -89,7 +89,7 @@ class Link:
         if self._failure:
             raise self._failure
 
-    def answer(self, number: int) -> Answered:
+    def answer(self, number: int) -> RolloutResponse:
         """The answer to the ask with this number, once; waits for it.
 
         EngineError when the worker is dead, hung or cannot go on; ConfigError when a configuration
@@ -140,7 +140,7 @@ class Link:
                 break
             with self._news:
                 self._heard = time.monotonic()
-                if isinstance(said, Answered):
+                if isinstance(said, RolloutResponse):
                     self._answers[said.number] = said
                 elif isinstance(said, Synced):
                     self._synced = said

@@ -18,13 +18,21 @@ from engine.config import EngineConfig
 from train import parallel
 from train.config import TrainConfig
 from train.data.loader import Batch, Loader
-from train.data.places import Asked
+from train.data.places import PromptBatch
 from train.model.shape import Shape
 from train.output import Output
 from train.phases import Phase
 from train.rollouts import dump
 from train.rollouts.bank import Bank, adopt, bank_of, by_key
-from train.rollouts.groups import Answered, Ask, Group, Key, Place, Sync, Values
+from train.rollouts.groups import (
+    Metrics,
+    PromptKey,
+    RolloutGroup,
+    RolloutPrompt,
+    RolloutRequest,
+    RolloutResponse,
+    Sync,
+)
 from train.rollouts.lag import Lag
 from train.rollouts.link import Link
 from train.rollouts.sync import probe_logprobs, publish
@@ -38,10 +46,10 @@ class _Step:
     answer. work: what the answer took.
     """
 
-    asked: Asked
-    groups: dict[Key, Group]
+    asked: PromptBatch
+    groups: dict[PromptKey, RolloutGroup]
     open: bool = False
-    work: Values = field(default_factory=dict)
+    work: Metrics = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,9 @@ class Fresh:
     """A batch with rollouts, what it was made of, and the worker's part in it as metrics."""
 
     batch: Batch
-    asked: Asked
-    groups: dict[Key, Group]
-    work: Values
+    asked: PromptBatch
+    groups: dict[PromptKey, RolloutGroup]
+    work: Metrics
 
 
 class Online:
@@ -76,7 +84,7 @@ class Online:
         self._engines, self._shape, self._loader = engines, shape, loader
         self._output, self._weights = output, output.scratch / "weights"
         self._bank = Bank(output.folder(bank_of(output)), about)
-        self._known: dict[Key, Group] = {}
+        self._known: dict[PromptKey, RolloutGroup] = {}
         self._steps: dict[int, _Step] = {}
         self._link: Link | None = None
         self._version = -1
@@ -107,7 +115,7 @@ class Online:
         """
         size = self.config.batch.samples
         fresh = [s for s in lag.due(step) if s < end and s not in self._steps]
-        wanted = dict[int, tuple[Place, ...]]()
+        wanted = dict[int, tuple[RolloutPrompt, ...]]()
         for number in fresh:
             asked = self._loader.asked(samples + (number - step) * size, phase).result()
             keys = {place.key: place for place in asked.places}
@@ -148,7 +156,7 @@ class Online:
         if parallel.is_main() and not self.rollouts.replay:
             self._bank.trim(step)
 
-    def ask(self, number: int, places: Sequence[Place], rollouts: int) -> Answered:
+    def ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int) -> RolloutResponse:
         """The groups of these places under the weights that were loaded last, beside the bank.
 
         number: negative, and never used before.
@@ -201,12 +209,15 @@ class Online:
             )  # fmt: skip
         return self._link
 
-    def _ask(self, number: int, places: Sequence[Place], rollouts: int, keep: bool) -> None:
+    def _ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int, keep: bool) -> None:
         if parallel.speaks():
-            self._worker.send(Ask(number, self._version, tuple(places), rollouts, keep))
+            self._worker.send(RolloutRequest(number, self._version, tuple(places), rollouts, keep))
 
     def _check_replay(
-        self, folder: str, places: Mapping[Key, Place], groups: Mapping[Key, Group]
+        self,
+        folder: str,
+        places: Mapping[PromptKey, RolloutPrompt],
+        groups: Mapping[PromptKey, RolloutGroup],
     ) -> None:
         """ShardError for a group of another place; a place without one is counted as skipped."""
         for key, group in groups.items():
@@ -224,7 +235,7 @@ class Online:
             state.groups |= by_key(answer.groups)
             state.work, state.open = answer.values, False
 
-    def _answer(self, number: int) -> Answered | None:
+    def _answer(self, number: int) -> RolloutResponse | None:
         return self._worker.answer(number) if parallel.speaks() else None
 
     def _proof(self) -> tuple[int, ...]:

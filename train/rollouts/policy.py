@@ -15,7 +15,7 @@ from engine.tokenizer import continuation, load_tokenizer
 from engine.types import Completion, Prompt, Request, Sample, Sampling
 from engine.vllm_engine import VllmEngine, on_cpu
 from train.rollouts.config import RolloutsConfig
-from train.rollouts.groups import Place, Rollout, Sync, Synced
+from train.rollouts.groups import Rollout, RolloutPrompt, Sync, Synced
 
 
 class Policy:
@@ -62,7 +62,9 @@ class Policy:
         self.version = sync.version
         return Synced(sync.version, difference, time.monotonic() - begun)
 
-    async def sample(self, place: Place, rollouts: int) -> tuple[tuple[Rollout, ...], Completion]:
+    async def sample(
+        self, place: RolloutPrompt, rollouts: int
+    ) -> tuple[tuple[Rollout, ...], Completion]:
         """The rollouts of a place, none where the engine could not, and what it said."""
         await self._wake()
         sampling = Sampling(
@@ -86,7 +88,7 @@ class Policy:
             self._sleeps = False
             await self._engine.wake()
 
-    def _rollout(self, place: Place, sample: Sample) -> Rollout:
+    def _rollout(self, place: RolloutPrompt, sample: Sample) -> Rollout:
         ended = sample.token_ids[-1:] == (self._end,)
         spoken = sample.token_ids[:-1] if ended else sample.token_ids
         text = continuation(self._tokenizer, place.prompt, spoken)

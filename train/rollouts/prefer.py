@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from engine.config import EngineConfig
 from judge.pool import Pool
 from judge.probe import probe_judges
-from judge.rating import Rated, Rater, Values
+from judge.rating import CandidateValues, Rated, Rater
 from train.phases import Kind
 from train.rollouts.config import RolloutsConfig
 
@@ -21,7 +21,7 @@ class Preferred:
         self._scores: dict[str, float] = {kind: float(n) for n, kind in enumerate(reversed(kinds))}
 
     async def __call__(
-        self, pools: Sequence[Pool], known: Sequence[Mapping[str, Values]]
+        self, pools: Sequence[Pool], known: Sequence[Mapping[str, CandidateValues]]
     ) -> list[Rated]:
         """Rate the pools of one document, as a `Rater` does."""
         return [Rated({name: self._score(name) for name in p.candidates}, {}) for p in pools]

@@ -12,12 +12,12 @@ from engine.config import EngineConfig
 from train import parallel
 from train.config import DataConfig, TrainConfig
 from train.data.feed import open_loader
-from train.data.places import Asked
+from train.data.places import PromptBatch
 from train.data.trees import KINDS
 from train.model.shape import Shape
 from train.phases import Phase
 from train.rollouts.config import ProbeConfig
-from train.rollouts.groups import Group, Place, Values, rollout_name
+from train.rollouts.groups import Metrics, RolloutGroup, RolloutPrompt, rollout_name
 from train.rollouts.online import Online
 
 _PHASE = {
@@ -35,9 +35,9 @@ class Probe:
         self, config: TrainConfig, engines: Mapping[str, EngineConfig], shape: Shape
     ) -> None:
         self._config, self._engines, self._shape = config, engines, shape
-        self._places: tuple[Place, ...] | None = None
+        self._places: tuple[RolloutPrompt, ...] | None = None
 
-    def __call__(self, online: Online, step: int, model: Any) -> Values:
+    def __call__(self, online: Online, step: int, model: Any) -> Metrics:
         """What the weights of now, after `step` steps, are worth; every process calls."""
         if self._places is None:
             self._places = self._read()
@@ -49,7 +49,7 @@ class Probe:
         found = {"win_rate": sums.pop("won") / max(1.0, sums["judged"])}
         return {f"probe/{name}": value for name, value in (found | sums).items()}
 
-    def _read(self) -> tuple[Place, ...]:
+    def _read(self) -> tuple[RolloutPrompt, ...]:
         rollouts = self._config.rollouts
         assert rollouts and rollouts.probe
         config = held_out(self._config, rollouts.probe)
@@ -75,7 +75,7 @@ def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
     )
 
 
-def _against_the_best(asked: Asked) -> Iterator[Place]:
+def _against_the_best(asked: PromptBatch) -> Iterator[RolloutPrompt]:
     """Each place with its better stored text alone, as the set's judge saw it."""
     scores = {
         (tree.sample, c.id, KINDS[c.kind]): c.score for tree in asked.trees for c in tree.candidates
@@ -86,7 +86,7 @@ def _against_the_best(asked: Asked) -> Iterator[Place]:
         yield replace(place, stored={best: place.stored[best]})
 
 
-def _result(group: Group) -> float | None:
+def _result(group: RolloutGroup) -> float | None:
     """1 where the rollout won, 0.5 for a tie; None where one of the two could not be judged."""
     own = group.scores.get(rollout_name(0))
     others = [score for name, score in group.scores.items() if name != rollout_name(0)]

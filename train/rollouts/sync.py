@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from train import parallel
-from train.data.rows import Row, build_row
+from train.data.rows import PackedSequence, build_row
 from train.data.trees import ORIGINAL, Candidate, Tree
 from train.learner import forward_backward
 from train.model.export import save
@@ -58,14 +58,14 @@ def probe_logprobs(model: Any, tokens: Sequence[int]) -> tuple[float, ...]:
     return tuple(parallel.from_last_stage(named).values())
 
 
-def _row(tokens: Sequence[int]) -> Row:
+def _row(tokens: Sequence[int]) -> PackedSequence:
     """The tokens as one text, in a row that tensor parallel ranks can share."""
     trunk = np.array(tokens, np.int32)
     text = Candidate("", ORIGINAL, 1, trunk[1:], on_trunk=True)
     return build_row([Tree(0, trunk, (text,))], -(-len(tokens) // 16) * 16)
 
 
-def _tokens_of_row(_row: Row, logp_T: Tensor) -> tuple[Tensor, Sums]:
+def _tokens_of_row(_row: PackedSequence, logp_T: Tensor) -> tuple[Tensor, Sums]:
     return logp_T.sum(), {"logp_T": logp_T}
 
 

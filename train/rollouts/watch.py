@@ -11,7 +11,7 @@ from math import nan
 
 from judge.text import distinct_share, is_refusal, repetition
 from shards.schema import TEXTS
-from train.rollouts.groups import Group, Place, Rollout, Values
+from train.rollouts.groups import Metrics, Rollout, RolloutGroup, RolloutPrompt
 
 TOTALS = ("pools", "verdicts")
 """Sums that are reported as they are."""
@@ -40,7 +40,9 @@ MEANS = {
 _SUMS = tuple(dict.fromkeys([*TOTALS, *(name for pair in MEANS.values() for name in pair)]))
 
 
-def tally(groups: Sequence[Group], places: Sequence[Place], tokens: Sequence[int]) -> Values:
+def tally(
+    groups: Sequence[RolloutGroup], places: Sequence[RolloutPrompt], tokens: Sequence[int]
+) -> Metrics:
     """Sums over the pools of a step on one rank. places: of the groups, in their order; tokens:
     how many the original of each place has under the policy's tokenizer.
     """
@@ -51,7 +53,7 @@ def tally(groups: Sequence[Group], places: Sequence[Place], tokens: Sequence[int
     return sums
 
 
-def report(sums: Values) -> Values:
+def report(sums: Metrics) -> Metrics:
     """The sums of a step over all ranks as a person reads them: `rollouts/…`."""
     values = {name: sums[name] for name in TOTALS}
     for name, (part, whole) in MEANS.items():
@@ -59,7 +61,9 @@ def report(sums: Values) -> Values:
     return {f"rollouts/{name}": value for name, value in values.items()}
 
 
-def _of_pool(group: Group, place: Place, original_tokens: int) -> Iterator[tuple[str, float]]:
+def _of_pool(
+    group: RolloutGroup, place: RolloutPrompt, original_tokens: int
+) -> Iterator[tuple[str, float]]:
     yield "pools", 1
     yield from _scores(group.scores)
     yield from _verdicts(group.counts)
@@ -73,7 +77,7 @@ def _of_pool(group: Group, place: Place, original_tokens: int) -> Iterator[tuple
         yield from _of_rollout(rollout)
 
 
-def _scores(scores: Values) -> Iterator[tuple[str, float]]:
+def _scores(scores: Metrics) -> Iterator[tuple[str, float]]:
     """Best and worst of a pool. Of equal best ones a stored text is chosen, as objectives do."""
     if len(scores) < 2:
         yield "unscored_pools", 1

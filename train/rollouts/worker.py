@@ -34,14 +34,14 @@ from shards.manifest import Usage
 from train.rollouts.bank import BankWriter
 from train.rollouts.config import RolloutsConfig
 from train.rollouts.groups import (
-    Answered,
-    Ask,
     Failed,
-    Group,
-    Place,
+    Metrics,
     Rollout,
+    RolloutGroup,
+    RolloutPrompt,
+    RolloutRequest,
+    RolloutResponse,
     Sync,
-    Values,
     rollout_name,
 )
 from train.rollouts.policy import Policy
@@ -50,11 +50,11 @@ from train.rollouts.prefer import rater
 _PARENT_DIED = signal.SIGRTMIN  # nobody else sends it
 _PR_SET_PDEATHSIG = 1
 
-Sampled = tuple[Place, tuple[Rollout, ...]]
+SampledPrompt = tuple[RolloutPrompt, tuple[Rollout, ...]]
 
 
 @dataclass(frozen=True)
-class Start:
+class WorkerConfig:
     """What a worker is made from. end: the token that ends a text. bank: the folder in which groups
     are kept; none: they are not. rank: of the trainer's process among the data parallel ones.
     """
@@ -77,9 +77,9 @@ class _Work:
     sample_seconds: float = 0.0
     begun: float = float("inf")
     ended: float = float("-inf")
-    judging: list["asyncio.Task[list[Group]]"] = field(default_factory=list)
+    judging: list["asyncio.Task[list[RolloutGroup]]"] = field(default_factory=list)
 
-    def values(self) -> Values:
+    def values(self) -> Metrics:
         """As metrics; a number that an engine does not tell is NaN."""
         found = {
             "rollout_seconds": self.sample_seconds,
@@ -91,10 +91,10 @@ class _Work:
         return found
 
 
-class Worker:
+class RolloutWorker:
     """Loads the engines of `start`, then does what comes over `connection`."""
 
-    def __init__(self, start: Start, connection: Connection) -> None:
+    def __init__(self, start: WorkerConfig, connection: Connection) -> None:
         self._start, self._connection = start, connection
         self._rater = rater(start.config, start.engines)
         policy = start.engines[start.config.engine]
@@ -102,7 +102,7 @@ class Worker:
         self._policy = Policy(policy, start.config, start.end)
         self._bank = BankWriter(start.bank, start.rank) if start.bank else None
 
-    async def serve(self, commands: "asyncio.Queue[Sync | Ask]") -> None:
+    async def serve(self, commands: "asyncio.Queue[Sync | RolloutRequest]") -> None:
         """Do commands until cancelled; raises what ends the worker."""
         async with asyncio.TaskGroup() as tasks:
             before = tasks.create_task(asyncio.sleep(0))
@@ -126,7 +126,7 @@ class Worker:
         Path(sync.folder, f"loaded-{self._start.rank}").touch()  # `sync.publish` waits for all
         self._connection.send(synced)
 
-    async def _sample(self, ask: Ask, tasks: asyncio.TaskGroup) -> _Work:
+    async def _sample(self, ask: RolloutRequest, tasks: asyncio.TaskGroup) -> _Work:
         """Sample all places; the judge begins with a document as soon as it is complete."""
         if ask.version != self._policy.version:
             raise PrewriteError(
@@ -135,7 +135,7 @@ class Worker:
             )
         work, begun = _Work(), time.monotonic()
 
-        async def document(places: Sequence[Place]) -> "asyncio.Task[list[Group]]":
+        async def document(places: Sequence[RolloutPrompt]) -> "asyncio.Task[list[RolloutGroup]]":
             told = await asyncio.gather(*(self._policy.sample(p, ask.rollouts) for p in places))
             work.sampled = sum((usage_of(one) for _, one in told), work.sampled)
             for place, (_, one) in zip(places, told, strict=True):
@@ -150,13 +150,15 @@ class Worker:
         work.sample_seconds = time.monotonic() - begun
         return work
 
-    async def _judge(self, ask: Ask, sampled: Sequence[Sampled], work: _Work) -> list[Group]:
+    async def _judge(
+        self, ask: RolloutRequest, sampled: Sequence[SampledPrompt], work: _Work
+    ) -> list[RolloutGroup]:
         """The groups of one document."""
         work.begun = min(work.begun, time.monotonic())
         there = [one for one in sampled if one[1]]
         pools, known = [_pool(*one) for one in there], [place.known for place, _ in there]
         rated = iter(await self._rater(pools, known))
-        groups = list[Group]()
+        groups = list[RolloutGroup]()
         for place, rollouts in sampled:
             found = next(rated) if rollouts else Rated({}, {}, Counter(rollout_failed=ask.rollouts))
             work.judged += found.usage
@@ -164,20 +166,20 @@ class Worker:
         work.ended = max(work.ended, time.monotonic())
         return groups
 
-    async def _answer(self, ask: Ask, work: _Work, before: "asyncio.Task[Any]") -> None:
+    async def _answer(self, ask: RolloutRequest, work: _Work, before: "asyncio.Task[Any]") -> None:
         """Keep the groups of an ask and send them, after the answer before."""
         groups = [group for task in work.judging for group in await task]
         await before
         if ask.keep and self._bank:
             await asyncio.to_thread(self._bank.append, ask.number, groups)
-        self._connection.send(Answered(ask.number, tuple(groups), work.values()))
+        self._connection.send(RolloutResponse(ask.number, tuple(groups), work.values()))
 
 
 def main(descriptor: int) -> None:
-    """A worker that talks over the socket `descriptor`; the first message is its `Start`."""
+    """A worker that talks over the socket `descriptor`; the first message is its `WorkerConfig`."""
     _die_with_parent()
     connection = Connection(descriptor)
-    start: Start = connection.recv()
+    start: WorkerConfig = connection.recv()
     try:
         asyncio.run(_serve(start, connection))
     except asyncio.CancelledError:
@@ -188,8 +190,8 @@ def main(descriptor: int) -> None:
         raise SystemExit(1) from None
 
 
-async def _serve(start: Start, connection: Connection) -> None:
-    commands: asyncio.Queue[Sync | Ask] = asyncio.Queue()
+async def _serve(start: WorkerConfig, connection: Connection) -> None:
+    commands: asyncio.Queue[Sync | RolloutRequest] = asyncio.Queue()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task
 
@@ -207,7 +209,7 @@ async def _serve(start: Start, connection: Connection) -> None:
 
     # From now on: a parent that dies while engines load ends this process, too.
     threading.Thread(target=read, daemon=True).start()
-    worker = Worker(start, connection)
+    worker = RolloutWorker(start, connection)
     try:
         await worker.serve(commands)
     finally:
@@ -236,13 +238,15 @@ def _failed(error: BaseException) -> Failed:
     return Failed(f"the rollout worker failed: {type(error).__name__}: {text[:500]}")
 
 
-def _pool(place: Place, rollouts: Sequence[Rollout]) -> Pool:
+def _pool(place: RolloutPrompt, rollouts: Sequence[Rollout]) -> Pool:
     texts = {rollout_name(number): rollout.text for number, rollout in enumerate(rollouts)}
     return Pool(place.id, place.context, place.original, place.stored | texts)
 
 
-def _group(ask: Ask, place: Place, rollouts: tuple[Rollout, ...], rated: Rated) -> Group:
-    return Group(
+def _group(
+    ask: RolloutRequest, place: RolloutPrompt, rollouts: tuple[Rollout, ...], rated: Rated
+) -> RolloutGroup:
+    return RolloutGroup(
         sample=place.sample,
         id=place.id,
         place=place.digest,

@@ -7,7 +7,7 @@ from judge.criteria import load_criterion
 from judge.pool import Pool, Question
 from judge.readout import Verdict
 from judge.report.asking import Judging
-from judge.report.labels import Item
+from judge.report.labels import LabelledItem
 from shards.manifest import Usage
 
 Opinion = Callable[[Question], Sequence[float | None]]
@@ -29,11 +29,11 @@ def judging(opinion: Opinion, name: str = "simulated") -> Judging:
     return Judging(name, ask, 8, {"simulated": "1"})
 
 
-def pairs(count: int, seed: int = 0) -> list[Item]:
+def pairs(count: int, seed: int = 0) -> list[LabelledItem]:
     """Pairs of unequal length; the label prefers either text as often."""
     draw = random.Random(seed)
     return [
-        Item(
+        LabelledItem(
             QUALITY,
             Pool(f"p{number}", (), "", {"first": "x" * draw.randint(5, 60), "second": "y" * 30}),
             float(number % 2),
@@ -43,10 +43,12 @@ def pairs(count: int, seed: int = 0) -> list[Item]:
     ]
 
 
-def texts(count: int) -> list[Item]:
+def texts(count: int) -> list[LabelledItem]:
     """Single texts with all three labels of factuality."""
     return [
-        Item(FACTUALITY, Pool(f"t{number}", (), "", {"candidate": "z" * number}), number % 3 / 2)
+        LabelledItem(
+            FACTUALITY, Pool(f"t{number}", (), "", {"candidate": "z" * number}), number % 3 / 2
+        )
         for number in range(count)
     ]
 

@@ -11,18 +11,18 @@ from judge.criteria import Criterion
 from judge.pool import Question
 from judge.report.asking import Judging
 from judge.report.build import build
-from judge.report.labels import Item
+from judge.report.labels import LabelledItem
 from judge.report.measures import Measure, share
 from judge.report.report import MEANING, CriterionReport, Report
 from tests.judge.report.simulated import Opinion, judging, pairs, texts, truth
 
 
-def report_of(items: list[Item], *opinions: Opinion) -> Report:
+def report_of(items: list[LabelledItem], *opinions: Opinion) -> Report:
     judgings = [judging(opinion, f"judge {number}") for number, opinion in enumerate(opinions)]
     return asyncio.run(build(judgings, items, "simulated items", {}))
 
 
-def one(items: list[Item], opinion: Opinion) -> CriterionReport:
+def one(items: list[LabelledItem], opinion: Opinion) -> CriterionReport:
     return report_of(items, opinion).judges[0].criteria[0]
 
 
@@ -107,7 +107,7 @@ def test_cost() -> None:
 
 
 def test_without_labels_the_rest_is_measured() -> None:
-    items = [Item(item.criterion, item.pool) for item in pairs(40)]
+    items = [LabelledItem(item.criterion, item.pool) for item in pairs(40)]
     found = one(items, lambda question: [truth(question)])
     assert found.measures["agreement"].why == found.measures["kappa"].why == "no labels"
     assert value(found, "order_inconsistency") == 0

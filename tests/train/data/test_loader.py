@@ -19,9 +19,9 @@ from tests.train.data.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, wri
 from tests.train.data.test_rows import read
 from train.config import TrainConfig
 from train.data.loader import Batch, Loader, share_out
-from train.data.rows import Row
+from train.data.rows import PackedSequence
 from train.data.source import References
-from train.learnt import Tally
+from train.learnt import LearningTally
 from train.phases import Phase
 from train.state import State
 from train.state import settings as settings_of
@@ -92,7 +92,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Given:
     return Given(one, two, str(folder / "cache"))
 
 
-def learnt(rows: Sequence[Row]) -> list[Learnt]:
+def learnt(rows: Sequence[PackedSequence]) -> list[Learnt]:
     every = [candidate for row in rows for candidate in read(row)]
     return sorted((name, kind, prefix, tokens) for _, kind, name, prefix, tokens in every)
 
@@ -219,7 +219,7 @@ def test_a_phase_chooses_candidates_and_chunks(sets: Given) -> None:
         assert loader.batch(0, better).counts["context_only"] > 0
 
 
-def _scores(row: Row) -> list[tuple[int, float]]:
+def _scores(row: PackedSequence) -> list[tuple[int, float]]:
     return list(zip(row.candidates.kind_C.tolist(), row.candidates.score_C.tolist(), strict=True))
 
 
@@ -328,7 +328,7 @@ def test_a_run_refuses_another_generation_of_its_set(tmp_path: Path, sets: Given
         samples=4,
         skipped=0,
         empty=0,
-        tally=Tally(),
+        tally=LearningTally(),
         curriculum={"starts": [0]},
         settings=settings_of(recipe),
         data=identity(),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.order import Epochs, Order, Place, permutation, quotas
+from train.data.order import Epochs, Order, SamplePosition, permutation, quotas
 
 counts = st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any)
 
@@ -110,10 +110,10 @@ def test_the_order_is_the_one_that_older_checkpoints_were_made_with() -> None:
 
 PERMUTATION = [2, 0, 8, 4, 1, 5, 3, 9, 6, 7]
 PLACES = [
-    Place(0, (0, 0), 0, 1),
-    Place(1, (0, 0), 0, 1),
-    Place(0, (0, 0), 2, 0),
-    Place(0, (0, 0), 2, 1),
+    SamplePosition(0, (0, 0), 0, 1),
+    SamplePosition(1, (0, 0), 0, 1),
+    SamplePosition(0, (0, 0), 2, 0),
+    SamplePosition(0, (0, 0), 2, 1),
 ]
 
 

@@ -12,23 +12,23 @@ from tests.train.data.sets import BOS, EOS, ids, tokenizer
 from train.config import BatchConfig
 from train.data.places import grown, places_of
 from train.data.rows import build_row
-from train.data.samples import Chunk, Grower, Stretch
+from train.data.samples import Grower, ScoredChunk, Stretch
 from train.data.source import drawn
-from train.data.texts import Texts
+from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Tree
-from train.rollouts.groups import Group, Place, Rollout
+from train.rollouts.groups import Rollout, RolloutGroup, RolloutPrompt
 
-TEXTS = Texts(tokenizer())
+TEXTS = TextTokens(tokenizer())
 WORDS = ["One day", " the fox", " ran over", " the hill"]
 LEARN = frozenset({ORIGINAL, REWRITE})
 
 
 def made(
     stored: Sequence[str], chosen: int = 2, rewrite: str = " the cat"
-) -> tuple[list[Tree], list[Place]]:
+) -> tuple[list[Tree], list[RolloutPrompt]]:
     """A document of four chunks that asks for rollouts at one of them."""
     chunks = [
-        Chunk(
+        ScoredChunk(
             id=f"row-{number}",
             texts=(text, rewrite),
             scores=(7.0, 8.0),
@@ -65,13 +65,13 @@ def test_a_rewrite_that_is_not_laid_out_is_not_judged(rewrite: str) -> None:
     assert grown([tree], {(3, "row-2"): group(original=0.1, rollout_0=0.9)}, ["original"])
 
 
-def group(**scores: float) -> Group:
+def group(**scores: float) -> RolloutGroup:
     rollouts = (
         Rollout(text="a b", tokens=(5, 6, EOS), logprobs=(-1.0, -2.0, -3.0), ended=True),
         Rollout(text="", tokens=(EOS,), logprobs=(-4.0,), ended=True),
     )
     named = {name.replace("_", "-"): score for name, score in scores.items()}
-    return Group(sample=3, id="row-2", version=0, rollouts=rollouts, scores=named)
+    return RolloutGroup(sample=3, id="row-2", version=0, rollouts=rollouts, scores=named)
 
 
 def test_rollouts_become_branches_as_they_were_sampled() -> None:

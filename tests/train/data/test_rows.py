@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.rows import Row, build_row, pack, unshared
+from train.data.rows import PackedSequence, build_row, pack, unshared
 from train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT, Candidate, Tokens, Tree
 
 Told = tuple[int, int, str, tuple[int, ...], tuple[int, ...]]
@@ -54,7 +54,7 @@ def told(every: Sequence[Tree]) -> list[Told]:
     ]
 
 
-def sees(row: Row) -> torch.Tensor:
+def sees(row: PackedSequence) -> torch.Tensor:
     """[S, S]: whether token q sees token k, by the rule in the design."""
     tree_S, branch_S, position_S, root_S = row.layout_S4.unbind(1)
     trunk_SS = (branch_S == 0)[None] & (position_S[None] < root_S[:, None])
@@ -62,7 +62,7 @@ def sees(row: Row) -> torch.Tensor:
     return (tree_S[None] == tree_S[:, None]) & (trunk_SS | own_SS)
 
 
-def read(row: Row) -> list[Told]:
+def read(row: PackedSequence) -> list[Told]:
     """The same, as the row has it: the prefix of a label is what its place sees."""
     sees_SS, found = sees(row), list[Told]()
     for number, name in enumerate(row.candidates.ids):

@@ -10,20 +10,22 @@ from hypothesis import strategies as st
 
 from tests.train.data.sets import BOS, EOS, HOSTILE, ids, tokenizer
 from train.config import BatchConfig
-from train.data.rows import Row, pack
-from train.data.samples import Chunk, Grower, Stretch
-from train.data.texts import Texts
+from train.data.rows import PackedSequence, pack
+from train.data.samples import Grower, ScoredChunk, Stretch
+from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, REWRITE, Tree
 
 BOTH = frozenset((ORIGINAL, REWRITE))
-TEXTS = Texts(tokenizer())
+TEXTS = TextTokens(tokenizer())
 
 
 def batch(longest: int = 64, context: int = 8, row: int = 256) -> BatchConfig:
     return BatchConfig(samples=1, row_tokens=row, max_seq_len=longest, context_tokens=context)
 
 
-def grow(chunks: Sequence[Chunk], size: int, limits: BatchConfig) -> tuple[list[Tree], Grower]:
+def grow(
+    chunks: Sequence[ScoredChunk], size: int, limits: BatchConfig
+) -> tuple[list[Tree], Grower]:
     """The trees of all stretches of a document whose stretches have `size` chunks."""
     grower, trees = Grower(TEXTS, BOS, EOS, limits), list[Tree]()
     for first in range(0, len(chunks), size):
@@ -41,8 +43,10 @@ def grow(chunks: Sequence[Chunk], size: int, limits: BatchConfig) -> tuple[list[
     return trees, grower
 
 
-def chunk(number: int, original: str, rewrite: str | None, learn: frozenset[int] = BOTH) -> Chunk:
-    return Chunk(str(number), (original, rewrite), (1.0, 2.0), (-1.0, -2.0), learn)
+def chunk(
+    number: int, original: str, rewrite: str | None, learn: frozenset[int] = BOTH
+) -> ScoredChunk:
+    return ScoredChunk(str(number), (original, rewrite), (1.0, 2.0), (-1.0, -2.0), learn)
 
 
 pieces = st.one_of(
@@ -63,7 +67,7 @@ limits = st.builds(
 @settings(max_examples=120, deadline=None)
 @given(documents, st.integers(1, 5), limits)
 def test_every_text_is_learnt_once_after_its_own_prefix(
-    chunks: list[Chunk], size: int, limits: BatchConfig
+    chunks: list[ScoredChunk], size: int, limits: BatchConfig
 ) -> None:
     trees, grower = grow(chunks, size, limits)
     long = [c.id for n, c in enumerate(chunks) if _too_long(c, n, chunks, limits)]
@@ -97,15 +101,15 @@ def test_every_text_is_learnt_once_after_its_own_prefix(
     assert grower.counts["samples"] == -(-len(chunks) // size)
 
 
-def _joined(chunks: Sequence[Chunk]) -> list[int]:
+def _joined(chunks: Sequence[ScoredChunk]) -> list[int]:
     return [token for c in chunks for token in ids(c.original)]
 
 
-def _end(number: int, chunks: Sequence[Chunk]) -> list[int]:
+def _end(number: int, chunks: Sequence[ScoredChunk]) -> list[int]:
     return [EOS] if number == len(chunks) - 1 else []
 
 
-def _expected(chunks: Sequence[Chunk]) -> dict[tuple[str, int], list[int]]:
+def _expected(chunks: Sequence[ScoredChunk]) -> dict[tuple[str, int], list[int]]:
     every = {
         (c.id, kind): [*ids(text), *_end(n, chunks)]
         for n, c in enumerate(chunks)
@@ -115,7 +119,9 @@ def _expected(chunks: Sequence[Chunk]) -> dict[tuple[str, int], list[int]]:
     return {key: tokens for key, tokens in every.items() if tokens}
 
 
-def _too_long(c: Chunk, number: int, chunks: Sequence[Chunk], limits: BatchConfig) -> bool:
+def _too_long(
+    c: ScoredChunk, number: int, chunks: Sequence[ScoredChunk], limits: BatchConfig
+) -> bool:
     """Whether a rewrite that is to be learnt does not fit even where it begins a tree."""
     own = [[*ids(t), *_end(number, chunks)] for t in c.texts if t is not None]
     if REWRITE not in c.learn or len(own) < 2 or own[0] == own[1] or not own[1]:
@@ -129,11 +135,13 @@ def _too_long(c: Chunk, number: int, chunks: Sequence[Chunk], limits: BatchConfi
 @settings(max_examples=60, deadline=None)
 @given(documents, st.integers(1, 5), limits, st.data())
 def test_a_prefix_does_not_depend_on_what_a_phase_learns(
-    chunks: list[Chunk], size: int, limits: BatchConfig, data: st.DataObject
+    chunks: list[ScoredChunk], size: int, limits: BatchConfig, data: st.DataObject
 ) -> None:
-    every = [Chunk(c.id, c.texts, learn=BOTH) for c in chunks]
+    every = [ScoredChunk(c.id, c.texts, learn=BOTH) for c in chunks]
     some = [
-        Chunk(c.id, c.texts, learn=data.draw(st.frozensets(st.sampled_from((ORIGINAL, REWRITE)))))
+        ScoredChunk(
+            c.id, c.texts, learn=data.draw(st.frozensets(st.sampled_from((ORIGINAL, REWRITE))))
+        )
         for c in chunks
     ]
     whole, _ = grow(every, size, limits)
@@ -272,7 +280,7 @@ def test_special_tokens_in_a_text_are_plain_characters() -> None:
 
 def test_trees_fill_rows() -> None:
     chunks = [chunk(n, f" This is sentence {n}.", f" Sentence {n} it is.") for n in range(30)]
-    rows: list[Row] = pack(grow(chunks, 4, batch())[0], 256)
+    rows: list[PackedSequence] = pack(grow(chunks, 4, batch())[0], 256)
     learnt = sum(len(row.at_T) for row in rows)
     every = sum(len(ids(t or "")) for c in chunks for t in c.texts) + 2
     assert learnt == every
@@ -281,7 +289,7 @@ def test_trees_fill_rows() -> None:
 @given(documents, st.integers(1, 5), st.integers(1, 4), st.integers(1, 10))
 @settings(max_examples=60, deadline=None)
 def test_a_tree_has_room_for_the_rollouts_of_its_places(
-    chunks: list[Chunk], size: int, count: int, tokens: int
+    chunks: list[ScoredChunk], size: int, count: int, tokens: int
 ) -> None:
     """In its row and behind each prefix; a place without room is counted and not sampled."""
     limits = batch(48, 8, 128)

@@ -9,14 +9,14 @@ from base.errors import ConfigError, InputError, ShardError
 from base.files import Folder
 from tests.shards.edits import replaced
 from tests.train.data.sets import config, write_set
-from train.data.source import Source
+from train.data.source import TrainingSet
 
 ROWS = [[[{"original": "One.", "rewrite": "Two."}], [{"original": "Three."}]]]
 
 
-def source(url: str, **changes: Any) -> Source:
+def source(url: str, **changes: Any) -> TrainingSet:
     recipe = config({"set": url, "filter": changes.pop("where", None)}, **changes)
-    return Source(0, recipe)
+    return TrainingSet(0, recipe)
 
 
 def counts(folder: Path, **changes: Any) -> list[int]:

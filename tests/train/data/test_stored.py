@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.files import Folder
-from train.data.stored import Place
+from train.data.stored import StoredReferences
 
 PARTS = {"part-0": "a" * 64, "part-1": "b" * 64}
 ROWS: list[dict[str, Any]] = [
@@ -18,8 +18,8 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def place(folder: Path) -> Place:
-    return Place(Folder(str(folder)), {"model": "m", "max_seq_len": 64}, PARTS)
+def place(folder: Path) -> StoredReferences:
+    return StoredReferences(Folder(str(folder)), {"model": "m", "max_seq_len": 64}, PARTS)
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert place(tmp_path).read("part-1") == {}
 
 
-def others(folder: Path) -> Iterator[Place]:
+def others(folder: Path) -> Iterator[StoredReferences]:
     """Where the same file would be of something else."""
     mine = place(folder)
     for about in ({"model": "other"}, {"max_seq_len": 63}):

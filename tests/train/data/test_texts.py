@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from engine.tokenizer import PlainTokenizer
 from tests.train.data.sets import HOSTILE, ids, tokenizer
-from train.data.texts import Texts
+from train.data.texts import TextTokens
 
 WORDS = ("▁", "the", "▁the", "▁fox", "fox", "o", "x", "f", "t", "h", "e", "<unk>")
 SPACES = {
@@ -41,7 +41,7 @@ def test_only_the_first_piece_gets_a_space(name: str) -> None:
     made = spaced(name)
     if name == "only":
         assert made.encode("fox").tokens == ["▁fox"]
-    texts = Texts(PlainTokenizer(made.to_str()))
+    texts = TextTokens(PlainTokenizer(made.to_str()))
     pieces = [("the fox", True), (" the", False), ("x fox", False)]
     joined = [int(token) for piece in pieces for token in texts(piece)]
     if name != "only":
@@ -51,7 +51,7 @@ def test_only_the_first_piece_gets_a_space(name: str) -> None:
 
 
 def test_a_byte_level_tokenizer_gets_a_space_nowhere() -> None:
-    texts = Texts(tokenizer())
+    texts = TextTokens(tokenizer())
     assert list(texts(("fox", True))) == list(texts(("fox", False))) == ids("fox")
 
 
@@ -61,7 +61,7 @@ def test_special_tokens_in_a_text_are_characters_also_where_no_space_is_put() ->
     made.encode_special_tokens = True
     special = made.encode("x").ids  # as a whole text
     assert special
-    texts = Texts(PlainTokenizer(made.to_str()))
+    texts = TextTokens(PlainTokenizer(made.to_str()))
     number = len(WORDS) + 2
     assert all(
         number not in texts((text, begins))
@@ -73,6 +73,6 @@ def test_special_tokens_in_a_text_are_characters_also_where_no_space_is_put() ->
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(max_size=6) | st.sampled_from(HOSTILE), max_size=8), st.integers(0, 8))
 def test_what_is_prepared_together_is_what_is_made_alone(given: list[str], count: int) -> None:
-    texts, wanted = Texts(tokenizer()), [(text, n == 0) for n, text in enumerate(given)]
+    texts, wanted = TextTokens(tokenizer()), [(text, n == 0) for n, text in enumerate(given)]
     texts.prepare(wanted[:count])
     assert [list(texts(text)) for text in wanted] == [ids(text) for text, _ in wanted]

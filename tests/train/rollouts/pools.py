@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from train.rollouts.groups import Group, Place, Rollout, rollout_name
+from train.rollouts.groups import Rollout, RolloutGroup, RolloutPrompt, rollout_name
 
 
 def rollout(text: str, tokens: int = 4, surprise: float = 1.0, ended: bool = True) -> Rollout:
@@ -14,14 +14,14 @@ def rollout(text: str, tokens: int = 4, surprise: float = 1.0, ended: bool = Tru
     )
 
 
-def group(*texts: str | Rollout, sample: int = 0, **fields: Any) -> Group:
+def group(*texts: str | Rollout, sample: int = 0, **fields: Any) -> RolloutGroup:
     """The rollouts `texts`; scores by name, as they would be keyword arguments."""
     rollouts = tuple(text if isinstance(text, Rollout) else rollout(text) for text in texts)
     known = {"id": "row", "version": 0, "scores": {}} | fields
-    return Group.model_validate({"sample": sample, "rollouts": rollouts} | known)
+    return RolloutGroup.model_validate({"sample": sample, "rollouts": rollouts} | known)
 
 
-def place(sample: int = 0, original: str = "The original text.", **fields: Any) -> Place:
+def place(sample: int = 0, original: str = "The original text.", **fields: Any) -> RolloutPrompt:
     known: dict[str, Any] = {
         "id": "row",
         "prompt": (1, 2),
@@ -29,7 +29,7 @@ def place(sample: int = 0, original: str = "The original text.", **fields: Any) 
         "stored": {"original": original},
         "seed": 0,
     }
-    return Place(sample=sample, original=original, **known | fields)
+    return RolloutPrompt(sample=sample, original=original, **known | fields)
 
 
 _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -51,14 +51,14 @@ def any_rollout(draw: st.DrawFn) -> Rollout:
 
 
 @st.composite
-def any_pools(draw: st.DrawFn) -> list[tuple[Place, Group]]:
+def any_pools(draw: st.DrawFn) -> list[tuple[RolloutPrompt, RolloutGroup]]:
     """Some places with their groups, each sample and row once."""
     keys = st.tuples(st.integers(0, 2**40), st.text(max_size=8))
     pools = []
     for sample, id in draw(st.lists(keys, min_size=1, max_size=4, unique=True)):
         rollouts = draw(st.lists(any_rollout(), max_size=4))
         scored = st.sampled_from(["original", *(rollout_name(n) for n in range(len(rollouts)))])
-        found = Group(
+        found = RolloutGroup(
             sample=sample,
             id=id,
             version=draw(st.integers(0, 2**40)),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from base.errors import ShardError
 from base.files import Folder
 from train.rollouts.bank import Bank, BankWriter
-from train.rollouts.groups import Group, Rollout
+from train.rollouts.groups import Rollout, RolloutGroup
 
 ABOUT = {"seed": 1}
 texts = st.text(max_size=12).filter(lambda text: text.isprintable() or "\n" in text)
@@ -28,9 +28,11 @@ rollouts = st.builds(
 )
 
 
-def group(sample: int, version: int = 0, some: tuple[Rollout, ...] = ()) -> Group:
+def group(sample: int, version: int = 0, some: tuple[Rollout, ...] = ()) -> RolloutGroup:
     scores = {f"rollout-{number}": 0.1 * number for number in range(len(some))}
-    return Group(sample=sample, id=f"row-{sample}", version=version, rollouts=some, scores=scores)
+    return RolloutGroup(
+        sample=sample, id=f"row-{sample}", version=version, rollouts=some, scores=scores
+    )
 
 
 def claimed(folder: Path, about: object = ABOUT) -> Bank:

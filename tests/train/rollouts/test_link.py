@@ -12,7 +12,7 @@ import pytest
 
 from base.errors import ConfigError, EngineError
 from tests.train.rollouts.workers import PROOF, config, engines, make_policy, place, worker
-from train.rollouts.groups import Ask, Sync
+from train.rollouts.groups import RolloutRequest, Sync
 from train.rollouts.link import Link
 
 SYNC = Sync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))
@@ -71,7 +71,7 @@ def test_a_worker_that_reads_nothing(tmp_path: Path) -> None:
         os.kill(link.pid, signal.SIGSTOP)
         long = place(0, range(1_000_000))
         with pytest.raises(EngineError, match="not answered"):
-            link.send(Ask(0, 0, (long,), 1, keep=False))
+            link.send(RolloutRequest(0, 0, (long,), 1, keep=False))
 
 
 def test_signals_are_the_trainers_business(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def _train(folder: Path) -> None:
     link.synced(0)
     for number in range(64):
         places = tuple(place(number, (1, sample)) for sample in range(64))
-        link.send(Ask(number, 0, places, 4, keep=False))
+        link.send(RolloutRequest(number, 0, places, 4, keep=False))
     link.answer(0)
     heir = os.fork()
     if heir:

@@ -23,11 +23,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import ShardError
-from train.data.places import Asked
+from train.data.places import PromptBatch
 from train.output import Output
 from train.rollouts import dump, online
 from train.rollouts.bank import BankWriter
-from train.rollouts.groups import Answered, Ask, Group, Key, Place, Rollout, Sync
+from train.rollouts.groups import (
+    PromptKey,
+    Rollout,
+    RolloutGroup,
+    RolloutPrompt,
+    RolloutRequest,
+    RolloutResponse,
+    Sync,
+)
 from train.rollouts.lag import Lag
 
 SIZE = 4  # samples a step
@@ -81,11 +89,11 @@ class Engine:
 
     def __init__(self, config: Any, engines: Any, end: int, bank: Path, rank: int) -> None:
         self.version, self._bank = -1, BankWriter(bank, rank)
-        self._open: list[tuple[Ask, int]] = []
-        self._done: dict[int, Answered] = {}
+        self._open: list[tuple[RolloutRequest, int]] = []
+        self._done: dict[int, RolloutResponse] = {}
         ENGINES.append(self)
 
-    def send(self, command: Sync | Ask) -> None:
+    def send(self, command: Sync | RolloutRequest) -> None:
         if isinstance(command, Sync):
             assert command.version > self.version
             self.version = command.version
@@ -97,10 +105,10 @@ class Engine:
         for ask, version in self._open[:asks]:
             groups = tuple(group(place, version) for place in ask.places)
             self._bank.append(ask.number, groups)
-            self._done[ask.number] = Answered(ask.number, groups, {})
+            self._done[ask.number] = RolloutResponse(ask.number, groups, {})
         self._open = self._open[asks:]
 
-    def answer(self, number: int) -> Answered:
+    def answer(self, number: int) -> RolloutResponse:
         while number not in self._done:
             self.work(1)
         return self._done.pop(number)
@@ -112,9 +120,11 @@ class Engine:
 ENGINES: list[Engine] = []
 
 
-def group(place: Place, version: int) -> Group:
+def group(place: RolloutPrompt, version: int) -> RolloutGroup:
     rollout = Rollout(text="a", tokens=(version,), logprobs=(-1.0,), ended=False)
-    return Group(sample=place.sample, id=place.id, version=version, rollouts=(rollout,), scores={})
+    return RolloutGroup(
+        sample=place.sample, id=place.id, version=version, rollouts=(rollout,), scores={}
+    )
 
 
 @dataclass
@@ -124,14 +134,14 @@ class Reader:
     rank: int
     ranks: int
 
-    def asked(self, first: int, phase: Any) -> "Future[Asked]":
+    def asked(self, first: int, phase: Any) -> "Future[PromptBatch]":
         mine = range(first + self.rank, first + SIZE, self.ranks)
-        places = tuple(Place(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
-        found: Future[Asked] = Future()
-        found.set_result(Asked(first, first + SIZE, (), places, {}, {}, ()))
+        places = tuple(RolloutPrompt(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
+        found: Future[PromptBatch] = Future()
+        found.set_result(PromptBatch(first, first + SIZE, (), places, {}, {}, ()))
         return found
 
-    def finish(self, asked: Asked, groups: Any, phase: Any) -> Any:
+    def finish(self, asked: PromptBatch, groups: Any, phase: Any) -> Any:
         assert [(p.sample, p.id) for p in asked.places] == sorted(groups)
         return {group.sample: group.version for group in groups.values()}
 
@@ -251,7 +261,7 @@ def test_groups_of_before_the_checkpoint_are_neither_asked_for_nor_lost(tmp_path
     assert [ask.number for ask, _ in engine._open] == [9]
 
 
-def _replayed(folder: Path, places: dict[int, Place]) -> set[Key]:
+def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
     """The pools in the first online step of a run that replays those which one kept at `places`."""
     pools = str(folder / "pools")
     kept = [

@@ -14,7 +14,7 @@ from engine.config import EngineConfig
 from tests.train.launch import launch, started
 from tests.train.rollouts.workers import PROOF, config, engines, make_policy, place, worker
 from train.config import ParallelConfig, TrainConfig
-from train.rollouts.groups import Ask, Group, Sync, Synced
+from train.rollouts.groups import RolloutGroup, RolloutRequest, Sync, Synced
 
 PROMPTS = [(1, 50, 60, 70), (1, 50, 60, 70, 80, 90, 91, 92, 93, 94), (1, 7, 8, 9)]
 
@@ -26,7 +26,7 @@ class Life:
     """
 
     synced: list[Synced]
-    groups: list[list[Group]]
+    groups: list[list[RolloutGroup]]
     expected: list[list[list[float]]]
     folders: list[list[str]]
     stale: str
@@ -52,7 +52,7 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
             logprobs = probe_logprobs(learner.model, PROOF)
             link.send(Sync(step, str(weights / str(step)), PROOF, logprobs))
             places = tuple(place(number, prompt) for number, prompt in enumerate(PROMPTS))
-            link.send(Ask(step, step, places, 4, keep=False))
+            link.send(RolloutRequest(step, step, places, 4, keep=False))
             life.synced.append(link.synced(step))
             life.groups.append([*link.answer(step).groups])
             life.expected.append(

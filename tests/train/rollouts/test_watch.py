@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from tests.train.launch import launch, started
 from tests.train.rollouts.pools import any_pools, group, place, rollout
 from train.config import ParallelConfig
-from train.rollouts.groups import Group, Place
+from train.rollouts.groups import RolloutGroup, RolloutPrompt
 from train.rollouts.watch import MEANS, TOTALS, report, tally
 
 NO_SHARES = {"spread", "chosen_score", "rejected_score", "length", "length_ratio", "entropy"}
 REFUSAL = "I'm sorry, but I can't help with that request."
 
 
-def watched(*groups: Group, places: list[Place] | None = None, tokens: int = 8) -> dict[str, float]:
+def watched(
+    *groups: RolloutGroup, places: list[RolloutPrompt] | None = None, tokens: int = 8
+) -> dict[str, float]:
     found = report(tally(groups, places or [place()] * len(groups), [tokens] * len(groups)))
     return {name.removeprefix("rollouts/"): value for name, value in found.items()}
 
@@ -83,7 +85,7 @@ def test_verdicts_that_failed() -> None:
     same(found, verdicts=10, verdicts_failed=0.2)
 
 
-def added_up(*cases: list[Group]) -> list[dict[str, float]]:
+def added_up(*cases: list[RolloutGroup]) -> list[dict[str, float]]:
     """What a rank logs of each case when every second pool is its own."""
     from train import parallel
 

@@ -17,7 +17,7 @@ from engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
 from judge.text import variety
 from tests.train.rollouts.workers import EOS, PROOF, config, engines, make_policy, place, worker
 from train.rollouts.bank import Bank
-from train.rollouts.groups import Answered, Ask, Group, Place, Sync
+from train.rollouts.groups import RolloutGroup, RolloutPrompt, RolloutRequest, RolloutResponse, Sync
 from train.rollouts.link import Link
 
 PLACES = (
@@ -52,11 +52,11 @@ def link(folder: Path, reference: Any) -> Iterator[Link]:
 
 
 @pytest.fixture(scope="module")
-def answers(link: Link) -> list[Answered]:
+def answers(link: Link) -> list[RolloutResponse]:
     """All places, kept; two of them again; none at all. Taken in the wrong order."""
-    link.send(Ask(9, 5, PLACES, 4, keep=True))
-    link.send(Ask(-1, 5, PLACES[:2], 2, keep=False))
-    link.send(Ask(10, 5, (), 4, keep=True))
+    link.send(RolloutRequest(9, 5, PLACES, 4, keep=True))
+    link.send(RolloutRequest(-1, 5, PLACES[:2], 2, keep=False))
+    link.send(RolloutRequest(10, 5, (), 4, keep=True))
     last, second = link.answer(10), link.answer(-1)
     return [link.answer(9), second, last]
 
@@ -69,12 +69,12 @@ def told(model: Any, tokens: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(float(found[at, token]) for at, token in enumerate(tokens[1:]))
 
 
-def pairs(answer: Answered) -> list[tuple[Place, Group]]:
+def pairs(answer: RolloutResponse) -> list[tuple[RolloutPrompt, RolloutGroup]]:
     return [(place, group) for place, group in zip(PLACES, answer.groups, strict=False)]
 
 
 @pytest.mark.slow
-def test_groups_come_in_the_order_of_their_places(answers: list[Answered]) -> None:
+def test_groups_come_in_the_order_of_their_places(answers: list[RolloutResponse]) -> None:
     first, second, last = answers
     assert [(group.sample, group.id) for group in first.groups] == [
         (place.sample, place.id) for place in PLACES
@@ -86,7 +86,9 @@ def test_groups_come_in_the_order_of_their_places(answers: list[Answered]) -> No
 
 
 @pytest.mark.slow
-def test_rollouts_are_the_policys(answers: list[Answered], reference: Any, folder: Path) -> None:
+def test_rollouts_are_the_policys(
+    answers: list[RolloutResponse], reference: Any, folder: Path
+) -> None:
     tokenizer = load_tokenizer(str(folder / "model"))
     ended = 0
     for asked, group in pairs(answers[0]):
@@ -104,7 +106,9 @@ def test_rollouts_are_the_policys(answers: list[Answered], reference: Any, folde
 
 
 @pytest.mark.slow
-def test_a_seed_gives_the_same_rollouts_whatever_else_is_asked(answers: list[Answered]) -> None:
+def test_a_seed_gives_the_same_rollouts_whatever_else_is_asked(
+    answers: list[RolloutResponse],
+) -> None:
     first, second, _ = answers
     for long, short in zip(first.groups, second.groups, strict=False):
         assert long.rollouts[:2] == short.rollouts
@@ -112,7 +116,9 @@ def test_a_seed_gives_the_same_rollouts_whatever_else_is_asked(answers: list[Ans
 
 
 @pytest.mark.slow
-def test_the_whole_pool_is_judged(answers: list[Answered], reference: Any, folder: Path) -> None:
+def test_the_whole_pool_is_judged(
+    answers: list[RolloutResponse], reference: Any, folder: Path
+) -> None:
     tokenizer = load_tokenizer(str(folder / "model"))
     begin = json.loads((folder / "model/config.json").read_text())["bos_token_id"]
     for asked, group in pairs(answers[0])[:2]:
@@ -136,14 +142,14 @@ def test_the_whole_pool_is_judged(answers: list[Answered], reference: Any, folde
 
 
 @pytest.mark.slow
-def test_a_place_that_fails_is_counted(answers: list[Answered]) -> None:
+def test_a_place_that_fails_is_counted(answers: list[RolloutResponse]) -> None:
     failed = answers[0].groups[3]
     assert failed.counts == {"rollout_failed": 4}
     assert failed.rollouts == () and failed.scores == {}
 
 
 @pytest.mark.slow
-def test_what_it_took(answers: list[Answered]) -> None:
+def test_what_it_took(answers: list[RolloutResponse]) -> None:
     first, second, last = (answer.values for answer in answers)
     assert first.keys() == second.keys() == last.keys()
     assert first["rollout_requests"] == 4 and second["rollout_requests"] == 2
@@ -157,7 +163,7 @@ def test_what_it_took(answers: list[Answered]) -> None:
 
 
 @pytest.mark.slow
-def test_the_bank_has_what_was_to_be_kept(answers: list[Answered], folder: Path) -> None:
+def test_the_bank_has_what_was_to_be_kept(answers: list[RolloutResponse], folder: Path) -> None:
     (file,) = (folder / "bank").glob("*.jsonl")
     assert file.name == "00000009-00000.jsonl"
     lines = file.read_text().splitlines()
@@ -166,20 +172,22 @@ def test_the_bank_has_what_was_to_be_kept(answers: list[Answered], folder: Path)
 
 
 @pytest.mark.slow
-def test_loaded_weights_are_marked(answers: list[Answered], folder: Path) -> None:
+def test_loaded_weights_are_marked(answers: list[RolloutResponse], folder: Path) -> None:
     assert (folder / "model" / "loaded-0").exists()
 
 
 @pytest.mark.slow
-def test_an_ask_for_other_weights_ends_the_worker(answers: list[Answered], link: Link) -> None:
+def test_an_ask_for_other_weights_ends_the_worker(
+    answers: list[RolloutResponse], link: Link
+) -> None:
     assert link.difference < 1e-4
-    link.send(Ask(11, 6, PLACES[:1], 1, keep=False))
+    link.send(RolloutRequest(11, 6, PLACES[:1], 1, keep=False))
     with pytest.raises(EngineError) as caught:
         link.answer(11)
     expected = "an ask out of order: found one for version 6; accepted: 5, which the engine has"
     assert str(caught.value) == expected
     with pytest.raises(EngineError, match="out of order"):
-        link.send(Ask(12, 5, PLACES[:1], 1, keep=False))
+        link.send(RolloutRequest(12, 5, PLACES[:1], 1, keep=False))
 
 
 def test_a_space_that_begins_a_rollout_stays() -> None:

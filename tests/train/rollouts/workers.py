@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from engine.config import EngineConfig
 from tests.train.small import make_model, settings
 from train.config import TrainConfig
-from train.rollouts.groups import Place
+from train.rollouts.groups import RolloutPrompt
 from train.rollouts.link import Link
 
 EOS = 2
@@ -68,8 +68,8 @@ def worker(
         link.close()
 
 
-def place(sample: int, prompt: Sequence[int], row: str = "row", **others: Any) -> Place:
+def place(sample: int, prompt: Sequence[int], row: str = "row", **others: Any) -> RolloutPrompt:
     """A place with two stored texts."""
     stored = {"original": " the fox runs over seven hills", "rewrite": " the fox rests at home"}
     settings = {"context": ("One day",), "original": stored["original"], "stored": stored}
-    return Place(sample, row, tuple(prompt), seed=1000 + sample, **(settings | others))
+    return RolloutPrompt(sample, row, tuple(prompt), seed=1000 + sample, **(settings | others))
