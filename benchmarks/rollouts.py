@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from engine.config import EngineConfig
 from train.config import ParallelConfig, TrainConfig
-from train.rollouts.groups import RolloutPrompt, RolloutRequest, Sync
+from train.rollouts.groups import RolloutPrompt, RolloutRequest, WeightSync
 
 MODEL = Path("models/smollm2-135m-instruct")
 SAMPLES, TOKENS, STRIDE, ROUNDS = 4, 32, 64, 3
@@ -113,13 +113,13 @@ class _Trainer:
     def __init__(self, folder: Path, model: Path, **args: Any) -> None:
         from train.model.build import build
         from train.model.shape import load_shape
-        from train.rollouts.link import Link
+        from train.rollouts.link import WorkerClient
 
         config = _config(model, str(folder))
         self.shape, self.folder, self.version = load_shape(str(model)), folder / "weights", 0
         self.model = build(self.shape, config.model, config.parallel, config.seed)
         engines = _engines(model, **args)
-        self.link = Link(config, engines, self.shape.eos[0], folder / "bank", 0)
+        self.link = WorkerClient(config, engines, self.shape.eos[0], folder / "bank", 0)
 
     def sync(self) -> dict[str, float]:
         """Seconds of writing weights, of the trainer's proof, and of loading and proving."""
@@ -132,7 +132,7 @@ class _Trainer:
         written = time.monotonic()
         logprobs = probe_logprobs(self.model, tokens)
         proved = time.monotonic()
-        self.link.send(Sync(self.version, str(folder), tokens, logprobs))
+        self.link.send(WeightSync(self.version, str(folder), tokens, logprobs))
         loaded = self.link.synced(self.version).seconds
         return {"publish": written - begun, "trainer": proved - written, "load": loaded}
 

@@ -28,7 +28,7 @@ from train.data.rows import PackedSequence, build_row, unshared
 from train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
 from train.flops import model_flops
 from train.learner import Learner, OfRow, forward_backward
-from train.model.shape import Shape, load_shape
+from train.model.shape import ModelShape, load_shape
 from train.objectives import Loss, Sums
 
 MODEL = "models/smollm2-135m-instruct"
@@ -77,7 +77,7 @@ def _tree(size: int, cuts: Sequence[int], candidates: int, vocabulary: int) -> T
     return Tree(0, trunk, tuple(every))
 
 
-def _learner(shape: Shape, pretrained: bool) -> Learner:
+def _learner(shape: ModelShape, pretrained: bool) -> Learner:
     phase = {
         "name": "prefer",
         "objective": {"kind": "dpo", "reference": "stored"},
@@ -111,7 +111,7 @@ def _dpo(loss: Loss, row: PackedSequence, logp_T: Tensor) -> tuple[Tensor, Sums]
     return loss(logp_T, row.candidates, loss.counts(row.candidates))
 
 
-def _case(learner: Learner, shape: Shape, name: str, size: int) -> dict[str, Any]:
+def _case(learner: Learner, shape: ModelShape, name: str, size: int) -> dict[str, Any]:
     tree = _tree(*CASES[name], shape.vocabulary)
     shared, apart = [build_row([tree], -(-tree.cost // 8) * 8)], unshared([tree])
     dpo = partial(_dpo, Loss(learner.config.curriculum[0].objective))
@@ -132,7 +132,9 @@ def _case(learner: Learner, shape: Shape, name: str, size: int) -> dict[str, Any
     }
 
 
-def _model(shape: Shape, names: Sequence[str], pretrained: bool, size: int) -> list[dict[str, Any]]:
+def _model(
+    shape: ModelShape, names: Sequence[str], pretrained: bool, size: int
+) -> list[dict[str, Any]]:
     """The cases, each as often as `size` unshared tokens allow, at least once."""
     learner = _learner(shape, pretrained)
     warm = [build_row([_tree(256, [128], 2, shape.vocabulary)], 384)]

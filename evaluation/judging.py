@@ -24,7 +24,7 @@ from evaluation.writing import FOLDER as CONTINUATIONS
 from evaluation.writing import ORIGINAL
 from judge.criteria import Criterion, load_criterion
 from judge.judge import load_judges
-from judge.panel import Panel, Said, consistency, mean_scores
+from judge.panel import Panel, PanelResult, consistency, mean_scores
 from judge.pool import Pool, judgements
 from judge.unread import failure, refuse_unread
 from shards.failures import Failure, FailureTally, by_reason
@@ -57,7 +57,7 @@ Continuations = Mapping[tuple[str, str], Mapping[ContinuationId, str]]
 
 
 @dataclass(frozen=True)
-class Referee:
+class ContinuationJudge:
     """Judges one model against the base. own, base: their continuations; own is base's for the
     base itself, which meets nobody.
     """
@@ -101,7 +101,7 @@ class Referee:
                 candidates = {base: other, name: own}
             yield text, Pool(place.id, place.context, place.original, candidates)
 
-    def _score(self, place: CutPoint, criterion: Criterion, said: Said) -> Row:
+    def _score(self, place: CutPoint, criterion: Criterion, said: PanelResult) -> Row:
         results = [*said.results.values()]
         return {
             "id": place.id,
@@ -132,7 +132,7 @@ def judge(
             places = sum(len(some) for _, some in left[name])
             console.print(f"{name}: {places} places to judge", soft_wrap=True)
             own = base if name == config.base else _texts(folder, name, chunks)
-            referee = Referee(panel, criteria, (name, config.base), own, base)
+            referee = ContinuationJudge(panel, criteria, (name, config.base), own, base)
             await _judge(folder, name, left[name], referee)
 
     asyncio.run(every_model())
@@ -175,7 +175,7 @@ def _failure(verdict: Row) -> Failure:
 
 
 async def _judge(
-    folder: Folder, name: str, chunks: Sequence[CutPointChunk], referee: Referee
+    folder: Folder, name: str, chunks: Sequence[CutPointChunk], referee: ContinuationJudge
 ) -> None:
     def keep(chunk: str, found: list[tuple[list[Row], list[Row]]]) -> None:
         scores = [row for rows, _ in found for row in rows]

@@ -27,7 +27,7 @@ from evaluation.config import EvaluateRecipe, TasksConfig
 from evaluation.harness import language_model, load_tasks, measure, quiet, version
 from evaluation.harness_results import check_averages, tasks_of
 from evaluation.results import TaskResult, write_leaderboard, write_results
-from shards.crew import Crew
+from shards.crew import WorkerPool
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +45,7 @@ def run(recipe: EvaluateRecipe) -> None:
     for name in left:
         console.print(f"{name}: {', '.join(config.names)}", soft_wrap=True)
         # A process for each: only its end frees an accelerator for certain.
-        Crew(partial(_in_worker, recipe, name), [0], 1).run()
+        WorkerPool(partial(_in_worker, recipe, name), [0], 1).run()
     rows = {name: _marker(recipe, name)["tasks"] for name in recipe.evaluate.models}
     Folder(recipe.evaluate.output).write("tasks.md", _markdown(rows).encode())
     _print(rows)

@@ -20,7 +20,7 @@ from shards.manifest import Usage
 
 
 @dataclass(frozen=True)
-class Said:
+class PanelResult:
     """What a panel says of one pool on one criterion. results: by the judge's name, which is None
     where no engine judges. usage: what it cost; a question that was put before costs nothing.
     """
@@ -48,7 +48,7 @@ class Panel:
 
     async def __call__(
         self, questions: Sequence[tuple[Criterion, Pool]], texts: Sequence[str]
-    ) -> list[Said]:
+    ) -> list[PanelResult]:
         """What is said of each pool on its criterion. texts: all that stands in these prompts,
         which makes their fence.
         """
@@ -57,7 +57,7 @@ class Panel:
         said = (self._ask(criterion, pool, fences[criterion.name]) for criterion, pool in questions)
         return await asyncio.gather(*said)
 
-    async def _ask(self, criterion: Criterion, pool: Pool, fence: str) -> Said:
+    async def _ask(self, criterion: Criterion, pool: Pool, fence: str) -> PanelResult:
         costs: list[Usage] = []
 
         async def result_of(judge: Judge) -> Result:
@@ -71,7 +71,7 @@ class Panel:
         judges = self.judges if criterion.needs_engine else self._without_engine
         results = await asyncio.gather(*(result_of(judge) for judge in judges))
         named = {judge.name: result for judge, result in zip(judges, results, strict=True)}
-        return Said(named, sum(costs, Usage()))
+        return PanelResult(named, sum(costs, Usage()))
 
 
 def mean_scores(results: Sequence[Result]) -> dict[str, float]:

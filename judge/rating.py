@@ -18,7 +18,7 @@ from judge.combine import combined
 from judge.config import JudgeConfig
 from judge.criteria import load_criterion
 from judge.judge import load_judges
-from judge.panel import Panel, Said, mean_scores
+from judge.panel import Panel, PanelResult, mean_scores
 from judge.pool import Pool
 from shards.manifest import Usage
 
@@ -65,7 +65,7 @@ class Rater:
         places = [(criterion, index) for criterion in self.criteria for index in range(len(pools))]
         questions = [(c, _without(pools[index], given[index][c.name])) for c, index in places]
         found = await self._panel(questions, _texts(pools))
-        said: list[dict[str, Said]] = [{} for _ in pools]
+        said: list[dict[str, PanelResult]] = [{} for _ in pools]
         for (criterion, index), one in zip(places, found, strict=True):
             said[index][criterion.name] = one
         return [self._rated(*each) for each in zip(pools, given, said, strict=True)]
@@ -84,7 +84,7 @@ class Rater:
         }
 
     def _rated(
-        self, pool: Pool, given: Mapping[str, dict[str, float]], said: Mapping[str, Said]
+        self, pool: Pool, given: Mapping[str, dict[str, float]], said: Mapping[str, PanelResult]
     ) -> Rated:
         found = {c: given[c] | mean_scores([*one.results.values()]) for c, one in said.items()}
         values = {

@@ -20,7 +20,7 @@ from judge.config import JudgeConfig
 from judge.context import contexts
 from judge.criteria import Criterion, PromptedCriterion
 from judge.judge import CostedAnswer, Judge, load_judges
-from judge.panel import Panel, Said, mean_scores
+from judge.panel import Panel, PanelResult, mean_scores
 from judge.passes import JudgePass, SetSource
 from judge.pool import Question, judgements
 from judge.readout import Verdict
@@ -352,7 +352,7 @@ class AgainScorer(Scorer):
             failures=self._failures(verdicts),
         )
 
-    def _fill(self, row: Row, said: Sequence[Said], known: Known, changed: bool) -> None:
+    def _fill(self, row: Row, said: Sequence[PanelResult], known: Known, changed: bool) -> None:
         """Put what is new into the columns of a row; all others keep their bits. said: on each
         criterion.
         """
@@ -374,7 +374,7 @@ class AgainScorer(Scorer):
             row.update(before)
 
 
-def _rows_of(said: Said, known: Known) -> Iterator[Row]:
+def _rows_of(said: PanelResult, known: Known) -> Iterator[Row]:
     for judge, result in said.results.items():
         for question, _ in result.answers:
             yield from known.of(judge, question)

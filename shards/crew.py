@@ -32,20 +32,20 @@ _OPENED = "opened"  # what a worker says beside how a task went: an exception, o
 
 
 @dataclass
-class _Hand:
+class _Worker:
     """A worker process and the task it has."""
 
     process: BaseProcess
     rank: int
 
 
-class Crew:
+class WorkerPool:
     """`workers` processes that do the tasks `ranks` of `task`, which must be picklable."""
 
     def __init__(self, task: WorkerTask, ranks: Sequence[int], workers: int) -> None:
         self.task, self.workers = task, workers
         self._ranks = iter(ranks)
-        self._hands: dict[Connection, _Hand] = {}
+        self._hands: dict[Connection, _Worker] = {}
         self._in_vain: Counter[int] = Counter()
 
     def run(self) -> None:
@@ -76,7 +76,7 @@ class Crew:
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, os.getpid(), self.task))
         process.start()
-        self._hands[ours] = _Hand(process, rank)
+        self._hands[ours] = _Worker(process, rank)
         theirs.close()
         with suppress(ConnectionError):  # dead already: `_hear` finds out
             ours.send(rank)
@@ -97,7 +97,7 @@ class Crew:
         else:
             self._next(line, hand)
 
-    def _next(self, line: Connection, hand: _Hand) -> None:
+    def _next(self, line: Connection, hand: _Worker) -> None:
         """The next task for a worker that is done with one; its pipe's end is its end."""
         rank = next(self._ranks, None)
         if rank is not None:
@@ -109,7 +109,7 @@ class Crew:
         line.close()
         hand.process.join()
 
-    def _replace(self, line: Connection, hand: _Hand, why: str) -> None:
+    def _replace(self, line: Connection, hand: _Worker, why: str) -> None:
         del self._hands[line]
         line.close()
         hand.process.join(10)

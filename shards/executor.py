@@ -21,13 +21,13 @@ from base.config import Section
 from base.errors import ConfigError, EngineDied
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
-from shards.crew import Crew
+from shards.crew import WorkerPool
 from shards.gpus import claim
-from shards.journal import Journal
+from shards.journal import CommitLog
 from shards.limit import Watch
 from shards.passes import Pass, Split
 from shards.progress import Progress
-from shards.suspects import is_wary
+from shards.suspects import is_suspected
 from shards.worker import PassWorker
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
@@ -95,16 +95,16 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         label = job.name if world_size == 1 else f"{job.name} {rank + 1}/{world_size}"
         asyncio.run(self._work(mine, journal, label))
 
-    def journal(self) -> Journal:
+    def journal(self) -> CommitLog:
         """What is committed so far."""
         made, owner = fingerprint(self.job.config()), self.folder.owner
-        return Journal(self.folder, self.job.columns, made, owner)
+        return CommitLog(self.folder, self.job.columns, made, owner)
 
     def wary(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
         journal, tasks = self.journal(), self.run_config.tasks
         mine = {split.name for rank in ranks for split in self.splits[rank::tasks]}
-        return any(is_wary(journal, split) for split in mine & journal.marked())
+        return any(is_suspected(journal, split) for split in mine & journal.marked())
 
     def stop(self) -> None:
         """From another thread: commit what is finished, then raise Interrupted in `run`."""
@@ -113,7 +113,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         if worker:
             worker.stop.set()  # nobody waits for it, so no loop has to be woken
 
-    async def _work(self, splits: list[Split], journal: Journal, label: str) -> None:
+    async def _work(self, splits: list[Split], journal: CommitLog, label: str) -> None:
         size = sum(split.bytes for split in splits)
         async with self.job.open() as work:
             with Progress(label, size, console) as progress:
@@ -136,7 +136,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                     self.worker = None  # its engine cannot be sent to a process that goes on
 
 
-def is_done(journal: Journal, split: Split) -> bool:
+def is_done(journal: CommitLog, split: Split) -> bool:
     """Whether `split` is committed to its end, and nothing of it is to be made again."""
     records = journal.records(split.name)
     return bool(records) and records[-1].last and not any(record.redo for record in records)
@@ -171,7 +171,7 @@ def run_here(step: PassStep, ranks: Sequence[int], workers: int) -> None:
                 step.watch = Watch(step.job.name, step.run_config.max_failed)
         else:
             console.print("two runs died at one place; a process of its own continues")
-    Crew(partial(_run_task, step), ranks, workers).run()
+    WorkerPool(partial(_run_task, step), ranks, workers).run()
 
 
 def _run_task(step: PassStep, rank: int, opened: Callable[[], None]) -> None:

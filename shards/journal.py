@@ -67,7 +67,7 @@ class Block:
     read: str = ""
 
 
-class Journal:
+class CommitLog:
     """The commits of one output folder; several workers may use it, each on its own splits.
 
     What is there is listed once, at the first use. owner: the run whose records count, beside those
@@ -248,12 +248,12 @@ class Journal:
         )
 
 
-def journal_of(manifest: Manifest, folder: Folder) -> Journal:
+def journal_of(manifest: Manifest, folder: Folder) -> CommitLog:
     """What is committed of a set, as it is now. ShardError where a run has committed that the
     manifest does not name: then it is the manifest of another run.
     """
     made = manifest.passes[-1].fingerprint
-    journal = Journal(folder, manifest.columns, made, manifest.owner)
+    journal = CommitLog(folder, manifest.columns, made, manifest.owner)
     for place, token in journal.tokens():
         if token[: names.OWNER] not in manifest.owners:
             raise ShardError(
@@ -284,7 +284,7 @@ def _back_from(tip: Record, blocks: dict[int, list[Record]]) -> list[Record]:
 
 
 @dataclass
-class Folded:
+class CommitSummary:
     """What all records of a pass say together."""
 
     every: list[Record]
@@ -330,12 +330,12 @@ class Folded:
             manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
 
 
-def fold(journal: Journal, splits: Iterable[str]) -> Folded:
+def fold(journal: CommitLog, splits: Iterable[str]) -> CommitSummary:
     """What holds of `splits`, together; ShardError where a record contradicts its neighbours."""
     return together({split: journal.records(split) for split in splits})
 
 
-def folded_of(records: Iterable[Record]) -> Folded:
+def folded_of(records: Iterable[Record]) -> CommitSummary:
     """What the records of a commit log say together; see `fold`."""
     chains = defaultdict[str, list[Record]](list)
     for record in records:
@@ -343,7 +343,7 @@ def folded_of(records: Iterable[Record]) -> Folded:
     return together(chains)
 
 
-def together(chains: Mapping[str, list[Record]]) -> Folded:
+def together(chains: Mapping[str, list[Record]]) -> CommitSummary:
     """What the records of each split say together; see `fold`."""
     for split, chain in chains.items():
         _audit(split, chain)
@@ -353,7 +353,7 @@ def together(chains: Mapping[str, list[Record]]) -> Folded:
         for split, chain in chains.items()
         if chain and chain[-1].last and not any(record.redo for record in chain)
     }
-    return Folded(
+    return CommitSummary(
         every=every,
         parts=[r.part for r in every if r.part],
         judgements=[r.judgements for r in every if r.judgements],

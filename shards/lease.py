@@ -7,7 +7,7 @@ exactly one run takes a free lock. Elsewhere, and where a stale one is taken ove
 run writes, waits for `SETTLE` seconds and looks whose lock it is.
 
 A run that was taken for dead may wake (a suspended machine, a frozen container) between any two of
-its instructions. So a run writes through `Lease.folder`, in which a late write fails
+its instructions. So a run writes through `OutputLock.folder`, in which a late write fails
 (`base.owned`); on a local disk a run that takes over removes what the earlier one writes from. A
 run that finds its lock absent or another's ends, and commits nothing.
 """
@@ -39,7 +39,7 @@ _GONE = f"{SCRATCH}gone-"
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockHolder:
     """Who holds a lock. space: the machine, since its start, and what its process ids count in;
     started: when the process did, in the kernel's ticks, because ids are used again.
     """
@@ -76,7 +76,7 @@ class Holder:
         return f"process {pid} on {host}, since {since}"
 
 
-class Lease:
+class OutputLock:
     """Holds the lock of `folder` while it is entered; ShardError when another run does.
 
     folder: what the holder writes through. name: of the lock, where one of many tasks of a run
@@ -84,7 +84,7 @@ class Lease:
     """
 
     def __init__(self, folder: Folder, name: str = LOCK, owner: str | None = None) -> None:
-        self.name, self.mine = name, Holder.me()
+        self.name, self.mine = name, LockHolder.me()
         self._others = SCRATCH if name == LOCK else f"{SCRATCH}{name.removesuffix('.json')}-"
         token = self.mine.token
         self.folder = OwnedFolder(folder.url, self._others + token, owner or token[:OWNER])
@@ -170,7 +170,7 @@ class Lease:
         if not self._is_mine():
             raise self._refusal(self._found())
 
-    def _found(self) -> Holder | None:
+    def _found(self) -> LockHolder | None:
         data = self.folder.read(self.name)
         if data is None and self.folder.is_local and os.path.islink(self.folder.path(self.name)):
             raise ShardError(
@@ -178,13 +178,13 @@ class Lease:
                 "of a run, or none; remove it"
             )
         try:
-            return Holder.read(data) if data is not None else None
+            return LockHolder.read(data) if data is not None else None
         except (ValueError, TypeError, RecursionError):
             raise ShardError(
                 f"{self.folder.url}/{self.name}: damaged; remove it if no run is writing here"
             ) from None
 
-    def _is_stale(self, found: Holder) -> bool:
+    def _is_stale(self, found: LockHolder) -> bool:
         """Whether the run of `found` has ended; waits for its next beat where that is not known."""
         gone = found.is_gone()
         if gone is not None:
@@ -197,7 +197,7 @@ class Lease:
                 return self._found() is None
         return True
 
-    def _refusal(self, holder: Holder | None) -> ShardError:
+    def _refusal(self, holder: LockHolder | None) -> ShardError:
         if holder is None:
             return ShardError(
                 f"{self.folder.url}: this run has lost {self.name}: another one took it over, or "

@@ -9,7 +9,7 @@ import os
 
 from base.files import Folder
 from shards.generation import is_ready, remove_made
-from shards.journal import Journal
+from shards.journal import CommitLog
 from shards.manifest import Manifest
 from shards.names import MANIFEST, RECORDS, is_passing, is_scratch, owner_of, retry
 
@@ -36,7 +36,7 @@ def clean(folder: Folder, manifest: Manifest) -> None:
     """Remove what is left over beside a complete set; the records last."""
     for name in strays(folder, manifest):
         folder.remove(name)
-    Journal(folder, manifest.columns, "", "").clear()
+    CommitLog(folder, manifest.columns, "", "").clear()
     if manifest.generation > 1:
         remove_made(folder, manifest.generation)
 

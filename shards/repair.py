@@ -16,7 +16,7 @@ from base.files import Folder
 from shards import commit_log
 from shards.generation import settle
 from shards.journal import folded_of, journal_of, skipped_lines
-from shards.lease import Lease
+from shards.lease import OutputLock
 from shards.leftovers import clean
 from shards.manifest import Manifest, Record, SetStatus, Usage
 from shards.names import LOG, SKIPPED, block_of
@@ -35,7 +35,7 @@ def repair(url: str) -> list[str]:
     """
     if Manifest.unchecked(Folder(url)) is None:
         Manifest.load(Folder(url))  # raises, before anything is written
-    with Lease(Folder(url)) as lease:
+    with OutputLock(Folder(url)) as lease:
         done = _restore(lease.folder)
         before = ShardSet(url).manifest.generation
         published = settle(lease.folder).generation

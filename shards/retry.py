@@ -26,8 +26,8 @@ from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
 from shards import commit_log, generation, names
 from shards.executor import RunConfig, execute
-from shards.journal import Folded, fold, journal_of
-from shards.lease import Lease
+from shards.journal import CommitSummary, fold, journal_of
+from shards.lease import OutputLock
 from shards.leftovers import clean
 from shards.listed import check_listed
 from shards.manifest import ODD, Manifest, Record
@@ -223,7 +223,7 @@ def retry(job: Again, run: RunConfig, execute: Execute = execute) -> Manifest | 
     first runs: here what failed is known, and may do so again.
     """
     check(job)
-    with Lease(Folder(job.url)) as lease:
+    with OutputLock(Folder(job.url)) as lease:
         old = check(job)
         if generation.is_ready(lease.folder, old):
             old = generation.settle(lease.folder)
@@ -280,7 +280,7 @@ def _committed(folder: Folder, new: Manifest) -> set[tuple[str, int]]:
     return {(r.split, r.block) for r in _folded(new, below).every if not r.redo}
 
 
-def _folded(new: Manifest, below: Folder) -> Folded:
+def _folded(new: Manifest, below: Folder) -> CommitSummary:
     """What is committed of the next generation, in the order of the set."""
     log = commit_log.read(below, new.passes[-1].fingerprint) or []
     return fold(journal_of(new, below), dict.fromkeys(record.split for record in log))
@@ -388,7 +388,7 @@ def _given_up(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
     return old
 
 
-def _refuse_unlike(url: str, folded: Folded) -> None:
+def _refuse_unlike(url: str, folded: CommitSummary) -> None:
     """ShardError where a generation does not hold the blocks and rows of the one before."""
     before, now = ([_shape(r) for r in records] for records in (log_of(url), folded.every))
     if before != now or folded.unfinished:

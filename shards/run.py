@@ -19,8 +19,8 @@ from base.owned import OwnedFolder
 from shards import commit_log
 from shards.card import card
 from shards.executor import RunConfig, execute
-from shards.journal import Folded, fold, journal_of, skipped_lines
-from shards.lease import Lease
+from shards.journal import CommitSummary, fold, journal_of, skipped_lines
+from shards.lease import OutputLock
 from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
 from shards.listed import check_listed, check_there
@@ -51,7 +51,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     if not complete:
         _refuse_own_input(job.source.splits(), folder)  # an empty corpus is found here, too
     try:
-        with Lease(folder) as lease:
+        with OutputLock(folder) as lease:
             # Another run may have completed it, or a kill come just before its last step.
             complete = finished(job, output) or _run(job, lease.folder, run, execute)
             clean(lease.folder, complete)
@@ -218,7 +218,9 @@ def _finish(
     return manifest
 
 
-def _complete(manifest: Manifest, folded: Folded, splits: list[Split], status: SetStatus) -> None:
+def _complete(
+    manifest: Manifest, folded: CommitSummary, splits: list[Split], status: SetStatus
+) -> None:
     """Write into the manifest what the records say."""
     folded.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}

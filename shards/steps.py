@@ -15,8 +15,8 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
 from shards.executor import PassStep, RunConfig, is_done, run_here
-from shards.journal import Journal, journal_of
-from shards.lease import Lease
+from shards.journal import CommitLog, journal_of
+from shards.lease import OutputLock
 from shards.manifest import Manifest
 from shards.passes import Pass, Split
 from shards.run import finished, run_pass, start_set
@@ -68,7 +68,7 @@ def run_step(step: str, stages: Sequence[PlannedPass], run: RunConfig) -> None:
 def start(stage: PlannedPass, run: RunConfig) -> None:
     """Write the manifest of a pass that is not complete; a set of another pass is refused."""
     if not finished(stage.job, stage.output):
-        with Lease(Folder(stage.output)) as lease:
+        with OutputLock(Folder(stage.output)) as lease:
             start_set(stage.job, lease.folder, stage.job.source.splits(), run.max_failed)
 
 
@@ -77,7 +77,7 @@ def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[
     folder = Folder(output)
     found = Manifest.find(folder)
     made = fingerprint(job.config())
-    journal = journal_of(found, folder) if found else Journal(folder, job.columns, made, "")
+    journal = journal_of(found, folder) if found else CommitLog(folder, job.columns, made, "")
     left = [number for number, split in enumerate(splits) if not is_done(journal, split)]
     return sorted({number % tasks for number in left})
 
@@ -104,7 +104,7 @@ def _run_task(stage: PlannedPass, rank: int, run: RunConfig) -> None:
             f"{stage.output}: {name} was not started; run it with run.step={name}:start"
         )
     splits = stage.job.source.splits()
-    with Lease(folder, f"task-{rank:05d}.json", manifest.owner) as lease:
+    with OutputLock(folder, f"task-{rank:05d}.json", manifest.owner) as lease:
         run_here(PassStep(stage.job, splits, lease.folder, run), [rank], 1)
 
 

@@ -14,7 +14,7 @@ Cost: a small write for every 16, 32, … `_FAR` documents.
 """
 
 from base.errors import EngineError
-from shards.journal import Journal
+from shards.journal import CommitLog
 from shards.manifest import Opened, Record
 
 _NEAR, _FAR = 16, 512  # documents a mark reaches ahead: at the start of a split, and at most
@@ -24,14 +24,14 @@ _UNSEEN = 10  # the same where the command died, too
 _IN_A_ROW = 2  # abandoned documents side by side; that every third kills, too, is no chance
 
 
-class Suspects:
+class Quarantine:
     """The documents of one split that may be open. `committed`: records of it that are safe;
     `command`: a name for the command that runs now, the same in all its workers; `turn`: that of
     the records of this worker.
     """
 
     def __init__(
-        self, journal: Journal, split: str, done: list[Record], command: str, turn: int = 0
+        self, journal: CommitLog, split: str, done: list[Record], command: str, turn: int = 0
     ) -> None:
         self.journal, self.split, self.done, self.command = journal, split, done, command
         self.turn = turn
@@ -111,9 +111,9 @@ class Suspects:
         )
 
 
-def is_wary(journal: Journal, split: str) -> bool:
+def is_suspected(journal: CommitLog, split: str) -> bool:
     """Whether the next worker on a split has to be careful; one read where nobody died."""
     found = journal.opened(split)
     if found is None or not found.deaths:
         return False
-    return Suspects(journal, split, journal.records(split), "").wary
+    return Quarantine(journal, split, journal.records(split), "").wary

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from base.errors import InputError
 from base.files import resolve, sha256_of, told_as, version_of
-from shards.journal import Folded
+from shards.journal import CommitSummary
 from shards.manifest import Input
 from shards.passes import Source, Split
 
@@ -38,7 +38,7 @@ def _bytes(size: int | None) -> str:
 def refuse_changed(
     before: Sequence[Input],
     now: Sequence[Input],
-    folded: Folded,
+    folded: CommitSummary,
     splits: Sequence[Split],
     source: Source,
 ) -> None:
@@ -61,7 +61,7 @@ def refuse_changed(
                 raise _changed(split)
 
 
-def refuse_exchanged(folded: Folded, splits: Sequence[Split]) -> None:
+def refuse_exchanged(folded: CommitSummary, splits: Sequence[Split]) -> None:
     """InputError for a file that was exchanged between two of its ranges.
 
     Cost: a look at each file that was read in ranges; a digest of one that has changed meanwhile.

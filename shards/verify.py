@@ -11,7 +11,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from shards import commit_log
 from shards.generation import is_ready
-from shards.journal import Folded, folded_of, skipped_lines
+from shards.journal import CommitSummary, folded_of, skipped_lines
 from shards.leftovers import strays
 from shards.manifest import File, Manifest
 from shards.names import LOG, MANIFEST, SKIPPED
@@ -81,7 +81,7 @@ def _check_log(shards: ShardSet) -> list[str]:
     return []
 
 
-def refuse_unlike(manifest: Manifest, folder: Folder, folded: Folded) -> None:
+def refuse_unlike(manifest: Manifest, folder: Folder, folded: CommitSummary) -> None:
     """ShardError where the log does not hold what the manifest says of the input. A later pass
     keeps the inputs of the first one, and does not read the records that gave no rows.
     """

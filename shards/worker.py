@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
 from shards.failures import Failure, keep_few
-from shards.journal import Block, Journal, Lineage, joined
+from shards.journal import Block, CommitLog, Lineage, joined
 from shards.limit import Watch
 from shards.manifest import Record, Skip
 from shards.passes import Document, DocumentResult, End, LeftOut, Skipped, Source, Split, Work
 from shards.progress import Progress
 from shards.schema import Row
 from shards.signals import stop_on_signal
-from shards.suspects import Suspects
+from shards.suspects import Quarantine
 
 Finish = Callable[[Document], Awaitable[DocumentResult]]
 
@@ -58,7 +58,7 @@ class _Window:
 @dataclass
 class _OpenBlock:
     block: Block
-    suspects: Suspects | None = None
+    suspects: Quarantine | None = None
     tasks: list[asyncio.Task[DocumentResult]] = field(default_factory=list)
     rows: int = 0
     size: int = 0
@@ -71,7 +71,7 @@ class PassWorker:
         self,
         source: Source,
         work: Work,
-        journal: Journal,
+        journal: CommitLog,
         progress: Progress,
         rows_per_part: int,
         max_bad_rows: float,
@@ -82,7 +82,7 @@ class PassWorker:
         self.source, self.work, self.journal = source, work, journal
         self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
         self.watch = watch
-        self.opened, self.command, self._suspects = opened, command, list[Suspects]()
+        self.opened, self.command, self._suspects = opened, command, list[Quarantine]()
         self.window = _Window(work.window)
         self.stop = asyncio.Event()
         self.records = self.bad = 0
@@ -133,7 +133,7 @@ class PassWorker:
             return
         place = self.journal.continued(done, split.name)
         suspects = await asyncio.to_thread(
-            Suspects, self.journal, split.name, done, self.command, place.turn
+            Quarantine, self.journal, split.name, done, self.command, place.turn
         )
         self._suspects.append(suspects)
         if suspects.wary:
@@ -141,7 +141,7 @@ class PassWorker:
         await self._read(split, done, suspects, place)
 
     async def _read(
-        self, split: Split, done: list[Record], suspects: Suspects, place: Lineage
+        self, split: Split, done: list[Record], suspects: Quarantine, place: Lineage
     ) -> None:
         """Start documents, and close blocks, from the last of `done` to the end of the split."""
         start = suspects.committed
@@ -203,7 +203,7 @@ class PassWorker:
         await self._ready.put(block)
 
     async def _open(
-        self, current: _OpenBlock, item: Document | Skipped | LeftOut, suspects: Suspects
+        self, current: _OpenBlock, item: Document | Skipped | LeftOut, suspects: Quarantine
     ) -> None:
         """Start a document once it is written down that it will be open."""
         position = current.block.stop

@@ -57,7 +57,7 @@ class Checkpoints:
         """Remove what is older than `keep` says; `state` is what the run goes on from."""
         if parallel.is_main() and state:
             self._remove_old(state.step)
-        parallel.wait()
+        parallel.barrier()
 
     def save(self, learner: Learner, state: State) -> None:
         """Write the checkpoint of `state.step`; returns early when asynchronous."""
@@ -179,7 +179,7 @@ class Checkpoints:
             self._output.folder(CHECKPOINTS).write(LATEST, f"{name}\n".encode())
             self._remove_later(state.step)
             self._remove_old(state.step)
-        parallel.wait()
+        parallel.barrier()
 
     def _complete(
         self, partial: Path, state: State, found: Sequence[Mapping[str, FileDigest]]

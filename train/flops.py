@@ -9,14 +9,14 @@ alike, so recomputed or shared work is not counted twice.
 from collections.abc import Sequence
 
 from train.data.rows import PackedSequence
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.model.weights import parameters
 
 PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12}
 """Dense bfloat16 operations a second, by NVIDIA's data sheets."""
 
 
-def model_flops(shape: Shape, rows: Sequence[PackedSequence]) -> float:
+def model_flops(shape: ModelShape, rows: Sequence[PackedSequence]) -> float:
     """Operations of one forward and backward pass over `rows`, padding left out."""
     width = shape.heads * shape.head
     output, total = shape.vocabulary * shape.hidden, 0.0

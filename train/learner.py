@@ -33,7 +33,7 @@ from train.config import TrainConfig
 from train.data.rows import PackedSequence
 from train.learnt import POINTS, cut_points
 from train.model.build import build
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.objectives import Loss, Sums, report, sum_tokens
 from train.phases import Phase
 
@@ -61,7 +61,7 @@ class StepResult:
 class Learner:
     """This rank's stage of the model with its optimizer and, where asked for, frozen reference."""
 
-    def __init__(self, config: TrainConfig, shape: Shape) -> None:
+    def __init__(self, config: TrainConfig, shape: ModelShape) -> None:
         self.config = config
         self.model = build(shape, config.model, config.parallel, config.seed)
         frozen = any(phase.reference == "frozen" for phase in config.curriculum)
@@ -111,7 +111,7 @@ class Learner:
         self.optimizer.step_with_ready_grads()
 
 
-def frozen_model(config: TrainConfig, shape: Shape) -> Any:
+def frozen_model(config: TrainConfig, shape: ModelShape) -> Any:
     """The configured model as it is before any step: the reference."""
     model = build(shape, config.model, config.parallel, config.seed)
     return model.requires_grad_(False).eval()
@@ -203,7 +203,7 @@ def _over_ranks(reports: list[Sums]) -> dict[str, float]:
     if not reports:
         return parallel.from_last_stage(None)
     sums = {name: sum(float(found[name]) for found in reports) for name in reports[0]}
-    return parallel.from_last_stage(parallel.add_up(sums))
+    return parallel.from_last_stage(parallel.all_reduce_sum(sums))
 
 
 def _fault(

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from base.errors import ShardError
 from base.files import Folder, opened, sync
-from shards.lease import Lease
+from shards.lease import OutputLock
 from shards.names import LOCK
 from train import parallel
 from train.owned import claim
@@ -147,7 +147,7 @@ def held(url: str) -> Iterator[Output]:
 
         def take() -> Output:
             root = Path(url)
-            lease = stack.enter_context(Lease(Folder(url)))
+            lease = stack.enter_context(OutputLock(Folder(url)))
             assert lease.scratch, "train.output is on a disk"
             output = Output(root, lease.scratch, lease.mine.token)
             claim(root, output.folder())

@@ -122,7 +122,7 @@ def main_first() -> Iterator[None]:
         dist.barrier()
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until every process has come here."""
     dist.barrier()
 
@@ -186,13 +186,13 @@ def from_last_stage(values: dict[str, float] | None) -> dict[str, float]:
     return box[0]
 
 
-def speaks() -> bool:
+def is_leader() -> bool:
     """Whether this process speaks for its copy of the model: the first of those that share it."""
     ranks = dist.get_process_group_ranks(mpu.get_model_parallel_group())
     return bool(dist.get_rank() == ranks[0])
 
 
-def told(value: T | None) -> T:
+def broadcast(value: T | None) -> T:
     """What the process that speaks for this copy of the model holds, on all that share it."""
     group = mpu.get_model_parallel_group()
     ranks = dist.get_process_group_ranks(group)
@@ -203,7 +203,7 @@ def told(value: T | None) -> T:
     return box[0]
 
 
-def add_up(values: dict[str, float]) -> dict[str, float]:
+def all_reduce_sum(values: dict[str, float]) -> dict[str, float]:
     """Sums over the data parallel copies; all give the same names in the same order."""
     sums_M = torch.tensor(list(values.values()), dtype=torch.float64, device=device())
     dist.all_reduce(sums_M, group=data_group())

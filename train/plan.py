@@ -17,7 +17,7 @@ from train.config import TrainConfig
 from train.data.feed import open_loader
 from train.data.loader import Loader
 from train.data.rows import PackedSequence
-from train.model.shape import Shape, load_shape
+from train.model.shape import ModelShape, load_shape
 from train.model.weights import parameters
 from train.owned import refuse_foreign
 from train.phases import Phase, end_step
@@ -54,7 +54,7 @@ def plan(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None)
     return "\n".join(lines)
 
 
-def _memory(config: TrainConfig, shape: Shape) -> str:
+def _memory(config: TrainConfig, shape: ModelShape) -> str:
     """Bytes a rank, in GB, for one process of each pipeline stage and tensor parallel rank."""
     split = config.parallel.tp * config.parallel.pp
     wide = 4 if config.model.dtype == "float32" else 2
@@ -74,7 +74,7 @@ def _memory(config: TrainConfig, shape: Shape) -> str:
     return f"about {sum(parts.values()) / 1e9:.2f} GB a rank ({shown}{note})"
 
 
-def _activations(config: TrainConfig, shape: Shape, wide: int) -> float:
+def _activations(config: TrainConfig, shape: ModelShape, wide: int) -> float:
     """Of one row; a pipeline holds as many rows as it has stages, each with its share of layers."""
     tokens, tp = config.batch.row_tokens, config.parallel.tp
     layer = 2 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head / tp

@@ -19,7 +19,7 @@ from train.data.loader import Loader
 from train.learnt import reasons
 from train.model.audit import audit
 from train.model.export import rehearse
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.provenance import provenance
 from train.rollouts import dump
 from train.rollouts.probe import held_out
@@ -27,7 +27,7 @@ from train.rollouts.probe import held_out
 
 def preflight(
     config: TrainConfig,
-    shape: Shape,
+    shape: ModelShape,
     loader: Loader,
     trial: Path,
     engines: Mapping[str, EngineConfig] | None = None,
@@ -51,7 +51,7 @@ def preflight(
 
 
 def _check_rollouts(
-    config: TrainConfig, shape: Shape, engines: Mapping[str, EngineConfig] | None
+    config: TrainConfig, shape: ModelShape, engines: Mapping[str, EngineConfig] | None
 ) -> None:
     """Open what a late phase reads beside the sets, which may be after thousands of steps."""
     rollouts = config.rollouts
@@ -65,7 +65,7 @@ def _check_rollouts(
             raise ConfigError(told) from None
 
 
-def check_model(config: TrainConfig, shape: Shape) -> None:
+def check_model(config: TrainConfig, shape: ModelShape) -> None:
     """The part of it that concerns the model alone."""
     if config.model.init == "pretrained":
         audit(shape)
@@ -78,7 +78,7 @@ def check_model(config: TrainConfig, shape: Shape) -> None:
         )
 
 
-def _check_ids(shape: Shape) -> None:
+def _check_ids(shape: ModelShape) -> None:
     """Refuse tokens for which the model has no embedding."""
     known = load_tokenizer(str(shape.folder)).ids()
     token = max(known, key=known.__getitem__, default="")

@@ -31,7 +31,7 @@ def keep(config: TrainConfig) -> None:
         found = places(config, shape)
         if parallel.is_main():
             check_model(config, shape)
-        parallel.wait()
+        parallel.barrier()
         model = frozen_model(config, shape)
         with parallel.main_first():
             rank, ranks = parallel.data_rank(), parallel.data_size()
@@ -45,7 +45,7 @@ def keep(config: TrainConfig) -> None:
                 if parallel.is_last_stage() and parallel.is_first_tensor():
                     place.write(part, values)
                     console.print(f"reference: {place.folder.url}/{part}", soft_wrap=True)
-        parallel.wait()  # the manifest says that all parts are there
+        parallel.barrier()  # the manifest says that all parts are there
         if parallel.is_main():
             for place in found.values():
                 place.finish()

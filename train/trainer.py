@@ -26,10 +26,10 @@ from train.flops import model_flops, peak_flops
 from train.learner import Learner, StepResult
 from train.learnt import LearningTally
 from train.log import Metrics, RunLog
-from train.model.shape import Shape, base_digest
+from train.model.shape import ModelShape, base_digest
 from train.output import Output
 from train.phases import Phase, end_step
-from train.rollouts.late import Late
+from train.rollouts.late import OnlinePhase
 from train.schedule import differing, learning_rate
 from train.state import State, settings
 
@@ -52,14 +52,14 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        shape: Shape,
+        shape: ModelShape,
         loader: Loader,
         output: Output,
         engines: Mapping[str, EngineConfig] | None = None,
     ) -> None:
         self.config, self.shape, self.loader, self.output = config, shape, loader, output
         self._base = parallel.by_main(lambda: base_digest(shape))
-        self.late = Late(config, engines or {}, shape, loader, output)
+        self.late = OnlinePhase(config, engines or {}, shape, loader, output)
         self.checkpoints = Checkpoints(output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
         self.skipped = self.empty = 0
@@ -252,7 +252,7 @@ class Trainer:
             "flops": model_flops(self.shape, batch.rows),
         }
         counted = {f"data/{name}": float(batch.counts.get(name, 0)) for name in COUNTED}
-        sums = parallel.add_up(sums | counted)
+        sums = parallel.all_reduce_sum(sums | counted)
         flops, padding = sums.pop("flops"), sums.pop("padding")
         peak = peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         if peak:

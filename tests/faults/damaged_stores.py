@@ -17,7 +17,7 @@ from tests.train.small import make_model
 from train.config import TrainConfig
 from train.data.stored import places, stored
 from train.rollouts import dump
-from train.rollouts.bank import Bank, BankWriter
+from train.rollouts.bank import RolloutStore, RolloutStoreWriter
 from train.rollouts.groups import RolloutGroup
 
 KINDS = {
@@ -67,15 +67,17 @@ def _bank(base: Path) -> _Store:
     """A group that is missing is sampled again; one that is another is learnt from."""
     folders = base / "bank", base / "old bank"
     for seed, folder in enumerate(folders):
-        Bank(Folder(str(folder)), {"seed": 0}).claim()  # also of a run with the same configuration
+        RolloutStore(
+            Folder(str(folder)), {"seed": 0}
+        ).claim()  # also of a run with the same configuration
         for worker in range(2):
-            writer = BankWriter(folder, worker)
+            writer = RolloutStoreWriter(folder, worker)
             for step in range(1, 4):
                 writer.append(step, [found for _, found in _some(step, seed)][worker::2])
-    good, _ = Bank(Folder(str(folders[0])), {"seed": 0}).read(0)
+    good, _ = RolloutStore(Folder(str(folders[0])), {"seed": 0}).read(0)
 
     def read(case: Path) -> tuple[str, str]:
-        bank = Bank(Folder(str(case)), {"seed": 0})
+        bank = RolloutStore(Folder(str(case)), {"seed": 0})
         bank.claim()
         found, damaged = bank.read(0)
         if any(good.get(key) != one for key, one in found.items()):

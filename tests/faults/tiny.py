@@ -139,8 +139,8 @@ def without_crews() -> None:
     """From now on no run of this process starts others: each costs a second, and steps in it are
     not seen. A run does so that is wary of a document.
     """
-    assert hasattr(executor, "Crew")
-    setattr(executor, "Crew", _Here)  # noqa: B010
+    assert hasattr(executor, "WorkerPool")
+    setattr(executor, "WorkerPool", _Here)  # noqa: B010
 
 
 def go(output: str, salt: str = "") -> Manifest:

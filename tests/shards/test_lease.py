@@ -14,7 +14,7 @@ import pytest
 from base.errors import ShardError
 from base.files import Folder
 from shards import lease
-from shards.lease import Holder, Lease
+from shards.lease import LockHolder, OutputLock
 from shards.names import LOCK as NAME
 
 
@@ -31,19 +31,19 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "set") if request.param == "disk" else store)
 
 
-def put(folder: Folder, holder: Holder) -> None:
+def put(folder: Folder, holder: LockHolder) -> None:
     folder.write(NAME, json.dumps(asdict(holder)).encode())
 
 
-def elsewhere() -> Holder:
+def elsewhere() -> LockHolder:
     """A holder of another machine."""
-    return replace(Holder.me(), host="other", space="another kernel", pid=1)
+    return replace(LockHolder.me(), host="other", space="another kernel", pid=1)
 
 
-def ended_process() -> Holder:
+def ended_process() -> LockHolder:
     """A holder of this machine whose process was killed."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    holder = replace(Holder.me(), pid=child.pid, started=lease._started(child.pid))
+    holder = replace(LockHolder.me(), pid=child.pid, started=lease._started(child.pid))
     assert holder.is_gone() is False
     child.kill()
     child.communicate()
@@ -52,32 +52,32 @@ def ended_process() -> Holder:
 
 def test_a_second_run_is_refused_until_the_first_ends(folder: Folder) -> None:
     with (
-        Lease(folder),
+        OutputLock(folder),
         pytest.raises(ShardError, match=r"another run .*process \d+ on .*UTC\); wait for it"),
-        Lease(folder),
+        OutputLock(folder),
     ):
         pass
-    with Lease(folder):
+    with OutputLock(folder):
         assert folder.names() == [NAME]
     assert NAME not in folder.names()
 
 
 def test_a_killed_run_does_not_lock(folder: Folder) -> None:
     put(folder, ended_process())
-    with Lease(folder) as held:
+    with OutputLock(folder) as held:
         found = folder.read(NAME)
         assert found and json.loads(found)["token"] == held.mine.token
 
 
 def test_a_process_id_that_is_used_again_does_not_lock(folder: Folder) -> None:
-    put(folder, replace(Holder.me(), started="1"))
-    with Lease(folder):
+    put(folder, replace(LockHolder.me(), started="1"))
+    with OutputLock(folder):
         pass
 
 
 def test_a_silent_run_of_another_machine_is_taken_over(folder: Folder) -> None:
     put(folder, elsewhere())
-    with Lease(folder):
+    with OutputLock(folder):
         pass
 
 
@@ -94,7 +94,7 @@ def test_a_living_run_of_another_machine_is_refused(folder: Folder) -> None:
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        with pytest.raises(ShardError, match="process 1 on other"), Lease(folder):
+        with pytest.raises(ShardError, match="process 1 on other"), OutputLock(folder):
             pass
     finally:
         stop.set()
@@ -107,7 +107,7 @@ def test_what_a_lock_of_another_machine_says_is_made_fit_to_be_shown(
     hostile = "\x1b[31m[/red]\nerror: " + "x" * 5000
     found = replace(elsewhere(), host=hostile, since=hostile)
     put(folder, found)
-    with Lease(folder):
+    with OutputLock(folder):
         pass
     (line,) = capsys.readouterr().err.splitlines()
     assert "\x1b" not in line and "[/red]" in line and len(line) < 500 + len(folder.url)
@@ -122,7 +122,7 @@ def test_of_two_that_take_over_one_wins(folder: Folder) -> None:
     def take() -> None:
         start.wait()
         try:
-            with Lease(folder) as mine:
+            with OutputLock(folder) as mine:
                 held.append(mine)
                 over.wait()
         except ShardError as error:
@@ -144,7 +144,7 @@ def test_a_run_whose_lock_was_taken_ends(folder: Folder) -> None:
     from base.cli import ending
 
     def run() -> None:
-        with Lease(folder):
+        with OutputLock(folder):
             put(folder, elsewhere())
             threading.Event().wait(20)
 
@@ -154,7 +154,7 @@ def test_a_run_whose_lock_was_taken_ends(folder: Folder) -> None:
 
 
 def with_pid(pid: object) -> bytes:
-    return json.dumps(asdict(Holder.me()) | {"pid": pid}).encode()
+    return json.dumps(asdict(LockHolder.me()) | {"pid": pid}).encode()
 
 
 DAMAGED = {
@@ -170,7 +170,7 @@ DAMAGED = {
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_lock_is_one_sentence(folder: Folder, data: bytes) -> None:
     folder.write(NAME, data)
-    with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"), Lease(folder):
+    with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"), OutputLock(folder):
         pass
 
 
@@ -183,7 +183,7 @@ def test_a_disk_without_room_for_the_lock_is_one_sentence(
     monkeypatch.setattr(Path, "write_bytes", full)
     with (
         pytest.raises(ShardError, match="lock.json: cannot write: No space left"),
-        Lease(Folder(str(tmp_path))),
+        OutputLock(Folder(str(tmp_path))),
     ):
         pass
     assert not list(tmp_path.iterdir())

@@ -20,8 +20,8 @@ from base.files import Folder
 from base.owned import OwnedFolder
 from shards import commit_log, lease
 from shards.executor import RunConfig
-from shards.journal import Block, Journal, fold
-from shards.lease import Lease
+from shards.journal import Block, CommitLog, fold
+from shards.lease import OutputLock
 from shards.names import LOCK, MANIFEST
 from shards.passes import Document
 from shards.reader import ShardSet
@@ -164,11 +164,11 @@ def test_writes_of_an_owner_fail_once_another_has_the_folder(
         monkeypatch.setattr(OwnedFolder, "_look", lambda self: None)
     said = "another run is writing here" if looks else "another run has taken this folder over"
     folder = Folder(str(tmp_path / "set"))
-    first = Lease(folder)
+    first = OutputLock(folder)
     first.__enter__()
     first.folder.write("a", b"1")
     (tmp_path / "set" / LOCK).unlink()
-    with Lease(folder):
+    with OutputLock(folder):
         with pytest.raises(ShardError, match=said):
             first.folder.write("a", b"2")
         with pytest.raises(ShardError, match=said):
@@ -231,9 +231,9 @@ def test_late_records_of_earlier_runs_change_nothing(
     assert [record.line for record in mine] == [block.place.line for block in last]
 
 
-def journal(folder: OwnedFolder, number: int) -> Journal:
+def journal(folder: OwnedFolder, number: int) -> CommitLog:
     """The commits as run `number` sees them."""
-    return Journal(folder, schema(()), "", f"{number:08x}")
+    return CommitLog(folder, schema(()), "", f"{number:08x}")
 
 
 def take_over(folder: OwnedFolder, number: int, sizes: list[int]) -> list[Block]:
@@ -254,7 +254,7 @@ def take_over(folder: OwnedFolder, number: int, sizes: list[int]) -> list[Block]
 
 
 def commit(folder: OwnedFolder, block: Block) -> None:
-    Journal(folder, schema(()), "", "").commit(block)
+    CommitLog(folder, schema(()), "", "").commit(block)
 
 
 def test_a_dead_engine_keeps_the_lock_for_nobody(corpus: Path, tmp_path: Path) -> None:

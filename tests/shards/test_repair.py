@@ -13,7 +13,7 @@ from base.errors import Interrupted, ShardError
 from base.files import Folder
 from shards.__main__ import main
 from shards.executor import RunConfig
-from shards.lease import Lease
+from shards.lease import OutputLock
 from shards.manifest import Record
 from shards.names import RecordName, block_of
 from shards.passes import Document
@@ -164,7 +164,7 @@ def test_what_cannot_be_repaired_is_one_sentence(good: Path) -> None:
 
 def test_no_repair_while_a_run_is_writing(good: Path) -> None:
     with (
-        Lease(Folder(str(good))),
+        OutputLock(Folder(str(good))),
         pytest.raises(ShardError, match="another run is writing here"),
     ):
         repair(str(good))

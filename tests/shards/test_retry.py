@@ -18,7 +18,7 @@ from base.owned import OwnedFolder
 from rewrite.retry import RewriteAgain
 from shards import commit_log
 from shards.executor import RunConfig
-from shards.lease import Lease
+from shards.lease import OutputLock
 from shards.manifest import Manifest
 from shards.names import LOCK
 from shards.passes import Document, DocumentResult
@@ -441,12 +441,12 @@ def test_a_reader_of_the_old_generation_is_told(texts: Path, good: Path) -> None
 
 
 def test_a_retry_that_lost_its_folder_writes_nothing(good: Path) -> None:
-    first = Lease(Folder(str(good)))
+    first = OutputLock(Folder(str(good)))
     first.__enter__()
     below = first.below("retry-2")
     below.write("a", b"1")
     (good / LOCK).unlink()
-    with Lease(Folder(str(good))):
+    with OutputLock(Folder(str(good))):
         with pytest.raises(ShardError, match="another run is writing here"):
             below.write("b", b"2")
         with pytest.raises(ShardError, match="another run is writing here"):

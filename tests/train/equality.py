@@ -26,7 +26,7 @@ from train.config import ParallelConfig, TrainConfig
 from train.data.rows import PackedSequence, build_row, pack, unshared
 from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
 from train.learner import Learner, forward_backward
-from train.model.shape import Shape, load_shape
+from train.model.shape import ModelShape, load_shape
 from train.model.weights import tensors
 from train.objectives import Loss, Sums
 
@@ -169,7 +169,7 @@ def _recipe(folder: Path, config: ParallelConfig) -> TrainConfig:
 
 
 def _together(
-    learner: Learner, recipe: TrainConfig, shape: Shape, rows: Sequence[PackedSequence]
+    learner: Learner, recipe: TrainConfig, shape: ModelShape, rows: Sequence[PackedSequence]
 ) -> Result:
     """The rows as they are, through `Learner.step`."""
     result = Result(_logps(learner, rows))
@@ -179,7 +179,7 @@ def _together(
     return result
 
 
-def _apart(learner: Learner, recipe: TrainConfig, shape: Shape) -> Result:
+def _apart(learner: Learner, recipe: TrainConfig, shape: ModelShape) -> Result:
     """The forest without sharing, on one process."""
     trees = forest()
     rows, whole = unshared(trees), build_row(trees, sum(tree.cost for tree in trees)).candidates
@@ -218,7 +218,7 @@ def _logps(learner: Learner, rows: Sequence[PackedSequence]) -> dict[str, Tensor
 
 
 @torch.no_grad()
-def _gradients(learner: Learner, shape: Shape) -> dict[str, Tensor]:
+def _gradients(learner: Learner, shape: ModelShape) -> dict[str, Tensor]:
     """`main_grad` of the whole model, read as if it were the weights; those come back."""
     parameters = list(learner.model.parameters())
     weights = [parameter.clone() for parameter in parameters]

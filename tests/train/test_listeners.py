@@ -22,9 +22,9 @@ def heard() -> tuple[set[str], str | None]:
     from train import parallel
 
     with started(ParallelConfig()):
-        parallel.wait()
+        parallel.barrier()
         found = listening([os.getpid()]), os.environ.get("GLOO_SOCKET_IFNAME")
-        parallel.wait()
+        parallel.barrier()
     return found
 
 
@@ -78,8 +78,8 @@ if __name__ == "__main__":
     from train import parallel
 
     parallel.start(ParallelConfig(), 0)
-    parallel.wait()
+    parallel.barrier()
     addresses_heard = sorted(listening([os.getppid()]))  # torchrun's, and its processes'
     os.write(1, f"heard {addresses_heard}\n".encode())  # in one piece: both write
-    parallel.wait()
+    parallel.barrier()
     parallel.stop()

@@ -15,12 +15,12 @@ import pytest
 
 from base.errors import ConfigError, PrewriteError, ShardError
 from base.files import Folder
-from shards.lease import Lease
+from shards.lease import OutputLock
 from train import output as held_output
 from train.names import NAMES, RECORD
 from train.output import Output
 from train.owned import claim, refuse_foreign
-from train.rollouts.bank import Bank, BankWriter, adopt, bank_of
+from train.rollouts.bank import RolloutStore, RolloutStoreWriter, adopt, store_of
 from train.rollouts.groups import RolloutGroup
 
 OURS, THEIRS = "a" * 32, "b" * 32
@@ -72,7 +72,7 @@ def _discards(output: Output) -> None:
 
 def _adopts(output: Output) -> None:
     adopt(output)
-    Bank(output.folder(bank_of(output)), "about").claim()
+    RolloutStore(output.folder(store_of(output)), "about").claim()
 
 
 WORK: list[Callable[[Output], None]] = [_writes, _appends, _publishes, _discards, _adopts]
@@ -89,8 +89,8 @@ def begun(root: Path, others: bool) -> None:
         (root / name).write_bytes(b"early")
     bank = root / "rollouts/bank" / ("c" * 32)
     bank.mkdir(parents=True)
-    Bank(Folder(str(bank)), "about").claim()
-    BankWriter(bank, 0).append(
+    RolloutStore(Folder(str(bank)), "about").claim()
+    RolloutStoreWriter(bank, 0).append(
         1, [RolloutGroup(sample=1, id="a", version=0, rollouts=(), scores={})]
     )
 
@@ -177,11 +177,11 @@ def test_a_disk_that_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
 def test_groups_that_were_kept_go_on_with_the_run(tmp_path: Path) -> None:
     """And what the run before adds later is not among them."""
     begun(tmp_path, others=False)
-    late = BankWriter(tmp_path / "rollouts/bank" / ("c" * 32), 0)
+    late = RolloutStoreWriter(tmp_path / "rollouts/bank" / ("c" * 32), 0)
     for token in (OURS, THEIRS):
         output = taken(tmp_path, token)
         adopt(output)
-        bank = Bank(output.folder(bank_of(output)), "about")
+        bank = RolloutStore(output.folder(store_of(output)), "about")
         bank.claim()
         assert [sample for sample, _ in bank.read(0)[0]] == [1]
         with pytest.raises(FileNotFoundError):
@@ -253,7 +253,7 @@ def test_what_runs_before_had_under_way_goes(tmp_path: Path) -> None:
     before = tmp_path / f".run-{OURS}/step-1.partial"
     before.mkdir(parents=True)
     (tmp_path / ".run-notes").mkdir()
-    with open(before / "tensors", "wb") as late, Lease(Folder(str(tmp_path))) as lease:
+    with open(before / "tensors", "wb") as late, OutputLock(Folder(str(tmp_path))) as lease:
         late.write(b"late")
         assert lease.scratch and lease.scratch.is_dir()
         names = {path.name for path in tmp_path.iterdir()}

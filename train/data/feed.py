@@ -10,13 +10,13 @@ from judge.passes import judge_pass
 from train.config import TrainConfig
 from train.data.loader import Loader
 from train.data.stored import stored
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.names import CACHE
 
 
 def open_loader(
     config: TrainConfig,
-    shape: Shape,
+    shape: ModelShape,
     rank: int = 0,
     ranks: int = 1,
     references: bool = True,

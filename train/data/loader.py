@@ -26,9 +26,9 @@ from engine.tokenizer import PlainTokenizer
 from train.config import TrainConfig
 from train.data.learnable import learnable
 from train.data.order import Epochs, Order, SamplePosition
-from train.data.places import PromptBatch, grown, places_of
+from train.data.places import PromptBatch, places_of, with_rollouts
 from train.data.rows import PackedSequence, pack
-from train.data.samples import Grower, Stretch
+from train.data.samples import DocumentSpan, TreeBuilder
 from train.data.source import PartSamples, References, TrainingSet
 from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, Tree
@@ -126,7 +126,7 @@ class Loader:
         self, asked: PromptBatch, groups: Mapping[PromptKey, RolloutGroup], phase: Phase
     ) -> Batch:
         """Their batch, with the rollouts of `groups`."""
-        trees = grown(asked.trees, groups, phase.stored)
+        trees = with_rollouts(asked.trees, groups, phase.stored)
         rows = pack([tree for tree in trees if tree.candidates], self._config.batch.row_tokens)
         counts = Counter(asked.counts)
         counts["rollout"] += sum(len(group.rollouts) for group in groups.values())
@@ -209,7 +209,7 @@ class Loader:
             shares=shares,
         )
 
-    def _share(self, first: int, phase: Phase) -> tuple[list[Stretch], Shares]:
+    def _share(self, first: int, phase: Phase) -> tuple[list[DocumentSpan], Shares]:
         """This rank's stretches of the samples from `first` on, and everybody's samples."""
         samples = self._config.batch.samples
         near = [self._places(first + number * samples) for number in range(_NEAR)]
@@ -223,9 +223,9 @@ class Loader:
         mine = [places[n][0].stretch(places[n][1], first + n, phase) for n in shares[self._rank]]
         return mine, tuple(tuple(first + n for n in numbers) for numbers in shares)
 
-    def _trees(self, stretches: Sequence[Stretch]) -> tuple[list[list[Tree]], Counter[str]]:
+    def _trees(self, stretches: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
         """The trees of each stretch, and what became of them."""
-        grower = Grower(self._texts, self._bos, self._eos, self._config.batch)
+        grower = TreeBuilder(self._texts, self._bos, self._eos, self._config.batch)
         self._texts.prepare(text for stretch in stretches for text in stretch.texts())
         return [grower.trees(stretch) for stretch in stretches], grower.counts
 

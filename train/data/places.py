@@ -13,7 +13,7 @@ from math import nan
 import numpy as np
 
 from judge.context import contexts
-from train.data.samples import ScoredChunk, Stretch
+from train.data.samples import DocumentSpan, ScoredChunk
 from train.data.texts import TextTokens
 from train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
 from train.rollouts.groups import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
@@ -37,7 +37,7 @@ class PromptBatch:
 
 
 def places_of(
-    stretch: Stretch,
+    stretch: DocumentSpan,
     trees: Sequence[Tree],
     texts: TextTokens,
     stored: Sequence[str],
@@ -64,16 +64,18 @@ def places_of(
                 )
 
 
-def grown(
+def with_rollouts(
     trees: Sequence[Tree], groups: Mapping[PromptKey, RolloutGroup], stored: Sequence[str]
 ) -> list[Tree]:
     """The trees with their rollouts and the scores of the pool; a text without a score there has
     none, whatever the set holds: the two are on different scales.
     """
-    return [_grown(tree, groups, stored) for tree in trees]
+    return [_with_rollouts(tree, groups, stored) for tree in trees]
 
 
-def _grown(tree: Tree, groups: Mapping[PromptKey, RolloutGroup], stored: Sequence[str]) -> Tree:
+def _with_rollouts(
+    tree: Tree, groups: Mapping[PromptKey, RolloutGroup], stored: Sequence[str]
+) -> Tree:
     found = list[Candidate]()
     for candidate in tree.candidates:
         group = groups.get((tree.sample, candidate.id))
@@ -99,7 +101,7 @@ def _rollouts(anchor: Candidate, group: RolloutGroup) -> Iterator[Candidate]:
         )
 
 
-def _befores(stretch: Stretch, texts: TextTokens, limit: int) -> dict[str, tuple[str, ...]]:
+def _befores(stretch: DocumentSpan, texts: TextTokens, limit: int) -> dict[str, tuple[str, ...]]:
     """What the judge reads before each chunk: the pieces that later chunks share."""
     begin = max(0, stretch.first - stretch.context)
     originals = [stretch.original(number) for number in range(begin, stretch.first)]

@@ -50,7 +50,7 @@ class ScoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class DocumentSpan:
     """Consecutive chunks of a document, the first of them its chunk number `first`.
 
     sample: the number in the run's order. original: the text of any earlier chunk, by its number;
@@ -89,7 +89,7 @@ class _Place:
     branches: int
 
 
-class Grower:
+class TreeBuilder:
     """Makes trees of stretches; `counts` says what became of them."""
 
     def __init__(self, texts: TextTokens, bos: int, eos: int, batch: BatchConfig) -> None:
@@ -98,7 +98,7 @@ class Grower:
         self._context = max(1, batch.context_tokens)
         self.counts: Counter[str] = Counter()
 
-    def trees(self, stretch: Stretch) -> list[Tree]:
+    def trees(self, stretch: DocumentSpan) -> list[Tree]:
         """The trees of a stretch; none where nothing is to be learnt."""
         tokens, places = self._places(stretch)
         trees: list[Tree] = []
@@ -115,7 +115,7 @@ class Grower:
         self._count(stretch, trees)
         return trees
 
-    def _places(self, stretch: Stretch) -> tuple[Tokens, list[_Place]]:
+    def _places(self, stretch: DocumentSpan) -> tuple[Tokens, list[_Place]]:
         """The tokens of context and originals, joined, and where in them each chunk lies."""
         parts, places = [self._before(stretch)], []
         start, last = len(parts[0]), len(stretch.chunks) - 1
@@ -134,7 +134,7 @@ class Grower:
             start += len(parts[-1])
         return np.concatenate(parts), places
 
-    def _before(self, stretch: Stretch) -> Tokens:
+    def _before(self, stretch: DocumentSpan) -> Tokens:
         """The last tokens of BOS and all text before the stretch."""
         parts, number, missing = list[Tokens](), stretch.first, self._context
         while number and missing > 0:
@@ -197,7 +197,7 @@ class Grower:
             yield from _tree(sample, tokens[base : cut + size], pieces, base)
             at += size
 
-    def _count(self, stretch: Stretch, trees: Sequence[Tree]) -> None:
+    def _count(self, stretch: DocumentSpan, trees: Sequence[Tree]) -> None:
         laid = [(number, c) for number, tree in enumerate(trees) for c in tree.candidates]
         self.counts.update(KINDS[c.kind] for _, c in laid)
         bare = {chunk.id for chunk in stretch.chunks if chunk.learn} - {c.id for _, c in laid}

@@ -19,7 +19,7 @@ from shards.reader import ShardSet
 from shards.schema import TEXTS, USABLE, Row
 from train.config import TrainConfig
 from train.data.index import Ints, mask_of, read_part, spans, stretch_counts
-from train.data.samples import ScoredChunk, Stretch
+from train.data.samples import DocumentSpan, ScoredChunk
 from train.data.trees import KINDS, ORIGINAL, REWRITE
 from train.phases import Phase
 from train.rollouts.config import RolloutsConfig
@@ -138,7 +138,7 @@ class PartSamples:
             size += _BYTES * rollout_tokens(self._source.rollouts)
         return int(size)
 
-    def stretch(self, number: int, sample: int, phase: Phase | None) -> Stretch:
+    def stretch(self, number: int, sample: int, phase: Phase | None) -> DocumentSpan:
         """A stretch with what `phase` learns of it; None: all that `train.data` passes."""
         first, stop = (int(row) for row in self._spans[number])
         kinds = frozenset(KINDS.index(kind) for kind in (phase.stored if phase else TEXTS))
@@ -150,7 +150,7 @@ class PartSamples:
             mask = drawn(mask, rollouts.places, self._source.seed, sample)
         rows = self._table.slice(first, stop - first).to_pylist()
         begin = first - rows[0]["chunk"]
-        return Stretch(
+        return DocumentSpan(
             sample=sample,
             first=rows[0]["chunk"],
             chunks=[

@@ -25,7 +25,7 @@ from shards.schema import Row, to_parquet
 from train.config import TrainConfig
 from train.data.source import Reference, References
 from train.data.trees import KINDS
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 
 MANIFEST = "manifest.json"
 _FIELDS: list[tuple[str, pa.DataType]] = [
@@ -81,7 +81,7 @@ class StoredReferences:
         return fingerprint([self.about, self.parts[part], columns])
 
 
-def stored(config: TrainConfig, shape: Shape) -> References:
+def stored(config: TrainConfig, shape: ModelShape) -> References:
     """What was kept for this configuration; ShardError for the first part that was not."""
     found = places(config, shape)
     for place in found.values():
@@ -106,7 +106,7 @@ def _missing(folder: Folder, part: str) -> ShardError:
     )
 
 
-def places(config: TrainConfig, shape: Shape) -> dict[str, StoredReferences]:
+def places(config: TrainConfig, shape: ModelShape) -> dict[str, StoredReferences]:
     """By set: where its references lie, and all that they depend on."""
     model = {
         "model": content_digest(shape.folder),

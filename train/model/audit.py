@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from base.errors import EngineError
 from train.model.headers import INDEX, SINGLE, Held, header, held
-from train.model.shape import ARCHITECTURES, Shape
+from train.model.shape import ARCHITECTURES, ModelShape
 from train.model.weights import EMBEDDING, HEAD, refuse_odd, sizes
 
 _COMPUTED = re.compile(r"\brotary_emb\.inv_freq$")
@@ -23,7 +23,7 @@ _TYPES = ("F64", "F32", "F16", "BF16")
 _ROWS = 4096
 
 
-def audit(shape: Shape) -> None:
+def audit(shape: ModelShape) -> None:
     """EngineError where tensors are missing, odd, of a type that is no plain number, or not read
     though they would change what the model computes.
     """
@@ -45,7 +45,7 @@ def audit(shape: Shape) -> None:
         )
 
 
-def _refuse_types(shape: Shape, found: Mapping[str, Held]) -> None:
+def _refuse_types(shape: ModelShape, found: Mapping[str, Held]) -> None:
     packed = [name for name, tensor in found.items() if tensor.type not in _TYPES]
     if packed:
         raise EngineError(
@@ -54,7 +54,7 @@ def _refuse_types(shape: Shape, found: Mapping[str, Held]) -> None:
         )
 
 
-def _refuse_own_head(shape: Shape, found: Mapping[str, Held]) -> None:
+def _refuse_own_head(shape: ModelShape, found: Mapping[str, Held]) -> None:
     """The output layer of a tied model is the embedding: a head in its file must be the same."""
     head, embedding = found[HEAD], found[EMBEDDING]
     same = head.sizes == embedding.sizes
@@ -73,7 +73,7 @@ def _refuse_own_head(shape: Shape, found: Mapping[str, Held]) -> None:
         )
 
 
-def _refuse_others(shape: Shape, read: Collection[str], expected: Collection[str]) -> None:
+def _refuse_others(shape: ModelShape, read: Collection[str], expected: Collection[str]) -> None:
     """Files beside those that are `read`, with weights of the model: another version, or a part."""
     if (shape.folder / "adapter_config.json").exists():
         raise EngineError(

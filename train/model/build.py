@@ -24,7 +24,7 @@ from base.errors import ConfigError
 from train.config import ModelConfig, ParallelConfig
 from train.model.attention import TreeAttention
 from train.model.gpt import TreeModel
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.model.weights import load, pretrained, scratch
 from train.parallel import device
 
@@ -39,7 +39,7 @@ _RECOMPUTE: dict[str, dict[str, Any]] = {
 }
 
 
-def build(shape: Shape, model: ModelConfig, parallel: ParallelConfig, seed: int) -> TreeModel:
+def build(shape: ModelShape, model: ModelConfig, parallel: ParallelConfig, seed: int) -> TreeModel:
     """This rank's part of the model, with its weights, on its device.
 
     `seed` is that of random weights, which are the same for every parallel layout. Needs
@@ -79,7 +79,7 @@ class Norm(torch.nn.RMSNorm):
         self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
 
 
-def _config(shape: Shape, model: ModelConfig, parallel: ParallelConfig) -> TransformerConfig:
+def _config(shape: ModelShape, model: ModelConfig, parallel: ParallelConfig) -> TransformerConfig:
     dtype = getattr(torch, model.dtype)
     return TransformerConfig(
         num_layers=shape.layers,
@@ -120,7 +120,7 @@ def _config(shape: Shape, model: ModelConfig, parallel: ParallelConfig) -> Trans
 def _leave(weight: torch.Tensor) -> None: ...
 
 
-def _layer(shape: Shape) -> ModuleSpec:
+def _layer(shape: ModelShape) -> ModuleSpec:
     qk_norm = Norm if shape.qk_norm else IdentityOp
     attention = SelfAttentionSubmodules(
         linear_qkv=ColumnParallelLinear,
@@ -147,7 +147,7 @@ def _layer(shape: Shape) -> ModuleSpec:
     )
 
 
-def _check(shape: Shape, parallel: ParallelConfig) -> None:
+def _check(shape: ModelShape, parallel: ParallelConfig) -> None:
     for key, size, name, count in (
         ("pp", parallel.pp, "layers", shape.layers),
         ("tp", parallel.tp, "attention heads", shape.heads),

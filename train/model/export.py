@@ -23,7 +23,7 @@ from base.errors import EngineError
 from base.files import sync
 from judge.provenance import NAME, Provenance
 from train.model.headers import INDEX, SINGLE
-from train.model.shape import ARCHITECTURES, Shape
+from train.model.shape import ARCHITECTURES, ModelShape
 from train.model.weights import tensors
 from train.output import Output
 from train.parallel import is_main
@@ -35,7 +35,11 @@ _OURS = (*_COPIED, "config.json", NAME, SINGLE, INDEX, "model-*-of-*.safetensors
 
 
 def export(
-    model: torch.nn.Module, shape: Shape, output: Output, name: str, left: Provenance | None = None
+    model: torch.nn.Module,
+    shape: ModelShape,
+    output: Output,
+    name: str,
+    left: Provenance | None = None,
 ) -> None:
     """Write `model` to the folder `name` of `output`; tokenizer and the rest come from
     `shape.folder`. left: what is to be said of its training.
@@ -60,7 +64,7 @@ def is_ours(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in _OURS)
 
 
-def rehearse(shape: Shape, dtype: str, part: Path, left: Provenance | None = None) -> None:
+def rehearse(shape: ModelShape, dtype: str, part: Path, left: Provenance | None = None) -> None:
     """An export of all but the weights, to the new folder `part`, loaded as those who use it will,
     and removed: what is wrong with a side file or a disk is found before there is a model to lose.
 
@@ -74,7 +78,7 @@ def rehearse(shape: Shape, dtype: str, part: Path, left: Provenance | None = Non
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _load(shape: Shape, part: Path) -> None:
+def _load(shape: ModelShape, part: Path) -> None:
     """EngineError where transformers does not read the side files, as they are in `part`."""
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
@@ -101,7 +105,7 @@ def _load(shape: Shape, part: Path) -> None:
             ) from None
 
 
-def _check_tokens(shape: Shape, tokenizer: Any) -> None:
+def _check_tokens(shape: ModelShape, tokenizer: Any) -> None:
     """EngineError for a token without an embedding, which a side file may add."""
     known = tokenizer.get_vocab()
     token = max(known, key=known.__getitem__)
@@ -116,7 +120,7 @@ def _check_tokens(shape: Shape, tokenizer: Any) -> None:
 def _write(
     pairs: Iterator[tuple[str, Tensor]],
     dtype: str,
-    shape: Shape,
+    shape: ModelShape,
     part: Path,
     left: Provenance | None,
 ) -> None:
@@ -128,7 +132,7 @@ def _write(
         sync(file)
 
 
-def _copy(shape: Shape, dtype: str, part: Path, left: Provenance | None) -> None:
+def _copy(shape: ModelShape, dtype: str, part: Path, left: Provenance | None) -> None:
     """All but the weights; what only has the name of such a file, as a folder, is passed over."""
     for pattern in _COPIED:
         for file in filter(Path.is_file, shape.folder.glob(pattern)):

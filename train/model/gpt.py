@@ -18,13 +18,13 @@ from torch import Tensor
 
 from train.model.attention import plan
 from train.model.rope import angles, speeds
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 
 
 class TreeModel(GPTModel):  # type: ignore[misc]
     """This rank's stage of a model."""
 
-    def __init__(self, shape: Shape, **arguments: Any) -> None:
+    def __init__(self, shape: ModelShape, **arguments: Any) -> None:
         super().__init__(position_embedding_type="none", **arguments)
         # Not a buffer: it must stay float32 in a bfloat16 model.
         self.speed = speeds(shape)

@@ -12,10 +12,10 @@ from math import pi
 import torch
 from torch import Tensor
 
-from train.model.shape import Scaling, Shape
+from train.model.shape import ModelShape, Scaling
 
 
-def speeds(shape: Shape) -> Tensor:
+def speeds(shape: ModelShape) -> Tensor:
     """Radians a position of each pair of dimensions, float32 [D / 2]."""
     exponent = torch.arange(0, shape.head, 2, dtype=torch.float32) / shape.head
     speed = 1.0 / shape.theta**exponent

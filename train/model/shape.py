@@ -57,7 +57,7 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """Everything about a model but its weights.
 
     folder: where it was read. family: its `model_type`. heads and kv_heads: of queries, and of keys
@@ -95,7 +95,7 @@ class Shape:
         return self.family == "qwen3"
 
 
-def base_digest(shape: Shape) -> str:
+def base_digest(shape: ModelShape) -> str:
     """Of all bytes of the files that tokens, a `frozen` reference and the model that is built
     depend on; `engine.digest` says what it costs.
     """
@@ -103,7 +103,7 @@ def base_digest(shape: Shape) -> str:
     return content_digest(shape.folder, names)
 
 
-def load_shape(name: str, revision: str | None = None) -> Shape:
+def load_shape(name: str, revision: str | None = None) -> ModelShape:
     """The shape of the model in the folder or with the Hugging Face id `name`.
 
     An id is downloaded, weights included. EngineError where nothing is found, ConfigError where
@@ -117,7 +117,7 @@ def load_shape(name: str, revision: str | None = None) -> Shape:
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     theta, scaling = _rope(name, config)
     bos, eos = _ends(name, config)
-    return Shape(
+    return ModelShape(
         folder=folder,
         family=family,
         vocabulary=config.vocab_size,

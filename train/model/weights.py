@@ -20,7 +20,7 @@ from torch import Tensor
 
 from base.errors import EngineError
 from train.model.headers import held
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.parallel import device
 
 _EMBEDDING, _OUTPUT = "embedding.word_embeddings.weight", "output_layer.weight"
@@ -52,18 +52,18 @@ class _Rule:
         return tuple(size)
 
 
-def sizes(shape: Shape) -> dict[str, Sizes]:
+def sizes(shape: ModelShape) -> dict[str, Sizes]:
     """Name and sizes of every tensor of the model in Hugging Face, in the order of export."""
     rules = _rules(shape).values()
     return {name: size for rule in rules for name, size, _ in rule.parts}
 
 
-def parameters(shape: Shape) -> int:
+def parameters(shape: ModelShape) -> int:
     """How many numbers the model has."""
     return sum(map(prod, sizes(shape).values()))
 
 
-def pretrained(shape: Shape) -> TensorSource:
+def pretrained(shape: ModelShape) -> TensorSource:
     """The weights in the model's folder; EngineError where one is missing or odd."""
     found = held(shape.folder)
 
@@ -84,7 +84,7 @@ def pretrained(shape: Shape) -> TensorSource:
     return read
 
 
-def refuse_odd(shape: Shape, name: str, found: Sizes, size: Sizes) -> None:
+def refuse_odd(shape: ModelShape, name: str, found: Sizes, size: Sizes) -> None:
     """EngineError where a tensor has other sizes than `size`."""
     if found != size:
         raise EngineError(
@@ -93,7 +93,7 @@ def refuse_odd(shape: Shape, name: str, found: Sizes, size: Sizes) -> None:
         )
 
 
-def scratch(shape: Shape, seed: int) -> TensorSource:
+def scratch(shape: ModelShape, seed: int) -> TensorSource:
     """Random weights as Hugging Face draws them: norms 1, biases 0, all else normal with the
     model's `std`. Each tensor depends on `seed` and its name alone.
     """
@@ -111,7 +111,7 @@ def scratch(shape: Shape, seed: int) -> TensorSource:
 
 
 @torch.no_grad()
-def load(model: Any, shape: Shape, source: TensorSource) -> None:
+def load(model: Any, shape: ModelShape, source: TensorSource) -> None:
     """Fill this rank's parameters from `source`."""
     own = _own(model)
     tp, rank = mpu.get_tensor_model_parallel_world_size(), mpu.get_tensor_model_parallel_rank()
@@ -128,7 +128,7 @@ def load(model: Any, shape: Shape, source: TensorSource) -> None:
 
 
 @torch.no_grad()
-def tensors(model: Any, shape: Shape) -> Iterator[tuple[str, Tensor]]:
+def tensors(model: Any, shape: ModelShape) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the model as Hugging Face names and shapes it, in the order of `sizes`.
 
     All processes must exhaust it; only the main one is given any.
@@ -154,7 +154,7 @@ def tensors(model: Any, shape: Shape) -> Iterator[tuple[str, Tensor]]:
                 at += view[rule.join]
 
 
-def _rules(shape: Shape) -> dict[str, _Rule]:
+def _rules(shape: ModelShape) -> dict[str, _Rule]:
     """Every mcore parameter of the whole model, layers numbered through all stages."""
     hidden, wide = shape.hidden, (shape.vocabulary, shape.hidden)
     rules = {_EMBEDDING: _plain(EMBEDDING, *wide, split=0)}
@@ -166,7 +166,7 @@ def _rules(shape: Shape) -> dict[str, _Rule]:
     return rules
 
 
-def _layer(shape: Shape, prefix: str) -> dict[str, _Rule]:
+def _layer(shape: ModelShape, prefix: str) -> dict[str, _Rule]:
     hidden, ffn, head = shape.hidden, shape.feed_forward, shape.head
     attention = prefix + "self_attn."
     rules = {
@@ -197,7 +197,7 @@ def _plain(name: str, *size: int, split: int | None = None) -> _Rule:
     return _Rule(((name, size, size),), split)
 
 
-def _qkv(shape: Shape, prefix: str, kind: str, inputs: Sizes) -> _Rule:
+def _qkv(shape: ModelShape, prefix: str, kind: str, inputs: Sizes) -> _Rule:
     """Group by group: the queries that share a key and value head, that key, that value."""
     rows = {"q": shape.heads * shape.head, "k": shape.kv_heads * shape.head}
     rows["v"] = rows["k"]

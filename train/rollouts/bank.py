@@ -38,7 +38,7 @@ class _Manifest(BaseModel):
     name: str
 
 
-class BankWriter:
+class RolloutStoreWriter:
     """Appends groups for worker `writer`; the files are named after their first step. ShardError
     where no bank was claimed in `folder`.
     """
@@ -70,7 +70,7 @@ class BankWriter:
 
 def adopt(output: Output) -> None:
     """Rename what the run before kept in `output` to be this run's. One process calls."""
-    mine = output.root / bank_of(output)
+    mine = output.root / store_of(output)
     for other in [one for one in mine.parent.glob("*") if one.is_dir() and one != mine]:
         aside, whole = output.new(), (other / MANIFEST).exists() and not mine.exists()
         with output.told(other):
@@ -80,12 +80,12 @@ def adopt(output: Output) -> None:
         rmtree(aside, ignore_errors=True)
 
 
-def bank_of(output: Output) -> str:
+def store_of(output: Output) -> str:
     """The name of the bank of the run that holds `output`, in it."""
     return f"{ROLLOUTS}/bank/{output.token or 'run'}"
 
 
-class Bank:
+class RolloutStore:
     """What the workers of the run have kept in `folder`. about: all that groups depend on."""
 
     def __init__(self, folder: Folder, about: Any) -> None:

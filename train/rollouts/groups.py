@@ -95,7 +95,7 @@ class RolloutGroup(BaseModel):
 
 
 @dataclass(frozen=True)
-class Sync:
+class WeightSync:
     """Load the weights of `version` from `folder`, and prove it on `tokens`, to which the trainer
     gives the log-probabilities `logprobs` (of all but the first).
     """
@@ -120,7 +120,7 @@ class RolloutRequest:
 
 
 @dataclass(frozen=True)
-class Synced:
+class WeightsSynced:
     """The engine has the weights. difference: mean absolute difference of log-probabilities, nats.
     seconds: of loading and proving.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Lag:
+class StalenessSchedule:
     """start: steps made before the phase. every, staleness: `sync_every` and `max_staleness` of the
     configuration, with every - 1 <= staleness.
     """

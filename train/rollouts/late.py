@@ -15,15 +15,15 @@ from train import parallel
 from train.config import TrainConfig
 from train.curriculum import Curriculum
 from train.data.loader import Batch, Loader
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.names import ROLLOUTS
 from train.output import Output
 from train.phases import Phase, end_step
 from train.rollouts import dump, watch
 from train.rollouts.config import RolloutsConfig
 from train.rollouts.groups import Metrics
-from train.rollouts.lag import Lag
-from train.rollouts.online import Fresh, Online
+from train.rollouts.lag import StalenessSchedule
+from train.rollouts.online import Fresh, OnlineBatches
 from train.rollouts.probe import Probe
 
 POOLS = "pools"
@@ -31,14 +31,14 @@ PARTS = ("rollout", "judge")
 _WORK = [f"{part}_{name}" for part in PARTS for name in Usage.model_fields]
 
 
-class Late:
+class OnlinePhase:
     """Rollouts of a run; every process makes one and calls the same methods."""
 
     def __init__(
         self,
         config: TrainConfig,
         engines: Mapping[str, EngineConfig],
-        shape: Shape,
+        shape: ModelShape,
         loader: Loader,
         output: Output,
     ) -> None:
@@ -56,7 +56,7 @@ class Late:
     def batch(self, curriculum: Curriculum, model: Any) -> Batch:
         """The batch of the next step, of an online phase."""
         phase, start, step = curriculum.current, curriculum.starts[-1], curriculum.step
-        lag = Lag(start.step, self._rollouts.sync_every, self._rollouts.max_staleness)
+        lag = StalenessSchedule(start.step, self._rollouts.sync_every, self._rollouts.max_staleness)
         end = end_step(phase, self._config.batch.samples)
         self._online.prepare(step, curriculum.samples, phase, lag, end, model)
         self._fresh = self._online.batch(step, phase)
@@ -76,10 +76,10 @@ class Late:
             for pair in zip(places, groups, strict=True)
             if dump.kept(pair[0].sample, self._rollouts.dump_every)
         ]
-        if parallel.speaks():
+        if parallel.is_leader():
             dump.write(self._pools, step, parallel.data_rank(), pools)
         lengths = [fresh.asked.lengths[place.key] for place in places]
-        values = watch.report(parallel.add_up(watch.tally(groups, places, lengths)))
+        values = watch.report(parallel.all_reduce_sum(watch.tally(groups, places, lengths)))
         return values | self._costs(fresh, step - 1, seconds)
 
     def probed(self, step: int, phase: Phase, model: Any) -> Metrics:
@@ -124,8 +124,8 @@ class Late:
         return self._config.rollouts
 
     @cached_property
-    def _online(self) -> Online:
-        online = Online(
+    def _online(self) -> OnlineBatches:
+        online = OnlineBatches(
             self._config, self._engines, self._shape, self._loader, self._about(), self._output
         )
         online.resume(self._first)
@@ -156,12 +156,12 @@ class Late:
         times |= {name: fresh.work.get(f"{name}_seconds", 0.0) for name in PARTS}
         times["load"] = self._online.load_seconds
         counts = {name: fresh.work.get(name, 0.0) for name in _WORK}
-        sums = parallel.add_up(
+        sums = parallel.all_reduce_sum(
             {f"time/{name}": value / parallel.data_size() for name, value in times.items()}
             | {f"work/{name}": value for name, value in counts.items()}
         )
         ages = [made - group.version for group in fresh.groups.values()]
-        age = parallel.add_up({"sum": float(sum(ages)), "count": float(len(ages))})
+        age = parallel.all_reduce_sum({"sum": float(sum(ages)), "count": float(len(ages))})
         return sums | {
             "sync/difference": self._online.difference,
             "sync/staleness": age["sum"] / max(1.0, age["count"]),

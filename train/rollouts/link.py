@@ -24,7 +24,7 @@ import torch
 from base.errors import ConfigError, EngineError, PrewriteError
 from engine.config import EngineConfig
 from train.config import TrainConfig
-from train.rollouts.groups import Failed, RolloutRequest, RolloutResponse, Sync, Synced
+from train.rollouts.groups import Failed, RolloutRequest, RolloutResponse, WeightsSynced, WeightSync
 from train.rollouts.worker import WorkerConfig
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _COMMAND = "import sys; from train.rollouts.worker import main; main(int(sys.arg
 _GRACE = 5.0  # seconds to free models in
 
 
-class Link:
+class WorkerClient:
     """A worker for the run of `config`, by itself a process group.
 
     end: the token that ends a text. bank: the folder in which it keeps groups. rank: of this
@@ -54,7 +54,7 @@ class Link:
         self._log = Path(config.output) / "rollouts" / f"worker-{rank}.log"
         self._news = threading.Condition()
         self._answers: dict[int, RolloutResponse] = {}
-        self._synced: Synced | None = None
+        self._synced: WeightsSynced | None = None
         self._failure: PrewriteError | None = None
         self._heard = time.monotonic()
         self._process, self._connection = self._begin()
@@ -76,7 +76,7 @@ class Link:
         """How long the last sync took; before it 0."""
         return self._synced.seconds if self._synced else 0.0
 
-    def send(self, command: Sync | RolloutRequest) -> None:
+    def send(self, command: WeightSync | RolloutRequest) -> None:
         """Give the worker something to do; returns before it is done."""
         if self._failure:
             raise self._failure
@@ -97,10 +97,10 @@ class Link:
         """
         return self._wait(lambda: self._answers.pop(number, None))
 
-    def synced(self, version: int) -> Synced:
+    def synced(self, version: int) -> WeightsSynced:
         """What the worker said when it had these weights, or later ones; waits, as `answer`."""
 
-        def found() -> Synced | None:
+        def found() -> WeightsSynced | None:
             last = self._synced
             return last if last and last.version >= version else None
 
@@ -142,7 +142,7 @@ class Link:
                 self._heard = time.monotonic()
                 if isinstance(said, RolloutResponse):
                     self._answers[said.number] = said
-                elif isinstance(said, Synced):
+                elif isinstance(said, WeightsSynced):
                     self._synced = said
                 elif isinstance(said, Failed):
                     kind = ConfigError if said.kind == "config" else EngineError

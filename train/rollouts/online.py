@@ -19,11 +19,11 @@ from train import parallel
 from train.config import TrainConfig
 from train.data.loader import Batch, Loader
 from train.data.places import PromptBatch
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.output import Output
 from train.phases import Phase
 from train.rollouts import dump
-from train.rollouts.bank import Bank, adopt, bank_of, by_key
+from train.rollouts.bank import RolloutStore, adopt, by_key, store_of
 from train.rollouts.groups import (
     Metrics,
     PromptKey,
@@ -31,10 +31,10 @@ from train.rollouts.groups import (
     RolloutPrompt,
     RolloutRequest,
     RolloutResponse,
-    Sync,
+    WeightSync,
 )
-from train.rollouts.lag import Lag
-from train.rollouts.link import Link
+from train.rollouts.lag import StalenessSchedule
+from train.rollouts.link import WorkerClient
 from train.rollouts.sync import probe_logprobs, publish
 
 _PROOF = 64  # tokens on which new weights are proved
@@ -62,7 +62,7 @@ class Fresh:
     work: Metrics
 
 
-class Online:
+class OnlineBatches:
     """Rollouts for this rank; every process makes one, and those that share a copy of the model
     hold the same groups. No engine is started before it is needed.
 
@@ -74,7 +74,7 @@ class Online:
         self,
         config: TrainConfig,
         engines: Mapping[str, EngineConfig],
-        shape: Shape,
+        shape: ModelShape,
         loader: Loader,
         about: Any,
         output: Output,
@@ -83,10 +83,10 @@ class Online:
         self.config, self.rollouts = config, config.rollouts
         self._engines, self._shape, self._loader = engines, shape, loader
         self._output, self._weights = output, output.scratch / "weights"
-        self._bank = Bank(output.folder(bank_of(output)), about)
+        self._bank = RolloutStore(output.folder(store_of(output)), about)
         self._known: dict[PromptKey, RolloutGroup] = {}
         self._steps: dict[int, _Step] = {}
-        self._link: Link | None = None
+        self._link: WorkerClient | None = None
         self._version = -1
         self.seconds = {"wait": 0.0, "sync": 0.0}
 
@@ -108,7 +108,7 @@ class Online:
             )
 
     def prepare(
-        self, step: int, samples: int, phase: Phase, lag: Lag, end: int, model: Any
+        self, step: int, samples: int, phase: Phase, lag: StalenessSchedule, end: int, model: Any
     ) -> None:
         """Ask for every step before `end` that the weights of now, after `step` steps, or older
         ones sample; every process calls. samples: consumed so far.
@@ -161,10 +161,10 @@ class Online:
 
         number: negative, and never used before.
         """
-        if parallel.speaks():
+        if parallel.is_leader():
             self._ask(number, places, rollouts, keep=False)
         with self._timed("wait"):
-            return parallel.told(self._answer(number))
+            return parallel.broadcast(self._answer(number))
 
     def sync(self, step: int, model: Any) -> None:
         """Give the engines the weights of now, after `step` steps; every process calls."""
@@ -175,8 +175,8 @@ class Online:
             publish(model, self._shape, folder)
             tokens = self._proof()
             logprobs = probe_logprobs(model, tokens)
-            if parallel.speaks():
-                self._worker.send(Sync(step, str(folder), tokens, logprobs))
+            if parallel.is_leader():
+                self._worker.send(WeightSync(step, str(folder), tokens, logprobs))
         self._version = step
 
     def done(self) -> None:
@@ -201,16 +201,16 @@ class Online:
         return self._link.load_seconds if self._link else 0.0
 
     @property
-    def _worker(self) -> Link:
+    def _worker(self) -> WorkerClient:
         if not self._link:
-            self._link = Link(
+            self._link = WorkerClient(
                 self.config, self._engines, self._shape.eos[0], self._bank.folder,
                 parallel.data_rank(),
             )  # fmt: skip
         return self._link
 
     def _ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int, keep: bool) -> None:
-        if parallel.speaks():
+        if parallel.is_leader():
             self._worker.send(RolloutRequest(number, self._version, tuple(places), rollouts, keep))
 
     def _check_replay(
@@ -231,12 +231,12 @@ class Online:
     def _settle(self, step: int) -> None:
         state = self._steps[step]
         if state.open:
-            answer = parallel.told(self._answer(step))
+            answer = parallel.broadcast(self._answer(step))
             state.groups |= by_key(answer.groups)
             state.work, state.open = answer.values, False
 
     def _answer(self, number: int) -> RolloutResponse | None:
-        return self._worker.answer(number) if parallel.speaks() else None
+        return self._worker.answer(number) if parallel.is_leader() else None
 
     def _proof(self) -> tuple[int, ...]:
         """Tokens that any two weights tell apart: the beginning of a prefix, or any tokens."""

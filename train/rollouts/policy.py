@@ -3,7 +3,7 @@
 A rollout comes from the model's whole distribution (temperature 1, top_p 1) and keeps the tokens
 and log-probabilities with which it was sampled, the end of text included: what the trainer learns
 from is what was sampled, never a text that was tokenised again. Costs: the engine starts with
-random weights, for a `Sync` always comes first.
+random weights, for a `WeightSync` always comes first.
 """
 
 import time
@@ -15,7 +15,7 @@ from engine.tokenizer import continuation, load_tokenizer
 from engine.types import Completion, Prompt, Request, Sample, Sampling
 from engine.vllm_engine import VllmEngine, on_cpu
 from train.rollouts.config import RolloutsConfig
-from train.rollouts.groups import Rollout, RolloutPrompt, Sync, Synced
+from train.rollouts.groups import Rollout, RolloutPrompt, WeightsSynced, WeightSync
 
 
 class Policy:
@@ -34,7 +34,7 @@ class Policy:
         self._engine = VllmEngine(engine.model_copy(update={"args": args}))
         self._sleeps = False
 
-    async def sync(self, sync: Sync) -> Synced:
+    async def sync(self, sync: WeightSync) -> WeightsSynced:
         """Load weights and prove them; EngineError where they are not newer than those that are
         loaded, cannot be loaded, or say something else than the trainer does.
         """
@@ -60,7 +60,7 @@ class Policy:
                 f"accepted (train.rollouts.tolerance): {self._config.tolerance:g}"
             )
         self.version = sync.version
-        return Synced(sync.version, difference, time.monotonic() - begun)
+        return WeightsSynced(sync.version, difference, time.monotonic() - begun)
 
     async def sample(
         self, place: RolloutPrompt, rollouts: int

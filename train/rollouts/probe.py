@@ -14,11 +14,11 @@ from train.config import DataConfig, TrainConfig
 from train.data.feed import open_loader
 from train.data.places import PromptBatch
 from train.data.trees import KINDS
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.phases import Phase
 from train.rollouts.config import ProbeConfig
 from train.rollouts.groups import Metrics, RolloutGroup, RolloutPrompt, rollout_name
-from train.rollouts.online import Online
+from train.rollouts.online import OnlineBatches
 
 _PHASE = {
     "name": "probe",
@@ -32,12 +32,12 @@ class Probe:
     """The places of this rank, read at the first use."""
 
     def __init__(
-        self, config: TrainConfig, engines: Mapping[str, EngineConfig], shape: Shape
+        self, config: TrainConfig, engines: Mapping[str, EngineConfig], shape: ModelShape
     ) -> None:
         self._config, self._engines, self._shape = config, engines, shape
         self._places: tuple[RolloutPrompt, ...] | None = None
 
-    def __call__(self, online: Online, step: int, model: Any) -> Metrics:
+    def __call__(self, online: OnlineBatches, step: int, model: Any) -> Metrics:
         """What the weights of now, after `step` steps, are worth; every process calls."""
         if self._places is None:
             self._places = self._read()
@@ -45,7 +45,7 @@ class Probe:
         answer = online.ask(-1 - step, self._places, rollouts=1)
         results = [result for group in answer.groups if (result := _result(group)) is not None]
         won = {"won": sum(results), "judged": float(len(results))}
-        sums = parallel.add_up(won | {"places": float(len(self._places))} | answer.values)
+        sums = parallel.all_reduce_sum(won | {"places": float(len(self._places))} | answer.values)
         found = {"win_rate": sums.pop("won") / max(1.0, sums["judged"])}
         return {f"probe/{name}": value for name, value in (found | sums).items()}
 

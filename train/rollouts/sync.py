@@ -19,7 +19,7 @@ from train.data.rows import PackedSequence, build_row
 from train.data.trees import ORIGINAL, Candidate, Tree
 from train.learner import forward_backward
 from train.model.export import save
-from train.model.shape import Shape
+from train.model.shape import ModelShape
 from train.model.weights import tensors
 from train.objectives import Sums
 
@@ -27,7 +27,7 @@ LOADED = "loaded-*"
 """What a worker leaves in a folder of weights that it has loaded: one file a data parallel rank."""
 
 
-def publish(model: torch.nn.Module, shape: Shape, folder: Path) -> None:
+def publish(model: torch.nn.Module, shape: ModelShape, folder: Path) -> None:
     """Write the weights of `model` to `folder`, whole or not at all, and remove those folders
     beside it that every worker has loaded. All processes must call it.
     """
@@ -43,7 +43,7 @@ def publish(model: torch.nn.Module, shape: Shape, folder: Path) -> None:
         part.rename(folder)
     else:
         list(pairs)
-    parallel.wait()
+    parallel.barrier()
 
 
 def probe_logprobs(model: Any, tokens: Sequence[int]) -> tuple[float, ...]:

@@ -1,11 +1,11 @@
 """The rollout worker: a process beside the trainer that samples and judges.
 
 It holds the policy in vLLM and the judge's engines, and nothing of the trainer's torch.distributed.
-Commands (`groups`) are done in their order: a `Sync` waits until all sampling before it is done.
-While one ask is judged the next may be sampled; answers leave in the order of the asks. Whatever
-cannot be gone on from ends it with one `Failed`. It ends with its parent, however that ends, and
-takes along whatever engines have started; SIGINT and SIGTERM, which a terminal or a scheduler sends
-to all, it leaves to the trainer.
+Commands (`groups`) are done in their order: a `WeightSync` waits until all sampling before it is
+done. While one request is judged the next may be sampled; responses leave in the order of the
+requests. Whatever cannot be gone on from ends it with one `Failed`. It ends with its parent, however
+that ends, and takes along whatever engines have started; SIGINT and SIGTERM, which a terminal or a
+scheduler sends to all, it leaves to the trainer.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from judge.pool import Pool
 from judge.rating import Rated
 from judge.usage import usage_of
 from shards.manifest import Usage
-from train.rollouts.bank import BankWriter
+from train.rollouts.bank import RolloutStoreWriter
 from train.rollouts.config import RolloutsConfig
 from train.rollouts.groups import (
     Failed,
@@ -41,7 +41,7 @@ from train.rollouts.groups import (
     RolloutPrompt,
     RolloutRequest,
     RolloutResponse,
-    Sync,
+    WeightSync,
     rollout_name,
 )
 from train.rollouts.policy import Policy
@@ -100,15 +100,15 @@ class RolloutWorker:
         policy = start.engines[start.config.engine]
         assert policy.kind == "vllm", "the recipe refuses others"
         self._policy = Policy(policy, start.config, start.end)
-        self._bank = BankWriter(start.bank, start.rank) if start.bank else None
+        self._bank = RolloutStoreWriter(start.bank, start.rank) if start.bank else None
 
-    async def serve(self, commands: "asyncio.Queue[Sync | RolloutRequest]") -> None:
+    async def serve(self, commands: "asyncio.Queue[WeightSync | RolloutRequest]") -> None:
         """Do commands until cancelled; raises what ends the worker."""
         async with asyncio.TaskGroup() as tasks:
             before = tasks.create_task(asyncio.sleep(0))
             while True:
                 command = await commands.get()
-                if isinstance(command, Sync):
+                if isinstance(command, WeightSync):
                     await self._sync(command)
                     continue
                 work = await self._sample(command, tasks)
@@ -121,7 +121,7 @@ class RolloutWorker:
         self._policy.close()
         close_engines()
 
-    async def _sync(self, sync: Sync) -> None:
+    async def _sync(self, sync: WeightSync) -> None:
         synced = await self._policy.sync(sync)
         Path(sync.folder, f"loaded-{self._start.rank}").touch()  # `sync.publish` waits for all
         self._connection.send(synced)
@@ -191,7 +191,7 @@ def main(descriptor: int) -> None:
 
 
 async def _serve(start: WorkerConfig, connection: Connection) -> None:
-    commands: asyncio.Queue[Sync | RolloutRequest] = asyncio.Queue()
+    commands: asyncio.Queue[WeightSync | RolloutRequest] = asyncio.Queue()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.train.data.sets import BOS, EOS, ids, tokenizer
 from train.config import BatchConfig
-from train.data.places import grown, places_of
+from train.data.places import places_of, with_rollouts
 from train.data.rows import build_row
-from train.data.samples import Grower, ScoredChunk, Stretch
+from train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
 from train.data.source import drawn
 from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Tree
@@ -38,10 +38,10 @@ def made(
         )
         for number, text in enumerate(WORDS)
     ]
-    stretch = Stretch(3, 0, chunks, lambda number: WORDS[number], 2, True)
+    stretch = DocumentSpan(3, 0, chunks, lambda number: WORDS[number], 2, True)
     limits = BatchConfig(samples=1, row_tokens=128, max_seq_len=64, context_tokens=8)
     TEXTS.prepare(stretch.texts())
-    trees = Grower(TEXTS, BOS, EOS, limits).trees(stretch)
+    trees = TreeBuilder(TEXTS, BOS, EOS, limits).trees(stretch)
     return trees, list(places_of(stretch, trees, TEXTS, stored, 1, 100))
 
 
@@ -62,7 +62,7 @@ def test_a_rewrite_that_is_not_laid_out_is_not_judged(rewrite: str) -> None:
     ((tree,), (place,)) = made(["original", "rewrite"], rewrite=rewrite)
     assert [c.kind for c in tree.candidates] == [ORIGINAL]
     assert place.stored == {"original": " ran over"}
-    assert grown([tree], {(3, "row-2"): group(original=0.1, rollout_0=0.9)}, ["original"])
+    assert with_rollouts([tree], {(3, "row-2"): group(original=0.1, rollout_0=0.9)}, ["original"])
 
 
 def group(**scores: float) -> RolloutGroup:
@@ -77,7 +77,7 @@ def group(**scores: float) -> RolloutGroup:
 def test_rollouts_become_branches_as_they_were_sampled() -> None:
     trees, _ = made(["original", "rewrite"])
     found = {(3, "row-2"): group(original=0.1, rollout_0=0.9)}
-    (tree,) = grown(trees, found, ["original", "rewrite"])
+    (tree,) = with_rollouts(trees, found, ["original", "rewrite"])
     assert [c.kind for c in tree.candidates] == [ORIGINAL, ROLLOUT, ROLLOUT, REWRITE]
     original, first, second, rewrite = tree.candidates
     assert (original.score, first.score) == (0.1, 0.9)
@@ -92,11 +92,11 @@ def test_rollouts_become_branches_as_they_were_sampled() -> None:
 
 def test_only_those_that_compete_are_laid_out() -> None:
     trees, _ = made([])
-    (tree,) = grown(trees, {(3, "row-2"): group(rollout_0=1.0)}, [])
+    (tree,) = with_rollouts(trees, {(3, "row-2"): group(rollout_0=1.0)}, [])
     assert [c.kind for c in tree.candidates] == [ROLLOUT, ROLLOUT]
-    (tree,) = grown(trees, {}, [])
+    (tree,) = with_rollouts(trees, {}, [])
     assert tree.candidates == ()
-    (tree,) = grown(trees, {}, ["original"])
+    (tree,) = with_rollouts(trees, {}, ["original"])
     assert [isnan(c.score) for c in tree.candidates] == [True]
 
 

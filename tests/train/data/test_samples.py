@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.train.data.sets import BOS, EOS, HOSTILE, ids, tokenizer
 from train.config import BatchConfig
 from train.data.rows import PackedSequence, pack
-from train.data.samples import Grower, ScoredChunk, Stretch
+from train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
 from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, REWRITE, Tree
 
@@ -25,12 +25,12 @@ def batch(longest: int = 64, context: int = 8, row: int = 256) -> BatchConfig:
 
 def grow(
     chunks: Sequence[ScoredChunk], size: int, limits: BatchConfig
-) -> tuple[list[Tree], Grower]:
+) -> tuple[list[Tree], TreeBuilder]:
     """The trees of all stretches of a document whose stretches have `size` chunks."""
-    grower, trees = Grower(TEXTS, BOS, EOS, limits), list[Tree]()
+    grower, trees = TreeBuilder(TEXTS, BOS, EOS, limits), list[Tree]()
     for first in range(0, len(chunks), size):
         part = chunks[first : first + size]
-        stretch = Stretch(
+        stretch = DocumentSpan(
             sample=first // size,
             first=first,
             chunks=part,

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from base.errors import EngineError
-from train.model.shape import Shape, load_shape
+from train.model.shape import ModelShape, load_shape
 from train.model.weights import parameters, pretrained, scratch, sizes
 
 
@@ -21,7 +21,7 @@ def folder(cases: Path, tmp_path: Path) -> Path:
     return copied
 
 
-def read_all(shape: Shape) -> dict[str, torch.Tensor]:
+def read_all(shape: ModelShape) -> dict[str, torch.Tensor]:
     source = pretrained(shape)
     return {name: source(name, size) for name, size in sizes(shape).items()}
 

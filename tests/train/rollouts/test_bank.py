@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from base.errors import ShardError
 from base.files import Folder
-from train.rollouts.bank import Bank, BankWriter
+from train.rollouts.bank import RolloutStore, RolloutStoreWriter
 from train.rollouts.groups import Rollout, RolloutGroup
 
 ABOUT = {"seed": 1}
@@ -35,8 +35,8 @@ def group(sample: int, version: int = 0, some: tuple[Rollout, ...] = ()) -> Roll
     )
 
 
-def claimed(folder: Path, about: object = ABOUT) -> Bank:
-    found = Bank(Folder(str(folder)), about)
+def claimed(folder: Path, about: object = ABOUT) -> RolloutStore:
+    found = RolloutStore(Folder(str(folder)), about)
     found.claim()
     return found
 
@@ -55,7 +55,7 @@ def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
     folder = tmp_path_factory.mktemp("bank")
     claimed(folder)
     groups = [group(number, 3, tuple(some)) for number, some in enumerate(pools)]
-    writer = BankWriter(folder, 0)
+    writer = RolloutStoreWriter(folder, 0)
     for number, one in enumerate(groups):
         writer.append(number, [one])
     (file,) = folder.glob("*.jsonl")
@@ -69,13 +69,13 @@ def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
     assert list(found.values()) == kept
     assert damaged == (0 if size in {0, *ends, *(end - 1 for end in ends)} else 1)
     # A worker that goes on does not spoil what comes after the torn record.
-    BankWriter(folder, 0).append(0, [group(99)])
+    RolloutStoreWriter(folder, 0).append(0, [group(99)])
     assert samples(folder) == sorted([*(one.sample for one in kept), 99])
 
 
 def test_a_changed_byte_costs_its_record_alone(tmp_path: Path) -> None:
     claimed(tmp_path)
-    BankWriter(tmp_path, 0).append(0, [group(1), group(2), group(3)])
+    RolloutStoreWriter(tmp_path, 0).append(0, [group(1), group(2), group(3)])
     (file,) = tmp_path.glob("*.jsonl")
     lines = file.read_bytes().splitlines(keepends=True)
     lines[1] = lines[1].replace(b'"sample":2', b'"sample":7')
@@ -87,7 +87,7 @@ def test_a_changed_byte_costs_its_record_alone(tmp_path: Path) -> None:
 def test_trained_groups_go(tmp_path: Path) -> None:
     claimed(tmp_path)
     for worker in (0, 1):
-        writer = BankWriter(tmp_path, worker)
+        writer = RolloutStoreWriter(tmp_path, worker)
         for step in range(130):
             writer.append(step, [group(10 * step + worker)])
     assert len(list(tmp_path.glob("*.jsonl"))) == 6
@@ -103,7 +103,7 @@ def test_trained_groups_go(tmp_path: Path) -> None:
 
 def test_another_configuration_starts_with_an_empty_bank(tmp_path: Path) -> None:
     claimed(tmp_path)
-    BankWriter(tmp_path, 0).append(0, [group(1)])
+    RolloutStoreWriter(tmp_path, 0).append(0, [group(1)])
     assert samples(tmp_path) == [1]
     assert claimed(tmp_path, {"seed": 2}).read(0) == ({}, 0)
     assert samples(tmp_path) == []
@@ -112,7 +112,7 @@ def test_another_configuration_starts_with_an_empty_bank(tmp_path: Path) -> None
 @pytest.mark.parametrize("manifest", ["", "[]", '{"about": 7}', "{", '{"about": "a", "name": ""}'])
 def test_a_damaged_manifest_is_another_configuration(tmp_path: Path, manifest: str) -> None:
     claimed(tmp_path)
-    BankWriter(tmp_path, 0).append(0, [group(1)])
+    RolloutStoreWriter(tmp_path, 0).append(0, [group(1)])
     (tmp_path / "manifest.json").write_text(manifest)
     assert samples(tmp_path) == []
     assert "about" in json.loads((tmp_path / "manifest.json").read_text())
@@ -124,7 +124,7 @@ def test_records_of_another_run_are_not_read(tmp_path: Path, about: object, whol
     """Not even those of a run of the same configuration."""
     for folder, known, some in ((tmp_path / "a", ABOUT, (1, 2)), (tmp_path / "b", about, (1, 3))):
         claimed(folder, known)
-        BankWriter(folder, 0).append(0, [group(n, version=some[1]) for n in some])
+        RolloutStoreWriter(folder, 0).append(0, [group(n, version=some[1]) for n in some])
     (mine,), (others,) = ((tmp_path / one).glob("*.jsonl") for one in "ab")
     kept = b"" if whole else mine.read_bytes()
     mine.write_bytes(kept + others.read_bytes())
@@ -135,14 +135,14 @@ def test_records_of_another_run_are_not_read(tmp_path: Path, about: object, whol
 def test_the_manifest_of_another_run_makes_no_record_good(tmp_path: Path) -> None:
     for one in "ab":
         claimed(tmp_path / one)
-        BankWriter(tmp_path / one, 0).append(0, [group(1)])
+        RolloutStoreWriter(tmp_path / one, 0).append(0, [group(1)])
     (tmp_path / "a/manifest.json").write_bytes((tmp_path / "b/manifest.json").read_bytes())
     assert claimed(tmp_path / "a").read(0) == ({}, 1)
 
 
 def test_a_link_out_of_the_bank_is_neither_read_nor_written(tmp_path: Path) -> None:
     claimed(tmp_path / "bank")
-    BankWriter(tmp_path / "bank", 0).append(1, [group(1)])
+    RolloutStoreWriter(tmp_path / "bank", 0).append(1, [group(1)])
     (file,) = (tmp_path / "bank").glob("*.jsonl")
     before = file.read_bytes()
     file.rename(tmp_path / "outside")
@@ -150,10 +150,10 @@ def test_a_link_out_of_the_bank_is_neither_read_nor_written(tmp_path: Path) -> N
     with pytest.raises(ShardError, match="found a link to .*outside, out of the folder"):
         samples(tmp_path / "bank")
     with pytest.raises(ShardError, match="found a link to .*outside, out of the folder"):
-        BankWriter(tmp_path / "bank", 0).append(1, [group(2)])
+        RolloutStoreWriter(tmp_path / "bank", 0).append(1, [group(2)])
     assert (tmp_path / "outside").read_bytes() == before
 
 
 def test_nothing_is_kept_where_no_bank_was_claimed(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"manifest.json: not there, or damaged"):
-        BankWriter(tmp_path, 0)
+        RolloutStoreWriter(tmp_path, 0)

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.rollouts.lag import Lag
+from train.rollouts.lag import StalenessSchedule
 
 lags = st.builds(
-    lambda start, staleness, data: Lag(start, min(staleness + 1, data), staleness),
+    lambda start, staleness, data: StalenessSchedule(start, min(staleness + 1, data), staleness),
     st.integers(0, 20),
     st.integers(0, 5),
     st.integers(1, 6),
@@ -14,7 +14,7 @@ lags = st.builds(
 
 
 @given(lags, st.integers(0, 60))
-def test_weights_are_at_most_so_old(lag: Lag, later: int) -> None:
+def test_weights_are_at_most_so_old(lag: StalenessSchedule, later: int) -> None:
     step = lag.start + later
     version = lag.version(step)
     assert 0 <= step - version <= lag.staleness
@@ -24,7 +24,7 @@ def test_weights_are_at_most_so_old(lag: Lag, later: int) -> None:
 
 
 @given(lags, st.integers(0, 60))
-def test_a_step_is_due_as_soon_as_its_weights_are_there(lag: Lag, later: int) -> None:
+def test_a_step_is_due_as_soon_as_its_weights_are_there(lag: StalenessSchedule, later: int) -> None:
     step = lag.start + later
     due = [s for s in range(step, step + 100) if lag.version(s) <= step]
     assert list(lag.due(step)) == due
@@ -32,7 +32,7 @@ def test_a_step_is_due_as_soon_as_its_weights_are_there(lag: Lag, later: int) ->
 
 @given(lags, st.integers(1, 40), st.lists(st.integers(0, 40), max_size=4))
 def test_a_run_that_is_killed_asks_for_each_step_with_the_weights_it_would_have_had(
-    lag: Lag, steps: int, kills: list[int]
+    lag: StalenessSchedule, steps: int, kills: list[int]
 ) -> None:
     """At a kill all that was asked for before is in the bank, as `drain` has it."""
     asked = dict[int, int]()

@@ -12,10 +12,10 @@ import pytest
 
 from base.errors import ConfigError, EngineError
 from tests.train.rollouts.workers import PROOF, config, engines, make_policy, place, worker
-from train.rollouts.groups import RolloutRequest, Sync
-from train.rollouts.link import Link
+from train.rollouts.groups import RolloutRequest, WeightSync
+from train.rollouts.link import WorkerClient
 
-SYNC = Sync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))
+SYNC = WeightSync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))
 
 
 def gone(pid: int, seconds: float = 60) -> bool:
@@ -124,8 +124,8 @@ def _train(folder: Path) -> None:
     from tests.train.rollouts.test_worker import told
 
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
-    link = Link(config(folder, tolerance=1e6), engines(folder / "model"), 2, None, 0)
-    link.send(Sync(0, str(folder / "model"), PROOF, told(model, PROOF)))
+    link = WorkerClient(config(folder, tolerance=1e6), engines(folder / "model"), 2, None, 0)
+    link.send(WeightSync(0, str(folder / "model"), PROOF, told(model, PROOF)))
     link.synced(0)
     for number in range(64):
         places = tuple(place(number, (1, sample)) for sample in range(64))

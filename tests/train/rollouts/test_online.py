@@ -26,7 +26,7 @@ from base.errors import ShardError
 from train.data.places import PromptBatch
 from train.output import Output
 from train.rollouts import dump, online
-from train.rollouts.bank import BankWriter
+from train.rollouts.bank import RolloutStoreWriter
 from train.rollouts.groups import (
     PromptKey,
     Rollout,
@@ -34,9 +34,9 @@ from train.rollouts.groups import (
     RolloutPrompt,
     RolloutRequest,
     RolloutResponse,
-    Sync,
+    WeightSync,
 )
-from train.rollouts.lag import Lag
+from train.rollouts.lag import StalenessSchedule
 
 SIZE = 4  # samples a step
 STEPS, EVERY = 14, 3  # of the run; between two checkpoints
@@ -88,13 +88,13 @@ class Engine:
     difference = 0.0
 
     def __init__(self, config: Any, engines: Any, end: int, bank: Path, rank: int) -> None:
-        self.version, self._bank = -1, BankWriter(bank, rank)
+        self.version, self._bank = -1, RolloutStoreWriter(bank, rank)
         self._open: list[tuple[RolloutRequest, int]] = []
         self._done: dict[int, RolloutResponse] = {}
         ENGINES.append(self)
 
-    def send(self, command: Sync | RolloutRequest) -> None:
-        if isinstance(command, Sync):
+    def send(self, command: WeightSync | RolloutRequest) -> None:
+        if isinstance(command, WeightSync):
             assert command.version > self.version
             self.version = command.version
         else:
@@ -163,7 +163,7 @@ class Run:
     """
 
     folder: Path
-    lag: Lag
+    lag: StalenessSchedule
     checkpoint: int = START
     trained: dict[int, dict[int, int]] = field(default_factory=dict)
     durable: dict[Path, int] = field(default_factory=dict)
@@ -195,7 +195,7 @@ class Run:
         shape: Any = SimpleNamespace(eos=[0])
         reader: Any = Reader(rank, ranks.count)
         output = Output(self.folder, self.folder)
-        one = online.Online(config, {}, shape, reader, {"seed": 0}, output)
+        one = online.OnlineBatches(config, {}, shape, reader, {"seed": 0}, output)
         one.resume(begin * SIZE)
         saved = begin
         for step in range(begin, end):
@@ -232,7 +232,7 @@ lives = st.lists(
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: Callable[..., Any] = lambda *arguments: ()  # noqa: E731
     monkeypatch.setattr(online, "parallel", None)
-    monkeypatch.setattr(online, "Link", Engine)
+    monkeypatch.setattr(online, "WorkerClient", Engine)
     monkeypatch.setattr(online, "publish", nothing)
     monkeypatch.setattr(online, "probe_logprobs", nothing)
 
@@ -241,7 +241,7 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=25, deadline=None)
 @given(lives=lives, every=st.integers(1, 4))
 def test_any_lives_tell_one_history(staleness: int, lives: list[Life], every: int) -> None:
-    lag = Lag(START, min(every, staleness + 1), staleness)
+    lag = StalenessSchedule(START, min(every, staleness + 1), staleness)
     with TemporaryDirectory(dir=MEMORY) as folder:
         run = Run(Path(folder), lag)
         for life in [*lives, Life(2, STEPS, 0, 0)]:
@@ -254,7 +254,7 @@ def test_any_lives_tell_one_history(staleness: int, lives: list[Life], every: in
 
 def test_groups_of_before_the_checkpoint_are_neither_asked_for_nor_lost(tmp_path: Path) -> None:
     """A kill right after a checkpoint costs nothing that was sampled."""
-    run = Run(tmp_path, Lag(START, 1, 3))
+    run = Run(tmp_path, StalenessSchedule(START, 1, 3))
     run.live(Life(2, 4, done=9, torn=0))  # to the checkpoint after step 6
     run.live(Life(1, 1, done=0, torn=0))
     (engine,) = ENGINES
@@ -276,10 +276,10 @@ def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
     setattr(online, "parallel", ranks)  # noqa: B010
     shape: Any = SimpleNamespace(eos=[0])
     reader: Any = Reader(0, 1)
-    one = online.Online(config, {}, shape, reader, {}, Output(folder, folder))
+    one = online.OnlineBatches(config, {}, shape, reader, {}, Output(folder, folder))
     one.resume(0)
     phase: Any = None
-    one.prepare(0, 0, phase, Lag(0, 1, 0), 1, None)
+    one.prepare(0, 0, phase, StalenessSchedule(0, 1, 0), 1, None)
     return {*one._steps[0].groups}
 
 

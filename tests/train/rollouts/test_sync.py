@@ -14,7 +14,7 @@ from engine.config import EngineConfig
 from tests.train.launch import launch, started
 from tests.train.rollouts.workers import PROOF, config, engines, make_policy, place, worker
 from train.config import ParallelConfig, TrainConfig
-from train.rollouts.groups import RolloutGroup, RolloutRequest, Sync, Synced
+from train.rollouts.groups import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 
 PROMPTS = [(1, 50, 60, 70), (1, 50, 60, 70, 80, 90, 91, 92, 93, 94), (1, 7, 8, 9)]
 
@@ -25,7 +25,7 @@ class Life:
     every rollout's tokens; the weights that remain; how a sync of old weights ended.
     """
 
-    synced: list[Synced]
+    synced: list[WeightsSynced]
     groups: list[list[RolloutGroup]]
     expected: list[list[list[float]]]
     folders: list[list[str]]
@@ -50,7 +50,7 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
         for step in range(0, 4, 3):
             publish(learner.model, shape, weights / str(step))
             logprobs = probe_logprobs(learner.model, PROOF)
-            link.send(Sync(step, str(weights / str(step)), PROOF, logprobs))
+            link.send(WeightSync(step, str(weights / str(step)), PROOF, logprobs))
             places = tuple(place(number, prompt) for number, prompt in enumerate(PROMPTS))
             link.send(RolloutRequest(step, step, places, 4, keep=False))
             life.synced.append(link.synced(step))
@@ -67,7 +67,7 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
                 assert learner.step(rows, config.curriculum[0], 1e-2).fault is None
             life.folders.append(sorted(path.name for path in weights.iterdir()))
         logprobs = probe_logprobs(learner.model, PROOF)
-        link.send(Sync(6, str(weights / "3"), PROOF, logprobs))
+        link.send(WeightSync(6, str(weights / "3"), PROOF, logprobs))
         with pytest.raises(EngineError) as caught:
             link.synced(6)
         life.stale = str(caught.value)

@@ -94,7 +94,7 @@ def added_up(*cases: list[RolloutGroup]) -> list[dict[str, float]]:
         for groups in cases:
             mine = groups[parallel.data_rank() :: parallel.data_size()]
             sums = tally(mine, [place()] * len(mine), [8] * len(mine))
-            found.append(report(parallel.add_up(sums)))
+            found.append(report(parallel.all_reduce_sum(sums)))
     return found
 
 

@@ -16,9 +16,15 @@ from base.files import Folder
 from engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
 from judge.text import variety
 from tests.train.rollouts.workers import EOS, PROOF, config, engines, make_policy, place, worker
-from train.rollouts.bank import Bank
-from train.rollouts.groups import RolloutGroup, RolloutPrompt, RolloutRequest, RolloutResponse, Sync
-from train.rollouts.link import Link
+from train.rollouts.bank import RolloutStore
+from train.rollouts.groups import (
+    RolloutGroup,
+    RolloutPrompt,
+    RolloutRequest,
+    RolloutResponse,
+    WeightSync,
+)
+from train.rollouts.link import WorkerClient
 
 PLACES = (
     place(0, (1, 50, 60, 70)),
@@ -44,15 +50,15 @@ def reference(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def link(folder: Path, reference: Any) -> Iterator[Link]:
-    Bank(Folder(str(folder / "bank")), "about").claim()
+def link(folder: Path, reference: Any) -> Iterator[WorkerClient]:
+    RolloutStore(Folder(str(folder / "bank")), "about").claim()
     with worker(config(folder), engines(folder / "model"), folder / "bank") as link:
-        link.send(Sync(5, str(folder / "model"), PROOF, told(reference, PROOF)))
+        link.send(WeightSync(5, str(folder / "model"), PROOF, told(reference, PROOF)))
         yield link
 
 
 @pytest.fixture(scope="module")
-def answers(link: Link) -> list[RolloutResponse]:
+def answers(link: WorkerClient) -> list[RolloutResponse]:
     """All places, kept; two of them again; none at all. Taken in the wrong order."""
     link.send(RolloutRequest(9, 5, PLACES, 4, keep=True))
     link.send(RolloutRequest(-1, 5, PLACES[:2], 2, keep=False))
@@ -178,7 +184,7 @@ def test_loaded_weights_are_marked(answers: list[RolloutResponse], folder: Path)
 
 @pytest.mark.slow
 def test_an_ask_for_other_weights_ends_the_worker(
-    answers: list[RolloutResponse], link: Link
+    answers: list[RolloutResponse], link: WorkerClient
 ) -> None:
     assert link.difference < 1e-4
     link.send(RolloutRequest(11, 6, PLACES[:1], 1, keep=False))

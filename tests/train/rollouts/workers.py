@@ -11,7 +11,7 @@ from engine.config import EngineConfig
 from tests.train.small import make_model, settings
 from train.config import TrainConfig
 from train.rollouts.groups import RolloutPrompt
-from train.rollouts.link import Link
+from train.rollouts.link import WorkerClient
 
 EOS = 2
 PROOF = (1, 345, 999, 12, 44, 8000, 71, 5, 90)
@@ -59,9 +59,9 @@ def config(folder: Path, **changed: Any) -> TrainConfig:
 @contextmanager
 def worker(
     config: TrainConfig, engines: dict[str, EngineConfig], bank: Path | None = None
-) -> Iterator[Link]:
+) -> Iterator[WorkerClient]:
     """A worker of rank 0, which is gone at the end."""
-    link = Link(config, engines, EOS, bank, 0)
+    link = WorkerClient(config, engines, EOS, bank, 0)
     try:
         yield link
     finally:
