@@ -3,9 +3,9 @@
 It holds the policy in vLLM and the judge's engines, and nothing of the trainer's torch.distributed.
 Commands (`groups`) are done in their order: a `WeightSync` waits until all sampling before it is
 done. While one request is judged the next may be sampled; responses leave in the order of the
-requests. Whatever cannot be gone on from ends it with one `Failed`. It ends with its parent, however
-that ends, and takes along whatever engines have started; SIGINT and SIGTERM, which a terminal or a
-scheduler sends to all, it leaves to the trainer.
+requests. Whatever cannot be gone on from ends it with one `Failed`. It ends with its parent,
+however that ends, and takes along whatever engines have started; SIGINT and SIGTERM, which a
+terminal or a scheduler sends to all, it leaves to the trainer.
 """
 
 import asyncio
