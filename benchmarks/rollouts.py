@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from engine.config import EngineConfig
 from train.config import ParallelConfig, TrainConfig
-from train.rollouts.groups import RolloutPrompt, RolloutRequest, WeightSync
+from train.online.messages import RolloutPrompt, RolloutRequest, WeightSync
 
 MODEL = Path("models/smollm2-135m-instruct")
 SAMPLES, TOKENS, STRIDE, ROUNDS = 4, 32, 64, 3
@@ -113,7 +113,7 @@ class _Trainer:
     def __init__(self, folder: Path, model: Path, **args: Any) -> None:
         from train.model.build import build
         from train.model.shape import load_shape
-        from train.rollouts.link import WorkerClient
+        from train.online.client import WorkerClient
 
         config = _config(model, str(folder))
         self.shape, self.folder, self.version = load_shape(str(model)), folder / "weights", 0
@@ -123,7 +123,7 @@ class _Trainer:
 
     def sync(self) -> dict[str, float]:
         """Seconds of writing weights, of the trainer's proof, and of loading and proving."""
-        from train.rollouts.sync import probe_logprobs, publish
+        from train.online.weights import probe_logprobs, publish
 
         self.version += 1
         folder, tokens = self.folder / str(self.version), tuple(range(100, 164))

@@ -27,7 +27,7 @@ from evaluation.config import EvaluateRecipe, TasksConfig
 from evaluation.harness import language_model, load_tasks, measure, quiet, version
 from evaluation.harness_results import check_averages, tasks_of
 from evaluation.results import TaskResult, write_leaderboard, write_results
-from shards.crew import WorkerPool
+from shards.worker_pool import WorkerPool
 
 
 def main(arguments: list[str]) -> int:

@@ -1,72 +1,415 @@
-"""The commit log of a finished set, `commits.jsonl`: every commit record, one a line.
+"""Commit records of a running pass, and how they become the manifest of a finished one.
 
-It appears whole, and its last line holds a digest of all lines before it: a log that was cut,
-edited or mixed is refused. So a set can be repaired from it alone.
+A split (an input file, or a part of an input set) is committed in blocks, in order; a record in
+`commits/` says that a block is whole, after its Parquet files are. Every write has a name of its
+own, so nothing that is there is ever written over, and what is there is listed, never guessed.
+
+A run that takes over writes all that holds into the commit log; from then on only that and its own
+records count, so a record that an earlier run writes later is passed over. Of one run, too, a
+worker that was taken for dead may write later than its successor. Each record names the line of
+work that it continues (`after`); what holds is the record of the latest `turn`, and all that it
+continues. A kill leaves at most files without a record.
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal
+import json
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import pyarrow as pa
+from pydantic import ValidationError
 
 from base.errors import ShardError
 from base.files import Folder
-from shards.manifest import Manifest, Record
-from shards.names import LOG
+from shards import finished_log, names
+from shards.failures import FailureTally
+from shards.manifest import NAMED, File, Manifest, Opened, Record, SetStatus, Skip, Usage, total
+from shards.names import RecordName
+from shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
+
+_AND = " | "  # between two versions
 
 
-class _End(BaseModel):
-    """The last line. fingerprint: of the pass that made the set."""
+@dataclass(frozen=True)
+class Lineage:
+    """Where a worker's records belong: see `Record`. token: in the names of what it writes."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    commit_log: Literal[2] = 2
-    fingerprint: str
-    records: int
-    sha256: str
-
-
-def write(folder: Folder, records: Sequence[Record], fingerprint: str) -> None:
-    """Replace the log of the set in `folder`."""
-    body = "".join(record.model_dump_json() + "\n" for record in records).encode()
-    digest = hashlib.sha256(body).hexdigest()
-    end = _End(fingerprint=fingerprint, records=len(records), sha256=digest)
-    folder.write(LOG, body + end.model_dump_json().encode() + b"\n")
+    turn: int = 1
+    line: str = ""
+    after: str = ""
+    token: str = ""
 
 
-def read(folder: Folder, fingerprint: str) -> list[Record] | None:
-    """Every record; None where there is no log. ShardError for a log that is damaged, of another
-    configuration, or of Prewrite 0.1, whose logs have no digest.
+@dataclass
+class Block:
+    """The finished content of one part, ready to be written."""
+
+    split: str
+    number: int
+    start: int
+    stop: int
+    documents: int = 0
+    rows: list[Row] = field(default_factory=list)
+    judgements: list[Row] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    tally: FailureTally = field(default_factory=FailureTally)
+    usage: Usage = field(default_factory=Usage)
+    versions: dict[str, str] = field(default_factory=dict)
+    last: bool = False
+    sha256: str | None = None
+    abandoned: list[str] = field(default_factory=list)
+    place: Lineage = field(default_factory=Lineage)
+    read: str = ""
+
+
+class CommitLog:
+    """The commits of one output folder; several workers may use it, each on its own splits.
+
+    What is there is listed once, at the first use. owner: the run whose records count, beside those
+    in the commit log.
     """
-    data = folder.read(LOG)
-    if data is None:
-        return None
-    where = f"{folder.url}/{LOG}"
-    body, _, last = data.removesuffix(b"\n").rpartition(b"\n")
-    body += b"\n" if body else b""
-    lines = body.splitlines()
-    try:
-        end = _End.model_validate_json(last)
-        same = hashlib.sha256(body).hexdigest() == end.sha256 and len(lines) == end.records
-        records = [Record.model_validate_json(line) for line in lines] if same else []
-    except ValidationError:
-        raise ShardError(
-            f"{where}: damaged, or written by Prewrite 0.1, whose logs cannot be checked"
-        ) from None
-    if not same:
-        raise ShardError(f"{where}: damaged: its lines are not those that its last line counts")
-    if end.fingerprint != fingerprint:
-        raise ShardError(f"{where}: the log of another set; restore the one of this set")
-    return records
 
+    def __init__(self, folder: Folder, columns: pa.Schema, fingerprint: str, owner: str) -> None:
+        self.folder, self.columns, self.fingerprint = folder, columns, fingerprint
+        self.owner = owner
+        self.judged = "original_score" in columns.names
+        self.metadata = {"prewrite.fingerprint": fingerprint}
 
-def refuse_other(folder: Folder, records: Sequence[Record], manifest: Manifest) -> None:
-    """ShardError where a log and a manifest do not list the same files, in the same order."""
-    parts = [record.part for record in records if record.part]
-    verdicts = [record.judgements for record in records if record.judgements]
-    if [*parts, *verdicts] != manifest.files:
-        raise ShardError(
-            f"{folder.url}/{LOG}: its files are not those of the manifest; accepted: the log of "
-            f"this set; run python -m shards verify --repair {folder.url}"
+    def commit(self, block: Block) -> Record:
+        """Write the part and its judgements, then the record that makes them exist."""
+        place = block.place
+        name = names.part(block.split, block.number, place.token)
+        part = self._write(name, block.rows, self.columns)
+        verdicts = None
+        if self.judged:
+            verdicts = self._write(names.verdicts(name), block.judgements, JUDGEMENT_SCHEMA)
+        record = Record(
+            split=block.split,
+            block=block.number,
+            start=block.start,
+            stop=block.stop,
+            turn=place.turn,
+            line=place.line,
+            after=place.after,
+            read=block.read,
+            documents=block.documents,
+            part=part,
+            judgements=verdicts,
+            counts=dict(block.counts),
+            asked=block.tally.asked,
+            failed=block.tally.failed,
+            failures=block.tally.bounded(),
+            skipped=block.skipped,
+            left_out=dict(block.left_out),
+            usage=block.usage,
+            versions=block.versions,
+            last=block.last,
+            sha256=block.sha256,
+            abandoned=block.abandoned,
         )
+        where = RecordName(block.split, block.number, place.turn, place.token)
+        self.folder.write(str(where), record.model_dump_json().encode())
+        return record
+
+    def continued(self, done: Sequence[Record], split: str) -> Lineage:
+        """The place of records that go on after `done`, all that holds of a split."""
+        token = self._token()
+        after = done[-1].line if done else ""
+        return Lineage(turn=self._next_turn(split), line=token, after=after, token=token)
+
+    def again(self, record: Record) -> Lineage:
+        """The place of a record that replaces `record`, with the ones after it left as they are."""
+        token = self._token()
+        return Lineage(self._next_turn(record.split), record.line, record.after, token)
+
+    def records(self, split: str) -> list[Record]:
+        """Every committed block of `split` that holds, in order. One unreadable last record counts
+        as absent; ShardError for one before others.
+        """
+        blocks = self._blocks(split)
+        every = [record for found in blocks.values() for record in found]
+        latest = sorted(every, key=lambda record: (record.turn, record.block), reverse=True)
+        whole = (_back_from(tip, blocks) for tip in latest)
+        chain = next((found for found in whole if found), list[Record]())
+        while chain and (following := _latest(blocks[len(chain)], after=chain[-1].line)):
+            chain.append(following)
+        return chain
+
+    def splits(self) -> set[str]:
+        """The splits of which something is committed."""
+        return self._logged.keys() | self._found.keys()
+
+    def opened(self, split: str) -> Opened | None:
+        """What the latest worker on `split` had open."""
+        data = self.folder.read(names.mark(split))
+        try:
+            return Opened.model_validate_json(data) if data is not None else None
+        except ValidationError:
+            return None  # it only says where to be careful
+
+    def marked(self) -> set[str]:
+        """The splits of which a worker has said what is open."""
+        return {split for name in self._listed if (split := names.marked(name))}
+
+    def open(self, split: str, record: Opened) -> None:
+        """Say what is open; see `shards.quarantine`."""
+        self.folder.write(names.mark(split), record.model_dump_json().encode())
+
+    def is_empty(self) -> bool:
+        """Whether nothing is committed."""
+        return not self.splits()
+
+    def tokens(self) -> Iterator[tuple[str, str]]:
+        """The token of each record that is there, of whatever run, and where it was found."""
+        for name in filter(None, map(RecordName.parse, self._listed)):
+            yield str(name), name.token
+        for records in self._logged.values():
+            yield from ((names.LOG, record.line) for record in records)
+
+    def clear(self) -> None:
+        """Remove the records; the manifest and the log hold all they said. Other files stay."""
+        ours = [name for name in self._listed if names.is_passing(name)]
+        for name in [names.RECORDS] if len(ours) == len(self._listed) else ours:
+            self.folder.remove(name)
+
+    def _token(self) -> str:
+        return self.owner + secrets.token_hex(2)
+
+    @cached_property
+    def _listed(self) -> list[str]:
+        return self.folder.names(names.RECORDS)
+
+    @cached_property
+    def _found(self) -> dict[str, list[RecordName]]:
+        """The names of the records of each split."""
+        found = defaultdict[str, list[RecordName]](list)
+        for name in map(RecordName.parse, self._listed):
+            if name and name.token[: names.OWNER] == self.owner:
+                found[name.split].append(name)
+        return dict(found)
+
+    @cached_property
+    def _logged(self) -> dict[str, list[Record]]:
+        """The records of each split that earlier runs have made."""
+        logged = defaultdict[str, list[Record]](list)
+        for record in finished_log.read(self.folder, self.fingerprint) or []:
+            logged[record.split].append(record)
+        return dict(logged)
+
+    def _next_turn(self, split: str) -> int:
+        """Greater than all so far on a split, a worker's that has written nothing yet included."""
+        turns = [record.turn for record in self._logged.get(split, [])]
+        turns += [name.turn for name in self._found.get(split, [])]
+        latest = self.opened(split)
+        return max(0, *turns, latest.turn if latest else 0) + 1
+
+    def _blocks(self, split: str) -> defaultdict[int, list[Record]]:
+        """The readable records of a split, by block."""
+        blocks = defaultdict[int, list[Record]](list)
+        for record in self._logged.get(split, []):
+            blocks[record.block].append(record)
+        for name in self._found.get(split, []):
+            if found := self._read(name):
+                blocks[name.block].append(found)
+        return blocks
+
+    def _read(self, name: RecordName) -> Record | None:
+        """One record; None where it is gone or the last of its worker and unreadable."""
+        data = self.folder.read(str(name))
+        if data is None:
+            return None
+        try:
+            record = Record.model_validate_json(data)
+            if (record.split, record.block, record.turn) == name[:3]:
+                return record
+        except ValidationError:
+            pass
+        later = (n for n in self._found[name.split] if n.block > name.block)
+        if any(n.token == name.token for n in later):
+            raise ShardError(f"{self.folder.url}/{name}: damaged commit record")
+        return None
+
+    def _write(self, name: str, rows: Sequence[Row], columns: pa.Schema) -> File | None:
+        if not rows:
+            return None
+        data = to_parquet(rows, columns, self.metadata)
+        self.folder.write(name, data)
+        return File(
+            name=name,
+            rows=len(rows),
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            footer=footer_digest(data),
+        )
+
+
+def journal_of(manifest: Manifest, folder: Folder) -> CommitLog:
+    """What is committed of a set, as it is now. ShardError where a run has committed that the
+    manifest does not name: then it is the manifest of another run.
+    """
+    made = manifest.passes[-1].fingerprint
+    journal = CommitLog(folder, manifest.columns, made, manifest.owner)
+    for place, token in journal.tokens():
+        if token[: names.OWNER] not in manifest.owners:
+            raise ShardError(
+                f"{folder.url}/{place}: found a commit of the run {token[: names.OWNER]}, which "
+                f"{names.MANIFEST} does not name; accepted: those of its owners; restore the "
+                f"{names.MANIFEST} of that run, or choose another output"
+            )
+    return journal
+
+
+def _latest(records: Iterable[Record], **wanted: str) -> Record | None:
+    """Of the records with the wanted `line` or `after` that of the latest turn."""
+    fitting = (r for r in records if all(getattr(r, k) == v for k, v in wanted.items()))
+    return max(fitting, key=lambda record: record.turn, default=None)
+
+
+def _back_from(tip: Record, blocks: dict[int, list[Record]]) -> list[Record]:
+    """The records from the first block to `tip`, each continued by the next; none where one of
+    them is missing.
+    """
+    chain = [tip]
+    while chain[0].block:
+        before = _latest(blocks.get(chain[0].block - 1, ()), line=chain[0].after)
+        if before is None:
+            return []
+        chain.insert(0, before)
+    return chain if not chain[0].after else []
+
+
+@dataclass
+class CommitSummary:
+    """What all records of a pass say together."""
+
+    every: list[Record]
+    parts: list[File]
+    judgements: list[File]
+    skipped: list[Skip]
+    left_out: dict[str, int]
+    counts: dict[str, int]
+    tally: FailureTally
+    usage: Usage
+    versions: dict[str, str]
+    abandoned: list[str]
+    documents: int
+    records: dict[str, int]
+    sha256: dict[str, str]
+    unfinished: list[str]
+
+    @property
+    def rows(self) -> int:
+        """Rows over all parts."""
+        return sum(part.rows for part in self.parts)
+
+    def write_into(self, manifest: Manifest, status: SetStatus) -> None:
+        """Make a manifest say what the records say."""
+        made = manifest.passes[-1]
+        manifest.status = status
+        manifest.rows, manifest.documents = self.rows, self.documents
+        manifest.parts, manifest.judgements = self.parts, self.judgements
+        made.usage, made.counts, made.versions = self.usage, self.counts, self.versions
+        made.asked, made.failed = self.tally.asked, self.tally.failed
+        made.failures, made.abandoned = self.tally.bounded(), self.abandoned
+        statuses = {
+            key.removeprefix("status:"): count
+            for key, count in self.counts.items()
+            if key.startswith("status:")
+        }
+        if statuses or not self.rows:
+            manifest.statuses = statuses
+        if self.left_out or len(manifest.passes) == 1:
+            manifest.left_out = self.left_out
+        if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
+            manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
+            manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
+
+
+def fold(journal: CommitLog, splits: Iterable[str]) -> CommitSummary:
+    """What holds of `splits`, together; ShardError where a record contradicts its neighbours."""
+    return together({split: journal.records(split) for split in splits})
+
+
+def folded_of(records: Iterable[Record]) -> CommitSummary:
+    """What the records of a commit log say together; see `fold`."""
+    chains = defaultdict[str, list[Record]](list)
+    for record in records:
+        chains[record.split].append(record)
+    return together(chains)
+
+
+def together(chains: Mapping[str, list[Record]]) -> CommitSummary:
+    """What the records of each split say together; see `fold`."""
+    for split, chain in chains.items():
+        _audit(split, chain)
+    every = [record for chain in chains.values() for record in chain]
+    ended = {
+        split: chain[-1]
+        for split, chain in chains.items()
+        if chain and chain[-1].last and not any(record.redo for record in chain)
+    }
+    return CommitSummary(
+        every=every,
+        parts=[r.part for r in every if r.part],
+        judgements=[r.judgements for r in every if r.judgements],
+        skipped=[skip for r in every for skip in r.skipped],
+        left_out=total([r.left_out for r in every]),
+        counts=total([r.counts for r in every]),
+        tally=tally_of(every),
+        usage=sum((r.usage for r in every), Usage()),
+        versions=joined(record.versions for record in every),
+        abandoned=[name for r in every for name in r.abandoned],
+        documents=sum(r.documents for r in every if not r.redo),
+        records={split: chain[-1].stop for split, chain in chains.items() if chain},
+        sha256={split: end.sha256 for split, end in ended.items() if end.sha256},
+        unfinished=[split for split in chains if split not in ended],
+    )
+
+
+def tally_of(records: Iterable[Record]) -> FailureTally:
+    """Rows that were asked about, and those of them that failed, over all `records`."""
+    tally = FailureTally()
+    for record in records:
+        tally.add(FailureTally(record.asked, record.failed, record.failures))
+    return tally
+
+
+def joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Each version once; what was made with two engines names both."""
+    seen: dict[str, dict[str, None]] = {}
+    for some in versions:
+        for name, version in some.items():
+            seen.setdefault(name, {}).update(dict.fromkeys(version.split(_AND)))
+    return {name: _AND.join(values) for name, values in sorted(seen.items())}
+
+
+def _audit(split: str, chain: list[Record]) -> None:
+    """Input against output: blocks touch, and each record became a document, a skip or is counted
+    as left out.
+    """
+    position = 0
+    for number, record in enumerate(chain):
+        covered = record.stop - record.start
+        left_out = sum(record.left_out.values())
+        whole = record.documents + len(record.skipped) + left_out == covered
+        if (
+            record.start != position
+            or not (whole or record.redo)
+            or (record.last and number + 1 < len(chain))
+        ):
+            raise ShardError(
+                f"split {split}, block {number}: records {record.start}..{record.stop} hold "
+                f"{record.documents} documents, {len(record.skipped)} skips, {left_out} left out "
+                f"after record {position}; the commits of this run do not fit together"
+            )
+        position = record.stop
+
+
+def skipped_lines(skipped: Sequence[Skip]) -> bytes:
+    """The skipped input records as JSON lines."""
+    return "".join(json.dumps(s.model_dump(), ensure_ascii=False) + "\n" for s in skipped).encode()

@@ -21,14 +21,14 @@ from base.config import Section
 from base.errors import ConfigError, EngineDied
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
-from shards.crew import WorkerPool
+from shards.commit_log import CommitLog
 from shards.gpus import claim
-from shards.journal import CommitLog
 from shards.limit import Watch
 from shards.passes import Pass, Split
 from shards.progress import Progress
-from shards.suspects import is_suspected
+from shards.quarantine import is_suspected
 from shards.worker import PassWorker
+from shards.worker_pool import WorkerPool
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
 logger.disable("datatrove")

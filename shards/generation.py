@@ -15,7 +15,7 @@ import hashlib
 from base.errors import ShardError
 from base.files import Folder
 from base.owned import OwnedFolder
-from shards import commit_log, names
+from shards import finished_log, names
 from shards.card import card
 from shards.manifest import Manifest
 
@@ -51,7 +51,7 @@ def publish(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
     """Make `new` the set. ShardError, and the set stays, where a part is not what was committed."""
     below = Folder(f"{folder.url}/{names.retry(new.generation)}", folder.url)
     fingerprint = new.passes[-1].fingerprint
-    records = commit_log.read(below, fingerprint)
+    records = finished_log.read(below, fingerprint)
     if records is None:
         raise ShardError(_spoiled(below, names.LOG))
     # First, so that copies which a kill leaves are known to be the set's own.
@@ -65,7 +65,7 @@ def publish(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
                 raise ShardError(_spoiled(below, file.name))
             folder.write(file.name, data)
     folder.write(names.CARD, card(new).encode())
-    commit_log.write(folder, records, fingerprint)
+    finished_log.write(folder, records, fingerprint)
     new.save(folder)
     return new
 

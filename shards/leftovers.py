@@ -8,8 +8,8 @@ published. One that is still being made stays. All other files stay, too.
 import os
 
 from base.files import Folder
+from shards.commit_log import CommitLog
 from shards.generation import is_ready, remove_made
-from shards.journal import CommitLog
 from shards.manifest import Manifest
 from shards.names import MANIFEST, RECORDS, is_passing, is_scratch, owner_of, retry
 

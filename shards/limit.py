@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from base.cli import console
 from base.errors import EngineError
 from base.text import one_line
+from shards.commit_log import tally_of
 from shards.failures import LONGEST_REASON, OTHER, FailureTally, answers
-from shards.journal import tally_of
 from shards.manifest import Record
 from shards.passes import DocumentResult
 

@@ -92,7 +92,7 @@ class Record(_ManifestModel):
     """The commit of one part: which input records it covers and what it holds.
 
     turn: greater than that of every earlier worker on the split. line: names the worker that wrote
-    it; after: the `line` of the record before it, empty for the first (`shards.journal`).
+    it; after: the `line` of the record before it, empty for the first (`shards.commit_log`).
     start, stop: records of the split before and after this part (a part covers [start, stop)).
     read: digest of the input records [0, stop) of the split, where its source has one.
     last: the split ends with this part; then `sha256` is the digest of the whole input file.

@@ -2,9 +2,9 @@
 
 A pass maps a corpus or a shard set to a shard set and is the only way data moves. It gives a
 `Source` (documents in order, resumable at any record) and `Work` (one document in, its finished
-rows out); everything else is done once, for all passes: blocks and commits (`shards.journal`), the
-loop that keeps the engine full (`shards.worker`), processes (`shards.executor`), resume, refusal
-and audit (`shards.run`).
+rows out); everything else is done once, for all passes: blocks and commits (`shards.commit_log`),
+the loop that keeps the engine full (`shards.worker`), processes (`shards.executor`), resume,
+refusal and audit (`shards.run`).
 """
 
 from collections import Counter

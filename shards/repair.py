@@ -1,6 +1,6 @@
 """Repair a set: find the parts that are not what was committed, and have just these made again.
 
-A complete set is repaired from its commit log alone (`shards.commit_log`), whatever records lie
+A complete set is repaired from its commit log alone (`shards.finished_log`), whatever records lie
 beside it; without a log that fits, nothing is changed. A part that does not fit its record gets a
 new one that says so, all of them in one write of the log; the command that made the set then does
 the same documents again, as the same block. Where the engine answers the same, the new part holds
@@ -13,11 +13,11 @@ from contextlib import suppress
 
 from base.errors import ShardError
 from base.files import Folder
-from shards import commit_log
+from shards import finished_log
+from shards.commit_log import folded_of, journal_of, skipped_lines
 from shards.generation import settle
-from shards.journal import folded_of, journal_of, skipped_lines
-from shards.lease import OutputLock
 from shards.leftovers import clean
+from shards.lock import OutputLock
 from shards.manifest import Manifest, Record, SetStatus, Usage
 from shards.names import LOG, SKIPPED, block_of
 from shards.reader import ShardSet
@@ -67,7 +67,7 @@ def _restore(folder: Folder) -> list[str]:
         return []
     manifest, records = found.manifest, list[Record]()
     with suppress(ShardError):  # what names the log may be what was changed
-        records = commit_log.read(folder, manifest.passes[-1].fingerprint) or []
+        records = finished_log.read(folder, manifest.passes[-1].fingerprint) or []
     for status in _ENDED if records else ():
         folded_of(records).write_into(manifest, status)
         if manifest.digest == found.given:
@@ -84,7 +84,7 @@ def _records(shards: ShardSet) -> list[Record]:
     url, manifest = shards.folder.url, shards.manifest
     fingerprint = manifest.passes[-1].fingerprint
     if manifest.status == "complete":
-        logged = commit_log.read(shards.folder, fingerprint)
+        logged = finished_log.read(shards.folder, fingerprint)
         if logged is None:
             raise ShardError(
                 f"{url}: no {LOG} to repair it by; nothing was changed; make the set again"
@@ -138,7 +138,7 @@ def _redo(
     rows = sum(record.part.rows for record in bad if record.part)
     marked = [emptied(record) if record in bad else record for record in records]
     manifest = shards.manifest
-    commit_log.write(folder, marked, manifest.passes[-1].fingerprint)
+    finished_log.write(folder, marked, manifest.passes[-1].fingerprint)
     folded_of(marked).write_into(manifest, "interrupted")
     manifest.save(folder)
     said = [problem for problems in damaged.values() for problem in problems]

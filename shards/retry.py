@@ -6,7 +6,7 @@ again, and a new part with a new record is committed in `retry-<n>/`, by the sam
 first run: a kill costs at most the open block, and the same command goes on. When all is asked, the
 generation is published (`shards.generation`); until then the set is the old one, for all readers.
 
-A document that killed its workers (`shards.suspects`) is not opened again.
+A document that killed its workers (`shards.quarantine`) is not opened again.
 """
 
 import time
@@ -24,12 +24,12 @@ from base.errors import ConfigError, EngineError, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
-from shards import commit_log, generation, names
+from shards import finished_log, generation, names
+from shards.commit_log import CommitSummary, fold, journal_of
 from shards.executor import RunConfig, execute
-from shards.journal import CommitSummary, fold, journal_of
-from shards.lease import OutputLock
 from shards.leftovers import clean
 from shards.listed import check_listed
+from shards.lock import OutputLock
 from shards.manifest import ODD, Manifest, Record
 from shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
 from shards.repair import emptied
@@ -132,13 +132,13 @@ def log_of(url: str) -> list[Record]:
     """The commit log of a finished set; ShardError where there is none that can be read."""
     folder = Folder(url)
     manifest = Manifest.load(folder)
-    log = commit_log.read(folder, manifest.passes[-1].fingerprint)
+    log = finished_log.read(folder, manifest.passes[-1].fingerprint)
     if log is None:
         raise ShardError(
             f"{url}: no {names.LOG}, by which failed rows are found; make the set again"
         )
     if not generation.is_ready(folder, manifest):  # then one of the two may be replaced
-        commit_log.refuse_other(folder, log, manifest)
+        finished_log.refuse_other(folder, log, manifest)
     return log
 
 
@@ -282,7 +282,7 @@ def _committed(folder: Folder, new: Manifest) -> set[tuple[str, int]]:
 
 def _folded(new: Manifest, below: Folder) -> CommitSummary:
     """What is committed of the next generation, in the order of the set."""
-    log = commit_log.read(below, new.passes[-1].fingerprint) or []
+    log = finished_log.read(below, new.passes[-1].fingerprint) or []
     return fold(journal_of(new, below), dict.fromkeys(record.split for record in log))
 
 
@@ -292,7 +292,7 @@ def _resumed(job: Again, old: Manifest, below: OwnedFolder) -> Manifest | None:
     if new is None:
         return None
     folded = _folded(new, below)
-    commit_log.write(below, folded.every, new.passes[-1].fingerprint)
+    finished_log.write(below, folded.every, new.passes[-1].fingerprint)
     new.owners = [*new.owners, below.owner]
     new.save(below)
     return new
@@ -317,7 +317,7 @@ def _begun(job: Again, old: Manifest, folder: OwnedFolder, below: OwnedFolder) -
     new.passes[-1].seconds = old.passes[-1].seconds
     new.parts, new.judgements = [], []
     new.save(below)  # before all others, so that the folder is known to be this set's
-    commit_log.write(below, records, new.passes[-1].fingerprint)
+    finished_log.write(below, records, new.passes[-1].fingerprint)
     console.print(f"{job.url}: asking again: {told(asked)}", soft_wrap=True)
     return new
 
@@ -369,7 +369,7 @@ def _ask(job: Again, new: Manifest, below: OwnedFolder, run: RunConfig, execute:
     _refuse_unlike(job.url, folded)
     folded.write_into(new, "complete")
     new.passes[-1].seconds += time.monotonic() - begun
-    commit_log.write(below, folded.every, new.passes[-1].fingerprint)
+    finished_log.write(below, folded.every, new.passes[-1].fingerprint)
 
 
 def _is_as_before(old: Manifest, new: Manifest) -> bool:

@@ -16,14 +16,14 @@ from base.errors import EngineError, InputError, Interrupted, PrewriteError, Sha
 from base.files import Folder, resolve
 from base.fingerprint import differences, fingerprint
 from base.owned import OwnedFolder
-from shards import commit_log
+from shards import finished_log
 from shards.card import card
+from shards.commit_log import CommitSummary, fold, journal_of, skipped_lines
 from shards.executor import RunConfig, execute
-from shards.journal import CommitSummary, fold, journal_of, skipped_lines
-from shards.lease import OutputLock
 from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
 from shards.listed import check_listed, check_there
+from shards.lock import OutputLock
 from shards.manifest import Manifest, SetStatus
 from shards.names import CARD, FIXED, JUDGEMENTS, MANIFEST, RECORDS, REWRITES, SKIPPED
 from shards.passes import Pass, Split, inputs
@@ -161,7 +161,7 @@ def start_set(job: Pass, folder: OwnedFolder, splits: list[Split], max_failed: f
         again = {(r.split, r.block) for r in to_repeat(folded.every, max_failed)}
         records = [emptied(r) if (r.split, r.block) in again else r for r in folded.every]
         if records:  # from now on only these and the records of this run count
-            commit_log.write(folder, records, found.passes[-1].fingerprint)
+            finished_log.write(folder, records, found.passes[-1].fingerprint)
         manifest = found
     else:
         _refuse_foreign(folder, found)
@@ -213,7 +213,7 @@ def _finish(
     if folded.skipped:
         folder.write(SKIPPED, skipped_lines(folded.skipped))
     folder.write(CARD, card(manifest).encode())
-    commit_log.write(folder, folded.every, manifest.passes[-1].fingerprint)
+    finished_log.write(folder, folded.every, manifest.passes[-1].fingerprint)
     manifest.save(folder)
     return manifest
 

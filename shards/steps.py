@@ -14,9 +14,9 @@ from base.errors import ConfigError, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
+from shards.commit_log import CommitLog, journal_of
 from shards.executor import PassStep, RunConfig, is_done, run_here
-from shards.journal import CommitLog, journal_of
-from shards.lease import OutputLock
+from shards.lock import OutputLock
 from shards.manifest import Manifest
 from shards.passes import Pass, Split
 from shards.run import finished, run_pass, start_set

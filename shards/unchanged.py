@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from base.errors import InputError
 from base.files import resolve, sha256_of, told_as, version_of
-from shards.journal import CommitSummary
+from shards.commit_log import CommitSummary
 from shards.manifest import Input
 from shards.passes import Source, Split
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
-from shards import commit_log
+from shards import finished_log
+from shards.commit_log import CommitSummary, folded_of, skipped_lines
 from shards.generation import is_ready
-from shards.journal import CommitSummary, folded_of, skipped_lines
 from shards.leftovers import strays
 from shards.manifest import File, Manifest
 from shards.names import LOG, MANIFEST, SKIPPED
@@ -63,10 +63,10 @@ def _check_log(shards: ShardSet) -> list[str]:
     if manifest.status != "complete" or old or is_ready(folder, manifest):
         return []
     try:
-        log = commit_log.read(folder, manifest.passes[-1].fingerprint)
+        log = finished_log.read(folder, manifest.passes[-1].fingerprint)
         if log is None:
             return [f"{LOG}: not there; without it the set cannot be repaired; restore it"]
-        commit_log.refuse_other(folder, log, manifest)
+        finished_log.refuse_other(folder, log, manifest)
         folded = folded_of(log)
         refuse_unlike(manifest, folder, folded)
     except ShardError as error:

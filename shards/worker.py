@@ -13,15 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from base.errors import EngineDied, InputError, Interrupted, ShardError
+from shards.commit_log import Block, CommitLog, Lineage, joined
 from shards.failures import Failure, keep_few
-from shards.journal import Block, CommitLog, Lineage, joined
 from shards.limit import Watch
 from shards.manifest import Record, Skip
 from shards.passes import Document, DocumentResult, End, LeftOut, Skipped, Source, Split, Work
 from shards.progress import Progress
+from shards.quarantine import Quarantine
 from shards.schema import Row
 from shards.signals import stop_on_signal
-from shards.suspects import Quarantine
 
 Finish = Callable[[Document], Awaitable[DocumentResult]]
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-LONGEST = ("test_quickstart.py", "test_commands.py", "test_late.py", "test_ablation.py")
+LONGEST = ("test_quickstart.py", "test_commands.py", "test_online_phase.py", "test_ablation.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
         return report(rest)
     if name == "export":
-        from train.indexed import main as export
+        from train.megatron_export import main as export
 
         return export(rest)
     if name == "reference":

@@ -13,8 +13,8 @@ from base.config import Location, Recipe, Section, WrittenLocation, refuse
 from engine.config import EngineConfig, VllmConfig
 from judge.config import known_criteria, known_engine
 from train.inputs import refuse_overlap
+from train.online.config import ProbeConfig, RolloutsConfig
 from train.phases import Phase, end_step, twice
-from train.rollouts.config import ProbeConfig, RolloutsConfig
 
 
 class DataConfig(Section):

@@ -1,6 +1,6 @@
 """The folder of a run, `train.output`, while one run holds it.
 
-One run an output: the main process holds `lock.json` (`shards.lease`), and whatever the run writes
+One run an output: the main process holds `lock.json` (`shards.lock`), and whatever the run writes
 there goes through `Output`. A run that slept past the lock's time and wakes beside another one does
 no harm, wherever it slept: its temporary files lie in a folder of its own, which the next run
 removes before it reads anything; and whatever appears, is replaced or goes is renamed out of that
@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from base.errors import ShardError
 from base.files import Folder, opened, sync
-from shards.lease import OutputLock
+from shards.lock import OutputLock
 from shards.names import LOCK
 from train import parallel
 from train.owned import claim

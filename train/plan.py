@@ -19,10 +19,10 @@ from train.data.loader import Loader
 from train.data.rows import PackedSequence
 from train.model.shape import ModelShape, load_shape
 from train.model.weights import parameters
+from train.online.config import RolloutsConfig
 from train.owned import refuse_foreign
 from train.phases import Phase, end_step
 from train.preflight import preflight
-from train.rollouts.config import RolloutsConfig
 
 _TRIED = 64  # samples whose layout is measured, or one batch
 _MOST = 1024  # of one batch

@@ -20,9 +20,9 @@ from train.learnt import reasons
 from train.model.audit import audit
 from train.model.export import rehearse
 from train.model.shape import ModelShape
+from train.online import kept_pools
+from train.online.probe import held_out
 from train.provenance import provenance
-from train.rollouts import dump
-from train.rollouts.probe import held_out
 
 
 def preflight(
@@ -56,7 +56,7 @@ def _check_rollouts(
     """Open what a late phase reads beside the sets, which may be after thousands of steps."""
     rollouts = config.rollouts
     if rollouts and rollouts.replay and any(phase.online for phase in config.curriculum):
-        dump.check(rollouts.replay)
+        kept_pools.check(rollouts.replay)
     if rollouts and rollouts.probe:
         try:
             open_loader(held_out(config, rollouts.probe), shape, engines=engines).close()

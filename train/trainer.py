@@ -27,9 +27,9 @@ from train.learner import Learner, StepResult
 from train.learnt import LearningTally
 from train.log import Metrics, RunLog
 from train.model.shape import ModelShape, base_digest
+from train.online.online_phase import OnlinePhase
 from train.output import Output
 from train.phases import Phase, end_step
-from train.rollouts.late import OnlinePhase
 from train.schedule import differing, learning_rate
 from train.state import State, settings
 

@@ -49,8 +49,8 @@ from tests.docs.shell import environment
 from train.config import AlarmsConfig, TrainRecipe
 from train.data.rows import Candidates
 from train.objectives import Loss
+from train.online import kept_pools, observe
 from train.phases import Dpo, Grpo, Nll, RfNll
-from train.rollouts import dump, watch
 from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
@@ -590,7 +590,7 @@ def test_training_has_every_metric_of_an_objective() -> None:
 
 
 def test_rollouts_watching_has_every_metric_and_column() -> None:
-    names = {*watch.TOTALS, *watch.MEANS, *dump.COLUMNS.names}
+    names = {*observe.TOTALS, *observe.MEANS, *kept_pools.COLUMNS.names}
     text = page("docs/rollouts-watching.md")
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 

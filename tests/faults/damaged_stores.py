@@ -12,13 +12,13 @@ from typing import Any
 from base.files import Folder
 from tests.faults.damage import Extent, Verdict, copied, others_of
 from tests.faults.forks import forked
-from tests.train.rollouts.pools import group, place
+from tests.train.online.pools import group, place
 from tests.train.small import make_model
 from train.config import TrainConfig
 from train.data.stored import places, stored
-from train.rollouts import dump
-from train.rollouts.bank import RolloutStore, RolloutStoreWriter
-from train.rollouts.groups import RolloutGroup
+from train.online import kept_pools
+from train.online.messages import RolloutGroup
+from train.online.store import RolloutStore, RolloutStoreWriter
 
 KINDS = {
     "bank": {"*.json", "*.jsonl"},
@@ -91,11 +91,11 @@ def _pools(base: Path) -> _Store:
     folders = base / "pools", base / "old pools"
     for seed, folder in enumerate(folders):
         for step in range(1, 4):
-            dump.write(str(folder), step, 0, _some(step, seed))
-    good = dump.load(str(folders[0]))
+            kept_pools.write(str(folder), step, 0, _some(step, seed))
+    good = kept_pools.load(str(folders[0]))
 
     def read(case: Path) -> tuple[str, str]:
-        return _same(good, dump.load(str(case)))
+        return _same(good, kept_pools.load(str(case)))
 
     return _Store(*folders, read)
 

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from base.fingerprint import fingerprint
 from shards import executor
-from shards.crew import WorkerTask
 from shards.executor import RunConfig
 from shards.manifest import Manifest, PassInfo, Skip, Usage
 from shards.passes import Document, DocumentResult, End, Item, Skipped, Split, Work, inputs
 from shards.reader import ShardSet
 from shards.run import run_pass
 from shards.schema import Row, schema
+from shards.worker_pool import WorkerTask
 
 RECORDS, CHUNKS = (3, 2), 2  # records of each file, chunks of a document
 _CHANCE = 16  # characters of a rewrite that are drawn

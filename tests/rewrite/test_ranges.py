@@ -23,8 +23,8 @@ from base.errors import InputError, Interrupted
 from rewrite.corpus import Corpus
 from rewrite.files import CorpusFile
 from rewrite.ranges import cut
+from shards.commit_log import together
 from shards.executor import RunConfig
-from shards.journal import together
 from shards.passes import Document, End, Item
 from shards.reader import ShardSet
 from shards.run import run_pass

@@ -14,7 +14,7 @@ from typing import Any
 import s3fs
 
 from base.cli import ending
-from shards import lease
+from shards import lock
 from shards.executor import RunConfig
 from shards.run import run_pass
 from tests.shards.fake import InstantPass
@@ -46,7 +46,7 @@ def sleep_before(pattern: str) -> None:
 def main(pattern: str, corpus: str, output: str) -> int:
     """Run the pass; its exit code."""
     sleep_before(pattern)
-    lease._space = lambda: "another machine"
+    lock._space = lambda: "another machine"
     job, run = InstantPass((corpus,)), RunConfig(rows_per_part=20)
     return ending(lambda: print(run_pass(job, output, run).status))
 

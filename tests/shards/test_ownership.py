@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from base.errors import EngineError, ShardError
 from base.files import Folder
 from base.owned import OwnedFolder
-from shards import commit_log, lease
+from shards import finished_log, lock
+from shards.commit_log import Block, CommitLog, fold
 from shards.executor import RunConfig
-from shards.journal import Block, CommitLog, fold
-from shards.lease import OutputLock
+from shards.lock import OutputLock
 from shards.names import LOCK, MANIFEST
 from shards.passes import Document
 from shards.reader import ShardSet
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("BEAT", 0.2), ("SILENT", 0.6), ("SETTLE", 0.1)):
-        monkeypatch.setattr(lease, name, seconds)
+        monkeypatch.setattr(lock, name, seconds)
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def test_a_run_without_its_lock_commits_nothing(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder was removed, or a person removed the lock."""
-    monkeypatch.setattr(lease, "BEAT", 3600.0)  # a beat under way would write it anew
+    monkeypatch.setattr(lock, "BEAT", 3600.0)  # a beat under way would write it anew
     out = tmp_path / "set"
 
     async def remove(document: Document) -> None:
@@ -159,7 +159,7 @@ def test_writes_of_an_owner_fail_once_another_has_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: bool
 ) -> None:
     """Whether or not it looks at the lock before: it may sleep in between."""
-    monkeypatch.setattr(lease, "BEAT", 3600.0)  # a beat ends the process that has lost its lock
+    monkeypatch.setattr(lock, "BEAT", 3600.0)  # a beat ends the process that has lost its lock
     if not looks:
         monkeypatch.setattr(OwnedFolder, "_look", lambda self: None)
     said = "another run is writing here" if looks else "another run has taken this folder over"
@@ -239,7 +239,7 @@ def journal(folder: OwnedFolder, number: int) -> CommitLog:
 def take_over(folder: OwnedFolder, number: int, sizes: list[int]) -> list[Block]:
     """The blocks that run `number` makes, which begins now."""
     done = journal(folder, number - 1).records("00000")
-    commit_log.write(folder, done, "")
+    finished_log.write(folder, done, "")
     place = journal(folder, number).continued(done, "00000")
     position, blocks = done[-1].stop if done else 0, list[Block]()
     for index, size in enumerate(sizes, start=len(done)):

@@ -13,7 +13,7 @@ from base.errors import Interrupted, ShardError
 from base.files import Folder
 from shards.__main__ import main
 from shards.executor import RunConfig
-from shards.lease import OutputLock
+from shards.lock import OutputLock
 from shards.manifest import Record
 from shards.names import RecordName, block_of
 from shards.passes import Document

@@ -16,9 +16,9 @@ from base.errors import ConfigError, Interrupted, ShardError
 from base.files import Folder
 from base.owned import OwnedFolder
 from rewrite.retry import RewriteAgain
-from shards import commit_log
+from shards import finished_log
 from shards.executor import RunConfig
-from shards.lease import OutputLock
+from shards.lock import OutputLock
 from shards.manifest import Manifest
 from shards.names import LOCK
 from shards.passes import Document, DocumentResult
@@ -418,11 +418,11 @@ def test_it_runs_in_one_command(run: RunConfig) -> None:
 
 def test_documents_that_killed_their_workers_are_not_opened(texts: Path, good: Path) -> None:
     manifest = Manifest.load(Folder(str(good)))
-    log = commit_log.read(Folder(str(good)), manifest.passes[-1].fingerprint)
+    log = finished_log.read(Folder(str(good)), manifest.passes[-1].fingerprint)
     assert log
     bad = next(row["doc_id"] for row in rows_of(good) if " 017 " in row["original"])
     log[2].abandoned = [bad]
-    commit_log.write(owned(good), log, manifest.passes[-1].fingerprint)
+    finished_log.write(owned(good), log, manifest.passes[-1].fingerprint)
     assert told(planned(again(texts, good))) == "3 failed rows"
     asked: list[str] = []
     made = retry(again(texts, good, asked=asked), RUN)

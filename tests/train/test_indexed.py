@@ -11,7 +11,7 @@ from shards.export import Export
 from tests.shards.scored import scored_set
 from tests.train.data.sets import EOS, MODEL, write_set
 from train.__main__ import main
-from train.indexed import export
+from train.megatron_export import export
 
 
 @pytest.fixture(scope="module")

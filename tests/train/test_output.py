@@ -15,13 +15,13 @@ import pytest
 
 from base.errors import ConfigError, PrewriteError, ShardError
 from base.files import Folder
-from shards.lease import OutputLock
+from shards.lock import OutputLock
 from train import output as held_output
 from train.names import NAMES, RECORD
+from train.online.messages import RolloutGroup
+from train.online.store import RolloutStore, RolloutStoreWriter, adopt, store_of
 from train.output import Output
 from train.owned import claim, refuse_foreign
-from train.rollouts.bank import RolloutStore, RolloutStoreWriter, adopt, store_of
-from train.rollouts.groups import RolloutGroup
 
 OURS, THEIRS = "a" * 32, "b" * 32
 Tree = dict[str, bytes]

@@ -32,8 +32,8 @@ from train.data.samples import DocumentSpan, TreeBuilder
 from train.data.source import PartSamples, References, TrainingSet
 from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, Tree
+from train.online.messages import PromptKey, RolloutGroup
 from train.phases import Phase
-from train.rollouts.groups import PromptKey, RolloutGroup
 
 _READY = 3  # batches made ahead
 _NEAR = 8  # batches ahead of the newest whose parts are read

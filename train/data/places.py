@@ -16,7 +16,7 @@ from judge.context import contexts
 from train.data.samples import DocumentSpan, ScoredChunk
 from train.data.texts import TextTokens
 from train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
-from train.rollouts.groups import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
+from train.online.messages import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
 
 
 @dataclass(frozen=True, eq=False)

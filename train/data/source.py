@@ -21,8 +21,8 @@ from train.config import TrainConfig
 from train.data.index import Ints, mask_of, read_part, spans, stretch_counts
 from train.data.samples import DocumentSpan, ScoredChunk
 from train.data.trees import KINDS, ORIGINAL, REWRITE
+from train.online.config import RolloutsConfig
 from train.phases import Phase
-from train.rollouts.config import RolloutsConfig
 
 Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""

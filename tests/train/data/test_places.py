@@ -16,7 +16,7 @@ from train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
 from train.data.source import drawn
 from train.data.texts import TextTokens
 from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Tree
-from train.rollouts.groups import Rollout, RolloutGroup, RolloutPrompt
+from train.online.messages import Rollout, RolloutGroup, RolloutPrompt
 
 TEXTS = TextTokens(tokenizer())
 WORDS = ["One day", " the fox", " ran over", " the hill"]

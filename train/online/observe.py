@@ -11,7 +11,7 @@ from math import nan
 
 from judge.text import distinct_share, is_refusal, repetition
 from shards.schema import TEXTS
-from train.rollouts.groups import Metrics, Rollout, RolloutGroup, RolloutPrompt
+from train.online.messages import Metrics, Rollout, RolloutGroup, RolloutPrompt
 
 TOTALS = ("pools", "verdicts")
 """Sums that are reported as they are."""

@@ -9,8 +9,8 @@ from engine.config import EndpointConfig
 from judge.pool import Pool
 from judge.rating import Rater
 from tests.engine.fault_server import Fault, FaultServer
-from train.rollouts.config import RolloutsConfig
-from train.rollouts.prefer import Preferred, rater
+from train.online.config import RolloutsConfig
+from train.online.prefer import Preferred, rater
 
 
 def test_the_first_kind_is_best_whatever_the_texts_say() -> None:

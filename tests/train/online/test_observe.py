@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train.launch import launch, started
-from tests.train.rollouts.pools import any_pools, group, place, rollout
+from tests.train.online.pools import any_pools, group, place, rollout
 from train.config import ParallelConfig
-from train.rollouts.groups import RolloutGroup, RolloutPrompt
-from train.rollouts.watch import MEANS, TOTALS, report, tally
+from train.online.messages import RolloutGroup, RolloutPrompt
+from train.online.observe import MEANS, TOTALS, report, tally
 
 NO_SHARES = {"spread", "chosen_score", "rejected_score", "length", "length_ratio", "entropy"}
 REFUSAL = "I'm sorry, but I can't help with that request."

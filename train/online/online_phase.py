@@ -17,14 +17,14 @@ from train.curriculum import Curriculum
 from train.data.loader import Batch, Loader
 from train.model.shape import ModelShape
 from train.names import ROLLOUTS
+from train.online import kept_pools, observe
+from train.online.batches import Fresh, OnlineBatches
+from train.online.config import RolloutsConfig
+from train.online.messages import Metrics
+from train.online.probe import Probe
+from train.online.staleness import StalenessSchedule
 from train.output import Output
 from train.phases import Phase, end_step
-from train.rollouts import dump, watch
-from train.rollouts.config import RolloutsConfig
-from train.rollouts.groups import Metrics
-from train.rollouts.lag import StalenessSchedule
-from train.rollouts.online import Fresh, OnlineBatches
-from train.rollouts.probe import Probe
 
 POOLS = "pools"
 PARTS = ("rollout", "judge")
@@ -51,7 +51,7 @@ class OnlinePhase:
         """The run goes on after `step` steps and `samples` samples."""
         self._first = samples
         if self._config.rollouts and parallel.is_main():
-            dump.keep_until(self._pools, step)
+            kept_pools.keep_until(self._pools, step)
 
     def batch(self, curriculum: Curriculum, model: Any) -> Batch:
         """The batch of the next step, of an online phase."""
@@ -74,12 +74,12 @@ class OnlinePhase:
         pools = [
             pair
             for pair in zip(places, groups, strict=True)
-            if dump.kept(pair[0].sample, self._rollouts.dump_every)
+            if kept_pools.kept(pair[0].sample, self._rollouts.dump_every)
         ]
         if parallel.is_leader():
-            dump.write(self._pools, step, parallel.data_rank(), pools)
+            kept_pools.write(self._pools, step, parallel.data_rank(), pools)
         lengths = [fresh.asked.lengths[place.key] for place in places]
-        values = watch.report(parallel.all_reduce_sum(watch.tally(groups, places, lengths)))
+        values = observe.report(parallel.all_reduce_sum(observe.tally(groups, places, lengths)))
         return values | self._costs(fresh, step - 1, seconds)
 
     def probed(self, step: int, phase: Phase, model: Any) -> Metrics:

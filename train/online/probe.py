@@ -15,10 +15,10 @@ from train.data.feed import open_loader
 from train.data.places import PromptBatch
 from train.data.trees import KINDS
 from train.model.shape import ModelShape
+from train.online.batches import OnlineBatches
+from train.online.config import ProbeConfig
+from train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
 from train.phases import Phase
-from train.rollouts.config import ProbeConfig
-from train.rollouts.groups import Metrics, RolloutGroup, RolloutPrompt, rollout_name
-from train.rollouts.online import OnlineBatches
 
 _PHASE = {
     "name": "probe",

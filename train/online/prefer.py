@@ -10,8 +10,8 @@ from engine.config import EngineConfig
 from judge.pool import Pool
 from judge.probe import probe_judges
 from judge.rating import CandidateValues, Rated, Rater
+from train.online.config import RolloutsConfig
 from train.phases import Kind
-from train.rollouts.config import RolloutsConfig
 
 
 class Preferred:

@@ -16,11 +16,11 @@ import torch
 import yaml
 
 from tests.listening import open_to_others
-from tests.train.rollouts.workers import engines, make_policy
+from tests.train.online.workers import engines, make_policy
 from tests.train.small import Command, curve, make_set, metrics, newest, settings, weights
 from train.config import TrainConfig
+from train.online import kept_pools
 from train.plan import plan
-from train.rollouts import dump
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def start(folder: Path, output: str, ranks: int = 1, **changed: Any) -> Command:
 
 def sampled(output: Path) -> dict[tuple[int, str], tuple[int, list[tuple[int, ...]]]]:
     """Of every place: the version that sampled, and the tokens."""
-    groups = dump.load(str(output / "rollouts/pools"))
+    groups = kept_pools.load(str(output / "rollouts/pools"))
     return {key: (one.version, [r.tokens for r in one.rollouts]) for key, one in groups.items()}
 
 

@@ -1,7 +1,7 @@
 """Worker processes that are handed one task after the other, and replaced when they die.
 
 A worker that was killed, or whose engine died, is replaced by another one that is handed the same
-task: the journal says how far it was, and `shards.suspects` which document not to open. A task
+task: the journal says how far it was, and `shards.quarantine` which document not to open. A task
 whose workers die `_TRIES` times in a row before any has opened a document ends the run. Ends with
 its parent: a worker whose parent is gone ends itself, so that no engine outlives a killed run.
 """

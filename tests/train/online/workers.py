@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from engine.config import EngineConfig
 from tests.train.small import make_model, settings
 from train.config import TrainConfig
-from train.rollouts.groups import RolloutPrompt
-from train.rollouts.link import WorkerClient
+from train.online.client import WorkerClient
+from train.online.messages import RolloutPrompt
 
 EOS = 2
 PROOF = (1, 345, 999, 12, 44, 8000, 71, 5, 90)

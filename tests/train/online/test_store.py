@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from base.errors import ShardError
 from base.files import Folder
-from train.rollouts.bank import RolloutStore, RolloutStoreWriter
-from train.rollouts.groups import Rollout, RolloutGroup
+from train.online.messages import Rollout, RolloutGroup
+from train.online.store import RolloutStore, RolloutStoreWriter
 
 ABOUT = {"seed": 1}
 texts = st.text(max_size=12).filter(lambda text: text.isprintable() or "\n" in text)

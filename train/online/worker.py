@@ -31,9 +31,8 @@ from judge.pool import Pool
 from judge.rating import Rated
 from judge.usage import usage_of
 from shards.manifest import Usage
-from train.rollouts.bank import RolloutStoreWriter
-from train.rollouts.config import RolloutsConfig
-from train.rollouts.groups import (
+from train.online.config import RolloutsConfig
+from train.online.messages import (
     Failed,
     Metrics,
     Rollout,
@@ -44,8 +43,9 @@ from train.rollouts.groups import (
     WeightSync,
     rollout_name,
 )
-from train.rollouts.policy import Policy
-from train.rollouts.prefer import rater
+from train.online.policy import Policy
+from train.online.prefer import rater
+from train.online.store import RolloutStoreWriter
 
 _PARENT_DIED = signal.SIGRTMIN  # nobody else sends it
 _PR_SET_PDEATHSIG = 1

@@ -24,8 +24,8 @@ from base.errors import ShardError
 from base.files import Folder, sync
 from base.fingerprint import fingerprint
 from train.names import ROLLOUTS
+from train.online.messages import PromptKey, RolloutGroup
 from train.output import Output
-from train.rollouts.groups import PromptKey, RolloutGroup
 
 MANIFEST = "manifest.json"
 _ASKS = 64  # in a file

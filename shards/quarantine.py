@@ -14,7 +14,7 @@ Cost: a small write for every 16, 32, … `_FAR` documents.
 """
 
 from base.errors import EngineError
-from shards.journal import CommitLog
+from shards.commit_log import CommitLog
 from shards.manifest import Opened, Record
 
 _NEAR, _FAR = 16, 512  # documents a mark reaches ahead: at the start of a split, and at most

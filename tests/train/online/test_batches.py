@@ -24,10 +24,8 @@ from hypothesis import strategies as st
 
 from base.errors import ShardError
 from train.data.places import PromptBatch
-from train.output import Output
-from train.rollouts import dump, online
-from train.rollouts.bank import RolloutStoreWriter
-from train.rollouts.groups import (
+from train.online import batches, kept_pools
+from train.online.messages import (
     PromptKey,
     Rollout,
     RolloutGroup,
@@ -36,7 +34,9 @@ from train.rollouts.groups import (
     RolloutResponse,
     WeightSync,
 )
-from train.rollouts.lag import StalenessSchedule
+from train.online.staleness import StalenessSchedule
+from train.online.store import RolloutStoreWriter
+from train.output import Output
 
 SIZE = 4  # samples a step
 STEPS, EVERY = 14, 3  # of the run; between two checkpoints
@@ -171,7 +171,7 @@ class Run:
     def live(self, life: Life) -> None:
         ranks, begin, before = Ranks(life.ranks), self.checkpoint, self._sizes()
         end = min(begin + life.steps, STEPS)
-        setattr(online, "parallel", ranks)  # noqa: B010
+        setattr(batches, "parallel", ranks)  # noqa: B010
         ENGINES.clear()
         with ThreadPoolExecutor(life.ranks) as pool:
             jobs = [pool.submit(self._rank, ranks, rank, begin, end) for rank in range(life.ranks)]
@@ -195,7 +195,7 @@ class Run:
         shape: Any = SimpleNamespace(eos=[0])
         reader: Any = Reader(rank, ranks.count)
         output = Output(self.folder, self.folder)
-        one = online.OnlineBatches(config, {}, shape, reader, {"seed": 0}, output)
+        one = batches.OnlineBatches(config, {}, shape, reader, {"seed": 0}, output)
         one.resume(begin * SIZE)
         saved = begin
         for step in range(begin, end):
@@ -231,10 +231,10 @@ lives = st.lists(
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: Callable[..., Any] = lambda *arguments: ()  # noqa: E731
-    monkeypatch.setattr(online, "parallel", None)
-    monkeypatch.setattr(online, "WorkerClient", Engine)
-    monkeypatch.setattr(online, "publish", nothing)
-    monkeypatch.setattr(online, "probe_logprobs", nothing)
+    monkeypatch.setattr(batches, "parallel", None)
+    monkeypatch.setattr(batches, "WorkerClient", Engine)
+    monkeypatch.setattr(batches, "publish", nothing)
+    monkeypatch.setattr(batches, "probe_logprobs", nothing)
 
 
 @pytest.mark.parametrize("staleness", range(4))
@@ -267,16 +267,16 @@ def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
     kept = [
         (one, group(one, 0).model_copy(update={"place": one.digest})) for one in places.values()
     ]
-    dump.write(pools, 1, 0, kept)
+    kept_pools.write(pools, 1, 0, kept)
     config: Any = SimpleNamespace(
         rollouts=SimpleNamespace(replay=pools, samples=1), batch=SimpleNamespace(samples=SIZE)
     )
     ranks = Ranks(1)
     ranks.enter(0)
-    setattr(online, "parallel", ranks)  # noqa: B010
+    setattr(batches, "parallel", ranks)  # noqa: B010
     shape: Any = SimpleNamespace(eos=[0])
     reader: Any = Reader(0, 1)
-    one = online.OnlineBatches(config, {}, shape, reader, {}, Output(folder, folder))
+    one = batches.OnlineBatches(config, {}, shape, reader, {}, Output(folder, folder))
     one.resume(0)
     phase: Any = None
     one.prepare(0, 0, phase, StalenessSchedule(0, 1, 0), 1, None)

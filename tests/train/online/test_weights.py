@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from base.errors import EngineError
 from engine.config import EngineConfig
 from tests.train.launch import launch, started
-from tests.train.rollouts.workers import PROOF, config, engines, make_policy, place, worker
+from tests.train.online.workers import PROOF, config, engines, make_policy, place, worker
 from train.config import ParallelConfig, TrainConfig
-from train.rollouts.groups import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
+from train.online.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 
 PROMPTS = [(1, 50, 60, 70), (1, 50, 60, 70, 80, 90, 91, 92, 93, 94), (1, 7, 8, 9)]
 
@@ -38,7 +38,7 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
     from train.data.trees import ORIGINAL, Candidate, Tree
     from train.learner import Learner
     from train.model.shape import load_shape
-    from train.rollouts.sync import probe_logprobs, publish
+    from train.online.weights import probe_logprobs, publish
 
     life = Life([], [], [], [], "")
     weights = Path(config.output) / "weights"
@@ -122,7 +122,7 @@ def measure(folder: Path, layouts: Sequence[ParallelConfig]) -> list[Any]:
     from train.config import ModelConfig
     from train.model.build import build
     from train.model.shape import load_shape
-    from train.rollouts.sync import probe_logprobs, publish
+    from train.online.weights import probe_logprobs, publish
 
     found = []
     for number, layout in enumerate(layouts):

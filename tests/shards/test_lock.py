@@ -13,15 +13,15 @@ import pytest
 
 from base.errors import ShardError
 from base.files import Folder
-from shards import lease
-from shards.lease import LockHolder, OutputLock
+from shards import lock
+from shards.lock import LockHolder, OutputLock
 from shards.names import LOCK as NAME
 
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("BEAT", 0.05), ("SILENT", 0.6), ("SETTLE", 0.1)):
-        monkeypatch.setattr(lease, name, seconds)
+        monkeypatch.setattr(lock, name, seconds)
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -43,7 +43,7 @@ def elsewhere() -> LockHolder:
 def ended_process() -> LockHolder:
     """A holder of this machine whose process was killed."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    holder = replace(LockHolder.me(), pid=child.pid, started=lease._started(child.pid))
+    holder = replace(LockHolder.me(), pid=child.pid, started=lock._started(child.pid))
     assert holder.is_gone() is False
     child.kill()
     child.communicate()

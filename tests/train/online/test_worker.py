@@ -15,16 +15,16 @@ from base.errors import EngineError
 from base.files import Folder
 from engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
 from judge.text import variety
-from tests.train.rollouts.workers import EOS, PROOF, config, engines, make_policy, place, worker
-from train.rollouts.bank import RolloutStore
-from train.rollouts.groups import (
+from tests.train.online.workers import EOS, PROOF, config, engines, make_policy, place, worker
+from train.online.client import WorkerClient
+from train.online.messages import (
     RolloutGroup,
     RolloutPrompt,
     RolloutRequest,
     RolloutResponse,
     WeightSync,
 )
-from train.rollouts.link import WorkerClient
+from train.online.store import RolloutStore
 
 PLACES = (
     place(0, (1, 50, 60, 70)),

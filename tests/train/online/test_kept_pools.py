@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ShardError
-from tests.train.rollouts.pools import any_pools, group, place, rollout
-from train.rollouts.dump import check, keep_until, kept, load, readable, write
+from tests.train.online.pools import any_pools, group, place, rollout
+from train.online.kept_pools import check, keep_until, kept, load, readable, write
 
 HOSTILE = [
     "```\n# not a heading\n```",

@@ -24,13 +24,13 @@ import torch
 from base.errors import ConfigError, EngineError, PrewriteError
 from engine.config import EngineConfig
 from train.config import TrainConfig
-from train.rollouts.groups import Failed, RolloutRequest, RolloutResponse, WeightsSynced, WeightSync
-from train.rollouts.worker import WorkerConfig
+from train.online.messages import Failed, RolloutRequest, RolloutResponse, WeightsSynced, WeightSync
+from train.online.worker import WorkerConfig
 
 T = TypeVar("T")
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
-_COMMAND = "import sys; from train.rollouts.worker import main; main(int(sys.argv[1]))"
+_COMMAND = "import sys; from train.online.worker import main; main(int(sys.argv[1]))"
 _GRACE = 5.0  # seconds to free models in
 
 

@@ -20,11 +20,9 @@ from train.config import TrainConfig
 from train.data.loader import Batch, Loader
 from train.data.places import PromptBatch
 from train.model.shape import ModelShape
-from train.output import Output
-from train.phases import Phase
-from train.rollouts import dump
-from train.rollouts.bank import RolloutStore, adopt, by_key, store_of
-from train.rollouts.groups import (
+from train.online import kept_pools
+from train.online.client import WorkerClient
+from train.online.messages import (
     Metrics,
     PromptKey,
     RolloutGroup,
@@ -33,9 +31,11 @@ from train.rollouts.groups import (
     RolloutResponse,
     WeightSync,
 )
-from train.rollouts.lag import StalenessSchedule
-from train.rollouts.link import WorkerClient
-from train.rollouts.sync import probe_logprobs, publish
+from train.online.staleness import StalenessSchedule
+from train.online.store import RolloutStore, adopt, by_key, store_of
+from train.online.weights import probe_logprobs, publish
+from train.output import Output
+from train.phases import Phase
 
 _PROOF = 64  # tokens on which new weights are proved
 
@@ -93,7 +93,7 @@ class OnlineBatches:
     def resume(self, samples: int) -> None:
         """Find what an earlier process has left for the samples from number `samples` on."""
         if self.rollouts.replay:
-            self._known = dump.load(self.rollouts.replay)
+            self._known = kept_pools.load(self.rollouts.replay)
             return
         with parallel.main_first():
             if parallel.is_main():

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from base.errors import ConfigError, EngineError
-from tests.train.rollouts.workers import PROOF, config, engines, make_policy, place, worker
-from train.rollouts.groups import RolloutRequest, WeightSync
-from train.rollouts.link import WorkerClient
+from tests.train.online.workers import PROOF, config, engines, make_policy, place, worker
+from train.online.client import WorkerClient
+from train.online.messages import RolloutRequest, WeightSync
 
 SYNC = WeightSync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))
 
@@ -104,7 +104,7 @@ def test_close_ends_it(tmp_path: Path) -> None:
 def test_no_worker_outlives_a_trainer_that_is_killed(tmp_path: Path) -> None:
     """Not when it samples, and not when another process holds the pipe open."""
     make_policy(tmp_path / "model")
-    command = [sys.executable, "-m", "tests.train.rollouts.test_link", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.train.online.test_client", str(tmp_path)]
     trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert trainer.stdout
@@ -121,7 +121,7 @@ def _train(folder: Path) -> None:
     """A trainer whose worker samples; says the worker's pid and that of a child with its pipe."""
     from transformers import AutoModelForCausalLM
 
-    from tests.train.rollouts.test_worker import told
+    from tests.train.online.test_worker import told
 
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
     link = WorkerClient(config(folder, tolerance=1e6), engines(folder / "model"), 2, None, 0)

@@ -14,8 +14,8 @@ from engine.config import VllmConfig
 from engine.tokenizer import continuation, load_tokenizer
 from engine.types import Completion, Prompt, Request, Sample, Sampling
 from engine.vllm_engine import VllmEngine, on_cpu
-from train.rollouts.config import RolloutsConfig
-from train.rollouts.groups import Rollout, RolloutPrompt, WeightsSynced, WeightSync
+from train.online.config import RolloutsConfig
+from train.online.messages import Rollout, RolloutPrompt, WeightsSynced, WeightSync
 
 
 class Policy:

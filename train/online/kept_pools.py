@@ -26,7 +26,7 @@ from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from base.text import printable
-from train.rollouts.groups import RolloutGroup, RolloutPrompt, rollout_name
+from train.online.messages import RolloutGroup, RolloutPrompt, rollout_name
 
 Pools = Sequence[tuple[RolloutPrompt, RolloutGroup]]
 
