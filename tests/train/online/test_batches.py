@@ -60,10 +60,10 @@ class Ranks:
     def is_main(self) -> bool:
         return self.data_rank() == 0
 
-    def speaks(self) -> bool:
+    def is_leader(self) -> bool:
         return True
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return value
 
     def any_of(self, mine: bool) -> bool:
