@@ -119,7 +119,7 @@ class _Trainer:
         self.shape, self.folder, self.version = load_shape(str(model)), folder / "weights", 0
         self.model = build(self.shape, config.model, config.parallel, config.seed)
         engines = _engines(model, **args)
-        self.link = WorkerClient(config, engines, self.shape.eos[0], folder / "bank", 0)
+        self.client = WorkerClient(config, engines, self.shape.eos[0], folder / "bank", 0)
 
     def sync(self) -> dict[str, float]:
         """Seconds of writing weights, of the trainer's proof, and of loading and proving."""
@@ -132,15 +132,15 @@ class _Trainer:
         written = time.monotonic()
         logprobs = probe_logprobs(self.model, tokens)
         proved = time.monotonic()
-        self.link.send(WeightSync(self.version, str(folder), tokens, logprobs))
-        loaded = self.link.synced(self.version).seconds
+        self.client.send(WeightSync(self.version, str(folder), tokens, logprobs))
+        loaded = self.client.synced(self.version).seconds
         return {"publish": written - begun, "trainer": proved - written, "load": loaded}
 
     def ask(self, number: int, places: Sequence[RolloutPrompt]) -> tuple[float, dict[str, float]]:
         """Seconds until the groups are there, and what the worker says."""
         begun = time.monotonic()
-        self.link.send(RolloutRequest(number, self.version, tuple(places), SAMPLES, keep=True))
-        answer = self.link.answer(number)
+        self.client.send(RolloutRequest(number, self.version, tuple(places), SAMPLES, keep=True))
+        answer = self.client.answer(number)
         return time.monotonic() - begun, answer.values
 
 
@@ -198,7 +198,7 @@ def main(output: str) -> None:
             syncs = [trainer.sync() for _ in range(3)]
             seconds = {k: round(statistics.median(s[k] for s in syncs), 3) for k in syncs[0]}
             result["sync"].append({"parameters": parameters(trainer.shape), **seconds})
-            trainer.link.close()
+            trainer.client.close()
     Path(output).write_text(json.dumps(result))
 
 

@@ -248,20 +248,20 @@ class CommitLog:
         )
 
 
-def journal_of(manifest: Manifest, folder: Folder) -> CommitLog:
+def commit_log_of(manifest: Manifest, folder: Folder) -> CommitLog:
     """What is committed of a set, as it is now. ShardError where a run has committed that the
     manifest does not name: then it is the manifest of another run.
     """
     made = manifest.passes[-1].fingerprint
-    journal = CommitLog(folder, manifest.columns, made, manifest.owner)
-    for place, token in journal.tokens():
+    commit_log = CommitLog(folder, manifest.columns, made, manifest.owner)
+    for place, token in commit_log.tokens():
         if token[: names.OWNER] not in manifest.owners:
             raise ShardError(
                 f"{folder.url}/{place}: found a commit of the run {token[: names.OWNER]}, which "
                 f"{names.MANIFEST} does not name; accepted: those of its owners; restore the "
                 f"{names.MANIFEST} of that run, or choose another output"
             )
-    return journal
+    return commit_log
 
 
 def _latest(records: Iterable[Record], **wanted: str) -> Record | None:
@@ -330,12 +330,12 @@ class CommitSummary:
             manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
 
 
-def fold(journal: CommitLog, splits: Iterable[str]) -> CommitSummary:
+def fold(commit_log: CommitLog, splits: Iterable[str]) -> CommitSummary:
     """What holds of `splits`, together; ShardError where a record contradicts its neighbours."""
-    return together({split: journal.records(split) for split in splits})
+    return together({split: commit_log.records(split) for split in splits})
 
 
-def folded_of(records: Iterable[Record]) -> CommitSummary:
+def summary_of(records: Iterable[Record]) -> CommitSummary:
     """What the records of a commit log say together; see `fold`."""
     chains = defaultdict[str, list[Record]](list)
     for record in records:

@@ -87,24 +87,24 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
 
     def run(self, data: None, rank: int = 0, world_size: int = 1) -> None:
         """Work through this rank's splits; no engine is loaded where nothing is left."""
-        job, mine, journal = self.job, self.splits[rank::world_size], self.journal()
-        if all(is_done(journal, split) for split in mine):
+        job, mine, commit_log = self.job, self.splits[rank::world_size], self.commit_log()
+        if all(is_done(commit_log, split) for split in mine):
             return
         if self.run_config.executor == "local" and self.run_config.gpus_per_task:
             claim(self.run_config.gpus_per_task)
         label = job.name if world_size == 1 else f"{job.name} {rank + 1}/{world_size}"
-        asyncio.run(self._work(mine, journal, label))
+        asyncio.run(self._work(mine, commit_log, label))
 
-    def journal(self) -> CommitLog:
+    def commit_log(self) -> CommitLog:
         """What is committed so far."""
         made, owner = fingerprint(self.job.config()), self.folder.owner
         return CommitLog(self.folder, self.job.columns, made, owner)
 
     def wary(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
-        journal, tasks = self.journal(), self.run_config.tasks
+        commit_log, tasks = self.commit_log(), self.run_config.tasks
         mine = {split.name for rank in ranks for split in self.splits[rank::tasks]}
-        return any(is_suspected(journal, split) for split in mine & journal.marked())
+        return any(is_suspected(commit_log, split) for split in mine & commit_log.marked())
 
     def stop(self) -> None:
         """From another thread: commit what is finished, then raise Interrupted in `run`."""
@@ -113,14 +113,14 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         if worker:
             worker.stop.set()  # nobody waits for it, so no loop has to be woken
 
-    async def _work(self, splits: list[Split], journal: CommitLog, label: str) -> None:
+    async def _work(self, splits: list[Split], commit_log: CommitLog, label: str) -> None:
         size = sum(split.bytes for split in splits)
         async with self.job.open() as work:
             with Progress(label, size, console) as progress:
                 self.worker = PassWorker(
                     self.job.source,
                     work,
-                    journal,
+                    commit_log,
                     progress,
                     self.run_config.rows_per_part,
                     self.job.max_bad_rows,
@@ -136,9 +136,9 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
                     self.worker = None  # its engine cannot be sent to a process that goes on
 
 
-def is_done(journal: CommitLog, split: Split) -> bool:
+def is_done(commit_log: CommitLog, split: Split) -> bool:
     """Whether `split` is committed to its end, and nothing of it is to be made again."""
-    records = journal.records(split.name)
+    records = commit_log.records(split.name)
     return bool(records) and records[-1].last and not any(record.redo for record in records)
 
 

@@ -31,12 +31,12 @@ class Quarantine:
     """
 
     def __init__(
-        self, journal: CommitLog, split: str, done: list[Record], command: str, turn: int = 0
+        self, commit_log: CommitLog, split: str, done: list[Record], command: str, turn: int = 0
     ) -> None:
-        self.journal, self.split, self.done, self.command = journal, split, done, command
+        self.commit_log, self.split, self.done, self.command = commit_log, split, done, command
         self.turn = turn
         self.committed = self._began = done[-1].stop if done else 0
-        found = journal.opened(split) or Opened(committed=0, stop=0)
+        found = commit_log.opened(split) or Opened(committed=0, stop=0)
         self.died = found.died
         self._stop, self._until, self._deaths = self.committed, self.committed, 0
         if found.stop > self.committed:
@@ -98,7 +98,7 @@ class Quarantine:
             self._write(self.committed, 0)
 
     def _write(self, stop: int, deaths: int) -> None:
-        self.journal.open(
+        self.commit_log.open(
             self.split,
             Opened(
                 committed=self.committed,
@@ -111,9 +111,9 @@ class Quarantine:
         )
 
 
-def is_suspected(journal: CommitLog, split: str) -> bool:
+def is_suspected(commit_log: CommitLog, split: str) -> bool:
     """Whether the next worker on a split has to be careful; one read where nobody died."""
-    found = journal.opened(split)
+    found = commit_log.opened(split)
     if found is None or not found.deaths:
         return False
-    return Quarantine(journal, split, journal.records(split), "").wary
+    return Quarantine(commit_log, split, commit_log.records(split), "").wary

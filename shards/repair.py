@@ -14,7 +14,7 @@ from contextlib import suppress
 from base.errors import ShardError
 from base.files import Folder
 from shards import finished_log
-from shards.commit_log import folded_of, journal_of, skipped_lines
+from shards.commit_log import commit_log_of, skipped_lines, summary_of
 from shards.generation import settle
 from shards.leftovers import clean
 from shards.lock import OutputLock
@@ -35,10 +35,10 @@ def repair(url: str) -> list[str]:
     """
     if Manifest.unchecked(Folder(url)) is None:
         Manifest.load(Folder(url))  # raises, before anything is written
-    with OutputLock(Folder(url)) as lease:
-        done = _restore(lease.folder)
+    with OutputLock(Folder(url)) as lock:
+        done = _restore(lock.folder)
         before = ShardSet(url).manifest.generation
-        published = settle(lease.folder).generation
+        published = settle(lock.folder).generation
         done += [f"generation {published} was published"] if published > before else []
         shards = ShardSet(url)
         if (found := shards.manifest.format_version) != FORMAT_VERSION:
@@ -54,8 +54,8 @@ def repair(url: str) -> list[str]:
             raise ShardError(f"{url}: {other[0]}; restore {url}/manifest.json from a copy")
         if damaged:
             _refuse_other_log(shards, (r for r in records if (r.split, r.block) in damaged))
-            return done + _redo(shards, lease.folder, records, damaged)
-        return done + _refold(shards, lease.folder, records)
+            return done + _redo(shards, lock.folder, records, damaged)
+        return done + _refold(shards, lock.folder, records)
 
 
 def _restore(folder: Folder) -> list[str]:
@@ -69,7 +69,7 @@ def _restore(folder: Folder) -> list[str]:
     with suppress(ShardError):  # what names the log may be what was changed
         records = finished_log.read(folder, manifest.passes[-1].fingerprint) or []
     for status in _ENDED if records else ():
-        folded_of(records).write_into(manifest, status)
+        summary_of(records).write_into(manifest, status)
         if manifest.digest == found.given:
             manifest.save(folder)
             return [_ANEW]
@@ -90,8 +90,8 @@ def _records(shards: ShardSet) -> list[Record]:
                 f"{url}: no {LOG} to repair it by; nothing was changed; make the set again"
             )
         return logged
-    journal = journal_of(manifest, shards.folder)
-    return [record for split in sorted(journal.splits()) for record in journal.records(split)]
+    commit_log = commit_log_of(manifest, shards.folder)
+    return [record for split in sorted(commit_log.splits()) for record in commit_log.records(split)]
 
 
 def _problems(shards: ShardSet, record: Record) -> list[str]:
@@ -139,7 +139,7 @@ def _redo(
     marked = [emptied(record) if record in bad else record for record in records]
     manifest = shards.manifest
     finished_log.write(folder, marked, manifest.passes[-1].fingerprint)
-    folded_of(marked).write_into(manifest, "interrupted")
+    summary_of(marked).write_into(manifest, "interrupted")
     manifest.save(folder)
     said = [problem for problems in damaged.values() for problem in problems]
     return [*said, f"run the command that made it to recompute {rows} rows of {len(damaged)} parts"]
@@ -173,14 +173,14 @@ def _refold(shards: ShardSet, folder: Folder, records: list[Record]) -> list[str
     if manifest.status != "complete":
         return []
     before = manifest.model_dump()
-    folded = folded_of(records)
-    refuse_unlike(manifest, folder, folded)
-    folded.write_into(manifest, "complete")
+    summary = summary_of(records)
+    refuse_unlike(manifest, folder, summary)
+    summary.write_into(manifest, "complete")
     done = list[str]()
     if manifest.model_dump() != before:
         manifest.save(folder)
         done.append(_ANEW)
-    lines = skipped_lines(folded.skipped)
+    lines = skipped_lines(summary.skipped)
     if lines and folder.read(SKIPPED) != lines:
         folder.write(SKIPPED, lines)
         done.append(f"{SKIPPED} was written anew")

@@ -25,7 +25,7 @@ from base.files import Folder
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
 from shards import finished_log, generation, names
-from shards.commit_log import CommitSummary, fold, journal_of
+from shards.commit_log import CommitSummary, commit_log_of, fold
 from shards.executor import RunConfig, execute
 from shards.leftovers import clean
 from shards.listed import check_listed
@@ -223,25 +223,25 @@ def retry(job: Again, run: RunConfig, execute: Execute = execute) -> Manifest | 
     first runs: here what failed is known, and may do so again.
     """
     check(job)
-    with OutputLock(Folder(job.url)) as lease:
+    with OutputLock(Folder(job.url)) as lock:
         old = check(job)
-        if generation.is_ready(lease.folder, old):
-            old = generation.settle(lease.folder)
-            clean(lease.folder, old)
+        if generation.is_ready(lock.folder, old):
+            old = generation.settle(lock.folder)
+            clean(lock.folder, old)
             if not is_behind(job):
                 return old
-        clean(lease.folder, old)
-        check_listed(lease.folder, old.files)
-        below = lease.below(names.retry(old.generation + 1))
-        new = _resumed(job, old, below) or _begun(job, old, lease.folder, below)
+        clean(lock.folder, old)
+        check_listed(lock.folder, old.files)
+        below = lock.below(names.retry(old.generation + 1))
+        new = _resumed(job, old, below) or _begun(job, old, lock.folder, below)
         if new is None:
             return None
         _ask(job, new, below, run.model_copy(update={"max_failed": 1.0}), execute)
         if _is_as_before(old, new):
-            return _given_up(lease.folder, old, new)
+            return _given_up(lock.folder, old, new)
         new.save(below)
-        published = generation.publish(lease.folder, old, new)
-        clean(lease.folder, published)
+        published = generation.publish(lock.folder, old, new)
+        clean(lock.folder, published)
         return published
 
 
@@ -277,13 +277,13 @@ def _usable(job: Again, folder: Folder, old: Manifest) -> Manifest | None:
 def _committed(folder: Folder, new: Manifest) -> set[tuple[str, int]]:
     """The blocks of a generation that are done."""
     below = Folder(f"{folder.url}/{names.retry(new.generation)}")
-    return {(r.split, r.block) for r in _folded(new, below).every if not r.redo}
+    return {(r.split, r.block) for r in _summary(new, below).every if not r.redo}
 
 
-def _folded(new: Manifest, below: Folder) -> CommitSummary:
+def _summary(new: Manifest, below: Folder) -> CommitSummary:
     """What is committed of the next generation, in the order of the set."""
     log = finished_log.read(below, new.passes[-1].fingerprint) or []
-    return fold(journal_of(new, below), dict.fromkeys(record.split for record in log))
+    return fold(commit_log_of(new, below), dict.fromkeys(record.split for record in log))
 
 
 def _resumed(job: Again, old: Manifest, below: OwnedFolder) -> Manifest | None:
@@ -291,8 +291,8 @@ def _resumed(job: Again, old: Manifest, below: OwnedFolder) -> Manifest | None:
     new = _usable(job, Folder(job.url), old)
     if new is None:
         return None
-    folded = _folded(new, below)
-    finished_log.write(below, folded.every, new.passes[-1].fingerprint)
+    summary = _summary(new, below)
+    finished_log.write(below, summary.every, new.passes[-1].fingerprint)
     new.owners = [*new.owners, below.owner]
     new.save(below)
     return new
@@ -363,13 +363,13 @@ def _ask(job: Again, new: Manifest, below: OwnedFolder, run: RunConfig, execute:
     is ready.
     """
     begun = time.monotonic()
-    if left := splits_of([record for record in _folded(new, below).every if record.redo]):
+    if left := splits_of([record for record in _summary(new, below).every if record.redo]):
         execute(job, left, below, run)
-    folded = _folded(new, below)
-    _refuse_unlike(job.url, folded)
-    folded.write_into(new, "complete")
+    summary = _summary(new, below)
+    _refuse_unlike(job.url, summary)
+    summary.write_into(new, "complete")
     new.passes[-1].seconds += time.monotonic() - begun
-    finished_log.write(below, folded.every, new.passes[-1].fingerprint)
+    finished_log.write(below, summary.every, new.passes[-1].fingerprint)
 
 
 def _is_as_before(old: Manifest, new: Manifest) -> bool:
@@ -388,12 +388,12 @@ def _given_up(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
     return old
 
 
-def _refuse_unlike(url: str, folded: CommitSummary) -> None:
+def _refuse_unlike(url: str, summary: CommitSummary) -> None:
     """ShardError where a generation does not hold the blocks and rows of the one before."""
-    before, now = ([_shape(r) for r in records] for records in (log_of(url), folded.every))
-    if before != now or folded.unfinished:
+    before, now = ([_shape(r) for r in records] for records in (log_of(url), summary.every))
+    if before != now or summary.unfinished:
         raise ShardError(
-            f"{url}: its next generation holds {folded.rows} rows in {len(now)} blocks, which are "
+            f"{url}: its next generation holds {summary.rows} rows in {len(now)} blocks, which are "
             "not those of the set; nothing was changed; run the same command again"
         )
 

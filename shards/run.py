@@ -18,7 +18,7 @@ from base.fingerprint import differences, fingerprint
 from base.owned import OwnedFolder
 from shards import finished_log
 from shards.card import card
-from shards.commit_log import CommitSummary, fold, journal_of, skipped_lines
+from shards.commit_log import CommitSummary, commit_log_of, fold, skipped_lines
 from shards.executor import RunConfig, execute
 from shards.leftovers import clean, is_clean, strays
 from shards.limit import check_failed, to_repeat
@@ -51,10 +51,10 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     if not complete:
         _refuse_own_input(job.source.splits(), folder)  # an empty corpus is found here, too
     try:
-        with OutputLock(folder) as lease:
+        with OutputLock(folder) as lock:
             # Another run may have completed it, or a kill come just before its last step.
-            complete = finished(job, output) or _run(job, lease.folder, run, execute)
-            clean(lease.folder, complete)
+            complete = finished(job, output) or _run(job, lock.folder, run, execute)
+            clean(lock.folder, complete)
             return complete
     finally:
         _tidy(folder)
@@ -68,17 +68,17 @@ def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Ma
     try:
         execute(job, splits, folder, run)
     except Interrupted:
-        folded = fold(journal_of(manifest, folder), (split.name for split in splits))
-        _complete(manifest, folded, splits, "interrupted")
+        summary = fold(commit_log_of(manifest, folder), (split.name for split in splits))
+        _complete(manifest, summary, splits, "interrupted")
         manifest.passes[-1].seconds += time.monotonic() - begun
         manifest.save(folder)
         raise
     except PrewriteError:
-        journal = journal_of(manifest, folder)
-        if journal.is_empty():
+        commit_log = commit_log_of(manifest, folder)
+        if commit_log.is_empty():
             for name in strays(folder, manifest):
                 folder.remove(name)
-            journal.clear()  # before the manifest, which says whose the marks are
+            commit_log.clear()  # before the manifest, which says whose the marks are
             folder.remove(MANIFEST)  # nothing was made: another configuration may start here
         raise
     manifest.passes[-1].seconds += time.monotonic() - begun
@@ -125,7 +125,7 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
 
 def holds_rows(found: Manifest, folder: Folder) -> bool:
     """Whether a set is more than the manifest of a run that was killed before its first commit."""
-    return found.status != "running" or not journal_of(found, folder).is_empty()
+    return found.status != "running" or not commit_log_of(found, folder).is_empty()
 
 
 def _refuse_own_input(splits: list[Split], folder: Folder) -> None:
@@ -155,11 +155,11 @@ def start_set(job: Pass, folder: OwnedFolder, splits: list[Split], max_failed: f
     found = Manifest.find(folder)
     same = found and found.passes[-1].fingerprint == new.passes[-1].fingerprint
     if found and same:
-        folded = fold(journal_of(found, folder), (split.name for split in splits))
-        check_listed(folder, folded.parts + folded.judgements)
-        refuse_changed(found.inputs, new.inputs, folded, splits, job.source)
-        again = {(r.split, r.block) for r in to_repeat(folded.every, max_failed)}
-        records = [emptied(r) if (r.split, r.block) in again else r for r in folded.every]
+        summary = fold(commit_log_of(found, folder), (split.name for split in splits))
+        check_listed(folder, summary.parts + summary.judgements)
+        refuse_changed(found.inputs, new.inputs, summary, splits, job.source)
+        again = {(r.split, r.block) for r in to_repeat(summary.every, max_failed)}
+        records = [emptied(r) if (r.split, r.block) in again else r for r in summary.every]
         if records:  # from now on only these and the records of this run count
             finished_log.write(folder, records, found.passes[-1].fingerprint)
         manifest = found
@@ -177,7 +177,7 @@ def _refuse_foreign(folder: Folder, found: Manifest | None) -> None:
     committed nothing; then only its marks of open documents are removed.
     """
     if found:
-        journal_of(found, folder).clear()
+        commit_log_of(found, folder).clear()
     refuse_taken(folder, besides=[MANIFEST] if found else [])
 
 
@@ -196,36 +196,36 @@ def refuse_taken(folder: Folder, besides: Sequence[str] = ()) -> None:
 def _finish(
     job: Pass, folder: Folder, manifest: Manifest, splits: list[Split], max_failed: float
 ) -> Manifest:
-    folded = fold(journal_of(manifest, folder), (split.name for split in splits))
-    if folded.unfinished:
-        raise ShardError(f"{folder.url}: not finished: {', '.join(folded.unfinished[:5])}")
-    records = sum(folded.records.values())
-    check_bad_rows(len(folded.skipped), records, job.max_bad_rows, folded.skipped)
-    check_listed(folder, folded.parts + folded.judgements)
-    refuse_exchanged(folded, splits)
+    summary = fold(commit_log_of(manifest, folder), (split.name for split in splits))
+    if summary.unfinished:
+        raise ShardError(f"{folder.url}: not finished: {', '.join(summary.unfinished[:5])}")
+    records = sum(summary.records.values())
+    check_bad_rows(len(summary.skipped), records, job.max_bad_rows, summary.skipped)
+    check_listed(folder, summary.parts + summary.judgements)
+    refuse_exchanged(summary, splits)
     try:
-        check_failed(job.name, folded.tally, max_failed)
+        check_failed(job.name, summary.tally, max_failed)
     except EngineError:
-        _complete(manifest, folded, splits, "interrupted")  # so that it can be looked at
+        _complete(manifest, summary, splits, "interrupted")  # so that it can be looked at
         manifest.save(folder)
         raise
-    _complete(manifest, folded, splits, "complete")
-    if folded.skipped:
-        folder.write(SKIPPED, skipped_lines(folded.skipped))
+    _complete(manifest, summary, splits, "complete")
+    if summary.skipped:
+        folder.write(SKIPPED, skipped_lines(summary.skipped))
     folder.write(CARD, card(manifest).encode())
-    finished_log.write(folder, folded.every, manifest.passes[-1].fingerprint)
+    finished_log.write(folder, summary.every, manifest.passes[-1].fingerprint)
     manifest.save(folder)
     return manifest
 
 
 def _complete(
-    manifest: Manifest, folded: CommitSummary, splits: list[Split], status: SetStatus
+    manifest: Manifest, summary: CommitSummary, splits: list[Split], status: SetStatus
 ) -> None:
     """Write into the manifest what the records say."""
-    folded.write_into(manifest, status)
+    summary.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}
     for split in splits:  # several may be ranges of one file
-        file, records = known.get(split.path), folded.records.get(split.name)
+        file, records = known.get(split.path), summary.records.get(split.name)
         if file and records is not None:
             file.records = (file.records or 0) + records
-            file.sha256 = folded.sha256.get(split.name) or file.sha256
+            file.sha256 = summary.sha256.get(split.name) or file.sha256

@@ -14,7 +14,7 @@ from base.errors import ConfigError, ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from base.owned import OwnedFolder
-from shards.commit_log import CommitLog, journal_of
+from shards.commit_log import CommitLog, commit_log_of
 from shards.executor import PassStep, RunConfig, is_done, run_here
 from shards.lock import OutputLock
 from shards.manifest import Manifest
@@ -68,8 +68,8 @@ def run_step(step: str, stages: Sequence[PlannedPass], run: RunConfig) -> None:
 def start(stage: PlannedPass, run: RunConfig) -> None:
     """Write the manifest of a pass that is not complete; a set of another pass is refused."""
     if not finished(stage.job, stage.output):
-        with OutputLock(Folder(stage.output)) as lease:
-            start_set(stage.job, lease.folder, stage.job.source.splits(), run.max_failed)
+        with OutputLock(Folder(stage.output)) as lock:
+            start_set(stage.job, lock.folder, stage.job.source.splits(), run.max_failed)
 
 
 def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[int]:
@@ -77,8 +77,8 @@ def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[
     folder = Folder(output)
     found = Manifest.find(folder)
     made = fingerprint(job.config())
-    journal = journal_of(found, folder) if found else CommitLog(folder, job.columns, made, "")
-    left = [number for number, split in enumerate(splits) if not is_done(journal, split)]
+    commit_log = commit_log_of(found, folder) if found else CommitLog(folder, job.columns, made, "")
+    left = [number for number, split in enumerate(splits) if not is_done(commit_log, split)]
     return sorted({number % tasks for number in left})
 
 
@@ -104,8 +104,8 @@ def _run_task(stage: PlannedPass, rank: int, run: RunConfig) -> None:
             f"{stage.output}: {name} was not started; run it with run.step={name}:start"
         )
     splits = stage.job.source.splits()
-    with OutputLock(folder, f"task-{rank:05d}.json", manifest.owner) as lease:
-        run_here(PassStep(stage.job, splits, lease.folder, run), [rank], 1)
+    with OutputLock(folder, f"task-{rank:05d}.json", manifest.owner) as lock:
+        run_here(PassStep(stage.job, splits, lock.folder, run), [rank], 1)
 
 
 def _all_have_ended(job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig) -> None:

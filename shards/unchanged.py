@@ -38,7 +38,7 @@ def _bytes(size: int | None) -> str:
 def refuse_changed(
     before: Sequence[Input],
     now: Sequence[Input],
-    folded: CommitSummary,
+    summary: CommitSummary,
     splits: Sequence[Split],
     source: Source,
 ) -> None:
@@ -51,9 +51,9 @@ def refuse_changed(
         raise InputError("\n".join(lines))
     pairs = zip(before, now, strict=True)
     touched = {new.path for old, new in pairs if old.version != new.version}
-    ends = {record.split: record for record in folded.every if record.last}
+    ends = {record.split: record for record in summary.every if record.last}
     for split in (split for split in splits if split.path in touched):
-        if known := folded.sha256.get(split.name):
+        if known := summary.sha256.get(split.name):
             _refuse_unlike(split, known)
         elif end := ends.get(split.name):
             found = next(iter(source.read(split, end.stop))).before
@@ -61,13 +61,13 @@ def refuse_changed(
                 raise _changed(split)
 
 
-def refuse_exchanged(folded: CommitSummary, splits: Sequence[Split]) -> None:
+def refuse_exchanged(summary: CommitSummary, splits: Sequence[Split]) -> None:
     """InputError for a file that was exchanged between two of its ranges.
 
     Cost: a look at each file that was read in ranges; a digest of one that has changed meanwhile.
     """
     for split in splits:
-        known = folded.sha256.get(split.name)
+        known = summary.sha256.get(split.name)
         if known is None or split.range is None or split.version is None:
             continue
         fs, path = resolve(split.path)

@@ -10,7 +10,7 @@ from base.errors import ShardError
 from base.files import Folder
 from base.fingerprint import fingerprint
 from shards import finished_log
-from shards.commit_log import CommitSummary, folded_of, skipped_lines
+from shards.commit_log import CommitSummary, skipped_lines, summary_of
 from shards.generation import is_ready
 from shards.leftovers import strays
 from shards.manifest import File, Manifest
@@ -67,30 +67,30 @@ def _check_log(shards: ShardSet) -> list[str]:
         if log is None:
             return [f"{LOG}: not there; without it the set cannot be repaired; restore it"]
         finished_log.refuse_other(folder, log, manifest)
-        folded = folded_of(log)
-        refuse_unlike(manifest, folder, folded)
+        summary = summary_of(log)
+        refuse_unlike(manifest, folder, summary)
     except ShardError as error:
         return [str(error)]
     anew = manifest.model_copy(deep=True)
-    folded.write_into(anew, "complete")
+    summary.write_into(anew, "complete")
     if anew != manifest:
         return [f"{MANIFEST}: its counts are not those of {LOG}; --repair writes it anew"]
-    lines = skipped_lines(folded.skipped)
+    lines = skipped_lines(summary.skipped)
     if lines and folder.read(SKIPPED) != lines:
         return [f"{SKIPPED}: its lines are not the skipped records of {LOG}; --repair writes it"]
     return []
 
 
-def refuse_unlike(manifest: Manifest, folder: Folder, folded: CommitSummary) -> None:
+def refuse_unlike(manifest: Manifest, folder: Folder, summary: CommitSummary) -> None:
     """ShardError where the log does not hold what the manifest says of the input. A later pass
     keeps the inputs of the first one, and does not read the records that gave no rows.
     """
     first = len(manifest.passes) == 1
     listed = sum(item.records or 0 for item in manifest.inputs) if first else 0
-    if folded.unfinished or listed not in (0, sum(folded.records.values())):
+    if summary.unfinished or listed not in (0, sum(summary.records.values())):
         raise ShardError(
-            f"{folder.url}/{LOG}: found {sum(folded.records.values())} input records, "
-            f"{len(folded.unfinished)} splits without an end; accepted: {listed}, as the manifest "
+            f"{folder.url}/{LOG}: found {sum(summary.records.values())} input records, "
+            f"{len(summary.unfinished)} splits without an end; accepted: {listed}, as the manifest "
             "says; nothing was changed"
         )
 

@@ -58,7 +58,7 @@ class _Window:
 @dataclass
 class _OpenBlock:
     block: Block
-    suspects: Quarantine | None = None
+    quarantine: Quarantine | None = None
     tasks: list[asyncio.Task[DocumentResult]] = field(default_factory=list)
     rows: int = 0
     size: int = 0
@@ -71,7 +71,7 @@ class PassWorker:
         self,
         source: Source,
         work: Work,
-        journal: CommitLog,
+        commit_log: CommitLog,
         progress: Progress,
         rows_per_part: int,
         max_bad_rows: float,
@@ -79,10 +79,10 @@ class PassWorker:
         opened: Callable[[], None],
         command: str,
     ) -> None:
-        self.source, self.work, self.journal = source, work, journal
+        self.source, self.work, self.commit_log = source, work, commit_log
         self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
         self.watch = watch
-        self.opened, self.command, self._suspects = opened, command, list[Quarantine]()
+        self.opened, self.command, self._quarantine = opened, command, list[Quarantine]()
         self.window = _Window(work.window)
         self.stop = asyncio.Event()
         self.records = self.bad = 0
@@ -110,8 +110,8 @@ class PassWorker:
     def _close_suspects(self) -> None:
         """Say that nothing is open any more. A full disk must not hide why the run ends."""
         with suppress(OSError, ShardError):
-            for suspects in self._suspects:
-                suspects.close()
+            for quarantine in self._quarantine:
+                quarantine.close()
 
     async def _feed_all(self, splits: list[Split]) -> None:
         for split in splits:
@@ -122,7 +122,7 @@ class PassWorker:
 
     async def _feed(self, split: Split) -> None:
         """Start the documents of one split: of damaged parts, then those after the last commit."""
-        done = await asyncio.to_thread(self.journal.records, split.name)
+        done = await asyncio.to_thread(self.commit_log.records, split.name)
         self.progress.resumed(sum(r.part.rows for r in done if r.part))
         self.watch.resumed(done)
         for number, record in enumerate(done):
@@ -131,46 +131,48 @@ class PassWorker:
         if done and done[-1].last:
             self.progress.consumed(split.bytes)
             return
-        place = self.journal.continued(done, split.name)
-        suspects = await asyncio.to_thread(
-            Quarantine, self.journal, split.name, done, self.command, place.turn
+        place = self.commit_log.continued(done, split.name)
+        quarantine = await asyncio.to_thread(
+            Quarantine, self.commit_log, split.name, done, self.command, place.turn
         )
-        self._suspects.append(suspects)
-        if suspects.wary:
+        self._quarantine.append(quarantine)
+        if quarantine.wary:
             await self._ready.join()
-        await self._read(split, done, suspects, place)
+        await self._read(split, done, quarantine, place)
 
     async def _read(
-        self, split: Split, done: list[Record], suspects: Quarantine, place: Lineage
+        self, split: Split, done: list[Record], quarantine: Quarantine, place: Lineage
     ) -> None:
         """Start documents, and close blocks, from the last of `done` to the end of the split."""
-        start = suspects.committed
+        start = quarantine.committed
         block = Block(split.name, len(done), start, start, place=place)
         block.read = done[-1].read if done else ""
-        current = _OpenBlock(block, suspects)
+        current = _OpenBlock(block, quarantine)
         offset = 0
         for item in self.source.read(split, start):
             _refuse_other_records(split, block.read, item.before)
             block = current.block
             if isinstance(item, End):
                 current.block.last, current.block.sha256 = True, item.sha256
-                current.block.counts.update({"worker:died": suspects.died} if suspects.died else {})
+                current.block.counts.update(
+                    {"worker:died": quarantine.died} if quarantine.died else {}
+                )
                 self.progress.consumed(split.bytes - offset)
                 break
             self.progress.consumed(item.offset - offset)
             offset = item.offset
-            await self._open(current, item, suspects)
+            await self._open(current, item, quarantine)
             if self.failure is not None:
                 raise self.failure
             if self.stop.is_set():
                 break
-            alone = suspects.ends(current.block.stop)
+            alone = quarantine.ends(current.block.stop)
             if current.rows >= self.rows_per_part or current.size >= _LARGEST or alone:
                 await self._close(current)
                 line = replace(place, after=place.line)
                 following = Block(split.name, block.number + 1, block.stop, block.stop, place=line)
                 following.read = block.read
-                current = _OpenBlock(following, suspects)
+                current = _OpenBlock(following, quarantine)
             if alone:
                 await self._ready.join()
         if current.block.last or current.block.stop > current.block.start:
@@ -180,7 +182,7 @@ class PassWorker:
         """Do the documents of a part again, as the same block. read: digest of the records before
         it. What the record has kept of the old part is added up.
         """
-        place = self.journal.again(record)
+        place = self.commit_log.again(record)
         block = Block(split.name, record.block, record.start, record.start, place=place)
         block.last, block.sha256, block.read = record.last, record.sha256, read
         block.usage, block.versions = record.usage, record.versions
@@ -203,15 +205,15 @@ class PassWorker:
         await self._ready.put(block)
 
     async def _open(
-        self, current: _OpenBlock, item: Document | Skipped | LeftOut, suspects: Quarantine
+        self, current: _OpenBlock, item: Document | Skipped | LeftOut, quarantine: Quarantine
     ) -> None:
         """Start a document once it is written down that it will be open."""
         position = current.block.stop
-        if isinstance(item, Document) and suspects.abandoned(position):
+        if isinstance(item, Document) and quarantine.abandoned(position):
             await self._add(current, item, abandoned=True)
             return
-        if suspects.must_mark(position):
-            await asyncio.to_thread(suspects.mark, position)
+        if quarantine.must_mark(position):
+            await asyncio.to_thread(quarantine.mark, position)
             self.opened()
         await self._add(current, item)
 
@@ -279,11 +281,11 @@ class PassWorker:
                 ready.block.tally.add(outcome.tally)
             keep_few(ready.block.rows)
             ready.block.versions = joined([ready.block.versions, self.work.versions])
-            await asyncio.to_thread(self.journal.commit, ready.block)
-            if ready.suspects:
-                ready.suspects.committed = ready.block.stop
+            await asyncio.to_thread(self.commit_log.commit, ready.block)
+            if ready.quarantine:
+                ready.quarantine.committed = ready.block.stop
                 if ready.block.last:
-                    self._suspects.remove(ready.suspects)
+                    self._quarantine.remove(ready.quarantine)
             self._ready.task_done()
 
 

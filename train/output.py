@@ -147,9 +147,9 @@ def held(url: str) -> Iterator[Output]:
 
         def take() -> Output:
             root = Path(url)
-            lease = stack.enter_context(OutputLock(Folder(url)))
-            assert lease.scratch, "train.output is on a disk"
-            output = Output(root, lease.scratch, lease.mine.token)
+            lock = stack.enter_context(OutputLock(Folder(url)))
+            assert lock.scratch, "train.output is on a disk"
+            output = Output(root, lock.scratch, lock.mine.token)
             claim(root, output.folder())
             return output
 

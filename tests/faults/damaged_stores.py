@@ -59,11 +59,11 @@ class _Store:
 
 def verdicts(base: Path, config: TrainConfig, extent: Extent) -> Iterator[Verdict]:
     """The damage matrix of all stores, made in `base`. config: of a run on a set that is there."""
-    for store in (_bank(base), _pools(base), _references(base, config)):
+    for store in (_store(base), _pools(base), _references(base, config)):
         yield from store.verdicts(extent)
 
 
-def _bank(base: Path) -> _Store:
+def _store(base: Path) -> _Store:
     """A group that is missing is sampled again; one that is another is learnt from."""
     folders = base / "bank", base / "old bank"
     for seed, folder in enumerate(folders):

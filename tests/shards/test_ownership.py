@@ -225,22 +225,22 @@ def test_late_records_of_earlier_runs_change_nothing(
     order.shuffle(late)
     for block in [*last[::-1], *late]:
         commit(folder, block)
-    folded = fold(journal(folder, len(lives)), ["00000"])
-    assert folded.documents == RECORDS and not folded.unfinished
-    mine = folded.every[len(folded.every) - len(last) :]
+    summary = fold(commit_log(folder, len(lives)), ["00000"])
+    assert summary.documents == RECORDS and not summary.unfinished
+    mine = summary.every[len(summary.every) - len(last) :]
     assert [record.line for record in mine] == [block.place.line for block in last]
 
 
-def journal(folder: OwnedFolder, number: int) -> CommitLog:
+def commit_log(folder: OwnedFolder, number: int) -> CommitLog:
     """The commits as run `number` sees them."""
     return CommitLog(folder, schema(()), "", f"{number:08x}")
 
 
 def take_over(folder: OwnedFolder, number: int, sizes: list[int]) -> list[Block]:
     """The blocks that run `number` makes, which begins now."""
-    done = journal(folder, number - 1).records("00000")
+    done = commit_log(folder, number - 1).records("00000")
     finished_log.write(folder, done, "")
-    place = journal(folder, number).continued(done, "00000")
+    place = commit_log(folder, number).continued(done, "00000")
     position, blocks = done[-1].stop if done else 0, list[Block]()
     for index, size in enumerate(sizes, start=len(done)):
         stop = min(position + size, RECORDS)

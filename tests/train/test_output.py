@@ -87,10 +87,10 @@ def begun(root: Path, others: bool) -> None:
         (step / "notes.txt").write_bytes(b"a person's")
     for name in ("metrics.jsonl", "loss.png", "checkpoints/latest"):
         (root / name).write_bytes(b"early")
-    bank = root / "rollouts/bank" / ("c" * 32)
-    bank.mkdir(parents=True)
-    RolloutStore(Folder(str(bank)), "about").claim()
-    RolloutStoreWriter(bank, 0).append(
+    store = root / "rollouts/bank" / ("c" * 32)
+    store.mkdir(parents=True)
+    RolloutStore(Folder(str(store)), "about").claim()
+    RolloutStoreWriter(store, 0).append(
         1, [RolloutGroup(sample=1, id="a", version=0, rollouts=(), scores={})]
     )
 
@@ -181,9 +181,9 @@ def test_groups_that_were_kept_go_on_with_the_run(tmp_path: Path) -> None:
     for token in (OURS, THEIRS):
         output = taken(tmp_path, token)
         adopt(output)
-        bank = RolloutStore(output.folder(store_of(output)), "about")
-        bank.claim()
-        assert [sample for sample, _ in bank.read(0)[0]] == [1]
+        store = RolloutStore(output.folder(store_of(output)), "about")
+        store.claim()
+        assert [sample for sample, _ in store.read(0)[0]] == [1]
         with pytest.raises(FileNotFoundError):
             late.append(1, [RolloutGroup(sample=2, id="a", version=0, rollouts=(), scores={})])
 
@@ -253,11 +253,11 @@ def test_what_runs_before_had_under_way_goes(tmp_path: Path) -> None:
     before = tmp_path / f".run-{OURS}/step-1.partial"
     before.mkdir(parents=True)
     (tmp_path / ".run-notes").mkdir()
-    with open(before / "tensors", "wb") as late, OutputLock(Folder(str(tmp_path))) as lease:
+    with open(before / "tensors", "wb") as late, OutputLock(Folder(str(tmp_path))) as lock:
         late.write(b"late")
-        assert lease.scratch and lease.scratch.is_dir()
+        assert lock.scratch and lock.scratch.is_dir()
         names = {path.name for path in tmp_path.iterdir()}
-        assert names == {lease.scratch.name, ".run-notes", "lock.json"}
+        assert names == {lock.scratch.name, ".run-notes", "lock.json"}
         with pytest.raises(FileNotFoundError):
             before.rename(tmp_path / "step-1")
     assert [path.name for path in tmp_path.iterdir()] == [".run-notes"]

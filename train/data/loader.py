@@ -225,9 +225,9 @@ class Loader:
 
     def _trees(self, stretches: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
         """The trees of each stretch, and what became of them."""
-        grower = TreeBuilder(self._texts, self._bos, self._eos, self._config.batch)
+        builder = TreeBuilder(self._texts, self._bos, self._eos, self._config.batch)
         self._texts.prepare(text for stretch in stretches for text in stretch.texts())
-        return [grower.trees(stretch) for stretch in stretches], grower.counts
+        return [builder.trees(stretch) for stretch in stretches], builder.counts
 
     def _find_places(self, first: int) -> list[SamplePosition]:
         return [self._order.place(first + n) for n in range(self._config.batch.samples)]

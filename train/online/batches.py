@@ -1,6 +1,6 @@
 """Batches of an online phase: asks the rollout worker ahead of time, waits, and packs.
 
-A step's samples, its places, their seeds and the weights that sample (`lag`) follow from the
+A step's samples, its places, their seeds and the weights that sample (`staleness`) follow from the
 configuration, so what is asked for does too. Every data parallel rank asks for its own share, and
 for nothing that is in the bank. Guarantee: after `drain` all that was asked for is in the bank, so
 a checkpoint that is written then goes on with the same groups, on any number of ranks.
@@ -83,10 +83,10 @@ class OnlineBatches:
         self.config, self.rollouts = config, config.rollouts
         self._engines, self._shape, self._loader = engines, shape, loader
         self._output, self._weights = output, output.scratch / "weights"
-        self._bank = RolloutStore(output.folder(store_of(output)), about)
+        self._store = RolloutStore(output.folder(store_of(output)), about)
         self._known: dict[PromptKey, RolloutGroup] = {}
         self._steps: dict[int, _Step] = {}
-        self._link: WorkerClient | None = None
+        self._client: WorkerClient | None = None
         self._version = -1
         self.seconds = {"wait": 0.0, "sync": 0.0}
 
@@ -98,23 +98,29 @@ class OnlineBatches:
         with parallel.main_first():
             if parallel.is_main():
                 adopt(self._output)
-                self._bank.claim()
-            self._known, damaged = self._bank.read(samples)
+                self._store.claim()
+            self._known, damaged = self._store.read(samples)
         if damaged and parallel.is_main():
             console.print(
-                f"{self._bank.folder}: {damaged} records are torn, damaged or of another run; "
+                f"{self._store.folder}: {damaged} records are torn, damaged or of another run; "
                 "those places are sampled again",
                 soft_wrap=True,
             )
 
     def prepare(
-        self, step: int, samples: int, phase: Phase, lag: StalenessSchedule, end: int, model: Any
+        self,
+        step: int,
+        samples: int,
+        phase: Phase,
+        staleness: StalenessSchedule,
+        end: int,
+        model: Any,
     ) -> None:
         """Ask for every step before `end` that the weights of now, after `step` steps, or older
         ones sample; every process calls. samples: consumed so far.
         """
         size = self.config.batch.samples
-        fresh = [s for s in lag.due(step) if s < end and s not in self._steps]
+        fresh = [s for s in staleness.due(step) if s < end and s not in self._steps]
         wanted = dict[int, tuple[RolloutPrompt, ...]]()
         for number in fresh:
             asked = self._loader.asked(samples + (number - step) * size, phase).result()
@@ -154,7 +160,7 @@ class OnlineBatches:
     def saved(self, step: int) -> None:
         """The oldest checkpoint that stays is that of `step`: older groups are not needed."""
         if parallel.is_main() and not self.rollouts.replay:
-            self._bank.trim(step)
+            self._store.trim(step)
 
     def ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int) -> RolloutResponse:
         """The groups of these places under the weights that were loaded last, beside the bank.
@@ -182,32 +188,32 @@ class OnlineBatches:
     def done(self) -> None:
         """The run is over: nothing of what was kept for it is needed. The main process calls."""
         if not self.rollouts.replay:
-            self._bank.clear()
+            self._store.clear()
 
     def close(self) -> None:
         """End the worker."""
-        if self._link:
-            self._link.close()
-            self._link = None
+        if self._client:
+            self._client.close()
+            self._client = None
 
     @property
     def difference(self) -> float:
         """How far trainer and engine were apart when weights were loaded last, in nats a token."""
-        return self._link.difference if self._link else 0.0
+        return self._client.difference if self._client else 0.0
 
     @property
     def load_seconds(self) -> float:
         """How long the engine took to load and prove the weights that it loaded last."""
-        return self._link.load_seconds if self._link else 0.0
+        return self._client.load_seconds if self._client else 0.0
 
     @property
     def _worker(self) -> WorkerClient:
-        if not self._link:
-            self._link = WorkerClient(
-                self.config, self._engines, self._shape.eos[0], self._bank.folder,
+        if not self._client:
+            self._client = WorkerClient(
+                self.config, self._engines, self._shape.eos[0], self._store.folder,
                 parallel.data_rank(),
             )  # fmt: skip
-        return self._link
+        return self._client
 
     def _ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int, keep: bool) -> None:
         if parallel.is_leader():

@@ -46,7 +46,7 @@ class WorkerClient:
         config: TrainConfig,
         engines: Mapping[str, EngineConfig],
         end: int,
-        bank: Path | None,
+        store: Path | None,
         rank: int,
     ) -> None:
         assert config.rollouts
@@ -58,7 +58,7 @@ class WorkerClient:
         self._failure: PrewriteError | None = None
         self._heard = time.monotonic()
         self._process, self._connection = self._begin()
-        self._connection.send(WorkerConfig(config.rollouts, engines, end, bank, rank))
+        self._connection.send(WorkerConfig(config.rollouts, engines, end, store, rank))
         threading.Thread(target=self._listen, name="rollouts", daemon=True).start()
 
     @property

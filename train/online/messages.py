@@ -3,7 +3,7 @@
 A *place* is one cut of a document: the prefix as the policy sees it and as the judge reads it, and
 the stored texts that compete there. A *group* is what became of it: the rollouts, and a score for
 every text of the pool that the judge could read. Groups are plain JSON, so they can be kept
-(`bank`), dumped and replayed; places never leave the run's own processes.
+(`store`), dumped and replayed; places never leave the run's own processes.
 """
 
 from dataclasses import dataclass, field

@@ -56,9 +56,11 @@ class OnlinePhase:
     def batch(self, curriculum: Curriculum, model: Any) -> Batch:
         """The batch of the next step, of an online phase."""
         phase, start, step = curriculum.current, curriculum.starts[-1], curriculum.step
-        lag = StalenessSchedule(start.step, self._rollouts.sync_every, self._rollouts.max_staleness)
+        staleness = StalenessSchedule(
+            start.step, self._rollouts.sync_every, self._rollouts.max_staleness
+        )
         end = end_step(phase, self._config.batch.samples)
-        self._online.prepare(step, curriculum.samples, phase, lag, end, model)
+        self._online.prepare(step, curriculum.samples, phase, staleness, end, model)
         self._fresh = self._online.batch(step, phase)
         return self._fresh.batch
 

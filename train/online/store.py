@@ -154,8 +154,8 @@ def _line(name: str, group: RolloutGroup) -> bytes:
 
 def _group(name: str | None, line: bytes) -> RolloutGroup | None:
     check, _, rest = line.partition(b" ")
-    bank, _, text = rest.partition(b" ")
-    if check != b"%08x" % crc32(rest) or not name or bank != name.encode():
+    store, _, text = rest.partition(b" ")
+    if check != b"%08x" % crc32(rest) or not name or store != name.encode():
         return None
     try:
         return RolloutGroup.model_validate_json(text)

@@ -62,7 +62,7 @@ class WorkerConfig:
     config: RolloutsConfig
     engines: Mapping[str, EngineConfig]
     end: int
-    bank: Path | None
+    store: Path | None
     rank: int
 
 
@@ -100,7 +100,7 @@ class RolloutWorker:
         policy = start.engines[start.config.engine]
         assert policy.kind == "vllm", "the recipe refuses others"
         self._policy = Policy(policy, start.config, start.end)
-        self._bank = RolloutStoreWriter(start.bank, start.rank) if start.bank else None
+        self._store = RolloutStoreWriter(start.store, start.rank) if start.store else None
 
     async def serve(self, commands: "asyncio.Queue[WeightSync | RolloutRequest]") -> None:
         """Do commands until cancelled; raises what ends the worker."""
@@ -170,8 +170,8 @@ class RolloutWorker:
         """Keep the groups of an ask and send them, after the answer before."""
         groups = [group for task in work.judging for group in await task]
         await before
-        if ask.keep and self._bank:
-            await asyncio.to_thread(self._bank.append, ask.number, groups)
+        if ask.keep and self._store:
+            await asyncio.to_thread(self._store.append, ask.number, groups)
         self._connection.send(RolloutResponse(ask.number, tuple(groups), work.values()))
 
 
@@ -225,7 +225,7 @@ def _die_with_parent() -> None:
 
 
 def _die() -> None:
-    """End this process and all that engines have started; `link` made it a group of its own."""
+    """End this process and all that engines have started; `client` made it a group of its own."""
     os.killpg(0, signal.SIGKILL)
 
 

@@ -27,7 +27,7 @@ def grow(
     chunks: Sequence[ScoredChunk], size: int, limits: BatchConfig
 ) -> tuple[list[Tree], TreeBuilder]:
     """The trees of all stretches of a document whose stretches have `size` chunks."""
-    grower, trees = TreeBuilder(TEXTS, BOS, EOS, limits), list[Tree]()
+    builder, trees = TreeBuilder(TEXTS, BOS, EOS, limits), list[Tree]()
     for first in range(0, len(chunks), size):
         part = chunks[first : first + size]
         stretch = DocumentSpan(
@@ -39,8 +39,8 @@ def grow(
             ends=first + size >= len(chunks),
         )
         TEXTS.prepare(stretch.texts())
-        trees += grower.trees(stretch)
-    return trees, grower
+        trees += builder.trees(stretch)
+    return trees, builder
 
 
 def chunk(
@@ -69,9 +69,9 @@ limits = st.builds(
 def test_every_text_is_learnt_once_after_its_own_prefix(
     chunks: list[ScoredChunk], size: int, limits: BatchConfig
 ) -> None:
-    trees, grower = grow(chunks, size, limits)
+    trees, builder = grow(chunks, size, limits)
     long = [c.id for n, c in enumerate(chunks) if _too_long(c, n, chunks, limits)]
-    assert grower.counts["too_long"] == len(long)
+    assert builder.counts["too_long"] == len(long)
     learnt: dict[tuple[str, int], list[int]] = {}
     for tree in trees:
         assert tree.cost <= limits.row_tokens and tree.trunk_inputs <= len(tree.trunk)
@@ -97,8 +97,8 @@ def test_every_text_is_learnt_once_after_its_own_prefix(
         text = chunks[int(name)].texts[kind]
         plain = own[:-1] if int(name) == len(chunks) - 1 else own
         assert tokenizer().decode(plain) == tokenizer().decode(ids(text or ""))
-    assert grower.counts["trees"] == len(trees)
-    assert grower.counts["samples"] == -(-len(chunks) // size)
+    assert builder.counts["trees"] == len(trees)
+    assert builder.counts["samples"] == -(-len(chunks) // size)
 
 
 def _joined(chunks: Sequence[ScoredChunk]) -> list[int]:
@@ -196,30 +196,30 @@ def test_chunks_that_are_not_learnt_are_context_only() -> None:
     chunks = [
         chunk(n, f" Sentence {n}.", " Other.", BOTH if n == 1 else frozenset()) for n in (0, 1, 2)
     ]
-    (tree,), grower = grow(chunks, 3, batch())
+    (tree,), builder = grow(chunks, 3, batch())
     assert {c.id for c in tree.candidates} == {"1"}
     assert _prefix(tree, tree.candidates[0].cut) == [BOS, *ids(" Sentence 0.")]
     assert tree.trunk_inputs < len(_joined(chunks))
-    assert grower.counts["context_only"] == 2
+    assert builder.counts["context_only"] == 2
 
 
 def test_what_is_left_out_is_counted() -> None:
     rewrites = frozenset((REWRITE,))
     chunks = [chunk(0, "One.", None, rewrites), chunk(1, " Two.", "", rewrites)]
-    trees, grower = grow([*chunks, chunk(2, " Three.", "x", frozenset())], 3, batch())
+    trees, builder = grow([*chunks, chunk(2, " Three.", "x", frozenset())], 3, batch())
     assert trees == []
-    assert grower.counts["no_candidate"] == grower.counts["samples"] == 1
-    assert (grower.counts["no_rewrite"], grower.counts["no_tokens"]) == (1, 1)
+    assert builder.counts["no_candidate"] == builder.counts["samples"] == 1
+    assert (builder.counts["no_rewrite"], builder.counts["no_tokens"]) == (1, 1)
 
 
 def test_a_stretch_too_long_for_a_tree_is_split_at_a_chunk_with_context() -> None:
     chunks = [chunk(n, " word" * 20, " other" * 20) for n in range(4)]
-    trees, grower = grow(chunks, 4, batch(longest=64, context=8))
+    trees, builder = grow(chunks, 4, batch(longest=64, context=8))
     assert [[c.id for c in tree.candidates] for tree in trees] == [
         ["0", "0", "1", "1", "2", "2"],
         ["3", "3"],
     ]
-    assert trees[1].candidates[0].cut == 8 and grower.counts["split"] == 1
+    assert trees[1].candidates[0].cut == 8 and builder.counts["split"] == 1
 
 
 @pytest.mark.parametrize(("rewrite", "trees"), [(30, 1), (31, 2)])
@@ -232,14 +232,14 @@ def test_a_tree_is_filled_to_the_last_token(rewrite: int, trees: int) -> None:
 
 
 def test_a_long_chunk_without_rewrite_is_learnt_in_pieces() -> None:
-    trees, grower = grow([chunk(0, " word" * 178, None), chunk(1, " end", None)], 2, batch())
+    trees, builder = grow([chunk(0, " word" * 178, None), chunk(1, " end", None)], 2, batch())
     found = [int(t) for tree in trees for c in tree.candidates if c.id == "0" for t in c.tokens]
     assert found == ids(" word" * 178)
     long = [c for tree in trees for c in tree.candidates if c.id == "0"]
     assert (
         all(isnan(c.reference) for c in long) and len(long) == 3
     )  # 64, then 57 after 8 of context
-    assert grower.counts["split"] == 1
+    assert builder.counts["split"] == 1
 
 
 LONG = " word" * 200
@@ -259,18 +259,18 @@ def test_a_text_that_fits_nowhere_is_left_out_and_counted(
         chunk(1, original, rewrite),
         chunk(2, " End", " Fin"),
     ]
-    trees, grower = grow(chunks, 3, batch(longest=64))
+    trees, builder = grow(chunks, 3, batch(longest=64))
     learnt = [(c.id, c.kind) for tree in trees for c in tree.candidates]
     assert learnt.count(("1", ORIGINAL)) == pieces and ("1", REWRITE) not in learnt
     assert {(name, kind) for name in "02" for kind in BOTH} <= set(learnt)
-    assert grower.counts["too_long"] == 1 and grower.counts["cuts"] == pieces + 2
+    assert builder.counts["too_long"] == 1 and builder.counts["cuts"] == pieces + 2
 
 
 @pytest.mark.parametrize(("learn", "cuts"), [(REWRITE, 1), (ORIGINAL, 1)])
 def test_what_a_phase_does_not_want_is_not_counted_as_too_long(learn: int, cuts: int) -> None:
-    trees, grower = grow([chunk(7, "One.", LONG, frozenset((learn,)))], 1, batch())
+    trees, builder = grow([chunk(7, "One.", LONG, frozenset((learn,)))], 1, batch())
     assert len(trees) == (learn == ORIGINAL)
-    assert grower.counts["too_long"] == (learn == REWRITE) and grower.counts["cuts"] == cuts
+    assert builder.counts["too_long"] == (learn == REWRITE) and builder.counts["cuts"] == cuts
 
 
 def test_special_tokens_in_a_text_are_plain_characters() -> None:
@@ -294,11 +294,11 @@ def test_a_tree_has_room_for_the_rollouts_of_its_places(
     """In its row and behind each prefix; a place without room is counted and not sampled."""
     limits = batch(48, 8, 128)
     wanted = [replace(c, learn=frozenset({ORIGINAL}), room=(count, tokens)) for c in chunks]
-    trees, grower = grow(wanted, size, limits)
+    trees, builder = grow(wanted, size, limits)
     places = [(tree, c) for tree in trees for c in tree.candidates if c.kind == ORIGINAL]
     for tree in trees:
         rollouts = sum(c.kind == ORIGINAL for c in tree.candidates) * count * tokens
         assert tree.cost + rollouts <= limits.row_tokens
     assert all(c.cut + tokens - 1 <= limits.max_seq_len for _, c in places)
-    known = len(places) + grower.counts["no_room"] + grower.counts["no_tokens"]
+    known = len(places) + builder.counts["no_room"] + builder.counts["no_tokens"]
     assert known == len(chunks)

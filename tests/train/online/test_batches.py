@@ -87,8 +87,8 @@ class Engine:
 
     difference = 0.0
 
-    def __init__(self, config: Any, engines: Any, end: int, bank: Path, rank: int) -> None:
-        self.version, self._bank = -1, RolloutStoreWriter(bank, rank)
+    def __init__(self, config: Any, engines: Any, end: int, store: Path, rank: int) -> None:
+        self.version, self._store = -1, RolloutStoreWriter(store, rank)
         self._open: list[tuple[RolloutRequest, int]] = []
         self._done: dict[int, RolloutResponse] = {}
         ENGINES.append(self)
@@ -104,7 +104,7 @@ class Engine:
     def work(self, asks: int) -> None:
         for ask, version in self._open[:asks]:
             groups = tuple(group(place, version) for place in ask.places)
-            self._bank.append(ask.number, groups)
+            self._store.append(ask.number, groups)
             self._done[ask.number] = RolloutResponse(ask.number, groups, {})
         self._open = self._open[asks:]
 

@@ -31,61 +31,61 @@ def gone(pid: int, seconds: float = 60) -> bool:
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
-    with worker(config(tmp_path), engines(tmp_path / "model")) as link:
+    with worker(config(tmp_path), engines(tmp_path / "model")) as client:
         with pytest.raises(EngineError, match="/model: no such folder"):
-            link.synced(0)
-        assert gone(link.pid)
+            client.synced(0)
+        assert gone(client.pid)
 
 
 def test_a_criterion_that_is_not_there(tmp_path: Path) -> None:
     judge = {"engine": "judge", "criteria": ["no/criterion.yaml"]}
     settings = config(tmp_path, judge=judge)
     expected = pytest.raises(ConfigError, match=r"no/criterion\.yaml")
-    with worker(settings, engines(tmp_path)) as link, expected:
-        link.answer(0)
+    with worker(settings, engines(tmp_path)) as client, expected:
+        client.answer(0)
 
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
-    with worker(config(tmp_path), engines(tmp_path)) as link:
-        os.kill(link.pid, signal.SIGKILL)
+    with worker(config(tmp_path), engines(tmp_path)) as client:
+        os.kill(client.pid, signal.SIGKILL)
         with pytest.raises(EngineError) as caught:
-            link.answer(0)
+            client.answer(0)
         log = tmp_path / "run/rollouts/worker-0.log"
         expected = f"the rollout worker died (killed by SIGKILL); its last words, in {log}: nothing"
         assert str(caught.value) == expected
         with pytest.raises(EngineError, match="died"):
-            link.send(SYNC)
+            client.send(SYNC)
 
 
 def test_a_worker_that_hangs(tmp_path: Path) -> None:
-    with worker(config(tmp_path, timeout=0.5), engines(tmp_path)) as link:
-        os.kill(link.pid, signal.SIGSTOP)
+    with worker(config(tmp_path, timeout=0.5), engines(tmp_path)) as client:
+        os.kill(client.pid, signal.SIGSTOP)
         with pytest.raises(EngineError, match=r"not answered for 0\.5 s \(train\.rollouts\.timeo"):
-            link.synced(0)
-        assert gone(link.pid)
+            client.synced(0)
+        assert gone(client.pid)
 
 
 def test_a_worker_that_reads_nothing(tmp_path: Path) -> None:
     """A pipe that is full ends in an error as well."""
-    with worker(config(tmp_path, timeout=0.5), engines(tmp_path)) as link:
-        os.kill(link.pid, signal.SIGSTOP)
+    with worker(config(tmp_path, timeout=0.5), engines(tmp_path)) as client:
+        os.kill(client.pid, signal.SIGSTOP)
         long = place(0, range(1_000_000))
         with pytest.raises(EngineError, match="not answered"):
-            link.send(RolloutRequest(0, 0, (long,), 1, keep=False))
+            client.send(RolloutRequest(0, 0, (long,), 1, keep=False))
 
 
 def test_signals_are_the_trainers_business(tmp_path: Path) -> None:
     """What a terminal or a scheduler sends to all must not end the worker before the trainer."""
     make_policy(tmp_path / "model")
-    with worker(config(tmp_path), engines(tmp_path / "model")) as link:
-        link.send(SYNC)
-        log = Path(f"/proc/{link.pid}/status")
+    with worker(config(tmp_path), engines(tmp_path / "model")) as client:
+        client.send(SYNC)
+        log = Path(f"/proc/{client.pid}/status")
         while int(_field(log, "SigCgt"), 16) >> (signal.SIGTERM - 1) & 1 == 0:
             time.sleep(0.01)
-        os.kill(link.pid, signal.SIGINT)
-        os.kill(link.pid, signal.SIGTERM)
+        os.kill(client.pid, signal.SIGINT)
+        os.kill(client.pid, signal.SIGTERM)
         with pytest.raises(EngineError, match="/nowhere"):
-            link.synced(0)
+            client.synced(0)
 
 
 def _field(status: Path, name: str) -> str:
@@ -94,10 +94,10 @@ def _field(status: Path, name: str) -> str:
 
 
 def test_close_ends_it(tmp_path: Path) -> None:
-    with worker(config(tmp_path), engines(tmp_path)) as link:
-        link.close()
-        assert gone(link.pid, 0.1)
-        link.close()
+    with worker(config(tmp_path), engines(tmp_path)) as client:
+        client.close()
+        assert gone(client.pid, 0.1)
+        client.close()
 
 
 @pytest.mark.slow
@@ -124,16 +124,16 @@ def _train(folder: Path) -> None:
     from tests.train.online.test_worker import told
 
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
-    link = WorkerClient(config(folder, tolerance=1e6), engines(folder / "model"), 2, None, 0)
-    link.send(WeightSync(0, str(folder / "model"), PROOF, told(model, PROOF)))
-    link.synced(0)
+    client = WorkerClient(config(folder, tolerance=1e6), engines(folder / "model"), 2, None, 0)
+    client.send(WeightSync(0, str(folder / "model"), PROOF, told(model, PROOF)))
+    client.synced(0)
     for number in range(64):
         places = tuple(place(number, (1, sample)) for sample in range(64))
-        link.send(RolloutRequest(number, 0, places, 4, keep=False))
-    link.answer(0)
+        client.send(RolloutRequest(number, 0, places, 4, keep=False))
+    client.answer(0)
     heir = os.fork()
     if heir:
-        print(link.pid, heir, flush=True)
+        print(client.pid, heir, flush=True)
     signal.pause()
 
 

@@ -42,7 +42,7 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
 
     life = Life([], [], [], [], "")
     weights = Path(config.output) / "weights"
-    with started(config.parallel), worker(config, engines) as link:
+    with started(config.parallel), worker(config, engines) as client:
         shape = load_shape(config.model.path)
         learner = Learner(config, shape)
         trunk = np.arange(100, 130, dtype=np.int32)
@@ -50,11 +50,11 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
         for step in range(0, 4, 3):
             publish(learner.model, shape, weights / str(step))
             logprobs = probe_logprobs(learner.model, PROOF)
-            link.send(WeightSync(step, str(weights / str(step)), PROOF, logprobs))
+            client.send(WeightSync(step, str(weights / str(step)), PROOF, logprobs))
             places = tuple(place(number, prompt) for number, prompt in enumerate(PROMPTS))
-            link.send(RolloutRequest(step, step, places, 4, keep=False))
-            life.synced.append(link.synced(step))
-            life.groups.append([*link.answer(step).groups])
+            client.send(RolloutRequest(step, step, places, 4, keep=False))
+            life.synced.append(client.synced(step))
+            life.groups.append([*client.answer(step).groups])
             life.expected.append(
                 [
                     [*probe_logprobs(learner.model, [*one.prompt, *rollout.tokens])]
@@ -67,9 +67,9 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
                 assert learner.step(rows, config.curriculum[0], 1e-2).fault is None
             life.folders.append(sorted(path.name for path in weights.iterdir()))
         logprobs = probe_logprobs(learner.model, PROOF)
-        link.send(WeightSync(6, str(weights / "3"), PROOF, logprobs))
+        client.send(WeightSync(6, str(weights / "3"), PROOF, logprobs))
         with pytest.raises(EngineError) as caught:
-            link.synced(6)
+            client.synced(6)
         life.stale = str(caught.value)
     return life
 

@@ -50,21 +50,21 @@ def reference(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def link(folder: Path, reference: Any) -> Iterator[WorkerClient]:
+def client(folder: Path, reference: Any) -> Iterator[WorkerClient]:
     RolloutStore(Folder(str(folder / "bank")), "about").claim()
-    with worker(config(folder), engines(folder / "model"), folder / "bank") as link:
-        link.send(WeightSync(5, str(folder / "model"), PROOF, told(reference, PROOF)))
-        yield link
+    with worker(config(folder), engines(folder / "model"), folder / "bank") as client:
+        client.send(WeightSync(5, str(folder / "model"), PROOF, told(reference, PROOF)))
+        yield client
 
 
 @pytest.fixture(scope="module")
-def answers(link: WorkerClient) -> list[RolloutResponse]:
+def answers(client: WorkerClient) -> list[RolloutResponse]:
     """All places, kept; two of them again; none at all. Taken in the wrong order."""
-    link.send(RolloutRequest(9, 5, PLACES, 4, keep=True))
-    link.send(RolloutRequest(-1, 5, PLACES[:2], 2, keep=False))
-    link.send(RolloutRequest(10, 5, (), 4, keep=True))
-    last, second = link.answer(10), link.answer(-1)
-    return [link.answer(9), second, last]
+    client.send(RolloutRequest(9, 5, PLACES, 4, keep=True))
+    client.send(RolloutRequest(-1, 5, PLACES[:2], 2, keep=False))
+    client.send(RolloutRequest(10, 5, (), 4, keep=True))
+    last, second = client.answer(10), client.answer(-1)
+    return [client.answer(9), second, last]
 
 
 def told(model: Any, tokens: tuple[int, ...]) -> tuple[float, ...]:
@@ -184,16 +184,16 @@ def test_loaded_weights_are_marked(answers: list[RolloutResponse], folder: Path)
 
 @pytest.mark.slow
 def test_an_ask_for_other_weights_ends_the_worker(
-    answers: list[RolloutResponse], link: WorkerClient
+    answers: list[RolloutResponse], client: WorkerClient
 ) -> None:
-    assert link.difference < 1e-4
-    link.send(RolloutRequest(11, 6, PLACES[:1], 1, keep=False))
+    assert client.difference < 1e-4
+    client.send(RolloutRequest(11, 6, PLACES[:1], 1, keep=False))
     with pytest.raises(EngineError) as caught:
-        link.answer(11)
+        client.answer(11)
     expected = "an ask out of order: found one for version 6; accepted: 5, which the engine has"
     assert str(caught.value) == expected
     with pytest.raises(EngineError, match="out of order"):
-        link.send(RolloutRequest(12, 5, PLACES[:1], 1, keep=False))
+        client.send(RolloutRequest(12, 5, PLACES[:1], 1, keep=False))
 
 
 def test_a_space_that_begins_a_rollout_stays() -> None:

@@ -58,14 +58,14 @@ def config(folder: Path, **changed: Any) -> TrainConfig:
 
 @contextmanager
 def worker(
-    config: TrainConfig, engines: dict[str, EngineConfig], bank: Path | None = None
+    config: TrainConfig, engines: dict[str, EngineConfig], store: Path | None = None
 ) -> Iterator[WorkerClient]:
     """A worker of rank 0, which is gone at the end."""
-    link = WorkerClient(config, engines, EOS, bank, 0)
+    client = WorkerClient(config, engines, EOS, store, 0)
     try:
-        yield link
+        yield client
     finally:
-        link.close()
+        client.close()
 
 
 def place(sample: int, prompt: Sequence[int], row: str = "row", **others: Any) -> RolloutPrompt:
