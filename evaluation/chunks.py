@@ -78,7 +78,8 @@ def read_rows(folder: Folder, under: str, chunks: Sequence[CutPointChunk]) -> li
         if data is None:
             raise ShardError(f"{folder.url}/{file}: not there; run the evaluation again")
         try:
-            rows += pq.read_table(io.BytesIO(data)).to_pylist()
+            table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+            rows += table.to_pylist()
         except pa.ArrowException as error:
             text = str(error).splitlines()[0]
             raise ShardError(f"{folder.url}/{file}: damaged: {text}; remove it") from None

@@ -104,6 +104,7 @@ class CorpusFile:
     def _parquet(self, stream: IO[bytes]) -> Iterator[Raw | Fault]:
         whole = Whole(stream)
         number, offset, last = self.range.records if self.range else 0, 0, True
+        fault = None
         try:
             file = whole.parquet()
             total = max(file.metadata.num_rows, 1)
@@ -112,22 +113,21 @@ class CorpusFile:
                 groups = groups[self.range.start : self.range.stop]
                 last = self.range.stop >= file.num_row_groups
             if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
-                yield Fault("two_columns_of_one_name", number + 1, offset)
-                groups = range(0)
+                fault, groups = "two_columns_of_one_name", range(0)
             before = share(whole.size, number, total)
-            size = _rows_at_a_time(file.metadata, groups, self.max_record_bytes)
-            for batch in file.iter_batches(size, [*groups]):
-                for row in _rows(batch, self.max_record_bytes):
-                    number += 1
-                    offset = share(whole.size, number, total) - before
-                    if isinstance(row, Fault):
-                        yield replace(row, line=number, offset=offset)
-                    else:
-                        yield Raw(row, number, offset)
+            for row in _rows_of(file, groups, self.max_record_bytes):
+                number += 1
+                offset = share(whole.size, number, total) - before
+                if isinstance(row, Fault):
+                    yield replace(row, line=number, offset=offset)
+                else:
+                    yield Raw(row, number, offset)
         except (pa.ArrowException, OSError):
             if whole.error:
                 raise whole.error from None
-            yield Fault("unreadable_parquet", number + 1, offset)
+            fault = "unreadable_parquet"
+        if fault:
+            yield Fault(fault, number + 1, offset)
         if last:
             meter = HashedStream(stream)
             meter.drain()
@@ -146,6 +146,18 @@ def _numbered(lines: Lines, meter: HashedStream, before: int) -> Iterator[Raw | 
             yield Fault("too_large", number, meter.count)
         elif is_record(line):
             yield Raw(line, number, meter.count)
+
+
+def _rows_of(file: pq.ParquetFile, groups: range, longest: int) -> Iterator[dict[str, Any] | Fault]:
+    """The rows of some row groups; ArrowInvalid where they are fewer than the footer says, for a
+    page with a damaged header is passed over.
+    """
+    left = sum(file.metadata.row_group(group).num_rows for group in groups)
+    for batch in file.iter_batches(_rows_at_a_time(file.metadata, groups, longest), [*groups]):
+        left -= batch.num_rows
+        yield from _rows(batch, longest)
+    if left:
+        raise pa.ArrowInvalid
 
 
 def _rows_at_a_time(metadata: pq.FileMetaData, groups: range, longest: int) -> int:

@@ -165,10 +165,14 @@ def _duplicates(path: str) -> set[int]:
         with fs.open(inner, "rb") as stream:
             whole = Whole(stream)
             try:
-                for batch in whole.parquet().iter_batches(columns=["doc_id"]):
+                file, read = whole.parquet(), 0
+                for batch in file.iter_batches(columns=["doc_id"]):
+                    read += batch.num_rows
                     found |= {
                         _row(where, str(name), prefix) for name in batch["doc_id"].to_pylist()
                     }
+                if read != file.metadata.num_rows:  # a page with a damaged header is passed over
+                    raise pa.ArrowInvalid
             except (pa.ArrowException, KeyError, OSError):
                 if whole.error:
                     raise whole.error from None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from base.cli import sentence
+from shards import lock
 from tests.faults.steps import Point, watched
 
 LIMIT = 60.0  # seconds until one that hangs is killed
@@ -124,6 +125,7 @@ def make_ready() -> None:
         sleep(min(seconds, _SLEEP))
 
     time.sleep = nap
+    lock.SILENT = 1.0
     # loguru asks for these in each run.
     sysconfig.get_path = functools.cache(sysconfig.get_path)  # type: ignore[assignment]
     gc.collect()

@@ -1,14 +1,19 @@
 """No damage to a file of a set, of a checkpoint or of what a run keeps passes in silence."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.faults import damaged_runs, damaged_sets, damaged_stores
+from shards.reader import ShardSet
+from tests.faults import damaged_runs, damaged_sets, damaged_stores, tiny
 from tests.faults.apart import scratch
 from tests.faults.damage import CHANGES, Extent, Verdict, worst
+from tests.faults.kill_states import SET, STATES, WHOLE, lay_out
+from tests.faults.outcomes import attempt
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -63,6 +68,35 @@ def test_no_damage_to_a_store_is_silent(runs: list[Verdict], store: str) -> None
     mine = [one for one in runs if one.of == store]
     assert {one.kind for one in mine} == damaged_stores.KINDS[store]
     assert not (found := worst(mine, BAD)), "\n".join(found)
+
+
+def _page_headers(data: bytes) -> Iterator[int]:
+    """Where the headers of a file's pages are, which no checksum covers."""
+    for group in range((metadata := pq.ParquetFile(io.BytesIO(data)).metadata).num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            starts = {column.data_page_offset, column.dictionary_page_offset} - {None}
+            yield from (start + byte for start in starts for byte in range(40))
+
+
+def test_no_bit_of_a_page_header_passes_in_silence(tmp_path: Path) -> None:
+    """All values are read, or a sentence says that the file is damaged. A bit of each byte."""
+    lay_out(tmp_path, [state for state in STATES if state.name == WHOLE])
+    url = str(tmp_path / WHOLE / SET)
+    shards = ShardSet(url)
+    good, said, draw = tiny.exactly(url), 0, Random(5)
+    for file in (shards.manifest.parts[0], shards.manifest.judgements[0]):
+        path = Path(url, file.name)
+        data = path.read_bytes()
+        for at in sorted({*_page_headers(data)}):
+            changed = data[at] ^ 1 << draw.randrange(8)
+            path.write_bytes(data[:at] + bytes([changed]) + data[at + 1 :])
+            found, ended = attempt(lambda: tiny.exactly(url))
+            assert ended or found == good, f"{file.name}: byte {at} is {changed}"
+            assert not ended or ended.outcome == "told", f"{file.name}: {at}: {ended}"
+            said += bool(ended)
+        path.write_bytes(data)
+    assert said > 100
 
 
 def test_what_damage_does(tmp_path: Path) -> None:

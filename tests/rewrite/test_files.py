@@ -222,6 +222,19 @@ def test_a_parquet_file_with_two_columns_of_one_name_is_one_fault(tmp_path: Path
     assert file.sha256 == hashlib.sha256((tmp_path / "a.parquet").read_bytes()).hexdigest()
 
 
+def test_a_page_that_is_passed_over_is_no_end_of_a_parquet_file(tmp_path: Path) -> None:
+    """No checksum covers the header of a page; Arrow passes over pages of kinds unknown to it."""
+    data = bytearray(parquet([{"text": "one"}, {"text": "two"}]))
+    column = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0)
+    kind = column.data_page_offset + 1  # the header's first field, as a zigzag number
+    assert data[kind] == 0
+    data[kind] = 8
+    path = tmp_path / "a.parquet"
+    path.write_bytes(data)
+    raws, (fault,), _ = read(path)
+    assert (raws, fault.reason) == ([], "unreadable_parquet")
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_parquet_spoilt_anywhere_never_raises(tmp_path: Path, seed: int) -> None:
     noise = random.Random(seed)
