@@ -75,8 +75,8 @@ def _page_headers(data: bytes) -> Iterator[int]:
     for group in range((metadata := pq.ParquetFile(io.BytesIO(data)).metadata).num_row_groups):
         for number in range(metadata.num_columns):
             column = metadata.row_group(group).column(number)
-            starts = {column.data_page_offset, column.dictionary_page_offset} - {None}
-            yield from (start + byte for start in starts for byte in range(40))
+            for start in (column.dictionary_page_offset, column.data_page_offset):
+                yield from range(start, start + 40) if start is not None else ()
 
 
 def test_no_bit_of_a_page_header_passes_in_silence(tmp_path: Path) -> None:
