@@ -113,7 +113,7 @@ class CorpusFile:
                 groups = groups[self.range.start : self.range.stop]
                 last = self.range.stop >= file.num_row_groups
             if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
-                fault, groups = "two_columns_of_one_name", range(0)
+                fault, groups = Fault("two_columns_of_one_name", number + 1, offset), range(0)
             before = share(whole.size, number, total)
             for row in _rows_of(file, groups, self.max_record_bytes):
                 number += 1
@@ -125,9 +125,9 @@ class CorpusFile:
         except (pa.ArrowException, OSError):
             if whole.error:
                 raise whole.error from None
-            fault = "unreadable_parquet"
+            fault = Fault("unreadable_parquet", number + 1, offset)
         if fault:
-            yield Fault(fault, number + 1, offset)
+            yield fault
         if last:
             meter = HashedStream(stream)
             meter.drain()
