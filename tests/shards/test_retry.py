@@ -1,6 +1,5 @@
 """`--retry-failed` as a mechanism: one step after the other, and killed at each of them."""
 
-import asyncio
 import json
 import random
 import signal
@@ -317,6 +316,15 @@ def retried_or_done(corpus: Path, out: Path, step: int) -> None:
             retry(again(corpus, out), RUN)
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Which a job in the background of a shell, and all that it starts, ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_commits_what_is_under_way(texts: Path, good: Path) -> None:
     seen: list[str] = []
 
@@ -324,7 +332,6 @@ def test_ctrl_c_commits_what_is_under_way(texts: Path, good: Path) -> None:
         seen.append(document.rows[0]["original"])
         if len(seen) == 9:  # in the second part
             signal.raise_signal(signal.SIGINT)
-            await asyncio.sleep(0.1)  # its handler runs in the event loop, some turns later
 
     before = rows_of(good)
     with pytest.raises(Interrupted):
