@@ -19,6 +19,7 @@ root_doc = "docs/index"
 include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "docs/**.md",
     "benchmarks/RESULTS.md",
     "configs/sample/README.md",
