@@ -3,7 +3,7 @@
 SmolLM2-135M in float32. The places are cuts of the sample corpus, all cuts of a document together,
 four rollouts of 32 tokens each; every round has documents of its own, so that nothing is cached
 from the round before. Worker and `vllm.LLM.generate` take turns on the same prompts, with the same
-settings, each in a process of its own; the worker also scores each pool (`variety`), banks it, and
+settings, each in a process of its own; the worker also scores each pool (`variety`), stores it, and
 hands it over. New weights go from a Megatron model to the worker as in a run.
 """
 
@@ -119,7 +119,7 @@ class _Trainer:
         self.shape, self.folder, self.version = load_shape(str(model)), folder / "weights", 0
         self.model = build(self.shape, config.model, config.parallel, config.seed)
         engines = _engines(model, **args)
-        self.client = WorkerClient(config, engines, self.shape.eos[0], folder / "bank", 0)
+        self.client = WorkerClient(config, engines, self.shape.eos[0], folder / "store", 0)
 
     def sync(self) -> dict[str, float]:
         """Seconds of writing weights, of the trainer's proof, and of loading and proving."""

@@ -18,6 +18,7 @@ import zstandard
 from base.errors import InputError
 from base.files import resolve, told_as
 from rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
+from shards.parquet import batches
 from shards.passes import Range
 
 LINE_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
@@ -115,13 +116,15 @@ class CorpusFile:
             if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
                 fault, groups = Fault("two_columns_of_one_name", number + 1, offset), range(0)
             before = share(whole.size, number, total)
-            for row in _rows_of(file, groups, self.max_record_bytes):
-                number += 1
-                offset = share(whole.size, number, total) - before
-                if isinstance(row, Fault):
-                    yield replace(row, line=number, offset=offset)
-                else:
-                    yield Raw(row, number, offset)
+            size = _rows_at_a_time(file.metadata, groups, self.max_record_bytes)
+            for batch in batches(file, size, groups=groups):
+                for row in _rows(batch, self.max_record_bytes):
+                    number += 1
+                    offset = share(whole.size, number, total) - before
+                    if isinstance(row, Fault):
+                        yield replace(row, line=number, offset=offset)
+                    else:
+                        yield Raw(row, number, offset)
         except (pa.ArrowException, OSError):
             if whole.error:
                 raise whole.error from None
@@ -146,18 +149,6 @@ def _numbered(lines: Lines, meter: HashedStream, before: int) -> Iterator[Raw | 
             yield Fault("too_large", number, meter.count)
         elif is_record(line):
             yield Raw(line, number, meter.count)
-
-
-def _rows_of(file: pq.ParquetFile, groups: range, longest: int) -> Iterator[dict[str, Any] | Fault]:
-    """The rows of some row groups; ArrowInvalid where they are fewer than the footer says, for a
-    page with a damaged header is passed over.
-    """
-    left = sum(file.metadata.row_group(group).num_rows for group in groups)
-    for batch in file.iter_batches(_rows_at_a_time(file.metadata, groups, longest), [*groups]):
-        left -= batch.num_rows
-        yield from _rows(batch, longest)
-    if left:
-        raise pa.ArrowInvalid
 
 
 def _rows_at_a_time(metadata: pq.FileMetaData, groups: range, longest: int) -> int:

@@ -21,6 +21,7 @@ from rewrite.files import CorpusFile, Fault, Raw
 from rewrite.layouts import BadRecord, SourceRecord, parse_line
 from rewrite.streams import Whole
 from shards.filters import Filter, parse_filter
+from shards.parquet import batches
 
 COMPANIONS = (".signals.json.gz", ".duplicates.parquet", ".minhash.parquet")
 """Ends of the names of files that stand beside documents and are none."""
@@ -165,18 +166,16 @@ def _duplicates(path: str) -> set[int]:
         with fs.open(inner, "rb") as stream:
             whole = Whole(stream)
             try:
-                file, read = whole.parquet(), 0
-                for batch in file.iter_batches(columns=["doc_id"]):
-                    read += batch.num_rows
+                for batch in batches(whole.parquet(), columns=["doc_id"]):
                     found |= {
                         _row(where, str(name), prefix) for name in batch["doc_id"].to_pylist()
                     }
-                if read != file.metadata.num_rows:  # a page with a damaged header is passed over
-                    raise pa.ArrowInvalid
             except (pa.ArrowException, KeyError, OSError):
                 if whole.error:
                     raise whole.error from None
-                raise InputError(f"{where}: no Parquet file with a column doc_id") from None
+                raise InputError(
+                    f"{where}: damaged, or no Parquet file with a column doc_id"
+                ) from None
     return found
 
 

@@ -1,8 +1,8 @@
 """Runs the tasks of a pass: one task a slice of the splits, several at a time.
 
 Here, on datatrove's local executor, or on Ray (`shards.ray`); Slurm runs commands of ours
-(`shards.slurm`, `shards.steps`). Resume is ours alone (the journal): datatrove's completion markers
-are empty files that know no configuration, so they and its logs go nowhere.
+(`shards.slurm`, `shards.steps`). Resume is ours alone (the commit log): datatrove's completion
+markers are empty files that know no configuration, so they and its logs go nowhere.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class PassStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         made, owner = fingerprint(self.job.config()), self.folder.owner
         return CommitLog(self.folder, self.job.columns, made, owner)
 
-    def wary(self, ranks: Sequence[int]) -> bool:
+    def has_suspected(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
         commit_log, tasks = self.commit_log(), self.run_config.tasks
         mine = {split.name for rank in ranks for split in self.splits[rank::tasks]}
@@ -162,7 +162,7 @@ def execute(job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig)
 def run_here(step: PassStep, ranks: Sequence[int], workers: int) -> None:
     """Run these tasks on this machine."""
     if workers == 1:
-        if not step.wary(ranks):
+        if not step.has_suspected(ranks):
             try:
                 _run_tasks(step, ranks)
                 return

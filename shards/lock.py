@@ -90,7 +90,7 @@ class OutputLock:
         self.folder = OwnedFolder(folder.url, self._others + token, owner or token[:OWNER])
         self._end = threading.Event()
         self._lost = False
-        self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._heart = threading.Thread(target=self._beat, name="output lock", daemon=True)
 
     @property
     def scratch(self) -> Path | None:

@@ -50,7 +50,7 @@ class Quarantine:
         self._ahead = _NEAR
 
     @property
-    def wary(self) -> bool:
+    def next_is_suspected(self) -> bool:
         """Whether the next documents are suspected."""
         return self.careful(self.committed)
 
@@ -116,4 +116,4 @@ def is_suspected(commit_log: CommitLog, split: str) -> bool:
     found = commit_log.opened(split)
     if found is None or not found.deaths:
         return False
-    return Quarantine(commit_log, split, commit_log.records(split), "").wary
+    return Quarantine(commit_log, split, commit_log.records(split), "").next_is_suspected

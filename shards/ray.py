@@ -2,7 +2,7 @@
 
 Ray's own actors and not datatrove's Ray executor: that one forgets a task's error and ends well,
 loads the engine anew for every task, and forks a pool inside the actor. An actor that dies is
-started again by Ray, and its task with it; the journal sees to it that this costs only what was not
+started again by Ray, and its task with it; by the commit log this costs only what was not
 committed. RAY_ADDRESS names the cluster; without it a Ray of this machine's own serves the run.
 """
 

@@ -136,7 +136,7 @@ class PassWorker:
             Quarantine, self.commit_log, split.name, done, self.command, place.turn
         )
         self._quarantine.append(quarantine)
-        if quarantine.wary:
+        if quarantine.next_is_suspected:
             await self._ready.join()
         await self._read(split, done, quarantine, place)
 

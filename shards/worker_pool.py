@@ -1,7 +1,7 @@
 """Worker processes that are handed one task after the other, and replaced when they die.
 
 A worker that was killed, or whose engine died, is replaced by another one that is handed the same
-task: the journal says how far it was, and `shards.quarantine` which document not to open. A task
+task: the commit log says how far it was, and `shards.quarantine` which document not to open. A task
 whose workers die `_TRIES` times in a row before any has opened a document ends the run. Ends with
 its parent: a worker whose parent is gone ends itself, so that no engine outlives a killed run.
 """
@@ -45,7 +45,7 @@ class WorkerPool:
     def __init__(self, task: WorkerTask, ranks: Sequence[int], workers: int) -> None:
         self.task, self.workers = task, workers
         self._ranks = iter(ranks)
-        self._hands: dict[Connection, _Worker] = {}
+        self._workers: dict[Connection, _Worker] = {}
         self._in_vain: Counter[int] = Counter()
 
     def run(self) -> None:
@@ -58,9 +58,9 @@ class WorkerPool:
         done = False
         try:
             for rank in islice(self._ranks, self.workers):
-                self._hire(rank)
-            while self._hands:
-                for line in cast(list[Connection], wait(list(self._hands))):
+                self._start(rank)
+            while self._workers:
+                for line in cast(list[Connection], wait(list(self._workers))):
                     self._hear(line)
             done = True
         except KeyboardInterrupt:
@@ -70,76 +70,76 @@ class WorkerPool:
             self._dismiss(at_once=not done)
             signal.signal(signal.SIGTERM, earlier)
 
-    def _hire(self, rank: int) -> None:
+    def _start(self, rank: int) -> None:
         """One more worker, with a task."""
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, os.getpid(), self.task))
         process.start()
-        self._hands[ours] = _Worker(process, rank)
+        self._workers[ours] = _Worker(process, rank)
         theirs.close()
         with suppress(ConnectionError):  # dead already: `_hear` finds out
             ours.send(rank)
 
     def _hear(self, line: Connection) -> None:
         """Take what a worker says; raise what it has met, replace it when it is dead."""
-        hand = self._hands[line]
+        worker = self._workers[line]
         try:
             said = line.recv()
         except (EOFError, ConnectionError):
             said = EngineDied("")
         if said == _OPENED:
-            self._in_vain[hand.rank] = 0
+            self._in_vain[worker.rank] = 0
         elif isinstance(said, EngineDied):
-            self._replace(line, hand, str(said))
+            self._replace(line, worker, str(said))
         elif said is not None:
             raise said
         else:
-            self._next(line, hand)
+            self._next(line, worker)
 
-    def _next(self, line: Connection, hand: _Worker) -> None:
+    def _next(self, line: Connection, worker: _Worker) -> None:
         """The next task for a worker that is done with one; its pipe's end is its end."""
         rank = next(self._ranks, None)
         if rank is not None:
-            hand.rank = rank
+            worker.rank = rank
             with suppress(ConnectionError):
                 line.send(rank)
             return
-        del self._hands[line]
+        del self._workers[line]
         line.close()
-        hand.process.join()
+        worker.process.join()
 
-    def _replace(self, line: Connection, hand: _Worker, why: str) -> None:
-        del self._hands[line]
+    def _replace(self, line: Connection, worker: _Worker, why: str) -> None:
+        del self._workers[line]
         line.close()
-        hand.process.join(10)
-        hand.process.kill()  # a dead engine may keep its process from ending
-        hand.process.join()
-        self._in_vain[hand.rank] += 1
-        why = why or _cause(hand.process.exitcode)
-        if self._in_vain[hand.rank] >= _TRIES:
+        worker.process.join(10)
+        worker.process.kill()  # a dead engine may keep its process from ending
+        worker.process.join()
+        self._in_vain[worker.rank] += 1
+        why = why or _cause(worker.process.exitcode)
+        if self._in_vain[worker.rank] >= _TRIES:
             raise ShardError(
-                f"the workers of task {hand.rank + 1} died {_TRIES} times in a row ({why}); "
+                f"the workers of task {worker.rank + 1} died {_TRIES} times in a row ({why}); "
                 "run the same command to continue"
             )
         console.print(
-            f"task {hand.rank + 1}: its worker died ({why}); another one continues",
+            f"task {worker.rank + 1}: its worker died ({why}); another one continues",
             soft_wrap=True,
         )
-        self._hire(hand.rank)
+        self._start(worker.rank)
 
     def _dismiss(self, at_once: bool) -> None:
         """A worker without a pipe goes; one with a task commits first what it has finished."""
-        for line, hand in self._hands.items():
+        for line, worker in self._workers.items():
             line.close()
             if at_once:
-                hand.process.terminate()
+                worker.process.terminate()
         try:
-            for hand in self._hands.values():
-                hand.process.join()
+            for worker in self._workers.values():
+                worker.process.join()
         except KeyboardInterrupt:  # a second one does not wait
-            for hand in self._hands.values():
-                hand.process.kill()
+            for worker in self._workers.values():
+                worker.process.kill()
             raise
 
 

@@ -320,6 +320,12 @@ def test_every_command_has_a_page_and_no_other() -> None:
     assert pages == {commands_page(command) for command in COMMANDS}
 
 
+def made(words: str) -> subprocess.CompletedProcess[str]:
+    """`make WORDS` without doing it."""
+    command = ["make", "-n", *words.split()]
+    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+
+
 @pytest.mark.parametrize(
     ("given", "found", "accepted"),
     [
@@ -336,25 +342,13 @@ def test_every_command_has_a_page_and_no_other() -> None:
 def test_make_refuses_a_variable_that_a_target_does_not_read(
     given: str, found: str, accepted: str
 ) -> None:
-    done = subprocess.run(
-        ["make", "-n", *given.split()],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    done = made(given)
     assert done.returncode == 2 and not done.stdout
     assert f": found the variable {found}; accepted: {accepted}" in done.stderr
 
 
 def test_make_report_takes_a_set_or_a_run() -> None:
-    done = subprocess.run(
-        ["make", "-n", "report", "SET=a", "RUN=b"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    done = made("report SET=a RUN=b")
     assert done.returncode == 2 and "found SET and RUN; accepted: one of them" in done.stderr
 
 

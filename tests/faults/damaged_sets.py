@@ -195,7 +195,7 @@ def verdicts(base: Path, states: Sequence[str], extent: Extent) -> list[Verdict]
 def main(base: str, each: str, times: str, state: str) -> None:
     """One process of `verdicts`."""
     make_ready()
-    tiny.without_crews()
+    tiny.without_worker_pools()
     for verdict in Matrix(Path(base), Extent(int(each), int(times))).verdicts(state):
         print(json.dumps(asdict(verdict)), flush=True)
 

@@ -1,5 +1,5 @@
-"""What training runs store to be read again, damaged in every way, then read: the bank and the
-pools of rollouts, and reference log-probabilities.
+"""What training runs keep to be read again, damaged in every way, then read: the rollout store,
+the pools of rollouts, and reference log-probabilities.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from train.online.messages import RolloutGroup
 from train.online.store import RolloutStore, RolloutStoreWriter
 
 KINDS = {
-    "bank": {"*.json", "*.jsonl"},
+    "rollout store": {"*.json", "*.jsonl"},
     "pools": {"*.json", "*.parquet"},
     "references": {"*.parquet"},
 }
@@ -65,11 +65,10 @@ def verdicts(base: Path, config: TrainConfig, extent: Extent) -> Iterator[Verdic
 
 def _store(base: Path) -> _Store:
     """A group that is missing is sampled again; one that is another is learnt from."""
-    folders = base / "bank", base / "old bank"
+    folders = base / "rollout store", base / "old store"
     for seed, folder in enumerate(folders):
-        RolloutStore(
-            Folder(str(folder)), {"seed": 0}
-        ).claim()  # also of a run with the same configuration
+        # The other is of a run with the same configuration.
+        RolloutStore(Folder(str(folder)), {"seed": 0}).claim()
         for worker in range(2):
             writer = RolloutStoreWriter(folder, worker)
             for step in range(1, 4):
@@ -77,9 +76,9 @@ def _store(base: Path) -> _Store:
     good, _ = RolloutStore(Folder(str(folders[0])), {"seed": 0}).read(0)
 
     def read(case: Path) -> tuple[str, str]:
-        bank = RolloutStore(Folder(str(case)), {"seed": 0})
-        bank.claim()
-        found, damaged = bank.read(0)
+        kept = RolloutStore(Folder(str(case)), {"seed": 0})
+        kept.claim()
+        found, damaged = kept.read(0)
         if any(good.get(key) != one for key, one in found.items()):
             return "silent", "other groups are read"
         return ("detected", f"{damaged} records") if damaged else ("harmless", "")

@@ -256,7 +256,7 @@ def losses(found: Iterable[Visit], most: int = 20) -> list[str]:
 def main(what: str, base: str, *numbers: str) -> None:
     """One process of `visits`."""
     make_ready()
-    tiny.without_crews()
+    tiny.without_worker_pools()
     if what == "lay out":
         lay_out(Path(base))
         return

@@ -48,7 +48,7 @@ class Disturbed:
         return started("tests.faults.stopped", self.output, str(step), *words)
 
     def files(self) -> list[str]:
-        """Names of everything in the output, of which much comes and goes while this looks."""
+        """Names of everything in the output. Files may appear and vanish meanwhile."""
         found = [(at, name) for at, *both in os.walk(self.output) for name in chain(*both)]
         return [os.path.relpath(os.path.join(at, name), self.output) for at, name in found]
 

@@ -35,7 +35,7 @@ VICTIM = "Document 3 of file 1."
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
-    """A server, of which a client waits less long than it should until it asks again."""
+    """A server whose clients try again at once, not after half a second or more."""
     monkeypatch.setattr("engine.endpoint._backoff", wait_random(0, 0.1))
     with FaultServer() as running:
         yield running

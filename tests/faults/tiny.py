@@ -135,9 +135,9 @@ class _Here:
             self._task(rank, lambda: None)
 
 
-def without_crews() -> None:
+def without_worker_pools() -> None:
     """From now on no run of this process starts others: each costs a second, and steps in it are
-    not seen. A run does so that is wary of a document.
+    not seen. A run that suspects a document does so.
     """
     assert hasattr(executor, "WorkerPool")
     setattr(executor, "WorkerPool", _Here)  # noqa: B010

@@ -91,7 +91,7 @@ def missed(seen: Counter[str], calls: Counter[str]) -> list[str]:
 def main(folder: Path) -> None:
     """The part under strace: each command once, and its steps."""
     make_ready()
-    tiny.without_crews()
+    tiny.without_worker_pools()
     seen = {}
     steps = watched(folder)
     for state in STATES:

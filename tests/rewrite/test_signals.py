@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from base.config import load
@@ -171,6 +172,16 @@ def broken_duplicates(folder: Path) -> None:
     (folder / DUPLICATES_FILE).write_bytes(b"no parquet")
 
 
+def skipped_duplicates(folder: Path) -> None:
+    """The header of the only page names a kind that Arrow does not know, and so skips."""
+    path = folder / DUPLICATES_FILE
+    parquet(path, [{"doc_id": f"{SHARD}.json.gz/1"}])
+    data = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    data[column.data_page_offset + 1] = 8
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -182,7 +193,8 @@ def broken_duplicates(folder: Path) -> None:
         (odd_signals, f"{SIGNALS_FILE} line 1: no row of signals: no quality_signals"),
         (cut_signals, "no row of signals: truncated_or_damaged_archive"),
         (foreign_duplicates, "found the doc_id '2014-15/0000/en_head.json.gz/1'; accepted: "),
-        (broken_duplicates, f"{DUPLICATES_FILE}: no Parquet file with a column doc_id"),
+        (broken_duplicates, f"{DUPLICATES_FILE}: damaged, or no Parquet file with a column doc_id"),
+        (skipped_duplicates, f"{DUPLICATES_FILE}: damaged, or no Parquet file with"),
     ],
 )
 def test_files_that_do_not_fit_are_one_sentence(

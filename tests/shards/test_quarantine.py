@@ -143,11 +143,11 @@ def test_the_command_outlives_what_is_suspected(texts: Path, tmp_path: Path) -> 
     with pytest.raises(AssertionError, match="not through"):
         deaths(job, out, rows=1000, most=1, along=True)
     splits, run = job.source.splits(), RunConfig(tasks=2)
-    assert not PassStep(job, splits, owned(out), run).wary([0, 1])
+    assert not PassStep(job, splits, owned(out), run).has_suspected([0, 1])
     with pytest.raises(AssertionError, match="not through"):
         deaths(job, out, rows=1000, most=1, along=True)
     step = PassStep(job, splits, owned(out), run)
-    assert [step.wary(ranks) for ranks in ([0, 1], [0], [1])] == [True, True, False]
+    assert [step.has_suspected(ranks) for ranks in ([0, 1], [0], [1])] == [True, True, False]
 
 
 def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> None:

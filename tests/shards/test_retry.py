@@ -318,7 +318,7 @@ def retried_or_done(corpus: Path, out: Path, step: int) -> None:
 
 @pytest.fixture
 def heeds_ctrl_c() -> Iterator[None]:
-    """Which a job in the background of a shell, and all that it starts, ignores."""
+    """SIGINT is heeded. A background job of a shell, and what it starts, ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -101,7 +101,7 @@ def one_sentence(process: "subprocess.Popen[str]") -> str:
 
 @pytest.fixture
 def few_attempts(monkeypatch: pytest.MonkeyPatch, faulty: Faulty) -> None:
-    """Where no attempt is a success, two show what four do."""
+    """Every attempt fails in these tests, so two show as much as four."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
 
 

@@ -87,7 +87,7 @@ def begun(root: Path, others: bool) -> None:
         (step / "notes.txt").write_bytes(b"a person's")
     for name in ("metrics.jsonl", "loss.png", "checkpoints/latest"):
         (root / name).write_bytes(b"early")
-    store = root / "rollouts/bank" / ("c" * 32)
+    store = root / "rollouts/store" / ("c" * 32)
     store.mkdir(parents=True)
     RolloutStore(Folder(str(store)), "about").claim()
     RolloutStoreWriter(store, 0).append(
@@ -177,7 +177,7 @@ def test_a_disk_that_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
 def test_groups_that_were_kept_go_on_with_the_run(tmp_path: Path) -> None:
     """And what the run before adds later is not among them."""
     begun(tmp_path, others=False)
-    late = RolloutStoreWriter(tmp_path / "rollouts/bank" / ("c" * 32), 0)
+    late = RolloutStoreWriter(tmp_path / "rollouts/store" / ("c" * 32), 0)
     for token in (OURS, THEIRS):
         output = taken(tmp_path, token)
         adopt(output)

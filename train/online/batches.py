@@ -2,8 +2,8 @@
 
 A step's samples, its places, their seeds and the weights that sample (`staleness`) follow from the
 configuration, so what is asked for does too. Every data parallel rank asks for its own share, and
-for nothing that is in the bank. Guarantee: after `drain` all that was asked for is in the bank, so
-a checkpoint that is written then goes on with the same groups, on any number of ranks.
+for nothing that is in the store. Guarantee: after `drain` all that was asked for is in the store,
+so a checkpoint that is written then goes on with the same groups, on any number of ranks.
 """
 
 import time
@@ -147,7 +147,7 @@ class OnlineBatches:
         return Fresh(batch, state.asked, state.groups, state.work)
 
     def drain(self) -> None:
-        """Wait until the bank has all that was asked for; every process calls."""
+        """Wait until the store has all that was asked for; every process calls."""
         with self._timed("wait"):
             for step in sorted(self._steps):
                 self._settle(step)
@@ -163,7 +163,7 @@ class OnlineBatches:
             self._store.trim(step)
 
     def ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int) -> RolloutResponse:
-        """The groups of these places under the weights that were loaded last, beside the bank.
+        """The groups of these places under the weights that were loaded last, beside the store.
 
         number: negative, and never used before.
         """

@@ -37,7 +37,7 @@ _GRACE = 5.0  # seconds to free models in
 class WorkerClient:
     """A worker for the run of `config`, by itself a process group.
 
-    end: the token that ends a text. bank: the folder in which it keeps groups. rank: of this
+    end: the token that ends a text. store: the folder in which it keeps groups. rank: of this
     process among the data parallel ones.
     """
 

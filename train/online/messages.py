@@ -109,7 +109,7 @@ class WeightSync:
 @dataclass(frozen=True)
 class RolloutRequest:
     """Sample and judge these places with the weights of `version`. number: the caller's, which the
-    answer bears. rollouts: how many at each place. keep: whether the groups go into the bank.
+    answer bears. rollouts: how many at each place. keep: whether the groups go into the store.
     """
 
     number: int

@@ -92,7 +92,7 @@ class OnlinePhase:
         return self._probe(self._online, step, model)
 
     def drain(self) -> None:
-        """Wait until what was asked for is in the bank: a checkpoint follows."""
+        """Wait until what was asked for is in the store: a checkpoint follows."""
         if self._used:
             self._online.drain()
 

@@ -1,12 +1,12 @@
-"""The bank: groups that are finished and not yet trained on, so that a killed run pays once.
+"""The rollout store: groups that are done and not yet trained on, so that a killed run pays once.
 
-`rollouts/bank/TOKEN/` of a run has files of one record a line: a CRC-32 of the rest, the name of
-the bank, and a group as JSON. Each rollout worker appends to a file of its own and has it on disk
-before it answers. `manifest.json` has the bank's name, which is random, and says what the groups
-depend on: a bank of another configuration is thrown away. The folder is named by the lock of the
+`rollouts/store/TOKEN/` of a run has files of one record a line: a CRC-32 of the rest, the name of
+the store, and a group as JSON. Each rollout worker appends to a file of its own and has it on disk
+before it answers. `manifest.json` has the store's name, which is random, and says what the groups
+depend on: a store of another configuration is thrown away. The folder is named by the lock of the
 run; who goes on with a run renames it, so a worker that outlived its run cannot add to it.
-Guarantees: what is read is what this bank's workers wrote; a record that is torn, damaged or of
-another bank is as good as absent, and counted. Cost: one write and one fsync a step; the files go
+Guarantees: what is read is what this store's workers wrote; a record that is torn, damaged or of
+another store is as good as absent, and counted. Cost: one write and one fsync a step; the files go
 when no checkpoint that stays needs them.
 """
 
@@ -40,14 +40,16 @@ class _Manifest(BaseModel):
 
 class RolloutStoreWriter:
     """Appends groups for worker `writer`; the files are named after their first step. ShardError
-    where no bank was claimed in `folder`.
+    where no store was claimed in `folder`.
     """
 
     def __init__(self, folder: Path, writer: int) -> None:
         self._folder, self._writer, self._asks = folder, writer, 0
         self._file: Path | None = None
         if not (manifest := _manifest(Folder(str(folder)))):
-            raise ShardError(f"{folder}/{MANIFEST}: not there, or damaged: the run has no bank")
+            raise ShardError(
+                f"{folder}/{MANIFEST}: not there, or damaged: the run has no rollout store"
+            )
         self._name = manifest.name
 
     def append(self, step: int, groups: Sequence[RolloutGroup]) -> None:
@@ -81,8 +83,8 @@ def adopt(output: Output) -> None:
 
 
 def store_of(output: Output) -> str:
-    """The name of the bank of the run that holds `output`, in it."""
-    return f"{ROLLOUTS}/bank/{output.token or 'run'}"
+    """The name of the store of the run that holds `output`, in it."""
+    return f"{ROLLOUTS}/store/{output.token or 'run'}"
 
 
 class RolloutStore:
@@ -92,7 +94,7 @@ class RolloutStore:
         self.folder, self._about, self._place = Path(folder.root), fingerprint(about), folder
 
     def claim(self) -> None:
-        """Make the bank this configuration's: the files of another one go. One process calls."""
+        """Make the store this configuration's: the files of another one go. One process calls."""
         if not self._name():
             for file in self._files():
                 file.unlink(missing_ok=True)
@@ -101,7 +103,7 @@ class RolloutStore:
 
     def read(self, samples: int) -> tuple[dict[PromptKey, RolloutGroup], int]:
         """The groups of the samples from number `samples` on, and how many records were torn,
-        damaged or of another bank.
+        damaged or of another store.
         """
         name = self._name()
         texts = (self._place.read(file.name) or b"" for file in self._files())

@@ -55,8 +55,9 @@ SampledPrompt = tuple[RolloutPrompt, tuple[Rollout, ...]]
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker is made from. end: the token that ends a text. bank: the folder in which groups
-    are kept; none: they are not. rank: of the trainer's process among the data parallel ones.
+    """What a worker is made from. end: the token that ends a text. store: the folder in which
+    groups are kept; none: they are not. rank: of the trainer's process among the data parallel
+    ones.
     """
 
     config: RolloutsConfig

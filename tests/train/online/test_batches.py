@@ -1,10 +1,10 @@
 """Whatever is killed, and whoever goes on: every sample is trained once, in its step, with rollouts
 of the weights that a run without a kill would have sampled it with.
 
-The real bank, lag and bookkeeping, driven over random lives of a run: each with its own number of
-data parallel ranks, killed after any step with any part of what was under way done, the newest
-record torn or not. The engine is a stand-in that answers with the version of its weights, for here
-the faults are the point; ranks are threads that meet where processes would.
+The real store, staleness and bookkeeping, driven over random lives of a run: each with its own
+number of data parallel ranks, killed after any step with any part of what was under way done, the
+newest record torn or not. The engine is a stand-in that answers with the version of its weights,
+for here the faults are the point; ranks are threads that meet where processes would.
 """
 
 import os
@@ -41,7 +41,7 @@ from train.output import Output
 SIZE = 4  # samples a step
 STEPS, EVERY = 14, 3  # of the run; between two checkpoints
 START = 2  # steps before the online phase
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the bank waits for its disk
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the store waits for its disk
 
 
 class Ranks:
@@ -83,7 +83,7 @@ class Ranks:
 
 
 class Engine:
-    """Answers in the order of the asks, when waited for or told to; banks as a worker does."""
+    """Answers in the order of the asks, when waited for or told to; stores as a worker does."""
 
     difference = 0.0
 
@@ -159,7 +159,7 @@ class Life:
 @dataclass
 class Run:
     """A run over all its lives. trained: step → sample → version, as the last life has it. durable:
-    bytes of the bank's files at the last checkpoint, which no kill takes back.
+    bytes of the store's files at the last checkpoint, which no kill takes back.
     """
 
     folder: Path
@@ -184,7 +184,7 @@ class Run:
             os.truncate(file, max(kept, size - life.torn))
 
     def _sizes(self) -> dict[Path, int]:
-        return {f: f.stat().st_size for f in (self.folder / "rollouts/bank").glob("*/*.jsonl")}
+        return {f: f.stat().st_size for f in (self.folder / "rollouts/store").glob("*/*.jsonl")}
 
     def _rank(self, ranks: Ranks, rank: int, begin: int, end: int) -> None:
         ranks.enter(rank)

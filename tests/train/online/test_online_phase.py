@@ -112,9 +112,9 @@ def test_a_plan_bounds_what_a_run_samples(whole: Path, place: Path) -> None:
 
 def test_what_a_run_leaves(whole: Path, place: Path) -> None:
     assert sorted(path.name for path in (whole / "rollouts").iterdir()) == [
-        "bank", "pools", "worker-0.log",
+        "pools", "store", "worker-0.log",
     ]  # fmt: skip
-    assert [path.name for path in (whole / "rollouts/bank").glob("*/*")] == ["manifest.json"]
+    assert [path.name for path in (whole / "rollouts/store").glob("*/*")] == ["manifest.json"]
     found = sampled(whole)
     assert sorted({sample for sample, _ in found}) == list(range(4 * ONLINE, 4 * STEPS))
     pool = (whole / "rollouts/pools/step-00000003-rank-00000.md").read_text()
@@ -124,7 +124,7 @@ def test_what_a_run_leaves(whole: Path, place: Path) -> None:
 def test_a_run_that_is_killed_again_and_again(whole: Path, place: Path) -> None:
     output = place / "killed"
     moments = [
-        lambda: any((output / "rollouts/bank").glob("*/*.jsonl")),  # sampled, not trained
+        lambda: any((output / "rollouts/store").glob("*/*.jsonl")),  # sampled, not trained
         lambda: len(metrics(output)) >= 6,
     ]
     for moment in moments:
@@ -196,5 +196,5 @@ def test_no_worker_is_left(whole: Path) -> None:
         except OSError:
             continue
     assert found == []
-    (manifest,) = (whole / "rollouts/bank").glob("*/manifest.json")
+    (manifest,) = (whole / "rollouts/store").glob("*/manifest.json")
     assert json.loads(manifest.read_text())

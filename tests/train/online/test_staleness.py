@@ -34,7 +34,7 @@ def test_a_step_is_due_as_soon_as_its_weights_are_there(lag: StalenessSchedule, 
 def test_a_run_that_is_killed_asks_for_each_step_with_the_weights_it_would_have_had(
     lag: StalenessSchedule, steps: int, kills: list[int]
 ) -> None:
-    """At a kill all that was asked for before is in the bank, as `drain` has it."""
+    """At a kill all that was asked for before is in the store, as `drain` has it."""
     asked = dict[int, int]()
     for begin, end in zip([0, *sorted(kills)], [*sorted(kills), steps], strict=True):
         for step in range(lag.start + begin, lag.start + max(begin, end)):

@@ -1,4 +1,4 @@
-"""The bank gives back what was kept, whatever was torn off, and nothing else."""
+"""The store gives back what was kept, whatever was torn off, and nothing else."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
     pools: list[list[Rollout]],
     data: st.DataObject,
 ) -> None:
-    folder = tmp_path_factory.mktemp("bank")
+    folder = tmp_path_factory.mktemp("store")
     claimed(folder)
     groups = [group(number, 3, tuple(some)) for number, some in enumerate(pools)]
     writer = RolloutStoreWriter(folder, 0)
@@ -101,7 +101,7 @@ def test_trained_groups_go(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
-def test_another_configuration_starts_with_an_empty_bank(tmp_path: Path) -> None:
+def test_another_configuration_starts_with_an_empty_store(tmp_path: Path) -> None:
     claimed(tmp_path)
     RolloutStoreWriter(tmp_path, 0).append(0, [group(1)])
     assert samples(tmp_path) == [1]
@@ -140,20 +140,20 @@ def test_the_manifest_of_another_run_makes_no_record_good(tmp_path: Path) -> Non
     assert claimed(tmp_path / "a").read(0) == ({}, 1)
 
 
-def test_a_link_out_of_the_bank_is_neither_read_nor_written(tmp_path: Path) -> None:
-    claimed(tmp_path / "bank")
-    RolloutStoreWriter(tmp_path / "bank", 0).append(1, [group(1)])
-    (file,) = (tmp_path / "bank").glob("*.jsonl")
+def test_a_link_out_of_the_store_is_neither_read_nor_written(tmp_path: Path) -> None:
+    claimed(tmp_path / "store")
+    RolloutStoreWriter(tmp_path / "store", 0).append(1, [group(1)])
+    (file,) = (tmp_path / "store").glob("*.jsonl")
     before = file.read_bytes()
     file.rename(tmp_path / "outside")
     file.symlink_to(tmp_path / "outside")
     with pytest.raises(ShardError, match="found a link to .*outside, out of the folder"):
-        samples(tmp_path / "bank")
+        samples(tmp_path / "store")
     with pytest.raises(ShardError, match="found a link to .*outside, out of the folder"):
-        RolloutStoreWriter(tmp_path / "bank", 0).append(1, [group(2)])
+        RolloutStoreWriter(tmp_path / "store", 0).append(1, [group(2)])
     assert (tmp_path / "outside").read_bytes() == before
 
 
-def test_nothing_is_kept_where_no_bank_was_claimed(tmp_path: Path) -> None:
+def test_nothing_is_kept_where_no_store_was_claimed(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"manifest.json: not there, or damaged"):
         RolloutStoreWriter(tmp_path, 0)

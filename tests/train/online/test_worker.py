@@ -51,8 +51,8 @@ def reference(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def client(folder: Path, reference: Any) -> Iterator[WorkerClient]:
-    RolloutStore(Folder(str(folder / "bank")), "about").claim()
-    with worker(config(folder), engines(folder / "model"), folder / "bank") as client:
+    RolloutStore(Folder(str(folder / "store")), "about").claim()
+    with worker(config(folder), engines(folder / "model"), folder / "store") as client:
         client.send(WeightSync(5, str(folder / "model"), PROOF, told(reference, PROOF)))
         yield client
 
@@ -169,8 +169,8 @@ def test_what_it_took(answers: list[RolloutResponse]) -> None:
 
 
 @pytest.mark.slow
-def test_the_bank_has_what_was_to_be_kept(answers: list[RolloutResponse], folder: Path) -> None:
-    (file,) = (folder / "bank").glob("*.jsonl")
+def test_the_store_has_what_was_to_be_kept(answers: list[RolloutResponse], folder: Path) -> None:
+    (file,) = (folder / "store").glob("*.jsonl")
     assert file.name == "00000009-00000.jsonl"
     lines = file.read_text().splitlines()
     assert len(lines) == 4
