@@ -1,10 +1,15 @@
 """The longest files run first: begun last, one would keep a single process busy at the end. CI
-leaves out the tests that are marked `long`.
+leaves out the tests that are marked `long`. No example of hypothesis fails for taking long.
 """
 
 import os
 
 import pytest
+from hypothesis import settings
+
+# On top of hypothesis' own profile for CI, which draws the same examples every time.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 LONGEST = ("test_quickstart.py", "test_commands.py", "test_online_phase.py", "test_ablation.py")
 

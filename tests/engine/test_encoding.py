@@ -86,7 +86,7 @@ def test_an_innocent_prompt_is_that_of_the_chat_template(auto: Any, encoder: Pro
     assert begun == expected + auto.encode("Water is")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(hostile, min_size=1, max_size=5), hostile)
 def test_hostile_text_is_plain_text(auto: Any, pieces: list[str], answer: str) -> None:
     encoder = real()

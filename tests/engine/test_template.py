@@ -47,7 +47,7 @@ def render(template: Template = TEMPLATE, **given: str | tuple[str, ...]) -> str
     return "".join(template.render(whole, template.fence(joined)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, texts, texts)
 def test_any_text_stands_in_its_place_as_it_is(context: str, lead: str, text: str) -> None:
     fence = TEMPLATE.fence([context, lead, text])

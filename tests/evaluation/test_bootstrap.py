@@ -16,7 +16,7 @@ PARTS = st.lists(
 
 
 @given(PARTS, st.randoms())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_it_knows_no_order_and_holds_the_value(parts: list[RatioTerm], random: Random) -> None:
     found = ratio(parts)
     assert found
@@ -32,7 +32,7 @@ def test_it_knows_no_order_and_holds_the_value(parts: list[RatioTerm], random: R
 
 
 @given(PARTS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_difference_to_itself_is_nothing(parts: list[RatioTerm]) -> None:
     found = ratio(parts, minus=parts)
     assert found and found.value == 0

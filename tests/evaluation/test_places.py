@@ -40,9 +40,7 @@ def test_every_place_has_a_prefix_and_its_document_joins(url: str) -> None:
 
 
 @given(seed=st.integers(0, 99), more=st.integers(0, 20), few=st.integers(1, 10))
-@settings(
-    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_more_places_hold_the_fewer(url: str, seed: int, more: int, few: int) -> None:
     small = {place.id for place in drawn(url, few, seed)}
     assert len(small) == few

@@ -104,7 +104,6 @@ def whole(folder: Path, clock: Clock) -> Path:
 
 @given(stops=st.lists(st.integers(1, 60), min_size=1, max_size=4))
 @settings(
-    deadline=None,
     max_examples=8,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
@@ -23,7 +23,6 @@ def records(draw: st.DrawFn) -> tuple[int, list[Game]]:
 
 
 @given(records())
-@settings(deadline=None)
 def test_names_and_sides_do_not_matter(record: tuple[int, list[Game]]) -> None:
     size, games = record
     order = np.random.default_rng(len(games)).permutation(size)
@@ -38,7 +37,6 @@ def test_names_and_sides_do_not_matter(record: tuple[int, list[Game]]) -> None:
 
 
 @given(records())
-@settings(deadline=None)
 def test_the_likelihood_is_at_its_maximum(record: tuple[int, list[Game]]) -> None:
     size, games = record
     found = fit(size, games).strengths_K
@@ -50,7 +48,6 @@ def test_the_likelihood_is_at_its_maximum(record: tuple[int, list[Game]]) -> Non
 
 
 @given(records())
-@settings(deadline=None)
 def test_scores_are_shares_that_sum_to_half_the_pool_and_errors_are_finite(
     record: tuple[int, list[Game]],
 ) -> None:
@@ -88,7 +85,6 @@ def test_after_a_full_round_robin_scores_are_mean_win_rates(values: list[float])
 
 
 @given(st.integers(0, 1000), st.floats(-0.04, 0.04))
-@settings(deadline=None)
 def test_a_constant_preference_for_a_position_cancels(seed: int, preference: float) -> None:
     """Where everyone stands first as often as second."""
     draw = np.random.default_rng(seed)

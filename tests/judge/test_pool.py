@@ -264,7 +264,7 @@ def test_questions_of_a_round_go_out_together_and_by_who_stands_first() -> None:
 
 
 @given(st.integers(2, 12), st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_is_unreadable_scores_stay_honest(size: int, data: st.DataObject) -> None:
     value = st.none() | st.sampled_from([0.0, 0.2, 0.5, 1.0])
     order = data.draw(st.sampled_from(["balanced", "both", "random"]))

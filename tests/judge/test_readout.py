@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
@@ -309,7 +309,6 @@ def test_a_digit_with_a_sign_is_not_that_digit() -> None:
             assert parse(asked(name), text).status == "unparsable"
 
 
-@settings(deadline=None)
 @given(
     st.floats(0, 10, allow_subnormal=False),
     st.sampled_from(("({})", "{}", "**{}**", "[{}]", "({}/10)", " {} out of 10.")),
@@ -327,7 +326,6 @@ def test_every_way_to_say_a_number_says_that_number(
         assert comma and found.value is None  # 7,125 may be seven thousand
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"[-+0-9.,eE/ ~%x()]{0,12}", fullmatch=True))
 def test_whatever_is_read_is_what_python_reads(text: str) -> None:
     found = parse(TEN, f"Verdict: {text}")
@@ -344,7 +342,6 @@ def test_a_share_is_not_a_place_on_the_scale(text: str) -> None:
     assert parse(TEN, f"Verdict: {text}").status == "unparsable"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40), st.sampled_from((TEN, FIVE, SIGNED, QUALITY, FACTS)))
 def test_no_text_breaks_the_reader_or_leaves_the_scale(
     text: str, criterion: PromptedCriterion

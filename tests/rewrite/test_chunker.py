@@ -75,7 +75,7 @@ def joined(found: list[Chunk]) -> str:
     return "".join(chunk.text for chunk in found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, sizes)
 @example("".join(HOSTILE), 1)
 @example("".join(HOSTILE) * 40, 128)
@@ -92,7 +92,7 @@ def test_every_cut_joins_back_in_chunks_that_fit(text: str, tokens: int) -> None
         assert chunk.tokens <= tokens or unsplittable(chunk.text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, sizes, st.integers(0, 3))
 def test_one_cut_has_a_context_a_target_and_a_rest(text: str, tokens: int, seed: int) -> None:
     found = chunks(text, tokens, "one", seed)

@@ -70,9 +70,7 @@ def test_ranges_of_a_text_give_what_the_file_gives(tmp_path: Path, seed: int) ->
     assert sum(split.bytes for split in source.splits()) == (tmp_path / "a.jsonl").stat().st_size
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.lists(st.sampled_from([b"a", b"\n", b" ", b"\r", b"\n\n", b"b" * 40])).map(b"".join),
     step=st.integers(1, 60),

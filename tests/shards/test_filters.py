@@ -143,7 +143,7 @@ def _combine(inner: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition
     return inner.map(negated) | st.builds(joined, inner, st.sampled_from(["and", "or"]), inner)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.recursive(leaves, _combine, max_leaves=6))
 def test_a_filter_means_what_python_means(condition: Condition) -> None:
     text, meaning = condition

@@ -201,7 +201,7 @@ Life = tuple[int, list[int]]
 """Of a run: how many of its blocks come late, and their sizes."""
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     lives=st.lists(
         st.tuples(st.integers(0, 6), st.lists(st.integers(1, 5), max_size=6)), max_size=5

@@ -143,9 +143,7 @@ def failing_at(number: int, interrupt: bool = False) -> Before:
     return before
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stops=st.lists(st.tuples(st.integers(1, 70), st.booleans()), max_size=4),
     rows=st.integers(1, 90),

@@ -76,7 +76,7 @@ def run(
 losses = st.lists(st.sampled_from([4.0, 3.0, 2.9, 2.0, 0.0, math.nan]), min_size=1, max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(configs(), losses, st.sets(st.integers(1, 80)))
 def test_a_run_killed_anywhere_has_the_same_phases_and_rates(
     config: TrainConfig, losses: list[float], kills: set[int]
@@ -87,7 +87,7 @@ def test_a_run_killed_anywhere_has_the_same_phases_and_rates(
     assert resumed.state_dict() == curriculum.state_dict()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(configs(), losses)
 def test_a_run_killed_at_every_step_has_the_same_phases_and_rates(
     config: TrainConfig, losses: list[float]
@@ -95,7 +95,7 @@ def test_a_run_killed_at_every_step_has_the_same_phases_and_rates(
     assert run(config, losses, set(range(100)))[0] == run(config, losses, set())[0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(configs(), losses)
 def test_phases_follow_in_order_and_end_in_time(config: TrainConfig, losses: list[float]) -> None:
     trace, curriculum = run(config, losses, set())
@@ -165,7 +165,7 @@ def test_more_phases_or_steps_continue_a_finished_run() -> None:
         assert ended.over and not curriculum.over
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(configs(), losses, st.integers(1, 4))
 def test_phases_added_behind_a_finished_run_go_on_as_if_they_had_been_there(
     config: TrainConfig, losses: list[float], count: int

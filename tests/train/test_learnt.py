@@ -110,7 +110,7 @@ cuts = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cuts, st.sampled_from([NLL, REWRITES, RF_NLL, DPO]))
 def test_nothing_is_learnt_exactly_where_there_is_no_gradient(
     found: list[list[Text]], part: Objective

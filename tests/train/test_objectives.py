@@ -89,7 +89,7 @@ def close(found: float, expected: float) -> bool:
     return math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts, st.sampled_from(["original", "rewrite"]))
 def test_nll(pool: list[Text], kind: str) -> None:
     part = Nll.model_validate({"kind": "nll", "text": kind})
@@ -99,7 +99,7 @@ def test_nll(pool: list[Text], kind: str) -> None:
     assert close(total, -sum(learnt))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts)
 def test_rf_nll(pool: list[Text]) -> None:
     total, count, details, _ = alone(RfNll(kind="rf_nll"), pool)
@@ -112,7 +112,7 @@ def test_rf_nll(pool: list[Text]) -> None:
         assert details[f"chosen_{kind}"] == sum(text[1] == number for text in best)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts, st.booleans())
 def test_dpo(pool: list[Text], normalise: bool) -> None:
     total, count, details, _ = alone(Dpo(kind="dpo", beta=0.3, normalise=normalise), pool)
@@ -139,7 +139,7 @@ def test_dpo(pool: list[Text], normalise: bool) -> None:
         assert close(details[f"chance_{kind}"], sum(shares))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts)
 def test_grpo(pool: list[Text]) -> None:
     total, count, details, _ = alone(Grpo(kind="grpo", tokens=7), pool)
@@ -154,7 +154,7 @@ def test_grpo(pool: list[Text]) -> None:
     assert close(details["spread"], sum(group[0][2] - group[-1][2] for group in groups))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts)
 def test_grpo_as_it_was_first_published(pool: list[Text]) -> None:
     total, count, _, _ = alone(Grpo(kind="grpo", variant="grpo"), pool)
@@ -259,7 +259,7 @@ def step(rows: Sequence[Sequence[Text]]) -> tuple[dict[str, float], Tensor]:
     return totals, torch.cat(gradients)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts, st.data())
 def test_any_split_of_the_rows_gives_the_same_step(pool: list[Text], data: st.DataObject) -> None:
     owner = {cut: data.draw(st.integers(0, 2)) for cut in {text[0] for text in pool}}

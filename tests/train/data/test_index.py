@@ -40,7 +40,7 @@ def above(score: float) -> Filter:
     return parse_filter(f"original_score > {score}", schema(["quality"]), "key")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 10), st.sampled_from([None, 2, 0.6, 0.1]))
 def test_a_stretch_counts_when_one_of_its_chunks_passes(
     shards: ShardSet, tmp_path_factory: pytest.TempPathFactory, size: int, least: float | None

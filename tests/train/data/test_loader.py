@@ -115,7 +115,7 @@ def whole(sets: Given) -> list[list[Learnt]]:
         return [learnt(batch.rows) for batch in steps(loader, recipe, range(20))]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 19), st.integers(0, 19), st.integers(1, 5))
 def test_a_run_stopped_anywhere_goes_on_exactly(
     sets: Given, whole: list[list[Learnt]], first: int, second: int, ranks: int
@@ -137,7 +137,7 @@ def jumping(sets: Given) -> Iterator[Loader]:
         yield loader
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.integers(0, 19), min_size=1, max_size=4))
 def test_a_loader_gives_what_is_asked_for_in_any_order(
     sets: Given, whole: list[list[Learnt]], jumping: Loader, which: list[int]

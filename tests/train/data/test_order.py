@@ -22,7 +22,7 @@ def order(sets: Sequence[Sequence[int]], weights: Sequence[float], seed: int = 0
     return Order(made, weights, seed)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(counts, st.integers(1, 70_000), st.integers(0, 2**64), st.integers(0, 3))
 def test_every_epoch_visits_every_stretch_once(
     stretches: list[int], rows: int, seed: int, epoch: int
@@ -33,7 +33,7 @@ def test_every_epoch_visits_every_stretch_once(
     assert sorted(visits) == [(p, s) for p, n in enumerate(stretches) for s in range(n)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(counts, st.integers(1, 70_000))
 def test_a_window_is_visited_in_one_go_and_names_its_parts(stretches: list[int], rows: int) -> None:
     one = epochs(stretches, rows)
@@ -46,7 +46,7 @@ def test_a_window_is_visited_in_one_go_and_names_its_parts(stretches: list[int],
         assert len(parts) == 1 or (len(parts) - 1) * rows < 1 << 16
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(counts, min_size=1, max_size=4),
     st.data(),
@@ -64,7 +64,7 @@ def test_any_sample_is_the_same_however_it_is_reached(
         assert straight.place(at) == samples[at]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=5), st.integers(0, 9))
 def test_shares_are_exact_to_one_in_a_block_and_each_set_goes_on_in_order(
     weights: list[float], block: int

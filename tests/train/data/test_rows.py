@@ -79,7 +79,7 @@ def read(row: PackedSequence) -> list[Told]:
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(trees(), max_size=4), st.integers(0, 9))
 def test_every_label_follows_its_prefix(every: list[Tree], padding: int) -> None:
     used = sum(tree.cost for tree in every)
@@ -93,7 +93,7 @@ def test_every_label_follows_its_prefix(every: list[Tree], padding: int) -> None
     assert row.samples == tuple(sorted({tree.sample for tree in every}))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(trees(), max_size=4))
 def test_unshared_rows_hold_the_same_candidates(every: list[Tree]) -> None:
     rows = unshared(every)
@@ -104,7 +104,7 @@ def test_unshared_rows_hold_the_same_candidates(every: list[Tree]) -> None:
         assert own[:, 1].eq(0).all() and torch.equal(own[:, 3], own[:, 2] + 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(trees())
 def test_branches_of_one_cut_lie_side_by_side(tree: Tree) -> None:
     row = build_row([tree], tree.cost)
@@ -114,7 +114,7 @@ def test_branches_of_one_cut_lie_side_by_side(tree: Tree) -> None:
     assert branches == sorted(branches)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(trees(), max_size=30), st.sampled_from([128, 256, 1280, 2048, 4096]))
 def test_packing_loses_no_tree_and_keeps_to_eight_lengths(every: list[Tree], limit: int) -> None:
     rows = pack(every, limit)

@@ -64,7 +64,7 @@ limits = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(documents, st.integers(1, 5), limits)
 def test_every_text_is_learnt_once_after_its_own_prefix(
     chunks: list[ScoredChunk], size: int, limits: BatchConfig
@@ -132,7 +132,7 @@ def _too_long(
     return max(ends) > limits.max_seq_len or inputs > limits.row_tokens
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(documents, st.integers(1, 5), limits, st.data())
 def test_a_prefix_does_not_depend_on_what_a_phase_learns(
     chunks: list[ScoredChunk], size: int, limits: BatchConfig, data: st.DataObject
@@ -287,7 +287,7 @@ def test_trees_fill_rows() -> None:
 
 
 @given(documents, st.integers(1, 5), st.integers(1, 4), st.integers(1, 10))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_tree_has_room_for_the_rollouts_of_its_places(
     chunks: list[ScoredChunk], size: int, count: int, tokens: int
 ) -> None:

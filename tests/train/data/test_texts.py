@@ -70,7 +70,7 @@ def test_special_tokens_in_a_text_are_characters_also_where_no_space_is_put() ->
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.text(max_size=6) | st.sampled_from(HOSTILE), max_size=8), st.integers(0, 8))
 def test_what_is_prepared_together_is_what_is_made_alone(given: list[str], count: int) -> None:
     texts, wanted = TextTokens(tokenizer()), [(text, n == 0) for n, text in enumerate(given)]

@@ -41,7 +41,7 @@ def result(out_1HSD: Tensor, tensors: Inputs, used: Tensor) -> list[Tensor]:
     return [out, *torch.autograd.grad((out * weight).sum(), tensors, allow_unused=True)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows())
 def test_segments_are_the_rule(row: tuple[list[Sizes], int]) -> None:
     layout, _ = lay_out(*row)

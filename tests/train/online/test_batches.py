@@ -238,7 +238,7 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("staleness", range(4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lives=lives, every=st.integers(1, 4))
 def test_any_lives_tell_one_history(staleness: int, lives: list[Life], every: int) -> None:
     lag = StalenessSchedule(START, min(every, staleness + 1), staleness)

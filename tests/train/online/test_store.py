@@ -45,7 +45,7 @@ def samples(folder: Path, first: int = 0) -> list[int]:
     return sorted(sample for sample, _ in claimed(folder).read(first)[0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(rollouts, max_size=3), min_size=1, max_size=6), st.data())
 def test_a_file_cut_anywhere_gives_every_record_before_the_cut(
     tmp_path_factory: pytest.TempPathFactory,
