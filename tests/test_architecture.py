@@ -78,6 +78,20 @@ print(*({"torch", "vllm", "transformers", "openai", "megatron"} & set(sys.module
     assert output.stdout.strip() == ""
 
 
+def test_no_command_loads_a_slow_library_before_it_is_needed() -> None:
+    """`--help`, a mistake in a recipe and each worker process would wait for it."""
+    program = """
+import sys
+import evaluation.__main__, judge.__main__, rewrite.__main__, shards.__main__, train.__main__
+import judge.passes, rewrite.passes, shards.executor
+slow = {"matplotlib", "megatron", "openai", "pandas", "scipy", "sklearn", "torch", "transformers"}
+print(*({*slow, "vllm"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == ""
+
+
 def test_a_type_name_with_two_meanings_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("Row = dict[str, int]\nclass Part: ...\nMask = list[bool]\n")
     (tmp_path / "b.py").write_text("Row = dict[str, str]\nclass Part: ...\nMask = list[bool]\n")
