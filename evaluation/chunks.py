@@ -80,7 +80,7 @@ def read_rows(folder: Folder, under: str, chunks: Sequence[CutPointChunk]) -> li
         try:
             table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
             rows += table.to_pylist()
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             text = str(error).splitlines()[0]
             raise ShardError(f"{folder.url}/{file}: damaged: {text}; remove it") from None
     return rows

@@ -112,7 +112,7 @@ def check_file(shards: ShardSet, file: File, columns: Any) -> list[str]:
     with shards.folder.open(file.name) as stream:
         try:
             parquet = pq.ParquetFile(stream)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             return [f"{file.name}: damaged: {str(error).splitlines()[0]}"]
         if parquet.metadata.num_rows != file.rows:
             return [f"{file.name}: {parquet.metadata.num_rows} rows, listed: {file.rows}"]

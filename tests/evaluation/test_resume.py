@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ import evaluation.run
 import evaluation.writing
 from base.errors import EngineError, InputError, PrewriteError, ShardError
 from base.files import Folder
+from evaluation.chunks import read_rows, write_rows
 from evaluation.config import EvaluateRecipe
+from evaluation.judging import SCHEMA
 from evaluation.run import run
 from shards.reader import ShardSet
 from tests.evaluation.scripted import Died, Model
@@ -194,6 +197,25 @@ def test_what_is_damaged_is_told(folder: Path, whole: Path) -> None:
     (output / "evaluation.json").write_text("{")
     with pytest.raises(InputError, match="evaluation.json: damaged"):
         run(recipe(folder, output))
+
+
+def test_no_bit_of_a_chunk_passes_in_silence(tmp_path: Path) -> None:
+    """A bit of each byte before the footer; without the checksums of pages other rows are read."""
+    row = {"split": "one", "decoding": "greedy", "number": 0, "doc_id": "d", "criterion": "quality"}
+    rows = [{**row, "id": f"r{n}", "score": 1 / (n + 3), "consistency": 1.0} for n in range(9)]
+    folder, path = Folder(str(tmp_path)), tmp_path / "of/0.parquet"
+    path.parent.mkdir()
+    write_rows(folder, "of/0", rows, SCHEMA)
+    good, data = read_rows(folder, "of", [("0", [])]), path.read_bytes()
+    footer, said, draw = int.from_bytes(data[-8:-4], "little") + 8, 0, Random(2)
+    for at in range(len(data) - footer):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1 :])
+        try:
+            assert read_rows(folder, "of", [("0", [])]) == good, f"byte {at}"
+        except ShardError as error:
+            assert "damaged: " in str(error)
+            said += 1
+    assert said > 100
 
 
 def test_a_judge_of_whom_nothing_can_be_read_ends_it_and_is_asked_again(
