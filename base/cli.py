@@ -1,10 +1,9 @@
-"""The command line every `python -m rewrite|judge` shares, and how any command ends.
+"""How a command with a recipe runs, and how any command ends.
 
 Exit codes: 0 done; 1 failed, with one plain sentence; 2 bad usage or configuration; 130
 interrupted after a clean commit. A traceback is a bug in Prewrite, never a user's mistake.
 """
 
-import argparse
 import signal
 import sys
 import threading
@@ -12,16 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import yaml
 
-from base.config import Recipe, load
-from base.console import PlainConsole, accept_any_terminal
-from base.errors import PrewriteError
-from base.files import of_storage
-from base.secret import redact
-from base.text import printable
+from prewrite.base.config import Recipe, load
+from prewrite.base.console import PlainConsole, accept_any_terminal
+from prewrite.base.errors import PrewriteError
+from prewrite.base.files import of_storage
+from prewrite.base.secret import redact
+from prewrite.base.text import printable
 
 console = PlainConsole(stderr=True)
 """Where people are told things; results that pipe go to standard output."""
@@ -30,49 +29,29 @@ R = TypeVar("R", bound=Recipe)
 
 
 @dataclass(frozen=True)
-class Retry(Generic[R]):
-    """What `--retry-failed` does, and what `--dry-run` says of it."""
+class Invocation:
+    """What a command that takes a recipe was called with: a file, and overrides `key.sub=value`."""
 
-    run: Callable[[R], None]
-    plan: Callable[[R], str]
+    config: str
+    overrides: Sequence[str] = ()
+    dry_run: bool = False
 
 
 def run_recipe(
-    name: str,
-    about: str,
+    invocation: Invocation,
     recipe: type[R],
     run: Callable[[R], None],
     plan: Callable[[R], str],
-    arguments: Sequence[str] | None = None,
-    retry: Retry[R] | None = None,
 ) -> int:
-    """Parse `--config FILE [--dry-run] key.sub=value…`, then run; returns the exit code. retry: of
-    a command that has the option `--retry-failed`.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=about)
-    parser.add_argument("--config", required=True, metavar="FILE", help="the recipe, a YAML file")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the resolved configuration and what would be done, then stop",
-    )
-    if retry:
-        parser.add_argument(
-            "--retry-failed",
-            action="store_true",
-            help="of a complete set, ask again what failed, and nothing else",
-        )
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="override a key")
-    options = parser.parse_intermixed_args(arguments)
+    """Load the recipe, then run it, or print it and what `plan` says; returns the exit code."""
 
     def main() -> None:
-        loaded = load(recipe, options.config, options.overrides)
-        again = retry if retry and options.retry_failed else None
-        if options.dry_run:
+        loaded = load(recipe, invocation.config, invocation.overrides)
+        if invocation.dry_run:
             text = yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False)
-            print(printable(text + "\n" + (again.plan if again else plan)(loaded)))
+            print(printable(text + "\n" + plan(loaded)))
         else:
-            (again.run if again else run)(loaded)
+            run(loaded)
 
     return ending(main)
 

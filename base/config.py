@@ -18,8 +18,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from base.errors import ConfigError
-from base.secret import is_named_secret, redact, refuse_secrets, said
+from prewrite.base.errors import ConfigError
+from prewrite.base.secret import is_named_secret, redact, refuse_secrets, said
 
 SECTIONS = (
     "input",

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from base.text import printable
+from prewrite.base.text import printable
 
 
 class PlainConsole(Console):

@@ -18,7 +18,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from base.errors import InputError, PrewriteError, ShardError
+from prewrite.base.errors import InputError, PrewriteError, ShardError
 
 _STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp", "fsspec")
 """Libraries of object stores; they raise their own exceptions for missing keys and the like."""

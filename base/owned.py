@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from base.errors import ShardError
-from base.files import Folder, publish, told_as
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder, publish, told_as
 
 _LARGEST = 64 << 20  # bytes of a conditional write; a larger file goes in pieces, without one
 

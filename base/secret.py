@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from base.errors import ConfigError
-from base.text import one_line
+from prewrite.base.errors import ConfigError
+from prewrite.base.text import one_line
 
 STRUCK = "…"
 _SHORTEST = 4  # characters: a shorter key would be struck out of ordinary words

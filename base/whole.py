@@ -13,8 +13,8 @@ from typing import IO, Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from base.errors import ShardError
-from base.files import resolve, sync
+from prewrite.base.errors import ShardError
+from prewrite.base.files import resolve, sync
 
 
 @contextmanager

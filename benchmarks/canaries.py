@@ -8,11 +8,11 @@ import sys
 import time
 from dataclasses import asdict
 
-from base.config import load
-from judge.canaries import asking, measure
-from judge.config import MeasuredRecipe
-from judge.criteria import load_criterion
-from judge.judge import load_judges
+from prewrite.base.config import load
+from prewrite.judge.canaries import asking, measure
+from prewrite.judge.config import MeasuredRecipe
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.judge import load_judges
 
 RECIPE = ["judge.criteria=[quality, safety, factuality]", "engines.main.max_model_len=2048"]
 

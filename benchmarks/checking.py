@@ -21,16 +21,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
-from base.config import load
 from benchmarks.loader import _words
 from benchmarks.mechanism import _InstantPass
-from rewrite.config import RewriteRecipe
-from shards.executor import RunConfig
-from shards.reader import ShardSet
-from shards.run import run_pass
-from shards.verify import verify
+from prewrite.base.config import load
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.run import run_pass
+from prewrite.shards.verify import verify
+from prewrite.train.config import ParallelConfig
 from tests.train.small import make_set, settings
-from train.config import ParallelConfig
 
 MEGABYTES, ROUNDS, BLOCK = 50, 5, 1 << 23
 MODEL = "models/smollm2-135m-instruct"
@@ -114,10 +114,13 @@ def _set(folder: Path) -> dict[str, Any]:
 def _checkpoint(folder: Path) -> dict[str, Any]:
     """The digests of a checkpoint; a reason where this version keeps none."""
     try:
-        digests, saved = import_module("train.digests"), import_module("train.saved")
+        digests, saved = (
+            import_module("prewrite.train.digests"),
+            import_module("prewrite.train.saved"),
+        )
     except ImportError as error:
         return {"missing": str(error)}
-    from train import parallel
+    from prewrite.train import parallel
 
     make_set(folder / "set")
     phase = {"name": "imitate", "objective": "nll", "until": {"step": 1}}
@@ -125,7 +128,7 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
     train = settings(folder, curriculum=[phase], model={"path": MODEL}, optimizer=rates)
     recipe = folder / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"output": "unused", "train": train}))
-    subprocess.run([sys.executable, "-m", "train", "--config", recipe], check=True)
+    subprocess.run([sys.executable, "-m", "prewrite", "train", "--config", recipe], check=True)
     (path,) = Path(train["output"], "checkpoints").glob("step-*")
     files = saved.read(path).files
     paths = [path / name for name in files]

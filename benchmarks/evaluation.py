@@ -15,16 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from base.config import load
-from base.files import Folder
-from engine.tokenizer import load_tokenizer
-from engine.types import Prompt, Request, Sampling
-from engine.vllm_engine import VllmEngine
-from evaluation.chunks import chunks_of
-from evaluation.config import EvaluateConfig, EvaluateRecipe
-from evaluation.places import CutPoint
-from evaluation.writing import Writer, write_chunks
-from rewrite.chunker import Chunker
+from prewrite.base.config import load
+from prewrite.base.files import Folder
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.engine.types import Prompt, Request, Sampling
+from prewrite.engine.vllm_engine import VllmEngine
+from prewrite.evaluation.chunks import chunks_of
+from prewrite.evaluation.config import EvaluateConfig, EvaluateRecipe
+from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.writing import Writer, write_chunks
+from prewrite.rewrite.chunker import Chunker
 
 PAIRS, PLACES, CUT = 3, 32, 64
 RECIPE = ["evaluate.tokens=32"]

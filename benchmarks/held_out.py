@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.tiny_policy import CONTEXT, JUDGE, ROLLOUTS, engines
-from evaluation.tiny import documents
+from prewrite.evaluation.tiny import documents
 
 EVERY, CONTINUATIONS = 32, 8
 
@@ -35,8 +35,8 @@ class Measured:
 
 async def measure(folder: Path, models: dict[str, Path]) -> dict[str, Measured]:
     """Each model's continuations of the held-out places, scored."""
-    from engine.config import VllmConfig
-    from engine.vllm_engine import VllmEngine
+    from prewrite.engine.config import VllmConfig
+    from prewrite.engine.vllm_engine import VllmEngine
 
     places, pieces = _held_out(folder)
     engine = VllmEngine(VllmConfig.model_validate(engines(folder)["policy"]))
@@ -54,7 +54,7 @@ async def measure(folder: Path, models: dict[str, Path]) -> dict[str, Measured]:
 
 def _held_out(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
     """Prefixes of `CONTEXT` tokens or fewer, and the pieces of text that hold them."""
-    from engine.tokenizer import load_tokenizer
+    from prewrite.engine.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(str(folder / "start"))
     places, pieces = list[list[int]](), list[list[int]]()
@@ -68,8 +68,8 @@ def _held_out(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
 
 async def _continue(folder: Path, engine: Any, prompt: list[int], number: int) -> list[Any]:
     """The continuations of a place as (text, tokens, ended)."""
-    from engine.tokenizer import continuation, load_tokenizer
-    from engine.types import Prompt, Request, Sampling
+    from prewrite.engine.tokenizer import continuation, load_tokenizer
+    from prewrite.engine.types import Prompt, Request, Sampling
 
     sampling = Sampling(
         ROLLOUTS["tokens"], seed=1000 * number, n=CONTINUATIONS, logprobs=True, end=0
@@ -88,9 +88,9 @@ async def _continue(folder: Path, engine: Any, prompt: list[int], number: int) -
 async def _judged(
     places: Sequence[list[int]], written: dict[str, tuple[list[list[Any]], float]]
 ) -> dict[str, Measured]:
-    from judge.config import JudgeConfig
-    from judge.pool import Pool
-    from judge.rating import Rater
+    from prewrite.judge.config import JudgeConfig
+    from prewrite.judge.pool import Pool
+    from prewrite.judge.rating import Rater
 
     rater = Rater(JudgeConfig.model_validate(JUDGE), {})  # these criteria ask no engine
     found = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from engine.types import Completion, Request, Sample
+from prewrite.engine.types import Completion, Request, Sample
 
 
 class Instant:

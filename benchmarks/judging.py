@@ -16,21 +16,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from base.config import load
-from engine.registry import get_engine
-from engine.vllm_engine import VllmEngine
-from judge.config import JudgeConfig, PoolsConfig, VoteSampling
-from judge.context import contexts
-from judge.criteria import PromptedCriterion, load_criterion
-from judge.judge import Judge
-from judge.pool import Ask, Pool, Question, Result, play
-from judge.readout import Verdict
-from judge.replay import compared, pools
-from judge.report.sample import SampledRow
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
-from shards.manifest import Usage
-from shards.passes import Document
+from prewrite.base.config import load
+from prewrite.engine.registry import get_engine
+from prewrite.engine.vllm_engine import VllmEngine
+from prewrite.judge.config import JudgeConfig, PoolsConfig, VoteSampling
+from prewrite.judge.context import contexts
+from prewrite.judge.criteria import PromptedCriterion, load_criterion
+from prewrite.judge.judge import Judge
+from prewrite.judge.pool import Ask, Pool, Question, Result, play
+from prewrite.judge.readout import Verdict
+from prewrite.judge.replay import compared, pools
+from prewrite.judge.report.sample import SampledRow
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.shards.manifest import Usage
+from prewrite.shards.passes import Document
 
 RECIPE = [
     "input.paths=[configs/sample/wikipedia.jsonl]",

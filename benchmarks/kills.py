@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shards.manifest import Manifest
-from shards.reader import ShardSet
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
 from tests.faults.runs import Disturbed, kill_group, rows, wait_for
 

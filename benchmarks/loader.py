@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from base.files import Folder
-from engine.tokenizer import load_tokenizer
-from shards.manifest import File, Manifest, PassInfo
-from shards.reader import ShardSet
-from shards.schema import Row, schema, to_parquet
-from train.config import TrainConfig
-from train.data.loader import Loader
+from prewrite.base.files import Folder
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.shards.manifest import File, Manifest, PassInfo
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import Row, schema, to_parquet
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.loader import Loader
 
 MODEL = "models/smollm2-135m-instruct"
 BATCHES = 12

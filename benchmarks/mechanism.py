@@ -15,14 +15,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from base.config import load
 from benchmarks.instant import Instant
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
-from rewrite.rewriter import Rewriter
-from shards.executor import RunConfig
-from shards.passes import Work
-from shards.run import run_pass
+from prewrite.base.config import load
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.passes import Work
+from prewrite.shards.run import run_pass
 
 SIZES_MB = (100, 1000)
 

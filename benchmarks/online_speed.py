@@ -1,6 +1,6 @@
 """What a step of the late phase costs: its parts, overlap, the prefix cache, and TRL beside it.
 
-The policy and the scored set are those of `benchmarks.tiny_policy`; every run is `python -m train`,
+The policy and the scored set are those of `benchmarks.tiny_policy`; every run is `prewrite train`,
 with one thread for the trainer and one for the engines. The judge is a function, and costs next to
 nothing. The first steps, in which everything warms up, do not count.
 
@@ -163,10 +163,10 @@ def _against_trl(folder: Path, rival: str, model: str, steps: int, samples: int)
 
 def _prompts(folder: Path, train: dict[str, Any]) -> list[str]:
     """The prefixes that the places of the run have, as text."""
-    from engine.tokenizer import load_tokenizer
-    from train.config import TrainConfig
-    from train.data.feed import open_loader
-    from train.model.shape import load_shape
+    from prewrite.engine.tokenizer import load_tokenizer
+    from prewrite.train.config import TrainConfig
+    from prewrite.train.data.feed import open_loader
+    from prewrite.train.model.shape import load_shape
 
     config = TrainConfig.model_validate(train)
     tokenizer, phase = load_tokenizer(config.model.path), config.curriculum[0]

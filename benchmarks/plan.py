@@ -1,4 +1,4 @@
-"""The forecast of `python -m rewrite plan` against the run that it speaks of.
+"""The forecast of `prewrite plan` against the run that it speaks of.
 
 The quick-start corpus and model, with short chunks and four requests at a time, so that the plan
 sees a part of the corpus only. Plan and run load the engine anew, each in a process of its own.
@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from base.config import load
-from rewrite.config import RewriteRecipe
-from rewrite.plan import make_plan
-from shards.reader import ShardSet
+from prewrite.base.config import load
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.plan import make_plan
+from prewrite.shards.reader import ShardSet
 
 RECIPE = ["chunking.tokens=64", "engines.main.concurrency=4"]
 
@@ -55,7 +55,14 @@ def _planned() -> dict[str, Any]:
 def _run() -> dict[str, float]:
     """The figures of the run itself."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "rewrite", "--config", "configs/quickstart.yaml"]
+        command = [
+            sys.executable,
+            "-m",
+            "prewrite",
+            "rewrite",
+            "--config",
+            "configs/quickstart.yaml",
+        ]
         begun = time.perf_counter()
         subprocess.run([*command, f"output={folder}/set", *RECIPE], check=True)
         seconds = time.perf_counter() - begun

@@ -10,17 +10,17 @@ import json
 import random
 import sys
 
-from base.config import load
 from benchmarks.instant import Instant
-from engine.registry import get_engine
-from engine.types import Completion, Engine, Request, Sampling
-from engine.vllm_engine import VllmEngine
-from judge.judge import Judge
-from judge.scorer import Scorer
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
-from rewrite.rewriter import Rewriter
-from shards.passes import Document
+from prewrite.base.config import load
+from prewrite.engine.registry import get_engine
+from prewrite.engine.types import Completion, Engine, Request, Sampling
+from prewrite.engine.vllm_engine import VllmEngine
+from prewrite.judge.judge import Judge
+from prewrite.judge.scorer import Scorer
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.passes import Document
 
 RECIPE = [
     "input.paths=[configs/sample/wikipedia.jsonl]",

@@ -22,10 +22,10 @@ from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from loguru import logger
 
 from benchmarks.mechanism import _corpus
-from rewrite.config import InputConfig
-from rewrite.detect import record_of
-from rewrite.files import CorpusFile
-from rewrite.layouts import layout_of
+from prewrite.rewrite.config import InputConfig
+from prewrite.rewrite.detect import record_of
+from prewrite.rewrite.files import CorpusFile
+from prewrite.rewrite.layouts import layout_of
 
 MEGABYTES, ROUNDS = 100, 5
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from engine.config import EngineConfig
-from train.config import ParallelConfig, TrainConfig
-from train.online.messages import RolloutPrompt, RolloutRequest, WeightSync
+from prewrite.engine.config import EngineConfig
+from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.online.messages import RolloutPrompt, RolloutRequest, WeightSync
 
 MODEL = Path("models/smollm2-135m-instruct")
 SAMPLES, TOKENS, STRIDE, ROUNDS = 4, 32, 64, 3
@@ -33,7 +33,7 @@ _ENGINES: TypeAdapter[dict[str, EngineConfig]] = TypeAdapter(dict[str, EngineCon
 
 def _documents() -> Iterator[list[int]]:
     """Token ids of the sample corpus, document by document."""
-    from engine.tokenizer import load_tokenizer
+    from prewrite.engine.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(str(MODEL))
     for path in sorted(Path("configs/sample").glob("*.jsonl")):
@@ -84,7 +84,7 @@ def _config(model: Path, output: str) -> TrainConfig:
 
 def _alone(line: Connection, end: int) -> None:
     """A process with vLLM and nothing else: seconds for each list of (prompt, seed) it is sent."""
-    from engine.vllm_engine import load
+    from prewrite.engine.vllm_engine import load
 
     common: dict[str, Any] = {"max_model_len": 1024, "max_num_seqs": 64, "dtype": "float32"}
     common |= {"distributed_executor_backend": "uni", "enforce_eager": True, "block_size": 32}
@@ -111,9 +111,9 @@ class _Trainer:
     """A model of Megatron's in this process, and a worker for it."""
 
     def __init__(self, folder: Path, model: Path, **args: Any) -> None:
-        from train.model.build import build
-        from train.model.shape import load_shape
-        from train.online.client import WorkerClient
+        from prewrite.train.model.build import build
+        from prewrite.train.model.shape import load_shape
+        from prewrite.train.online.client import WorkerClient
 
         config = _config(model, str(folder))
         self.shape, self.folder, self.version = load_shape(str(model)), folder / "weights", 0
@@ -123,7 +123,7 @@ class _Trainer:
 
     def sync(self) -> dict[str, float]:
         """Seconds of writing weights, of the trainer's proof, and of loading and proving."""
-        from train.online.weights import probe_logprobs, publish
+        from prewrite.train.online.weights import probe_logprobs, publish
 
         self.version += 1
         folder, tokens = self.folder / str(self.version), tuple(range(100, 164))
@@ -176,8 +176,8 @@ def _speed(trainer: _Trainer, line: Connection) -> dict[str, Any]:
 
 def main(output: str) -> None:
     """Measure, and write the figures as JSON."""
-    from train import parallel
-    from train.model.weights import parameters
+    from prewrite.train import parallel
+    from prewrite.train.model.weights import parameters
 
     context = get_context("spawn")
     result: dict[str, Any] = {"samples": SAMPLES, "tokens": TOKENS, "stride": STRIDE, "sync": []}

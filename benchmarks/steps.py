@@ -35,12 +35,12 @@ StepFunction = Callable[[Tokens], float]
 
 
 def _ours(dtype: str) -> StepFunction:
-    from train import parallel
-    from train.config import TrainConfig
-    from train.data.rows import build_row
-    from train.data.trees import ORIGINAL, Candidate, Tree
-    from train.learner import Learner
-    from train.model.shape import load_shape
+    from prewrite.train import parallel
+    from prewrite.train.config import TrainConfig
+    from prewrite.train.data.rows import build_row
+    from prewrite.train.data.trees import ORIGINAL, Candidate, Tree
+    from prewrite.train.learner import Learner
+    from prewrite.train.model.shape import load_shape
 
     phase = {"name": "imitate", "objective": "nll", "until": {"step": 1}}
     optimizer = {"lr": RATE, "clip_grad": CLIP, "warmup_steps": 0, **ADAM}

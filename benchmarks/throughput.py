@@ -12,13 +12,13 @@ import tempfile
 import time
 from typing import Any
 
-from base.config import load
-from engine.registry import get_engine
-from engine.types import Request
-from engine.vllm_engine import VllmEngine
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
-from shards.run import run_pass
+from prewrite.base.config import load
+from prewrite.engine.registry import get_engine
+from prewrite.engine.types import Request
+from prewrite.engine.vllm_engine import VllmEngine
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.shards.run import run_pass
 
 PAIRS = 5
 RECIPE = ["run.rows_per_part=8192", "chunking.tokens=64", "rewrite.sampling.max_tokens=96"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from evaluation.tiny import MODEL, documents, write_corpus, write_start
+from prewrite.evaluation.tiny import MODEL, documents, write_corpus, write_start
 
 CHUNK, CONTEXT = 64, 128  # tokens of the policy
 STEPS, RATE = 80, 3e-3

@@ -4,7 +4,7 @@ Qualities are drawn from one of three distributions and scaled so that a coin wi
 that the difference of two says is right in 65, 75 or 85 % of pairs. The judge's log odds that the
 first is better are that difference, a constant preference for the first (0 or 0.75) and noise, new
 for every question: with a standard deviation of 0.25 the probability says nearly all about the
-difference, with 1 much less (what holds for a real judge, `python -m judge schedule` measures). A
+difference, with 1 much less (what holds for a real judge, `prewrite judge schedule` measures). A
 verdict is the probability, or 0 or 1 drawn with it.
 
 Gap: true quality of the highest minus that of the lowest score, summed over all pools, as a share
@@ -23,8 +23,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from judge.bradley_terry import fit
-from judge.schedule import GameSchedule, first_round, plan, second_round
+from prewrite.judge.bradley_terry import fit
+from prewrite.judge.schedule import GameSchedule, first_round, plan, second_round
 
 Array = NDArray[np.float64]
 Draw = np.random.Generator

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train import parallel
-from train.config import ParallelConfig, TrainConfig
-from train.data.rows import PackedSequence, build_row, unshared
-from train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
-from train.flops import model_flops
-from train.learner import Learner, OfRow, forward_backward
-from train.model.shape import ModelShape, load_shape
-from train.objectives import Loss, Sums
+from prewrite.train import parallel
+from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.data.rows import PackedSequence, build_row, unshared
+from prewrite.train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
+from prewrite.train.flops import model_flops
+from prewrite.train.learner import Learner, OfRow, forward_backward
+from prewrite.train.model.shape import ModelShape, load_shape
+from prewrite.train.objectives import Loss, Sums
 
 MODEL = "models/smollm2-135m-instruct"
 CHUNK = 128

@@ -19,16 +19,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from base.config import load
 from benchmarks.instant import Instant
 from benchmarks.mechanism import _corpus
-from engine.types import Completion, Request
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
-from rewrite.rewriter import Rewriter
-from shards.executor import RunConfig
-from shards.passes import Work
-from shards.run import run_pass
+from prewrite.base.config import load
+from prewrite.engine.types import Completion, Request
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.passes import Work
+from prewrite.shards.run import run_pass
 
 FILES, PAIRS = 8, 2
 MEGABYTES = {"instant": 3, "steady": 1}

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from base.secret import said
-from engine.types import Completion, FinishReason, Sample, Sampling
+from prewrite.base.secret import said
+from prewrite.engine.types import Completion, FinishReason, Sample, Sampling
 
 LARGEST = 64 << 20
 """Bytes of an answer, unpacked."""

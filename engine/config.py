@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from base.config import Location, Section, refuse
-from base.secret import is_named_secret, is_variable
+from prewrite.base.config import Location, Section, refuse
+from prewrite.base.secret import is_named_secret, is_variable
 
 _SPEED = {
     "block_size",

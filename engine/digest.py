@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.config import EngineConfig
+from prewrite.engine.config import EngineConfig
 
 _SMALL = 16 << 20
 _END = 1 << 20

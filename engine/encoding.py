@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from base.errors import EngineError
-from base.secret import said
-from engine.tokenizer import PlainTokenizer, begin_of, continuation, refuse_missing
-from engine.types import Prompt
+from prewrite.base.errors import EngineError
+from prewrite.base.secret import said
+from prewrite.engine.tokenizer import PlainTokenizer, begin_of, continuation, refuse_missing
+from prewrite.engine.types import Prompt
 
 
 class PromptEncoder:

@@ -26,12 +26,12 @@ from typing import Any
 import openai
 import tenacity
 
-from base.errors import EngineError
-from base.secret import from_environment, said
-from engine.answers import LARGEST, NoAnswer, completion, likelihood, message_of, parsed
-from engine.config import EndpointConfig
-from engine.encoding import PromptEncoder
-from engine.types import Completion, Prompt, Request, Sample, Sampling, joined
+from prewrite.base.errors import EngineError
+from prewrite.base.secret import from_environment, said
+from prewrite.engine.answers import LARGEST, NoAnswer, completion, likelihood, message_of, parsed
+from prewrite.engine.config import EndpointConfig
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling, joined
 
 _FATAL = (401, 403, 404)
 _RETRIED = (408, 409, 429)

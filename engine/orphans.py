@@ -23,7 +23,7 @@ def guard() -> None:
     """Start the guard of this process, once."""
     root = str(Path(__file__).parents[1])
     subprocess.Popen(
-        [sys.executable, "-m", "engine.orphans", str(os.getpid())],
+        [sys.executable, "-m", "prewrite.engine.orphans", str(os.getpid())],
         cwd=root,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

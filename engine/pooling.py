@@ -7,9 +7,9 @@ own convention, by its configuration: probabilities of classes, or the number of
 from collections.abc import Sequence
 from typing import Any
 
-from base.errors import EngineError
-from engine.tokenizer import load_tokenizer
-from engine.vllm_engine import first_line, load, on_cpu, turn
+from prewrite.base.errors import EngineError
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.engine.vllm_engine import first_line, load, on_cpu, turn
 
 PooledText = tuple[str, ...]
 """A text, or a pair of them: the context and what continues it."""

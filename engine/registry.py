@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from base.errors import EngineError
-from base.fingerprint import canonical
-from engine.config import EndpointConfig, EngineConfig
-from engine.types import Engine
+from prewrite.base.errors import EngineError
+from prewrite.base.fingerprint import canonical
+from prewrite.engine.config import EndpointConfig, EngineConfig
+from prewrite.engine.types import Engine
 
 if TYPE_CHECKING:
-    from engine.pooling import PoolingModel
+    from prewrite.engine.pooling import PoolingModel
 
 # torch reads it when it is first imported, by whichever library; its warnings about memory binding
 # and missing kernels tell a user nothing.
@@ -54,7 +54,7 @@ def probe(config: EngineConfig, first: Sequence[First] = (), verdicts: Iterable[
         engine.check_verdicts(verdicts)
         asyncio.run(_ask_first(config, engine, first))
     else:
-        from engine.encoding import PromptEncoder
+        from prewrite.engine.encoding import PromptEncoder
 
         trusted = config.trust_remote_code
         encoder = PromptEncoder(config.model, config.template_args, config.revision, trusted)
@@ -76,7 +76,7 @@ async def _ask_first(config: EndpointConfig, engine: Engine, first: Sequence[Fir
 
 def get_pooling(model: str, revision: str | None, args: dict[str, Any]) -> "PoolingModel":
     """A classifier in vLLM, loaded at its first use; EngineError when it cannot be."""
-    from engine.pooling import PoolingModel
+    from prewrite.engine.pooling import PoolingModel
 
     key = canonical([model, revision, args])
     if key not in _poolings:
@@ -94,9 +94,9 @@ def close_engines() -> None:
 def _load(config: EngineConfig) -> Engine:
     # Each implementation imports a large library that the other does not need.
     if isinstance(config, EndpointConfig):
-        from engine.endpoint import EndpointEngine
+        from prewrite.engine.endpoint import EndpointEngine
 
         return EndpointEngine(config)
-    from engine.vllm_engine import VllmEngine
+    from prewrite.engine.vllm_engine import VllmEngine
 
     return VllmEngine(config)

@@ -24,9 +24,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from base.errors import ConfigError
-from base.text import one_line
-from engine.lookalikes import as_read
+from prewrite.base.errors import ConfigError
+from prewrite.base.text import one_line
+from prewrite.engine.lookalikes import as_read
 
 _ECHO = 8
 """Words in a row that nobody writes by chance as the template has them."""

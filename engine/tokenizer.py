@@ -16,8 +16,8 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
-from base.errors import EngineError
-from base.files import opened
+from prewrite.base.errors import EngineError
+from prewrite.base.files import opened
 
 _EDGE = 4  # tokens of the prompt that what follows is decoded with
 

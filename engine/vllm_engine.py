@@ -22,12 +22,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from base.errors import EngineDied, EngineError
-from engine.config import VllmConfig
-from engine.digest import model_digest
-from engine.encoding import PromptEncoder
-from engine.orphans import guard
-from engine.types import Completion, FinishReason, Request, Sample
+from prewrite.base.errors import EngineDied, EngineError
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.digest import model_digest
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.orphans import guard
+from prewrite.engine.types import Completion, FinishReason, Request, Sample
 
 
 @dataclass

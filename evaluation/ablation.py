@@ -1,4 +1,4 @@
-"""`python -m evaluation ablation`: trains every variant of configs/ablations at tiny scale,
+"""`prewrite ablation`: trains every variant of configs/ablations at tiny scale,
 evaluates all of them beside their base model, and prints the table.
 
 The commands are those of a user, `rewrite`, `train` and `evaluation`, on the recipes of the paper's
@@ -6,20 +6,18 @@ scale with the sizes of `ablation_sizes`. The same command goes on where it stop
 fails keeps its row; the command then ends with 1.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from base.cli import ending
-from base.config import near
-from base.errors import ConfigError, PrewriteError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from evaluation import ablation_sizes as sizes
-from evaluation import ablation_table as tables
-from evaluation.ablation_steps import AblationStep, Steps
-from evaluation.tiny import documents, write_corpus, write_start
+from prewrite.base.config import near
+from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.evaluation import ablation_sizes as sizes
+from prewrite.evaluation import ablation_table as tables
+from prewrite.evaluation.ablation_steps import AblationStep, Steps
+from prewrite.evaluation.tiny import documents, write_corpus, write_start
 
 _NOTE = (
     "Tiny scale: a policy of four layers, a few documents, SmolLM2-135M as the judge of the "
@@ -28,34 +26,20 @@ _NOTE = (
 _LONGEST = 600  # characters of a document, so that a few long ones make many
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command; its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation ablation", description=__doc__)
-    parser.add_argument("--only", metavar="A,B", help="these variants; default: all")
-    parser.add_argument(
-        "--output", default="runs/ablations-tiny", metavar="DIR", help="where everything goes"
-    )
-    parser.add_argument(
-        "--table",
-        action="store_true",
-        help="run nothing: print the table of what lies in the folder, at whatever scale it ran",
-    )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key.sub=value", help="override a key of every variant"
-    )
-    options = parser.parse_intermixed_args(arguments)
-    return ending(lambda: _ablate(options))
-
-
-def _ablate(options: argparse.Namespace) -> None:
-    names, folder = _chosen(options.only), Path(options.output)
-    failed = {} if options.table else _run(folder, names, options.overrides)
-    table = tables.collect(folder, ["base", *names], failed)
+def ablate(
+    output: str, only: str | None = None, overrides: Sequence[str] = (), table: bool = False
+) -> None:
+    """Run what has not been done, or with `table` nothing; print and write the table of what lies
+    in the folder. `only`: names of variants with commas, by default all.
+    """
+    names, folder = _chosen(only), Path(output)
+    failed = {} if table else _run(folder, names, overrides)
+    collected = tables.collect(folder, ["base", *names], failed)
     tiny = (folder / "done").exists()  # no other scale leaves it
-    page = tables.markdown(table, _NOTE if tiny else "")
-    output = Folder(str(folder))
-    output.write("table.json", (json.dumps(table, indent=1) + "\n").encode())
-    output.write("table.md", page.encode())
+    page = tables.markdown(collected, _NOTE if tiny else "")
+    written = Folder(output)
+    written.write("table.json", (json.dumps(collected, indent=1) + "\n").encode())
+    written.write("table.md", page.encode())
     print(page, end="")
     if failed:
         raise PrewriteError(f"failed: {', '.join(failed)}; the same command tries again")
@@ -80,7 +64,7 @@ def _run(folder: Path, names: Sequence[str], overrides: Sequence[str]) -> dict[s
     done = [step for step in trained if step.name not in failed]
     steps.made = fingerprint([steps.key(step) for step in done])
     changes = sizes.overrides(sizes.evaluating(folder, [step.name for step in done]))
-    said = steps.run(AblationStep("evaluation", "evaluation", sizes.EVALUATION, changes))
+    said = steps.run(AblationStep("evaluation", "evaluate", sizes.EVALUATION, changes))
     return failed | ({"evaluation": said} if said else {})
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from base.config import Recipe, load
-from evaluation.tiny import MODEL
+from prewrite.base.config import Recipe, load
+from prewrite.evaluation.tiny import MODEL
 
 FOLDER = Path("configs/ablations")
 SHARED = str(FOLDER / "paper.yaml")
@@ -81,7 +81,7 @@ def _engine(model: str, longest: int, concurrency: int, memory: int) -> SizeOver
 
 
 def rewriting(folder: Path, part: str) -> SizeOverrides:
-    """Of `python -m rewrite` on the documents `train` or `held`."""
+    """Of `prewrite rewrite` on the documents `train` or `held`."""
     sizes = _common(folder) | {
         "input.paths": [str(folder / f"{part}.jsonl")],
         "input.layout": "auto",
@@ -103,7 +103,7 @@ def rewriting(folder: Path, part: str) -> SizeOverrides:
 
 
 def training(folder: Path, variant: str) -> SizeOverrides:
-    """Of `python -m train` on a variant."""
+    """Of `prewrite train` on a variant."""
     recipe = read(variant).train
     kind = "scratch" if recipe["model"].get("init") == "scratch" else "continued"
     rate = _RATES[kind]
@@ -127,7 +127,7 @@ def training(folder: Path, variant: str) -> SizeOverrides:
 
 
 def base(folder: Path) -> SizeOverrides:
-    """Of `python -m train` on `BASE`, for the model that the others start from: all that there is
+    """Of `prewrite train` on `BASE`, for the model that the others start from: all that there is
     of the documents, stopped where it writes words and knows few texts by heart.
     """
     start = str(folder / "start")
@@ -142,7 +142,7 @@ def base(folder: Path) -> SizeOverrides:
 
 
 def evaluating(folder: Path, names: list[str]) -> SizeOverrides:
-    """Of `python -m evaluation` on the base and the variants `names`."""
+    """Of `prewrite evaluate` on the base and the variants `names`."""
     criteria = ["quality", "coherence", "likelihood"]
     return _common(folder) | {
         "evaluate.models": {name: str(folder / name / "model") for name in ["base", *names]},

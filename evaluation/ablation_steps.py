@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
 
-from base.cli import console
-from base.config import load
-from base.fingerprint import fingerprint
-from evaluation.ablation_sizes import Plain
+from prewrite.base.cli import console
+from prewrite.base.config import load
+from prewrite.base.fingerprint import fingerprint
+from prewrite.evaluation.ablation_sizes import Plain
 
 _READS = {
     "rewrite": {"input", "output", "chunking", "engines", "rewrite", "judge", "run"},
     "train": {"engines", "train"},
-    "evaluation": {"engines", "evaluate"},
+    "evaluate": {"engines", "evaluate"},
 }
 """The sections of a recipe that a command reads."""
 
 
 @dataclass(frozen=True)
 class AblationStep:
-    """`python -m COMMAND --config FILE OVERRIDES`."""
+    """`prewrite COMMAND --config FILE OVERRIDES`."""
 
     name: str
     command: str
@@ -54,7 +54,7 @@ class Steps:
         if done.exists() and json.loads(done.read_text())["fingerprint"] == key:
             return None
         log, begun = self._folder / f"logs/{step.name}.log", time.monotonic()
-        console.print(f"{step.name}: python -m {step.command} …, see {log}", soft_wrap=True)
+        console.print(f"{step.name}: prewrite {step.command} …, see {log}", soft_wrap=True)
         code = _run(step, log)
         if code:
             sentence = _last_words(log, code)
@@ -74,7 +74,15 @@ def _run(step: AblationStep, log: Path) -> int:
     """The exit code of a step. An interruption is handed on, once, and waited for: Ctrl-C in a
     terminal would reach the command by itself, too, and break off what it saves.
     """
-    command = [sys.executable, "-m", step.command, "--config", step.config, *step.overrides]
+    command = [
+        sys.executable,
+        "-m",
+        "prewrite",
+        step.command,
+        "--config",
+        step.config,
+        *step.overrides,
+    ]
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True

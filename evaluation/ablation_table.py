@@ -12,10 +12,10 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
-from base.cli import console
-from base.errors import InputError
-from base.files import Folder
-from evaluation.results import commit
+from prewrite.base.cli import console
+from prewrite.base.errors import InputError
+from prewrite.base.files import Folder
+from prewrite.evaluation.results import commit
 
 _ALWAYS = ("repetition",)  # beside what was judged
 _ORIGINALS = "bits_per_byte,none"

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from base.errors import ConfigError
-from evaluation.config import EvaluateRecipe
-from evaluation.places import CutPoint
-from judge.provenance import Jury, Provenance, TrainedOn, read
-from shards.filters import parse_filter
-from shards.reader import ShardSet
+from prewrite.base.errors import ConfigError
+from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.evaluation.places import CutPoint
+from prewrite.judge.provenance import Jury, Provenance, TrainedOn, read
+from prewrite.shards.filters import parse_filter
+from prewrite.shards.reader import ShardSet
 
 
 def provenances(models: Mapping[str, str]) -> dict[str, Provenance]:

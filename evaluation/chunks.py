@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from base.errors import ShardError
-from base.files import Folder
-from evaluation.places import CutPoint
-from shards.schema import Row, to_parquet
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.evaluation.places import CutPoint
+from prewrite.shards.schema import Row, to_parquet
 
 PLACES = 32
 """Places a chunk; the files of an evaluation that goes on must have been made with the same."""

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from base.apart import lies_in
-from base.config import Location, Recipe, Section, WrittenLocation, refuse
-from engine.config import EngineConfig, VllmConfig
-from judge.config import JudgeConfig, known_criteria, known_engine
+from prewrite.base.apart import lies_in
+from prewrite.base.config import Location, Recipe, Section, WrittenLocation, refuse
+from prewrite.engine.config import EngineConfig, VllmConfig
+from prewrite.judge.config import JudgeConfig, known_criteria, known_engine
 
 FOLDERS = ("continuations", "judgements", "scores", "results", "tasks")
 """What an evaluation writes in its output, beside a few files."""
@@ -63,7 +63,7 @@ class EvaluateConfig(Section):
     context_tokens: int = Field(512, ge=1, description="longest prefix, the end of it")
     sampled: SampledConfig = SampledConfig()
     seed: int = Field(0, ge=0, description="of places and continuations")
-    tasks: TasksConfig | None = Field(None, description="for `python -m evaluation tasks`")
+    tasks: TasksConfig | None = Field(None, description="for `prewrite evaluate tasks`")
     output: WrittenLocation = Field(description="folder of the evaluation")
     leaderboard: WrittenLocation = Field(
         "leaderboard.jsonl", description="the file that gets a row for each model"
@@ -77,7 +77,7 @@ class EvaluateConfig(Section):
 
 
 class EvaluateRecipe(Recipe):
-    """What `python -m evaluation` reads."""
+    """What `prewrite evaluate` reads."""
 
     engines: dict[str, EngineConfig]
     evaluate: EvaluateConfig

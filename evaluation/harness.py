@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from base.config import near
-from base.errors import ConfigError, EngineError, PrewriteError
-from engine.config import VllmConfig
-from engine.vllm_engine import arguments, first_line, load_sentence, prepare
-from evaluation.config import TasksConfig
+from prewrite.base.config import near
+from prewrite.base.errors import ConfigError, EngineError, PrewriteError
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.vllm_engine import arguments, first_line, load_sentence, prepare
+from prewrite.evaluation.config import TasksConfig
 
 
 def version() -> str:

@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from base.config import near
-from base.errors import ConfigError
-from evaluation.results import MetricValue, TaskResult
+from prewrite.base.config import near
+from prewrite.base.errors import ConfigError
+from prewrite.evaluation.results import MetricValue, TaskResult
 
 
 def check_averages(loaded: Any) -> None:

@@ -14,21 +14,28 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from base.cli import console
-from base.files import Folder
-from engine.config import EngineConfig
-from evaluation.chunks import CutPointChunk, chunks_of, missing, read_rows, work, write_rows
-from evaluation.config import EvaluateConfig
-from evaluation.places import CutPoint
-from evaluation.writing import FOLDER as CONTINUATIONS
-from evaluation.writing import ORIGINAL
-from judge.criteria import Criterion, load_criterion
-from judge.judge import load_judges
-from judge.panel import Panel, PanelResult, consistency, mean_scores
-from judge.pool import Pool, judgements
-from judge.unread import failure, refuse_unread
-from shards.failures import Failure, FailureTally, by_reason
-from shards.schema import JUDGEMENT_SCHEMA, Row
+from prewrite.base.cli import console
+from prewrite.base.files import Folder
+from prewrite.engine.config import EngineConfig
+from prewrite.evaluation.chunks import (
+    CutPointChunk,
+    chunks_of,
+    missing,
+    read_rows,
+    work,
+    write_rows,
+)
+from prewrite.evaluation.config import EvaluateConfig
+from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
+from prewrite.evaluation.writing import ORIGINAL
+from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.judge import load_judges
+from prewrite.judge.panel import Panel, PanelResult, consistency, mean_scores
+from prewrite.judge.pool import Pool, judgements
+from prewrite.judge.unread import failure, refuse_unread
+from prewrite.shards.failures import Failure, FailureTally, by_reason
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row
 
 FOLDER = "scores"
 VERDICTS = "judgements"

@@ -8,7 +8,7 @@ writes, are not among them.
 import re
 from functools import cache
 
-from evaluation.tiny import MODEL
+from prewrite.evaluation.tiny import MODEL
 
 _WORD = re.compile(r"[^\W\d_]+")
 _SPACE = "Ġ"  # how a byte-level tokenizer spells it
@@ -24,7 +24,7 @@ def share(context: str, reference: str, candidate: str) -> float:
 
 @cache
 def _known() -> frozenset[str]:
-    from engine.tokenizer import load_tokenizer
+    from prewrite.engine.tokenizer import load_tokenizer
 
     tokens = (token for token in load_tokenizer(MODEL).ids() if token.startswith(_SPACE))
     return frozenset(token[1:].lower() for token in tokens if _WORD.fullmatch(token[1:]))

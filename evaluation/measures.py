@@ -20,12 +20,12 @@ from math import log
 
 import numpy as np
 
-from evaluation.bootstrap import RatioTerm, ratio
-from evaluation.results import MetricValue
-from evaluation.writing import GREEDY, ORIGINAL, SAMPLED
-from judge.criteria import Criterion
-from judge.text import distinct_share, is_refusal, repetition
-from shards.schema import Row
+from prewrite.evaluation.bootstrap import RatioTerm, ratio
+from prewrite.evaluation.results import MetricValue
+from prewrite.evaluation.writing import GREEDY, ORIGINAL, SAMPLED
+from prewrite.judge.criteria import Criterion
+from prewrite.judge.text import distinct_share, is_refusal, repetition
+from prewrite.shards.schema import Row
 
 WORDS = 50
 DIFFERENCE = "difference_"

@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from base.console import PlainConsole
-from base.files import Folder
-from evaluation.chunks import chunks_of, read_rows
-from evaluation.config import EvaluateConfig, EvaluateRecipe
-from evaluation.judging import FOLDER as SCORES
-from evaluation.measures import measure
-from evaluation.places import CutPoint
-from evaluation.results import TaskResult, write_leaderboard, write_results
-from evaluation.table import Page
-from evaluation.writing import FOLDER as CONTINUATIONS
-from judge.criteria import load_criterion
+from prewrite.base.console import PlainConsole
+from prewrite.base.files import Folder
+from prewrite.evaluation.chunks import chunks_of, read_rows
+from prewrite.evaluation.config import EvaluateConfig, EvaluateRecipe
+from prewrite.evaluation.judging import FOLDER as SCORES
+from prewrite.evaluation.measures import measure
+from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.results import TaskResult, write_leaderboard, write_results
+from prewrite.evaluation.table import Page
+from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
+from prewrite.judge.criteria import load_criterion
 
 TABLE = "table.md"
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from base.errors import ConfigError
-from base.files import Folder
-from evaluation.config import PrefixesConfig
-from judge.context import contexts
-from shards.filters import Filter, parse_filter
-from shards.manifest import File
-from shards.reader import ShardSet
-from shards.schema import Row, to_parquet
+from prewrite.base.errors import ConfigError
+from prewrite.base.files import Folder
+from prewrite.evaluation.config import PrefixesConfig
+from prewrite.judge.context import contexts
+from prewrite.shards.filters import Filter, parse_filter
+from prewrite.shards.manifest import File
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import Row, to_parquet
 
 NAME = "places.parquet"
 

@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from base.errors import InputError
-from base.files import Folder, resolve
-from base.fingerprint import fingerprint
+from prewrite.base.errors import InputError
+from prewrite.base.files import Folder, resolve
+from prewrite.base.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)

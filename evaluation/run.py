@@ -13,24 +13,24 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from base.cli import console
-from base.errors import ConfigError, InputError, ShardError
-from base.files import Folder
-from base.fingerprint import differences, fingerprint
-from engine.digest import identity
-from engine.registry import probe
-from evaluation.checks import notes, provenances, refuse_trained_on
-from evaluation.chunks import chunks_of, missing
-from evaluation.config import EvaluateRecipe
-from evaluation.judging import judge, refuse_silent
-from evaluation.outcome import TABLE, Notes, Splits, documents, report
-from evaluation.places import NAME, places_of, write_places
-from evaluation.writing import FOLDER as CONTINUATIONS
-from evaluation.writing import write
-from judge.criteria import load_criterion
-from judge.probe import probe_judges
-from judge.provenance import Jury
-from shards.reader import ShardSet
+from prewrite.base.cli import console
+from prewrite.base.errors import ConfigError, InputError, ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import differences, fingerprint
+from prewrite.engine.digest import identity
+from prewrite.engine.registry import probe
+from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
+from prewrite.evaluation.chunks import chunks_of, missing
+from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.evaluation.judging import judge, refuse_silent
+from prewrite.evaluation.outcome import TABLE, Notes, Splits, documents, report
+from prewrite.evaluation.places import NAME, places_of, write_places
+from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
+from prewrite.evaluation.writing import write
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.probe import probe_judges
+from prewrite.judge.provenance import Jury
+from prewrite.shards.reader import ShardSet
 
 STATE = "evaluation.json"
 

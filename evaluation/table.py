@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.measures import DIFFERENCE
-from evaluation.results import MetricValue, TaskResult
+from prewrite.evaluation.measures import DIFFERENCE
+from prewrite.evaluation.results import MetricValue, TaskResult
 
 _COUNTED = "_judged"
 Cells = Mapping[str, Mapping[tuple[str, str], MetricValue]]

@@ -1,4 +1,4 @@
-"""`python -m evaluation tasks --config FILE`: run tasks of the lm-eval harness with vLLM on every
+"""`prewrite evaluate tasks --config FILE`: run tasks of the lm-eval harness with vLLM on every
 model of `evaluate.models`, with the settings of `evaluate.engine`. Writes, under
 `evaluate.output`, results/MODEL.json in the harness's schema and tasks.md, the table that is
 printed; and a row a model in `evaluate.leaderboard`. Every model has a process of its own. A model
@@ -16,23 +16,18 @@ from rich import box
 from rich.measure import Measurement
 from rich.table import Table
 
-from base.cli import console, run_recipe
-from base.console import PlainConsole
-from base.errors import ConfigError, InputError
-from base.files import Folder
-from base.fingerprint import differences
-from engine.digest import identity
-from engine.registry import probe
-from evaluation.config import EvaluateRecipe, TasksConfig
-from evaluation.harness import language_model, load_tasks, measure, quiet, version
-from evaluation.harness_results import check_averages, tasks_of
-from evaluation.results import TaskResult, write_leaderboard, write_results
-from shards.worker_pool import WorkerPool
-
-
-def main(arguments: list[str]) -> int:
-    """The command; its exit code."""
-    return run_recipe("evaluation tasks", __doc__ or "", EvaluateRecipe, run, plan, arguments)
+from prewrite.base.cli import console
+from prewrite.base.console import PlainConsole
+from prewrite.base.errors import ConfigError, InputError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import differences
+from prewrite.engine.digest import identity
+from prewrite.engine.registry import probe
+from prewrite.evaluation.config import EvaluateRecipe, TasksConfig
+from prewrite.evaluation.harness import language_model, load_tasks, measure, quiet, version
+from prewrite.evaluation.harness_results import check_averages, tasks_of
+from prewrite.evaluation.results import TaskResult, write_leaderboard, write_results
+from prewrite.shards.worker_pool import WorkerPool
 
 
 def run(recipe: EvaluateRecipe) -> None:

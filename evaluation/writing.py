@@ -18,16 +18,16 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from base.cli import console
-from base.files import Folder
-from engine.config import VllmConfig
-from engine.registry import close_engines
-from engine.types import Completion, Prompt, Request, Sample, Sampling
-from engine.vllm_engine import VllmEngine
-from evaluation.chunks import CutPointChunk, chunks_of, missing, work, write_rows
-from evaluation.config import EvaluateConfig
-from evaluation.places import CutPoint
-from shards.schema import Row
+from prewrite.base.cli import console
+from prewrite.base.files import Folder
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.registry import close_engines
+from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling
+from prewrite.engine.vllm_engine import VllmEngine
+from prewrite.evaluation.chunks import CutPointChunk, chunks_of, missing, work, write_rows
+from prewrite.evaluation.config import EvaluateConfig
+from prewrite.evaluation.places import CutPoint
+from prewrite.shards.schema import Row
 
 FOLDER = "continuations"
 GREEDY, SAMPLED, ORIGINAL = "greedy", "sampled", "original"

@@ -30,17 +30,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from base.cli import run_recipe
-from base.config import Section, parse_yaml
-from base.console import PlainConsole
-from base.errors import ConfigError
-from base.files import Folder
-from judge.config import MeasuredRecipe
-from judge.criteria import Criterion, PromptedCriterion, load_criterion
-from judge.judge import Judge, load_judges
-from judge.pool import Pool, Question
-from judge.readout import Verdict
-from judge.unread import refuse_unread
+from prewrite.base.config import Section, parse_yaml
+from prewrite.base.console import PlainConsole
+from prewrite.base.errors import ConfigError
+from prewrite.base.files import Folder
+from prewrite.judge.config import MeasuredRecipe
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.judge.judge import Judge, load_judges
+from prewrite.judge.pool import Pool, Question
+from prewrite.judge.readout import Verdict
+from prewrite.judge.unread import refuse_unread
 
 LINE = 0.5
 """The decision line, on the scale 0..1 and for the attacked text: above it the attacker has won."""
@@ -381,11 +380,6 @@ def plan(recipe: MeasuredRecipe) -> str:
     most = sum(1 for criterion in criteria for _ in probes(criterion, load_suite()))
     names = ", ".join(criterion.name for criterion in criteria)
     return f"at most {most} attacked questions on {names} → {recipe.output}/canaries.json"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m judge canaries --config FILE`; the exit code."""
-    return run_recipe("judge canaries", __doc__ or "", MeasuredRecipe, run, plan, arguments)
 
 
 def print_result(name: str, result: CanaryResult, console: Console) -> None:

@@ -16,11 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from numbers import Real
 from typing import Any
 
-from base.errors import ConfigError, PrewriteError
-from base.fingerprint import fingerprint
-from engine.registry import get_pooling
-from judge.criteria import Classifier, PythonFunction
-from judge.readout import Verdict, failed
+from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.base.fingerprint import fingerprint
+from prewrite.engine.registry import get_pooling
+from prewrite.judge.criteria import Classifier, PythonFunction
+from prewrite.judge.readout import Verdict, failed
 
 JudgedTexts = tuple[str, str, str]
 """context, reference, candidate"""

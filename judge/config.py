@@ -1,18 +1,18 @@
-"""The recipe of `python -m judge`, and the sections it shares with `python -m rewrite`."""
+"""The recipe of `prewrite judge`, and the sections it shares with `prewrite rewrite`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from base.apart import lies_in
-from base.config import Location, Recipe, Section, near, refuse
-from engine.config import EngineConfig
-from judge.combine import Combine
-from judge.criteria import Criterion, PromptedCriterion, load_criterion
-from judge.measured import CorruptConfig, ReplayConfig, ReportConfig
-from judge.schedule import OrderRule, Purpose
-from shards.executor import RunConfig
+from prewrite.base.apart import lies_in
+from prewrite.base.config import Location, Recipe, Section, near, refuse
+from prewrite.engine.config import EngineConfig
+from prewrite.judge.combine import Combine
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.judge.measured import CorruptConfig, ReplayConfig, ReportConfig
+from prewrite.judge.schedule import OrderRule, Purpose
+from prewrite.shards.executor import RunConfig
 
 
 class VoteSampling(Section):
@@ -50,7 +50,7 @@ class JudgeConfig(Section):
         description="a name under `engines`; a list is a panel, whose judges are averaged"
     )
     input: Location | None = Field(
-        None, description="the set `python -m judge` scores; others look at `output` without it"
+        None, description="the set `prewrite judge` scores; others look at `output` without it"
     )
     criteria: list[str] = Field(
         ["quality", "safety", "factuality"],
@@ -103,7 +103,7 @@ class JudgeSections(Recipe):
 
 
 class JudgeRecipe(JudgeSections):
-    """What `python -m judge` reads."""
+    """What `prewrite judge` reads."""
 
     judge: JudgeConfig
 

@@ -7,7 +7,7 @@ document the start moves rarely, and in between the prefix is again shared.
 
 from collections.abc import Sequence
 
-from shards.schema import Row
+from prewrite.shards.schema import Row
 
 
 def contexts(rows: Sequence[Row], max_tokens: int) -> list[tuple[str, ...]]:

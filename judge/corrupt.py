@@ -1,4 +1,4 @@
-"""`python -m judge corrupt --config FILE`: label-free labels. Texts of the set at `judge.input` are
+"""`prewrite judge corrupt --config FILE`: label-free labels. Texts of the set at `judge.input` are
 corrupted, so that everybody knows which text is the worse one: `output`/corrupted.jsonl, for
 `judge.report.labels`.
 
@@ -15,13 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from base.cli import run_recipe
-from base.errors import InputError
-from base.files import Folder
-from judge.config import MeasuredRecipe
-from judge.criteria import Criterion, load_criterion
-from judge.report.labels import scale, verdicts, write_labels
-from judge.report.sample import SampledRow, sample
+from prewrite.base.errors import InputError
+from prewrite.base.files import Folder
+from prewrite.judge.config import MeasuredRecipe
+from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.report.labels import scale, verdicts, write_labels
+from prewrite.judge.report.sample import SampledRow, sample
 
 FILE = "corrupted.jsonl"
 
@@ -171,8 +170,3 @@ def run(recipe: MeasuredRecipe) -> None:
 def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
     return f"corrupt {recipe.judge.corrupt.rows} rows of {recipe.texts} → {recipe.output}/{FILE}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return run_recipe("judge corrupt", __doc__ or "", MeasuredRecipe, run, plan, arguments)

@@ -18,11 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from base.config import Section, explain, parse_yaml, refuse
-from base.errors import ConfigError
-from base.secret import refuse_secrets
-from engine.digest import model_digest
-from engine.template import Template
+from prewrite.base.config import Section, explain, parse_yaml, refuse
+from prewrite.base.errors import ConfigError
+from prewrite.base.secret import refuse_secrets
+from prewrite.engine.digest import model_digest
+from prewrite.engine.template import Template
 
 _SHIPPED = Path(__file__).parent / "criteria"
 

@@ -10,18 +10,18 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.config import EngineConfig
-from engine.registry import get_engine
-from engine.types import Engine
-from judge.classifiers import classify
-from judge.config import JudgeConfig
-from judge.criteria import Criterion, Likelihood, PromptedCriterion
-from judge.pool import Question
-from judge.readout import Verdict, ask, likelihood
-from judge.unread import tally_of
-from judge.usage import usage_of
-from shards.failures import FailureTally
-from shards.manifest import Usage
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.registry import get_engine
+from prewrite.engine.types import Engine
+from prewrite.judge.classifiers import classify
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import Criterion, Likelihood, PromptedCriterion
+from prewrite.judge.pool import Question
+from prewrite.judge.readout import Verdict, ask, likelihood
+from prewrite.judge.unread import tally_of
+from prewrite.judge.usage import usage_of
+from prewrite.shards.failures import FailureTally
+from prewrite.shards.manifest import Usage
 
 REMEMBERED = 200_000
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from base.config import Section
+from prewrite.base.config import Section
 
 
 class ReportConfig(Section):

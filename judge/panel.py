@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
-from judge.config import JudgeConfig
-from judge.criteria import Criterion
-from judge.judge import Judge, fence_for
-from judge.pool import Pool, Question, Result, play
-from judge.readout import Verdict
-from shards.manifest import Usage
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import Criterion
+from prewrite.judge.judge import Judge, fence_for
+from prewrite.judge.pool import Pool, Question, Result, play
+from prewrite.judge.readout import Verdict
+from prewrite.shards.manifest import Usage
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from base.files import Folder
-from base.fingerprint import fingerprint
-from engine.config import EngineConfig
-from engine.digest import identity
-from judge.config import JudgeConfig
-from judge.criteria import Criterion, load_criterion
-from judge.judge import load_judges
-from judge.scorer import Scorer
-from shards.manifest import File, Manifest, PassInfo
-from shards.names import block_of, verdicts
-from shards.passes import Document, End, Item, Split, Work
-from shards.reader import ShardSet
-from shards.schema import FORMAT_VERSION, Row, schema
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.digest import identity
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.judge import load_judges
+from prewrite.judge.scorer import Scorer
+from prewrite.shards.manifest import File, Manifest, PassInfo
+from prewrite.shards.names import block_of, verdicts
+from prewrite.shards.passes import Document, End, Item, Split, Work
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import FORMAT_VERSION, Row, schema
 
 _ELSEWHERE = {"engine", "input", "report", "corrupt", "replay"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
@@ -202,6 +202,6 @@ def remedy(scored: str, rewrites: str | None = None) -> str:
     if source is None:
         return "choose another output"
     return (
-        f"its rewrites stay good: run python -m judge with judge.input={source} and another "
+        f"its rewrites stay good: run prewrite judge with judge.input={source} and another "
         "output, which asks only what has not been asked"
     )

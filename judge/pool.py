@@ -22,12 +22,12 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from judge.bradley_terry import Game, fit
-from judge.config import PoolsConfig
-from judge.criteria import Criterion, PromptedCriterion
-from judge.readout import Verdict
-from judge.schedule import GameSchedule, OrderRule, Pair, first_round, plan, second_round
-from shards.schema import Row
+from prewrite.judge.bradley_terry import Game, fit
+from prewrite.judge.config import PoolsConfig
+from prewrite.judge.criteria import Criterion, PromptedCriterion
+from prewrite.judge.readout import Verdict
+from prewrite.judge.schedule import GameSchedule, OrderRule, Pair, first_round, plan, second_round
+from prewrite.shards.schema import Row
 
 _EVEN = 1e-6  # verdicts are stored as float32; nearer to 0.5 they cannot be told from a tie
 

@@ -9,14 +9,14 @@ nothing, so each of `engine.registry.TRIES` tries is about other passages. Costs
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from base.secret import said
-from engine.config import EngineConfig
-from engine.registry import First, probe
-from engine.types import Engine
-from judge.config import JudgeConfig
-from judge.criteria import Criterion, Likelihood, PromptedCriterion
-from judge.judge import Judge, fence_for
-from judge.pool import Pool, Question
+from prewrite.base.secret import said
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.registry import First, probe
+from prewrite.engine.types import Engine
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import Criterion, Likelihood, PromptedCriterion
+from prewrite.judge.judge import Judge, fence_for
+from prewrite.judge.pool import Pool, Question
 
 PASSAGES = (
     (

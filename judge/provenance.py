@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from base.errors import InputError
-from base.fingerprint import fingerprint
-from engine.config import EngineConfig
-from engine.digest import identity
-from judge.config import JudgeConfig
-from judge.criteria import load_criterion
-from shards.manifest import Manifest
+from prewrite.base.errors import InputError
+from prewrite.base.fingerprint import fingerprint
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.digest import identity
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import load_criterion
+from prewrite.shards.manifest import Manifest
 
 NAME = "prewrite.json"
 

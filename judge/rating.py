@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from engine.config import EngineConfig
-from judge.combine import combined
-from judge.config import JudgeConfig
-from judge.criteria import load_criterion
-from judge.judge import load_judges
-from judge.panel import Panel, PanelResult, mean_scores
-from judge.pool import Pool
-from shards.manifest import Usage
+from prewrite.engine.config import EngineConfig
+from prewrite.judge.combine import combined
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.judge import load_judges
+from prewrite.judge.panel import Panel, PanelResult, mean_scores
+from prewrite.judge.pool import Pool
+from prewrite.shards.manifest import Usage
 
 CandidateValues = Mapping[str, float]
 """Candidate → value 0..1."""

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from engine.types import Completion, Engine, Prompt, Request, Sample, Sampling
-from judge.config import JudgeConfig
-from judge.criteria import PromptedCriterion
+from prewrite.engine.types import Completion, Engine, Prompt, Request, Sample, Sampling
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import PromptedCriterion
 
 ReadStatus = Literal["ok", "outside", "unparsable", "failed"]
 

@@ -1,4 +1,4 @@
-"""`python -m judge schedule --config FILE`: what the schedules of `judge.pools` would lose with the
+"""`prewrite judge schedule --config FILE`: what the schedules of `judge.pools` would lose with the
 judge in use. They assume that a verdict's probability says something about the difference.
 
 Pools are made of rows of `judge.input`: the original, its rewrite and corruptions of the original.
@@ -19,19 +19,18 @@ from rich import box
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from base.cli import run_recipe
-from base.console import PlainConsole
-from base.errors import ConfigError, InputError
-from base.files import Folder
-from judge.config import JudgeConfig, MeasuredRecipe, PoolsConfig
-from judge.corrupt import CORRUPTIONS
-from judge.criteria import Criterion, PromptedCriterion, load_criterion
-from judge.judge import Judge, load_judges
-from judge.pool import Ask, Pool, Question, Result, play
-from judge.readout import Verdict
-from judge.report.sample import SampledRow, sample
-from judge.schedule import Purpose
-from judge.unread import refuse_unread
+from prewrite.base.console import PlainConsole
+from prewrite.base.errors import ConfigError, InputError
+from prewrite.base.files import Folder
+from prewrite.judge.config import JudgeConfig, MeasuredRecipe, PoolsConfig
+from prewrite.judge.corrupt import CORRUPTIONS
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.judge.judge import Judge, load_judges
+from prewrite.judge.pool import Ask, Pool, Question, Result, play
+from prewrite.judge.readout import Verdict
+from prewrite.judge.report.sample import SampledRow, sample
+from prewrite.judge.schedule import Purpose
+from prewrite.judge.unread import refuse_unread
 
 FILE = "schedule.json"
 PURPOSES: tuple[Purpose, ...] = ("auto", "ranks")
@@ -178,8 +177,3 @@ def plan(recipe: MeasuredRecipe) -> str:
     rows, size = recipe.judge.replay.rows, recipe.judge.replay.candidates
     asked = rows * size * (size - 1)
     return f"ask {asked} questions about {rows} rows of {recipe.texts}, replay the schedules"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return run_recipe("judge schedule", __doc__ or "", MeasuredRecipe, run, plan, arguments)

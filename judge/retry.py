@@ -13,24 +13,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from base.errors import ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint, mixed
-from judge.config import JudgeConfig
-from judge.context import contexts
-from judge.criteria import Criterion, PromptedCriterion
-from judge.judge import CostedAnswer, Judge, load_judges
-from judge.panel import Panel, PanelResult, mean_scores
-from judge.passes import JudgePass, SetSource
-from judge.pool import Question, judgements
-from judge.readout import Verdict
-from judge.scorer import Scorer, fence_texts, pool_of, store
-from shards.manifest import File, Manifest, Record, Usage
-from shards.names import block_of
-from shards.passes import Document, DocumentResult, End, Split, Work
-from shards.reader import ShardSet
-from shards.retry import OfJob, round_of
-from shards.schema import TEXTS, Row, schema
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint, mixed
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.context import contexts
+from prewrite.judge.criteria import Criterion, PromptedCriterion
+from prewrite.judge.judge import CostedAnswer, Judge, load_judges
+from prewrite.judge.panel import Panel, PanelResult, mean_scores
+from prewrite.judge.passes import JudgePass, SetSource
+from prewrite.judge.pool import Question, judgements
+from prewrite.judge.readout import Verdict
+from prewrite.judge.scorer import Scorer, fence_texts, pool_of, store
+from prewrite.shards.manifest import File, Manifest, Record, Usage
+from prewrite.shards.names import block_of
+from prewrite.shards.passes import Document, DocumentResult, End, Split, Work
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.retry import OfJob, round_of
+from prewrite.shards.schema import TEXTS, Row, schema
 
 _TEXTS = schema(()).names
 """The columns that a judge pass takes from its input."""

@@ -3,18 +3,18 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from judge.combine import combined
-from judge.config import JudgeConfig
-from judge.context import contexts
-from judge.criteria import Criterion, load_criterion
-from judge.judge import Judge
-from judge.panel import Panel, consistency, disagreement, mean_scores
-from judge.pool import Pool, Result, judgements
-from judge.unread import failure
-from shards.failures import Failure
-from shards.manifest import Usage
-from shards.passes import Document, DocumentResult
-from shards.schema import TEXTS, Row
+from prewrite.judge.combine import combined
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.context import contexts
+from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.judge import Judge
+from prewrite.judge.panel import Panel, consistency, disagreement, mean_scores
+from prewrite.judge.pool import Pool, Result, judgements
+from prewrite.judge.unread import failure
+from prewrite.shards.failures import Failure
+from prewrite.shards.manifest import Usage
+from prewrite.shards.passes import Document, DocumentResult
+from prewrite.shards.schema import TEXTS, Row
 
 _OPEN_ROWS = 64  # where no engine has to be kept full
 

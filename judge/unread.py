@@ -4,11 +4,11 @@ to be done.
 
 from collections.abc import Iterable, Sequence
 
-from base.errors import EngineError
-from judge.criteria import Criterion
-from judge.readout import Verdict
-from shards.failures import Failure, FailureTally, by_reason
-from shards.limit import commonest
+from prewrite.base.errors import EngineError
+from prewrite.judge.criteria import Criterion
+from prewrite.judge.readout import Verdict
+from prewrite.shards.failures import Failure, FailureTally, by_reason
+from prewrite.shards.limit import commonest
 
 
 def failure(needs_engine: bool, criterion: str, row_id: str, status: str, answer: str) -> Failure:

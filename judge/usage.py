@@ -1,7 +1,7 @@
 """What a completion cost, in the manifest's terms."""
 
-from engine.types import Completion
-from shards.manifest import Usage
+from prewrite.engine.types import Completion
+from prewrite.shards.manifest import Usage
 
 
 def usage_of(completion: Completion) -> Usage:

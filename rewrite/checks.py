@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from engine.types import FinishReason
-from judge.text import is_refusal
-from rewrite.config import LengthConfig
-from shards.schema import RewriteStatus
+from prewrite.engine.types import FinishReason
+from prewrite.judge.text import is_refusal
+from prewrite.rewrite.config import LengthConfig
+from prewrite.shards.schema import RewriteStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.tokenizer import PlainTokenizer
+from prewrite.engine.tokenizer import PlainTokenizer
 
 _WINDOW = 1 << 16
 _CLUMP = 8  # more tokens than two characters ever are

@@ -1,15 +1,15 @@
-"""The recipe of `python -m rewrite`."""
+"""The recipe of `prewrite rewrite`."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from base.config import Location, Section, refuse
-from judge.config import JudgeSections, known_engine
-from rewrite.layouts import LAYOUTS
-from rewrite.listing import lists
-from rewrite.prompts import load_template
-from rewrite.signals import signal_filter
+from prewrite.base.config import Location, Section, refuse
+from prewrite.judge.config import JudgeSections, known_engine
+from prewrite.rewrite.layouts import LAYOUTS
+from prewrite.rewrite.listing import lists
+from prewrite.rewrite.prompts import load_template
+from prewrite.rewrite.signals import signal_filter
 
 _ONLY_WITH = {"text_field": "text", "filter": "redpajama-v2", "duplicates": "redpajama-v2"}
 
@@ -92,7 +92,7 @@ class RewriteConfig(Section):
 
 
 class RewriteRecipe(JudgeSections):
-    """What `python -m rewrite` reads: the corpus, how to cut and rewrite it, how to judge it."""
+    """What `prewrite rewrite` reads: the corpus, how to cut and rewrite it, how to judge it."""
 
     input: InputConfig
     chunking: ChunkingConfig

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 
-from base.errors import InputError
-from engine.tokenizer import load_tokenizer
-from rewrite.chunker import Chunk, Chunker
-from rewrite.config import ChunkingConfig, InputConfig
-from rewrite.detect import corpus_layout, record_of
-from rewrite.doc_ids import DocIds
-from rewrite.files import CorpusFile, Fault, Raw
-from rewrite.layouts import BadRecord, Layout, Parsed, SourceRecord, layout_of
-from rewrite.listing import Found, Listing, list_files
-from rewrite.ranges import cut
-from rewrite.signals import Companion, shard_id
-from shards.manifest import Skip
-from shards.passes import Document, End, Item, LeftOut, Skipped, Split
-from shards.schema import Row
+from prewrite.base.errors import InputError
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.rewrite.chunker import Chunk, Chunker
+from prewrite.rewrite.config import ChunkingConfig, InputConfig
+from prewrite.rewrite.detect import corpus_layout, record_of
+from prewrite.rewrite.doc_ids import DocIds
+from prewrite.rewrite.files import CorpusFile, Fault, Raw
+from prewrite.rewrite.layouts import BadRecord, Layout, Parsed, SourceRecord, layout_of
+from prewrite.rewrite.listing import Found, Listing, list_files
+from prewrite.rewrite.ranges import cut
+from prewrite.rewrite.signals import Companion, shard_id
+from prewrite.shards.manifest import Skip
+from prewrite.shards.passes import Document, End, Item, LeftOut, Skipped, Split
+from prewrite.shards.schema import Row
 
 MOST_META = 64 << 20
 """Characters of `meta` in all rows of a document together."""

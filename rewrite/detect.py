@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from base.errors import InputError
-from rewrite.files import CorpusFile, Fault, Raw
-from rewrite.layouts import BadRecord, SourceRecord, detect, parse_line
+from prewrite.base.errors import InputError
+from prewrite.rewrite.files import CorpusFile, Fault, Raw
+from prewrite.rewrite.layouts import BadRecord, SourceRecord, detect, parse_line
 
 _LOOKED_AT = 100  # records of a file; those before the first that fits are bad ones
 _HEAD = 1 << 20  # bytes an object store is asked for at a time

@@ -12,7 +12,7 @@ documents than are remembered (`shards.worker`), so no two of one part are ever 
 import hashlib
 from dataclasses import dataclass, field
 
-from rewrite.layouts import Parsed
+from prewrite.rewrite.layouts import Parsed
 
 REMEMBERED = 1 << 18
 """Documents before each one, at least, whose names it cannot get."""

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from base.errors import InputError
-from base.files import resolve, told_as
-from rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
-from shards.parquet import batches
-from shards.passes import Range
+from prewrite.base.errors import InputError
+from prewrite.base.files import resolve, told_as
+from prewrite.rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
+from prewrite.shards.parquet import batches
+from prewrite.shards.passes import Range
 
 LINE_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 SUFFIXES = (*LINE_SUFFIXES, ".parquet")

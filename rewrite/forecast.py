@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewrite.meter import Speed
-from rewrite.sample import FIELDS, CorpusSample
-from shards.manifest import Usage
+from prewrite.rewrite.meter import Speed
+from prewrite.rewrite.sample import FIELDS, CorpusSample
+from prewrite.shards.manifest import Usage
 
 _DRAWS = 1000
 _LOW, _HIGH = 5, 95  # percentiles

@@ -10,12 +10,12 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
-from base.apart import lies_in
-from base.errors import InputError
-from base.files import Folder, resolve, version_of
-from rewrite.files import SUFFIXES
-from rewrite.walking import Named, fixed_part, is_glob, named
-from shards.names import WRITTEN
+from prewrite.base.apart import lies_in
+from prewrite.base.errors import InputError
+from prewrite.base.files import Folder, resolve, version_of
+from prewrite.rewrite.files import SUFFIXES
+from prewrite.rewrite.walking import Named, fixed_part, is_glob, named
+from prewrite.shards.names import WRITTEN
 
 
 @dataclass(frozen=True)

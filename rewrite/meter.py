@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from engine.types import Completion, Engine, Request
+from prewrite.engine.types import Completion, Engine, Request
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from base.fingerprint import fingerprint
-from engine.digest import identity
-from engine.registry import get_engine
-from rewrite.config import RewriteRecipe
-from rewrite.corpus import Corpus
-from rewrite.prompts import load_template
-from rewrite.rewriter import Rewriter
-from shards.manifest import NAMED, Manifest, PassInfo
-from shards.passes import Split, Work, inputs
-from shards.schema import schema
+from prewrite.base.fingerprint import fingerprint
+from prewrite.engine.digest import identity
+from prewrite.engine.registry import get_engine
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.corpus import Corpus
+from prewrite.rewrite.prompts import load_template
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.manifest import NAMED, Manifest, PassInfo
+from prewrite.shards.passes import Split, Work, inputs
+from prewrite.shards.schema import schema
 
 
 @dataclass(frozen=True)

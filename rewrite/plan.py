@@ -1,4 +1,4 @@
-"""`python -m rewrite plan --config FILE`: what a run will cost, before it is paid for.
+"""`prewrite plan --config FILE`: what a run will cost, before it is paid for.
 
 A sample of the corpus is read, then some of its documents are rewritten, and those judged, for half
 a minute each, by the engines of the recipe. What they took is scaled to the whole corpus. Nothing
@@ -15,25 +15,25 @@ import pyarrow as pa
 from rich import box
 from rich.table import Table
 
-from base.cli import console, run_recipe
-from base.console import PlainConsole
-from engine.config import EngineConfig, VllmConfig
-from engine.registry import get_engine
-from judge.criteria import load_criterion
-from judge.judge import load_judges
-from judge.passes import JudgePass
-from judge.scorer import Scorer
-from rewrite.config import RewriteRecipe
-from rewrite.corpus import Corpus
-from rewrite.forecast import Forecast, MeasuredPass, Server, StartUp, forecast
-from rewrite.meter import Meter
-from rewrite.rewriter import Rewriter
-from rewrite.sample import CorpusSample, read
-from shards.failures import FailureTally
-from shards.limit import check_failed
-from shards.manifest import odd
-from shards.passes import Document, DocumentResult, Work
-from shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
+from prewrite.base.cli import console
+from prewrite.base.console import PlainConsole
+from prewrite.engine.config import EngineConfig, VllmConfig
+from prewrite.engine.registry import get_engine
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.judge import load_judges
+from prewrite.judge.passes import JudgePass
+from prewrite.judge.scorer import Scorer
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.corpus import Corpus
+from prewrite.rewrite.forecast import Forecast, MeasuredPass, Server, StartUp, forecast
+from prewrite.rewrite.meter import Meter
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.rewrite.sample import CorpusSample, read
+from prewrite.shards.failures import FailureTally
+from prewrite.shards.limit import check_failed
+from prewrite.shards.manifest import odd
+from prewrite.shards.passes import Document, DocumentResult, Work
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
 
 SECONDS = 30.0
 """How long documents are put to the engines, by stage."""
@@ -189,7 +189,7 @@ def _gpus(config: EngineConfig) -> int:
     """GPUs that an engine occupies here; an endpoint's are not known."""
     if not isinstance(config, VllmConfig):
         return 0
-    from engine.vllm_engine import on_cpu  # slow: it asks torch
+    from prewrite.engine.vllm_engine import on_cpu  # slow: it asks torch
 
     return 0 if on_cpu() else config.tensor_parallel
 
@@ -246,11 +246,6 @@ def _read_of(sample: CorpusSample) -> str:
 def run(recipe: RewriteRecipe) -> None:
     """Measure, and print the forecast."""
     show(make_plan(recipe), recipe)
-
-
-def main(arguments: list[str]) -> int:
-    """`python -m rewrite plan --config FILE`; the exit code."""
-    return run_recipe("rewrite plan", __doc__ or "", RewriteRecipe, run, dry_run, arguments)
 
 
 def dry_run(recipe: RewriteRecipe) -> str:

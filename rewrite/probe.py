@@ -6,14 +6,14 @@ reasoning. Whether a text is good enough is not looked at: that is for the check
 
 from functools import partial
 
-from base.secret import said
-from engine.config import EndpointConfig
-from engine.registry import First, probe
-from engine.types import Engine
-from judge.probe import PASSAGES
-from rewrite.config import RewriteRecipe
-from rewrite.rewriter import Rewriter
-from shards.passes import Document
+from prewrite.base.secret import said
+from prewrite.engine.config import EndpointConfig
+from prewrite.engine.registry import First, probe
+from prewrite.engine.types import Engine
+from prewrite.judge.probe import PASSAGES
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.passes import Document
 
 _NO_TEXT = ("no_text", "only_reasoning")
 _QUOTED = 100  # characters of an answer

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from base.errors import ConfigError
-from engine.template import Template
+from prewrite.base.errors import ConfigError
+from prewrite.engine.template import Template
 
 VARIABLES = ("context", "lead", "text")
 """What a rewriter template may use: the text before the chunk, its last five words, the chunk."""

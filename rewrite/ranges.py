@@ -12,11 +12,11 @@ from typing import IO
 
 import pyarrow as pa
 
-from base.errors import InputError
-from base.files import resolve, told_as
-from rewrite.files import share
-from rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
-from shards.passes import Range
+from prewrite.base.errors import InputError
+from prewrite.base.files import resolve, told_as
+from prewrite.rewrite.files import share
+from prewrite.rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
+from prewrite.shards.passes import Range
 
 _PACKED = (".gz", ".zst")
 

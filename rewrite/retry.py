@@ -9,17 +9,17 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from base.files import Folder
-from base.fingerprint import fingerprint, mixed
-from engine.registry import get_engine
-from rewrite.passes import RewritePass
-from rewrite.rewriter import Rewriter
-from shards.failures import Failure
-from shards.manifest import Manifest, Record
-from shards.passes import Document, DocumentResult, Split, Work
-from shards.reader import ShardSet
-from shards.retry import OfJob, round_of
-from shards.schema import USABLE
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint, mixed
+from prewrite.engine.registry import get_engine
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.failures import Failure
+from prewrite.shards.manifest import Manifest, Record
+from prewrite.shards.passes import Document, DocumentResult, Split, Work
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.retry import OfJob, round_of
+from prewrite.shards.schema import USABLE
 
 _FAILED = "status:failed"
 

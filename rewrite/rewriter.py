@@ -5,17 +5,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from engine.reasoning import spoken
-from engine.types import Completion, Engine, Prompt, Request, Sampling
-from judge.context import contexts, lead
-from judge.usage import usage_of
-from rewrite.checks import Checked, check
-from rewrite.config import RewriteRecipe
-from rewrite.prompts import load_template
-from shards.failures import Failure, as_reason
-from shards.manifest import Usage
-from shards.passes import Document, DocumentResult
-from shards.schema import USABLE, Row
+from prewrite.engine.reasoning import spoken
+from prewrite.engine.types import Completion, Engine, Prompt, Request, Sampling
+from prewrite.judge.context import contexts, lead
+from prewrite.judge.usage import usage_of
+from prewrite.rewrite.checks import Checked, check
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.prompts import load_template
+from prewrite.shards.failures import Failure, as_reason
+from prewrite.shards.manifest import Usage
+from prewrite.shards.passes import Document, DocumentResult
+from prewrite.shards.schema import USABLE, Row
 
 
 class Rewriter:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from base.errors import InputError
-from rewrite.corpus import Corpus
-from shards.passes import Document, End, Split
-from shards.schema import Row
+from prewrite.base.errors import InputError
+from prewrite.rewrite.corpus import Corpus
+from prewrite.shards.passes import Document, End, Split
+from prewrite.shards.schema import Row
 
 Floats = NDArray[np.float64]
 

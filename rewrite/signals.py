@@ -15,13 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from base.errors import InputError
-from base.files import resolve, told_as
-from rewrite.files import CorpusFile, Fault, Raw
-from rewrite.layouts import BadRecord, SourceRecord, parse_line
-from rewrite.streams import Whole
-from shards.filters import Filter, parse_filter
-from shards.parquet import batches
+from prewrite.base.errors import InputError
+from prewrite.base.files import resolve, told_as
+from prewrite.rewrite.files import CorpusFile, Fault, Raw
+from prewrite.rewrite.layouts import BadRecord, SourceRecord, parse_line
+from prewrite.rewrite.streams import Whole
+from prewrite.shards.filters import Filter, parse_filter
+from prewrite.shards.parquet import batches
 
 COMPANIONS = (".signals.json.gz", ".duplicates.parquet", ".minhash.parquet")
 """Ends of the names of files that stand beside documents and are none."""

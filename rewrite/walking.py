@@ -17,11 +17,11 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
-from base.errors import InputError
-from base.files import resolve, told_as
-from base.secret import said
-from rewrite.files import SUFFIXES
-from rewrite.signals import COMPANIONS
+from prewrite.base.errors import InputError
+from prewrite.base.files import resolve, told_as
+from prewrite.base.secret import said
+from prewrite.rewrite.files import SUFFIXES
+from prewrite.rewrite.signals import COMPANIONS
 
 _WILD = "*?["
 _FOLDER = "a folder, which only a pattern with ** enters"

@@ -4,10 +4,10 @@ from typing import Any
 
 from jinja2 import Environment
 
-from base.text import one_line
-from shards.failures import LONGEST_REASON
-from shards.manifest import Manifest
-from shards.schema import describe
+from prewrite.base.text import one_line
+from prewrite.shards.failures import LONGEST_REASON
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.schema import describe
 
 _CARD = """\
 ---

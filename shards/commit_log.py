@@ -22,13 +22,23 @@ from functools import cached_property
 import pyarrow as pa
 from pydantic import ValidationError
 
-from base.errors import ShardError
-from base.files import Folder
-from shards import finished_log, names
-from shards.failures import FailureTally
-from shards.manifest import NAMED, File, Manifest, Opened, Record, SetStatus, Skip, Usage, total
-from shards.names import RecordName
-from shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards import finished_log, names
+from prewrite.shards.failures import FailureTally
+from prewrite.shards.manifest import (
+    NAMED,
+    File,
+    Manifest,
+    Opened,
+    Record,
+    SetStatus,
+    Skip,
+    Usage,
+    total,
+)
+from prewrite.shards.names import RecordName
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
 
 _AND = " | "  # between two versions
 

@@ -16,19 +16,19 @@ from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 from pydantic import Field, field_validator
 
-from base.cli import console
-from base.config import Section
-from base.errors import ConfigError, EngineDied
-from base.fingerprint import fingerprint
-from base.owned import OwnedFolder
-from shards.commit_log import CommitLog
-from shards.gpus import claim
-from shards.limit import Watch
-from shards.passes import Pass, Split
-from shards.progress import Progress
-from shards.quarantine import is_suspected
-from shards.worker import PassWorker
-from shards.worker_pool import WorkerPool
+from prewrite.base.cli import console
+from prewrite.base.config import Section
+from prewrite.base.errors import ConfigError, EngineDied
+from prewrite.base.fingerprint import fingerprint
+from prewrite.base.owned import OwnedFolder
+from prewrite.shards.commit_log import CommitLog
+from prewrite.shards.gpus import claim
+from prewrite.shards.limit import Watch
+from prewrite.shards.passes import Pass, Split
+from prewrite.shards.progress import Progress
+from prewrite.shards.quarantine import is_suspected
+from prewrite.shards.worker import PassWorker
+from prewrite.shards.worker_pool import WorkerPool
 
 # datatrove logs every pipeline and every exception to the terminal; people get our own sentences.
 logger.disable("datatrove")
@@ -150,7 +150,7 @@ def execute(job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig)
     """
     step = PassStep(job, splits, folder, run)
     if run.executor == "ray":
-        from shards.ray import run_on_ray
+        from prewrite.shards.ray import run_on_ray
 
         run_on_ray(step)
     elif run.executor == "slurm":

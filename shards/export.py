@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
-from base.errors import ConfigError
-from shards.filters import Filter, parse_filter
-from shards.reader import ShardSet
-from shards.schema import TEXTS, Row
+from prewrite.base.errors import ConfigError
+from prewrite.shards.filters import Filter, parse_filter
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import TEXTS, Row
 
 Each = Literal["document", "chunk", "pair"]
 EACH: tuple[str, ...] = get_args(Each)
@@ -46,7 +46,7 @@ class Export:
         columns = self.shards.manifest.columns
         if not self.shards.manifest.criteria:
             raise ConfigError(
-                f"{url}: found a set without scores; accepted: a judged set (see python -m judge)"
+                f"{url}: found a set without scores; accepted: a judged set (see prewrite judge)"
             )
         self.filter = parse_filter(condition, columns, "--filter") if condition else None
 

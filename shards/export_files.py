@@ -10,10 +10,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from base.apart import lies_in
-from base.errors import ConfigError
-from base.whole import written
-from shards.export import Export
+from prewrite.base.apart import lies_in
+from prewrite.base.errors import ConfigError
+from prewrite.base.whole import written
+from prewrite.shards.export import Export
 
 Records = Iterable[dict[str, Any]]
 
@@ -30,7 +30,7 @@ def export(records: Export, target: str) -> None:
     if write is None:
         raise ConfigError(
             f"--to: found '{target}'; accepted: a file that ends in .jsonl or .parquet (token ids "
-            "for Megatron: python -m train export)"
+            "for Megatron: prewrite train export)"
         )
     refuse_inside(records, target)
     with written(target) as stream:

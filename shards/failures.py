@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from base.text import one_line, printable
-from shards.schema import Row
+from prewrite.base.text import one_line, printable
+from prewrite.shards.schema import Row
 
 MOST, EXAMPLES, LONGEST_REASON, LONGEST_ANSWER = 32, 3, 200, 500
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from base.config import near
-from base.errors import ConfigError
+from prewrite.base.config import near
+from prewrite.base.errors import ConfigError
 
 Mask = NDArray[np.bool_]
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from base.errors import ShardError
-from base.files import Folder
-from shards.manifest import Manifest, Record
-from shards.names import LOG
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards.manifest import Manifest, Record
+from prewrite.shards.names import LOG
 
 
 class _End(BaseModel):
@@ -68,5 +68,5 @@ def refuse_other(folder: Folder, records: Sequence[Record], manifest: Manifest) 
     if [*parts, *verdicts] != manifest.files:
         raise ShardError(
             f"{folder.url}/{LOG}: its files are not those of the manifest; accepted: the log of "
-            f"this set; run python -m shards verify --repair {folder.url}"
+            f"this set; run prewrite shards verify --repair {folder.url}"
         )

@@ -12,12 +12,12 @@ are removed, a glob finds rows twice; a reader that goes by the manifest never d
 
 import hashlib
 
-from base.errors import ShardError
-from base.files import Folder
-from base.owned import OwnedFolder
-from shards import finished_log, names
-from shards.card import card
-from shards.manifest import Manifest
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.base.owned import OwnedFolder
+from prewrite.shards import finished_log, names
+from prewrite.shards.card import card
+from prewrite.shards.manifest import Manifest
 
 
 def made(folder: Folder, manifest: Manifest) -> Manifest | None:

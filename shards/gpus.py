@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from base.errors import ConfigError
+from prewrite.base.errors import ConfigError
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _claimed: list[IO[str]] = []

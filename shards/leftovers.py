@@ -7,11 +7,11 @@ published. One that is still being made stays. All other files stay, too.
 
 import os
 
-from base.files import Folder
-from shards.commit_log import CommitLog
-from shards.generation import is_ready, remove_made
-from shards.manifest import Manifest
-from shards.names import MANIFEST, RECORDS, is_passing, is_scratch, owner_of, retry
+from prewrite.base.files import Folder
+from prewrite.shards.commit_log import CommitLog
+from prewrite.shards.generation import is_ready, remove_made
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.names import MANIFEST, RECORDS, is_passing, is_scratch, owner_of, retry
 
 
 def is_clean(folder: Folder, manifest: Manifest) -> bool:

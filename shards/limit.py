@@ -10,13 +10,13 @@ came through by chance must not keep the others from being asked again.)
 
 from collections.abc import Iterable, Sequence
 
-from base.cli import console
-from base.errors import EngineError
-from base.text import one_line
-from shards.commit_log import tally_of
-from shards.failures import LONGEST_REASON, OTHER, FailureTally, answers
-from shards.manifest import Record
-from shards.passes import DocumentResult
+from prewrite.base.cli import console
+from prewrite.base.errors import EngineError
+from prewrite.base.text import one_line
+from prewrite.shards.commit_log import tally_of
+from prewrite.shards.failures import LONGEST_REASON, OTHER, FailureTally, answers
+from prewrite.shards.manifest import Record
+from prewrite.shards.passes import DocumentResult
 
 _FIRST = 100  # rows after which a run is looked at for the first time
 

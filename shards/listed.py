@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from base.errors import ShardError
-from base.files import Folder, told_as
-from shards.manifest import File
-from shards.reader import footer_fault
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder, told_as
+from prewrite.shards.manifest import File
+from prewrite.shards.reader import footer_fault
 
 _THREADS = 16  # reading the ends of files waits for disks and networks
 
@@ -20,7 +20,7 @@ def check_there(folder: Folder, files: Sequence[File]) -> None:
             found = "not there" if file.name not in sizes else f"{sizes[file.name]} bytes"
             raise ShardError(
                 f"{folder.url}/{file.name}: found {found}; accepted: {file.bytes} bytes; "
-                f"run python -m shards verify --repair {folder.url}, then this command again"
+                f"run prewrite shards verify --repair {folder.url}, then this command again"
             )
 
 
@@ -44,7 +44,7 @@ def check_listed(folder: Folder, files: Sequence[File]) -> None:
         for file, found in zip(files, pool.map(fault, files), strict=True):
             if found:
                 raise ShardError(
-                    f"{folder.url}/{file.name}: {found}; run python -m shards verify --repair "
+                    f"{folder.url}/{file.name}: {found}; run prewrite shards verify --repair "
                     f"{folder.url}, then this command again"
                 )
 

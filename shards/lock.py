@@ -27,12 +27,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from base.cli import console
-from base.errors import ShardError
-from base.files import Folder, told_as
-from base.owned import OwnedFolder
-from base.text import one_line
-from shards.names import FIXED, LOCK, OWNER, SCRATCH, is_scratch
+from prewrite.base.cli import console
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder, told_as
+from prewrite.base.owned import OwnedFolder
+from prewrite.base.text import one_line
+from prewrite.shards.names import FIXED, LOCK, OWNER, SCRATCH, is_scratch
 
 BEAT, SILENT, SETTLE = 10.0, 60.0, 1.0  # seconds
 _GONE = f"{SCRATCH}gone-"

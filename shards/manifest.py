@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from base.errors import ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from base.text import one_line
-from shards.failures import Failures
-from shards.names import MANIFEST
-from shards.schema import FORMAT_VERSION, FORMATS, schema
-from shards.seal import DIGEST, opened, sealed
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.base.text import one_line
+from prewrite.shards.failures import Failures
+from prewrite.shards.names import MANIFEST
+from prewrite.shards.schema import FORMAT_VERSION, FORMATS, schema
+from prewrite.shards.seal import DIGEST, opened, sealed
 
 SetStatus = Literal["running", "interrupted", "complete"]
 
@@ -265,7 +265,7 @@ class Manifest(_ManifestModel):
             return None
         if not found.is_whole:
             raise ShardError(
-                f"{found.fault(folder)}; restore the file, or run python -m shards verify --repair "
+                f"{found.fault(folder)}; restore the file, or run prewrite shards verify --repair "
                 f"{folder.url}; if you edited it on purpose, write {found.content} there"
             )
         return found.manifest

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from shards.failures import Failure, FailureTally, by_reason
-from shards.manifest import Input, Manifest, Skip, Usage
-from shards.schema import Row
+from prewrite.shards.failures import Failure, FailureTally, by_reason
+from prewrite.shards.manifest import Input, Manifest, Skip, Usage
+from prewrite.shards.schema import Row
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from shards.manifest import Usage
+from prewrite.shards.manifest import Usage
 
 
 class Progress:

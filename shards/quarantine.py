@@ -13,9 +13,9 @@ that nobody has outlived must happen `_UNSEEN` times.
 Cost: a small write for every 16, 32, … `_FAR` documents.
 """
 
-from base.errors import EngineError
-from shards.commit_log import CommitLog
-from shards.manifest import Opened, Record
+from prewrite.base.errors import EngineError
+from prewrite.shards.commit_log import CommitLog
+from prewrite.shards.manifest import Opened, Record
 
 _NEAR, _FAR = 16, 512  # documents a mark reaches ahead: at the start of a split, and at most
 _SHARE = 16  # a part of the suspects is opened at a time

@@ -12,10 +12,10 @@ import secrets
 import signal
 from typing import TYPE_CHECKING, Any
 
-from base.errors import ConfigError, Interrupted, PrewriteError, ShardError
+from prewrite.base.errors import ConfigError, Interrupted, PrewriteError, ShardError
 
 if TYPE_CHECKING:
-    from shards.executor import PassStep
+    from prewrite.shards.executor import PassStep
 
 _RESTARTS = 3
 """Times that Ray starts a dead worker again, and a task that died with it."""

@@ -8,12 +8,12 @@ from typing import IO, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from base.errors import ShardError
-from base.files import Folder
-from shards.manifest import File, Manifest
-from shards.names import MANIFEST
-from shards.parquet import batches
-from shards.schema import Row, footer_digest
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards.manifest import File, Manifest
+from prewrite.shards.names import MANIFEST
+from prewrite.shards.parquet import batches
+from prewrite.shards.schema import Row, footer_digest
 
 _TAIL = 1 << 16  # bytes of a file's end that hold most footers
 

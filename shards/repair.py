@@ -11,18 +11,18 @@ from it. What only the manifest knows (a pass's configuration) cannot be repaire
 from collections.abc import Iterable
 from contextlib import suppress
 
-from base.errors import ShardError
-from base.files import Folder
-from shards import finished_log
-from shards.commit_log import commit_log_of, skipped_lines, summary_of
-from shards.generation import settle
-from shards.leftovers import clean
-from shards.lock import OutputLock
-from shards.manifest import Manifest, Record, SetStatus, Usage
-from shards.names import LOG, SKIPPED, block_of
-from shards.reader import ShardSet
-from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
-from shards.verify import OTHER_COLUMNS, check_file, check_passes, refuse_unlike
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards import finished_log
+from prewrite.shards.commit_log import commit_log_of, skipped_lines, summary_of
+from prewrite.shards.generation import settle
+from prewrite.shards.leftovers import clean
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.manifest import Manifest, Record, SetStatus, Usage
+from prewrite.shards.names import LOG, SKIPPED, block_of
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
+from prewrite.shards.verify import OTHER_COLUMNS, check_file, check_passes, refuse_unlike
 
 _ANEW = "the manifest was written anew"
 _ENDED: tuple[SetStatus, ...] = ("complete", "interrupted")

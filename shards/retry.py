@@ -19,22 +19,22 @@ from typing import Any, Protocol, cast
 
 import pyarrow as pa
 
-from base.cli import console
-from base.errors import ConfigError, EngineError, ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from base.owned import OwnedFolder
-from shards import finished_log, generation, names
-from shards.commit_log import CommitSummary, commit_log_of, fold
-from shards.executor import RunConfig, execute
-from shards.leftovers import clean
-from shards.listed import check_listed
-from shards.lock import OutputLock
-from shards.manifest import ODD, Manifest, Record
-from shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
-from shards.repair import emptied
-from shards.run import Execute, finished
-from shards.schema import FORMAT_VERSION
+from prewrite.base.cli import console
+from prewrite.base.errors import ConfigError, EngineError, ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.base.owned import OwnedFolder
+from prewrite.shards import finished_log, generation, names
+from prewrite.shards.commit_log import CommitSummary, commit_log_of, fold
+from prewrite.shards.executor import RunConfig, execute
+from prewrite.shards.leftovers import clean
+from prewrite.shards.listed import check_listed
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.manifest import ODD, Manifest, Record
+from prewrite.shards.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
+from prewrite.shards.repair import emptied
+from prewrite.shards.run import Execute, finished
+from prewrite.shards.schema import FORMAT_VERSION
 
 
 class Again(Pass, Protocol):

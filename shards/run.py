@@ -12,25 +12,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from base.errors import EngineError, InputError, Interrupted, PrewriteError, ShardError
-from base.files import Folder, resolve
-from base.fingerprint import differences, fingerprint
-from base.owned import OwnedFolder
-from shards import finished_log
-from shards.card import card
-from shards.commit_log import CommitSummary, commit_log_of, fold, skipped_lines
-from shards.executor import RunConfig, execute
-from shards.leftovers import clean, is_clean, strays
-from shards.limit import check_failed, to_repeat
-from shards.listed import check_listed, check_there
-from shards.lock import OutputLock
-from shards.manifest import Manifest, SetStatus
-from shards.names import CARD, FIXED, JUDGEMENTS, MANIFEST, RECORDS, REWRITES, SKIPPED
-from shards.passes import Pass, Split, inputs
-from shards.repair import emptied
-from shards.schema import FORMAT_VERSION
-from shards.unchanged import changed_inputs, refuse_changed, refuse_exchanged
-from shards.worker import check_bad_rows
+from prewrite.base.errors import EngineError, InputError, Interrupted, PrewriteError, ShardError
+from prewrite.base.files import Folder, resolve
+from prewrite.base.fingerprint import differences, fingerprint
+from prewrite.base.owned import OwnedFolder
+from prewrite.shards import finished_log
+from prewrite.shards.card import card
+from prewrite.shards.commit_log import CommitSummary, commit_log_of, fold, skipped_lines
+from prewrite.shards.executor import RunConfig, execute
+from prewrite.shards.leftovers import clean, is_clean, strays
+from prewrite.shards.limit import check_failed, to_repeat
+from prewrite.shards.listed import check_listed, check_there
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.manifest import Manifest, SetStatus
+from prewrite.shards.names import CARD, FIXED, JUDGEMENTS, MANIFEST, RECORDS, REWRITES, SKIPPED
+from prewrite.shards.passes import Pass, Split, inputs
+from prewrite.shards.repair import emptied
+from prewrite.shards.schema import FORMAT_VERSION
+from prewrite.shards.unchanged import changed_inputs, refuse_changed, refuse_exchanged
+from prewrite.shards.worker import check_bad_rows
 
 Execute = Callable[[Pass, list[Split], OwnedFolder, RunConfig], None]
 

@@ -7,7 +7,7 @@ than it takes to check the values one by one.
 import json
 from typing import Any
 
-from base.fingerprint import fingerprint
+from prewrite.base.fingerprint import fingerprint
 
 DIGEST = "digest"
 

@@ -10,13 +10,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from base.text import one_line
-from shards.failures import answers
-from shards.manifest import Manifest
-from shards.names import MANIFEST
-from shards.progress import cache_share
-from shards.reader import ShardSet
-from shards.schema import TEXTS, Row
+from prewrite.base.text import one_line
+from prewrite.shards.failures import answers
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.names import MANIFEST
+from prewrite.shards.progress import cache_share
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import TEXTS, Row
 
 _REASONS, _ANSWER = 5, 120  # reasons of a pass, characters of an answer: the manifest has more
 

@@ -18,20 +18,20 @@ from pathlib import Path
 import yaml
 from datatrove.executor.slurm import SlurmPipelineExecutor
 
-from base.config import Recipe
-from base.errors import ConfigError, PrewriteError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from shards.executor import RunConfig
-from shards.run import finished
-from shards.steps import PlannedPass, ranges, start, unfinished
+from prewrite.base.config import Recipe
+from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.run import finished
+from prewrite.shards.steps import PlannedPass, ranges, start, unfinished
 
 _SECONDS_TO_COMMIT = 120
 """So long before its time limit a task is told to commit and end."""
 
 
 def submit(command: str, recipe: Recipe, stages: Sequence[PlannedPass], run: RunConfig) -> str:
-    """Submit what is left of `stages` as steps of `python -m COMMAND`; returns what to tell.
+    """Submit what is left of `stages` as steps of `prewrite COMMAND`; returns what to tell.
     One of them at least is not complete.
 
     Refused while jobs of an earlier submission for this output are in the queue.
@@ -136,7 +136,7 @@ class _Script:
         }
         recipe = shlex.quote(str(self.folder / "recipe.yaml"))
         # exec: Slurm's signal is for the batch script itself, which Python then is.
-        line = f"exec {shlex.quote(sys.executable)} -m {self.command} --config {recipe}"
+        line = f"exec {shlex.quote(sys.executable)} -m prewrite {self.command} --config {recipe}"
         arguments = {key: value for key, value in wanted.items() if value is not None}
         text: str = writer.get_launch_file_contents(arguments, f"{line} run.step={step}")
         return text

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from base.errors import ShardError
-from shards.reader import ShardSet, refuse_absent
-from shards.schema import TEXTS
+from prewrite.base.errors import ShardError
+from prewrite.shards.reader import ShardSet, refuse_absent
+from prewrite.shards.schema import TEXTS
 
 BINS = 200
 SHOWN = 20

@@ -9,17 +9,17 @@ repeated: what is committed stays. No two commands may run the same task at a ti
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from base.config import Recipe
-from base.errors import ConfigError, ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from base.owned import OwnedFolder
-from shards.commit_log import CommitLog, commit_log_of
-from shards.executor import PassStep, RunConfig, is_done, run_here
-from shards.lock import OutputLock
-from shards.manifest import Manifest
-from shards.passes import Pass, Split
-from shards.run import finished, run_pass, start_set
+from prewrite.base.config import Recipe
+from prewrite.base.errors import ConfigError, ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.base.owned import OwnedFolder
+from prewrite.shards.commit_log import CommitLog, commit_log_of
+from prewrite.shards.executor import PassStep, RunConfig, is_done, run_here
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.passes import Pass, Split
+from prewrite.shards.run import finished, run_pass, start_set
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class PlannedPass:
 
 def spread(command: str, recipe: Recipe, stages: Sequence[PlannedPass], run: RunConfig) -> bool:
     """Do what `run.step` or `run.executor: slurm` asks for; False where this process is to run all
-    of `stages`. `command`: what `python -m` starts with `recipe`.
+    of `stages`. `command`: the one of `prewrite` that takes `recipe`.
     """
     if run.step:
         run_step(run.step, stages, run)
     elif run.executor == "slurm":
-        from shards.slurm import submit
+        from prewrite.shards.slurm import submit
 
         print(submit(command, recipe, stages, run))
     return bool(run.step) or run.executor == "slurm"

@@ -8,11 +8,11 @@ more at the end, since it may have been exchanged between two of them.
 
 from collections.abc import Sequence
 
-from base.errors import InputError
-from base.files import resolve, sha256_of, told_as, version_of
-from shards.commit_log import CommitSummary
-from shards.manifest import Input
-from shards.passes import Source, Split
+from prewrite.base.errors import InputError
+from prewrite.base.files import resolve, sha256_of, told_as, version_of
+from prewrite.shards.commit_log import CommitSummary
+from prewrite.shards.manifest import Input
+from prewrite.shards.passes import Source, Split
 
 _NAMED = 5  # files that a sentence names
 

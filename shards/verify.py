@@ -6,17 +6,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from base.errors import ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from shards import finished_log
-from shards.commit_log import CommitSummary, skipped_lines, summary_of
-from shards.generation import is_ready
-from shards.leftovers import strays
-from shards.manifest import File, Manifest
-from shards.names import LOG, MANIFEST, SKIPPED
-from shards.reader import ShardSet
-from shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.shards import finished_log
+from prewrite.shards.commit_log import CommitSummary, skipped_lines, summary_of
+from prewrite.shards.generation import is_ready
+from prewrite.shards.leftovers import strays
+from prewrite.shards.manifest import File, Manifest
+from prewrite.shards.names import LOG, MANIFEST, SKIPPED
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
 
 OTHER_COLUMNS = "its columns are not those of the set"
 """What is wrong with a file that is the one that was committed: then the manifest is not."""

@@ -12,16 +12,25 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from base.errors import EngineDied, InputError, Interrupted, ShardError
-from shards.commit_log import Block, CommitLog, Lineage, joined
-from shards.failures import Failure, keep_few
-from shards.limit import Watch
-from shards.manifest import Record, Skip
-from shards.passes import Document, DocumentResult, End, LeftOut, Skipped, Source, Split, Work
-from shards.progress import Progress
-from shards.quarantine import Quarantine
-from shards.schema import Row
-from shards.signals import stop_on_signal
+from prewrite.base.errors import EngineDied, InputError, Interrupted, ShardError
+from prewrite.shards.commit_log import Block, CommitLog, Lineage, joined
+from prewrite.shards.failures import Failure, keep_few
+from prewrite.shards.limit import Watch
+from prewrite.shards.manifest import Record, Skip
+from prewrite.shards.passes import (
+    Document,
+    DocumentResult,
+    End,
+    LeftOut,
+    Skipped,
+    Source,
+    Split,
+    Work,
+)
+from prewrite.shards.progress import Progress
+from prewrite.shards.quarantine import Quarantine
+from prewrite.shards.schema import Row
+from prewrite.shards.signals import stop_on_signal
 
 Finish = Callable[[Document], Awaitable[DocumentResult]]
 

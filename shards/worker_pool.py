@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import cast
 
-from base.cli import console, sentence
-from base.errors import EngineDied, Interrupted, ShardError
+from prewrite.base.cli import console, sentence
+from prewrite.base.errors import EngineDied, Interrupted, ShardError
 
 WorkerTask = Callable[[int, Callable[[], None]], None]
 """Does the task of a number in this process; calls the function before it opens documents."""

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
-from judge.criteria import PromptedCriterion, load_criterion
+from prewrite.engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
+from prewrite.judge.criteria import PromptedCriterion, load_criterion
 
 
 def said(text: str, finish: FinishReason = "stop", **verdicts: float) -> Completion:

@@ -82,8 +82,8 @@ def test_no_command_loads_a_slow_library_before_it_is_needed() -> None:
     """`--help`, a mistake in a recipe and each worker process would wait for it."""
     program = """
 import sys
-import evaluation.__main__, judge.__main__, rewrite.__main__, shards.__main__, train.__main__
-import judge.passes, rewrite.passes, shards.executor
+import prewrite.evaluation.__main__, prewrite.judge.__main__, prewrite.rewrite.__main__
+import prewrite.shards.__main__, prewrite.train.__main__, prewrite.shards.executor
 slow = {"matplotlib", "megatron", "openai", "pandas", "scipy", "sklearn", "torch", "transformers"}
 print(*({*slow, "vllm"} & set(sys.modules)))
 """

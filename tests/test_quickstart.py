@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from judge.criteria import load_criterion
-from shards.reader import ShardSet
-from shards.schema import STATUSES, Row
-from shards.verify import verify
+from prewrite.judge.criteria import load_criterion
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import STATUSES, Row
+from prewrite.shards.verify import verify
 
 CRITERIA = ("quality", "safety", "factuality")
 
@@ -134,7 +134,7 @@ def test_a_second_run_says_complete(run: tuple[Path, str]) -> None:
 
 
 def test_judged_again_with_reasoning(run: tuple[Path, str], tmp_path: Path) -> None:
-    """The other read-out, through `python -m judge`; rewrites are not touched."""
+    """The other read-out, through `prewrite judge`; rewrites are not touched."""
     done = command(
         "judge",
         f"output={tmp_path}/set",
@@ -234,7 +234,7 @@ def test_all_phases_train_on_the_set(trained: Path) -> None:
 def evaluate(
     run: tuple[Path, str], trained: Path, document: str, *overrides: str
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m evaluation` on the chunks of one document, in `trained`'s neighbour."""
+    """`prewrite evaluate` on the chunks of one document, in `trained`'s neighbour."""
     prefixes = {"ordinary": {"set": str(run[0]), "filter": f"doc_id == '{document}'", "places": 2}}
     out = trained.parent / "evaluation"
     return command(
@@ -309,7 +309,7 @@ def interrupted(tmp_path: Path) -> Iterator[Path]:
     arguments += ["rewrite.sampling.max_tokens=16", "engines.main.concurrency=2", "input.limit=3"]
     arguments += ["run.max_failed=1"]  # 16 tokens are too short for many a chunk
     process = subprocess.Popen(
-        [sys.executable, "-m", "rewrite", *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "prewrite", "rewrite", *arguments], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not list((out / "rewrites" / "commits").glob("*.json")):
@@ -388,7 +388,7 @@ def test_no_secret_reaches_the_set(tmp_path: Path) -> None:
     environment: dict[str, Any] = {**os.environ, "SOME_KEY": "sk-very-secret"}
     engine = "engines.main={kind: endpoint, urls: ['http://127.0.0.1:9/v1'], model: m, "
     arguments = [engine + "api_key_env: SOME_KEY}", f"output={tmp_path}/set"]
-    base = [sys.executable, "-m", "rewrite", "--config", "configs/quickstart.yaml"]
+    base = [sys.executable, "-m", "prewrite", "rewrite", "--config", "configs/quickstart.yaml"]
     for extra in ([], ["--dry-run"]):
         done = subprocess.run(
             [*base, *extra, *arguments],

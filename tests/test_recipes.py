@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import yaml
 
+from prewrite.train.model.shape import load_shape
+from prewrite.train.model.weights import sizes
 from tests.rewrite import published
 from tests.train.small import make_set
-from train.model.shape import load_shape
-from train.model.weights import sizes
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "models/smollm2-135m-instruct"
@@ -34,16 +34,17 @@ LLAMA = (
 )
 TOKENS = 32_000
 HELD_OUT = ("ordinary", "unsafe")
-COMMANDS = ("rewrite", "judge", "train", "evaluation")
+COMMANDS = ("rewrite", "judge", "train", "evaluate")
 
 # One process for all commands: what they import takes longer than what they do.
 _SCRIPT = """
-import contextlib, importlib, io, json, sys
+import contextlib, io, json, sys
+from prewrite.commands import main
 told = {}
 for name, command, arguments in json.loads(sys.argv[1]):
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        code = importlib.import_module(command + ".__main__").main(arguments)
+        code = main([command, *arguments])
     told[f"{name} {command}"] = [code, out.getvalue(), errors.getvalue()]
 print(json.dumps(told))
 """

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, nan
 from statistics import fmean
 
-from base.errors import PrewriteError
-from train.config import AlarmsConfig
+from prewrite.base.errors import PrewriteError
+from prewrite.train.config import AlarmsConfig
 
 WATCHED = (
     "rollouts/spread",

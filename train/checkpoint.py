@@ -21,17 +21,17 @@ from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
 from torch.distributed.checkpoint.api import CheckpointException
 
-from base.cli import console
-from base.errors import ShardError
-from base.files import leads_out, opened, sync
-from train import digests, parallel, saved
-from train.config import CheckpointConfig
-from train.learner import Learner
-from train.names import CHECKPOINTS
-from train.output import Output
-from train.saved import LATEST, STATE, Saved
-from train.state import FileDigest, State
-from train.unpickle import guarded
+from prewrite.base.cli import console
+from prewrite.base.errors import ShardError
+from prewrite.base.files import leads_out, opened, sync
+from prewrite.train import digests, parallel, saved
+from prewrite.train.config import CheckpointConfig
+from prewrite.train.learner import Learner
+from prewrite.train.names import CHECKPOINTS
+from prewrite.train.output import Output
+from prewrite.train.saved import LATEST, STATE, Saved
+from prewrite.train.state import FileDigest, State
+from prewrite.train.unpickle import guarded
 
 _METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}  # any parallel size reads it
 _LONGEST = 1 << 10  # bytes of `latest` that are looked at

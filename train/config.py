@@ -1,4 +1,4 @@
-"""The recipe of `python -m train`: data, model, parallelism, batches, curriculum.
+"""The recipe of `prewrite train`: data, model, parallelism, batches, curriculum.
 
 Impossible combinations are refused here, before anything is loaded.
 """
@@ -8,13 +8,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from base.apart import lies_in
-from base.config import Location, Recipe, Section, WrittenLocation, refuse
-from engine.config import EngineConfig, VllmConfig
-from judge.config import known_criteria, known_engine
-from train.inputs import refuse_overlap
-from train.online.config import ProbeConfig, RolloutsConfig
-from train.phases import Phase, end_step, twice
+from prewrite.base.apart import lies_in
+from prewrite.base.config import Location, Recipe, Section, WrittenLocation, refuse
+from prewrite.engine.config import EngineConfig, VllmConfig
+from prewrite.judge.config import known_criteria, known_engine
+from prewrite.train.inputs import refuse_overlap
+from prewrite.train.online.config import ProbeConfig, RolloutsConfig
+from prewrite.train.phases import Phase, end_step, twice
 
 
 class DataConfig(Section):
@@ -280,7 +280,7 @@ class TrainConfig(Section):
 
 
 class TrainRecipe(Recipe):
-    """What `python -m train` reads."""
+    """What `prewrite train` reads."""
 
     engines: dict[str, EngineConfig] = {}
     train: TrainConfig

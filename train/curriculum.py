@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from math import fsum, isfinite
 from typing import Any, NamedTuple
 
-from base.errors import ConfigError
-from train.phases import Phase, Plateau
+from prewrite.base.errors import ConfigError
+from prewrite.train.phases import Phase, Plateau
 
 
 class PhaseStart(NamedTuple):

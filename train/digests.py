@@ -15,9 +15,9 @@ from typing import Any, Self
 
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 
-from base.files import leads_out, opened
-from train import parallel
-from train.state import FileDigest
+from prewrite.base.files import leads_out, opened
+from prewrite.train import parallel
+from prewrite.train.state import FileDigest
 
 SUFFIX = ".sha256"
 _THREADS = 4

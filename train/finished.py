@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from base.files import Folder
-from train.digests import digest
-from train.model.export import is_ours
-from train.names import MODEL, PLOT, RECORD
-from train.output import Output
-from train.owned import about
-from train.state import FileDigest
+from prewrite.base.files import Folder
+from prewrite.train.digests import digest
+from prewrite.train.model.export import is_ours
+from prewrite.train.names import MODEL, PLOT, RECORD
+from prewrite.train.output import Output
+from prewrite.train.owned import about
+from prewrite.train.state import FileDigest
 
 
 class _Record(BaseModel):

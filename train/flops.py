@@ -8,9 +8,9 @@ alike, so recomputed or shared work is not counted twice.
 
 from collections.abc import Sequence
 
-from train.data.rows import PackedSequence
-from train.model.shape import ModelShape
-from train.model.weights import parameters
+from prewrite.train.data.rows import PackedSequence
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.model.weights import parameters
 
 PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12}
 """Dense bfloat16 operations a second, by NVIDIA's data sheets."""

@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from base.apart import lies_in
-from base.config import refuse
-from engine.config import EngineConfig
-from judge.criteria import Classifier, load_criterion
-from train.names import NAMES
+from prewrite.base.apart import lies_in
+from prewrite.base.config import refuse
+from prewrite.engine.config import EngineConfig
+from prewrite.judge.criteria import Classifier, load_criterion
+from prewrite.train.names import NAMES
 
 if TYPE_CHECKING:  # it asks what follows
-    from train.config import TrainConfig
+    from prewrite.train.config import TrainConfig
 
 
 def refuse_overlap(config: "TrainConfig", engines: Mapping[str, EngineConfig]) -> None:

@@ -28,14 +28,14 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
-from train import parallel
-from train.config import TrainConfig
-from train.data.rows import PackedSequence
-from train.learnt import POINTS, cut_points
-from train.model.build import build
-from train.model.shape import ModelShape
-from train.objectives import Loss, Sums, report, sum_tokens
-from train.phases import Phase
+from prewrite.train import parallel
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.rows import PackedSequence
+from prewrite.train.learnt import POINTS, cut_points
+from prewrite.train.model.build import build
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.objectives import Loss, Sums, report, sum_tokens
+from prewrite.train.phases import Phase
 
 OfRow = Callable[[PackedSequence, Tensor], tuple[Tensor, Sums]]
 

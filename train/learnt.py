@@ -15,10 +15,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from train.data.rows import PackedSequence
-from train.data.trees import KINDS
-from train.objectives import count_tokens, rank
-from train.phases import Dpo, Grpo, Nll, Objective, RfNll, learnt_only
+from prewrite.train.data.rows import PackedSequence
+from prewrite.train.data.trees import KINDS
+from prewrite.train.objectives import count_tokens, rank
+from prewrite.train.phases import Dpo, Grpo, Nll, Objective, RfNll, learnt_only
 
 POINTS = ("learnt", "equal", "unscored", "texts", "unscored_texts")
 """What is counted of a row: cut points by what came of them, those that lack a text left out; its

@@ -17,13 +17,13 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from base.cli import console
-from base.files import Folder
-from shards.progress import span
-from train.metrics import parse, shortened
-from train.names import BOARD, METRICS
-from train.output import Output
-from train.state import FileDigest
+from prewrite.base.cli import console
+from prewrite.base.files import Folder
+from prewrite.shards.progress import span
+from prewrite.train.metrics import parse, shortened
+from prewrite.train.names import BOARD, METRICS
+from prewrite.train.output import Output
+from prewrite.train.state import FileDigest
 
 Metrics = dict[str, float]
 

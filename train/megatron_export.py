@@ -1,4 +1,4 @@
-"""`python -m train export`: best texts as token ids in Megatron's indexed format, two files.
+"""`prewrite train export`: best texts as token ids in Megatron's indexed format, two files.
 
 Each document (or chunk) is one sequence that ends with EOS, as Megatron's own `preprocess_data.py
 --append-eod` writes it. Special tokens in a text are plain characters. Both files are written
@@ -7,7 +7,6 @@ the length of every sequence in memory and write to local disks only; here memor
 of texts, and lengths wait in a temporary file.
 """
 
-import argparse
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +15,13 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from base.apart import lies_in
-from base.cli import ending
-from base.errors import ConfigError, EngineError
-from base.files import resolve
-from base.whole import written
-from engine.tokenizer import PlainTokenizer, load_tokenizer
-from shards.export import Export
-from shards.export_files import groups, refuse_inside, refuse_nothing, told
+from prewrite.base.apart import lies_in
+from prewrite.base.errors import ConfigError, EngineError
+from prewrite.base.files import resolve
+from prewrite.base.whole import written
+from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
+from prewrite.shards.export import Each, Export
+from prewrite.shards.export_files import groups, refuse_inside, refuse_nothing, told
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _CODES = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
@@ -102,24 +100,8 @@ def _eos(model: str) -> int:
     return int(found)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; its exit code."""
-    about = "Writes the best texts of a scored set as token ids in Megatron's indexed format."
-    parser = argparse.ArgumentParser(prog="python -m train export", description=about)
-    parser.add_argument("set", help="folder or URL of the set")
-    parser.add_argument("--to", required=True, metavar="PREFIX", help="for PREFIX.bin, PREFIX.idx")
-    parser.add_argument(
-        "--tokenizer", required=True, metavar="MODEL", help="a Hugging Face folder or id"
-    )
-    parser.add_argument(
-        "--each", choices=("document", "chunk"), default="document", help="what a sequence is"
-    )
-    parser.add_argument("--filter", metavar="CONDITION", help="take only rows for which it holds")
-    options = parser.parse_args(arguments)
-
-    def run() -> None:
-        records = Export(options.set, options.each, options.filter)
-        tokens = export(records, options.to, options.tokenizer)
-        print(f"{options.to}.bin and .idx: {told(records)}, {tokens} tokens")
-
-    return ending(run)
+def export_tokens(url: str, to: str, tokenizer: str, each: Each, condition: str | None) -> None:
+    """Export a set as `to`.bin and `to`.idx, and print how much it was."""
+    records = Export(url, each, condition)
+    tokens = export(records, to, tokenizer)
+    print(f"{to}.bin and .idx: {told(records)}, {tokens} tokens")

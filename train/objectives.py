@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from base.errors import ShardError
-from train.data.rows import Candidates
-from train.data.trees import KINDS, ROLLOUT
-from train.phases import Dpo, Grpo, Nll, Objective, RfNll
+from prewrite.base.errors import ShardError
+from prewrite.train.data.rows import Candidates
+from prewrite.train.data.trees import KINDS, ROLLOUT
+from prewrite.train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
 Sums = dict[str, Tensor]
 """Sums over a row by name. Which names there are depends on the objective, never on the data."""
@@ -321,5 +321,5 @@ def _check_reference(candidates: Candidates) -> None:
         kind = KINDS[int(candidates.kind_C[number])]
         raise ShardError(
             f"row {candidates.ids[number]}: found no stored reference log-probability of its "
-            f"{kind}; `python -m train reference` makes them"
+            f"{kind}; `prewrite train reference` makes them"
         )

@@ -4,9 +4,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from base.files import Folder
-from train.log import read_metrics
-from train.names import CONTINUATIONS, PLOT
+from prewrite.base.files import Folder
+from prewrite.train.log import read_metrics
+from prewrite.train.names import CONTINUATIONS, PLOT
 
 
 def plot(output: Folder) -> Path:

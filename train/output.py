@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from base.errors import ShardError
-from base.files import Folder, opened, sync
-from shards.lock import OutputLock
-from shards.names import LOCK
-from train import parallel
-from train.owned import claim
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder, opened, sync
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.names import LOCK
+from prewrite.train import parallel
+from prewrite.train.owned import claim
 
 _AGAIN = 1.0  # seconds
 

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from base.cli import console
-from base.errors import ConfigError, ShardError
-from base.files import Folder
-from judge.provenance import NAME as PROVENANCE
-from train.names import CACHE, CHECKPOINTS, MODEL, NAMES, RECORD
-from train.saved import any_whole
+from prewrite.base.cli import console
+from prewrite.base.errors import ConfigError, ShardError
+from prewrite.base.files import Folder
+from prewrite.judge.provenance import NAME as PROVENANCE
+from prewrite.train.names import CACHE, CHECKPOINTS, MODEL, NAMES, RECORD
+from prewrite.train.saved import any_whole
 
 FORMAT = 2
 _INDEX = re.compile(r"index-[0-9a-f]{32}\.json")
@@ -33,7 +33,7 @@ def claim(root: Path, folder: Folder) -> None:
 
 def about() -> dict[str, Any]:
     """What `run.json` says of each run."""
-    return {"format": FORMAT, "made_by": "python -m train"}
+    return {"format": FORMAT, "made_by": "prewrite train"}
 
 
 def refuse_foreign(root: Path) -> None:

@@ -18,10 +18,10 @@ from megatron.core import parallel_state as mpu
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 from torch._C._distributed_c10d import HashStore, TCPStore
 
-from base.cli import sentence
-from base.errors import ConfigError, EngineError, PrewriteError
-from train import cpu
-from train.config import ParallelConfig
+from prewrite.base.cli import sentence
+from prewrite.base.errors import ConfigError, EngineError, PrewriteError
+from prewrite.train import cpu
+from prewrite.train.config import ParallelConfig
 
 T = TypeVar("T")
 _LOOPBACK = "127.0.0.1"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from base.config import Section, refuse
+from prewrite.base.config import Section, refuse
 
 Stored = Literal["original", "rewrite"]
 """The candidates that shards hold."""
@@ -50,7 +50,7 @@ class Dpo(_Component):
     beta: float = Field(0.1, gt=0, description="strength of the reference")
     normalise: bool = Field(False, description="divide log-probabilities by the number of tokens")
     reference: Literal["frozen", "stored"] = Field(
-        "frozen", description="a second model in memory, or what `python -m train reference` kept"
+        "frozen", description="a second model in memory, or what `prewrite train reference` kept"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run would cost, found without starting it: `python -m train --dry-run`.
+"""What a run would cost, found without starting it: `prewrite train --dry-run`.
 
 Parameters and steps are exact (of a phase that ends at a plateau: the most it can take); the layout
 is measured on the first samples of each phase.
@@ -12,17 +12,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.config import EngineConfig
-from train.config import TrainConfig
-from train.data.feed import open_loader
-from train.data.loader import Loader
-from train.data.rows import PackedSequence
-from train.model.shape import ModelShape, load_shape
-from train.model.weights import parameters
-from train.online.config import RolloutsConfig
-from train.owned import refuse_foreign
-from train.phases import Phase, end_step
-from train.preflight import preflight
+from prewrite.engine.config import EngineConfig
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.data.loader import Loader
+from prewrite.train.data.rows import PackedSequence
+from prewrite.train.model.shape import ModelShape, load_shape
+from prewrite.train.model.weights import parameters
+from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.owned import refuse_foreign
+from prewrite.train.phases import Phase, end_step
+from prewrite.train.preflight import preflight
 
 _TRIED = 64  # samples whose layout is measured, or one batch
 _MOST = 1024  # of one batch

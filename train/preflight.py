@@ -10,19 +10,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from base.errors import ConfigError, EngineError, InputError
-from engine.config import EngineConfig
-from engine.tokenizer import load_tokenizer
-from train.config import TrainConfig
-from train.data.feed import open_loader
-from train.data.loader import Loader
-from train.learnt import reasons
-from train.model.audit import audit
-from train.model.export import rehearse
-from train.model.shape import ModelShape
-from train.online import kept_pools
-from train.online.probe import held_out
-from train.provenance import provenance
+from prewrite.base.errors import ConfigError, EngineError, InputError
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.data.loader import Loader
+from prewrite.train.learnt import reasons
+from prewrite.train.model.audit import audit
+from prewrite.train.model.export import rehearse
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.online import kept_pools
+from prewrite.train.online.probe import held_out
+from prewrite.train.provenance import provenance
 
 
 def preflight(

@@ -7,13 +7,13 @@ take scores over; the judge of rollouts where a phase samples them.
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.config import EngineConfig
-from judge.config import JudgeConfig
-from judge.provenance import Jury, Provenance, TrainedOn, read, set_jury
-from shards.filters import parse_filter
-from shards.manifest import Manifest
-from shards.reader import ShardSet
-from train.config import DataConfig, TrainConfig
+from prewrite.engine.config import EngineConfig
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.provenance import Jury, Provenance, TrainedOn, read, set_jury
+from prewrite.shards.filters import parse_filter
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
+from prewrite.train.config import DataConfig, TrainConfig
 
 
 def provenance(

@@ -1,6 +1,6 @@
 """Reference log-probabilities, computed once and kept with the shards.
 
-`python -m train reference` runs the configured model over every stretch of the configured sets and
+`prewrite train reference` runs the configured model over every stretch of the configured sets and
 keeps the summed log-probability of each candidate (`train.data.stored` says where). Then
 `reference: stored` trains DPO with no second model in memory. Guarantee: a file is whole or not
 there, so an interrupted pass goes on; one that is damaged, or of another part or model, is made
@@ -10,18 +10,18 @@ anew.
 from collections.abc import Sequence
 from typing import Any
 
-from base.cli import console
-from shards.schema import Row
-from train import parallel
-from train.config import TrainConfig
-from train.data.feed import open_loader
-from train.data.rows import PackedSequence
-from train.data.stored import places
-from train.data.trees import KINDS
-from train.learner import frozen_model, with_reference
-from train.model.shape import load_shape
-from train.objectives import count_tokens
-from train.preflight import check_model
+from prewrite.base.cli import console
+from prewrite.shards.schema import Row
+from prewrite.train import parallel
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.data.rows import PackedSequence
+from prewrite.train.data.stored import places
+from prewrite.train.data.trees import KINDS
+from prewrite.train.learner import frozen_model, with_reference
+from prewrite.train.model.shape import load_shape
+from prewrite.train.objectives import count_tokens
+from prewrite.train.preflight import check_model
 
 
 def keep(config: TrainConfig) -> None:

@@ -2,23 +2,23 @@
 
 from collections.abc import Mapping
 
-from base.cli import console
-from base.console import PlainConsole
-from engine.config import EngineConfig
-from judge.provenance import Provenance
-from shards.reader import ShardSet
-from train import parallel
-from train.config import TrainConfig
-from train.data.feed import open_loader
-from train.finished import fault, finish
-from train.model.export import export
-from train.model.shape import load_shape
-from train.names import MODEL, PLOT
-from train.outcome import continuations, plot, write_continuations
-from train.output import Output, held
-from train.preflight import preflight
-from train.provenance import provenance
-from train.trainer import Trainer
+from prewrite.base.cli import console
+from prewrite.base.console import PlainConsole
+from prewrite.engine.config import EngineConfig
+from prewrite.judge.provenance import Provenance
+from prewrite.shards.reader import ShardSet
+from prewrite.train import parallel
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.finished import fault, finish
+from prewrite.train.model.export import export
+from prewrite.train.model.shape import load_shape
+from prewrite.train.names import MODEL, PLOT
+from prewrite.train.outcome import continuations, plot, write_continuations
+from prewrite.train.output import Output, held
+from prewrite.train.preflight import preflight
+from prewrite.train.provenance import provenance
+from prewrite.train.trainer import Trainer
 
 _SHOWN = 3
 

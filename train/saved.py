@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from base.errors import ShardError
-from base.files import leads_out, opened
-from base.fingerprint import fingerprint
-from train.state import FileDigest, State
+from prewrite.base.errors import ShardError
+from prewrite.base.files import leads_out, opened
+from prewrite.base.fingerprint import fingerprint
+from prewrite.train.state import FileDigest, State
 
 STATE = "state.json"
 FORMAT: Literal[2] = 2

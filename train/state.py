@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from base.errors import ConfigError
-from base.fingerprint import differences
-from train.config import TrainConfig
-from train.learnt import LearningTally
-from train.phases import Phase
+from prewrite.base.errors import ConfigError
+from prewrite.base.fingerprint import differences
+from prewrite.train.config import TrainConfig
+from prewrite.train.learnt import LearningTally
+from prewrite.train.phases import Phase
 
 FREE = ("output", "parallel", "checkpoint", "non_finite", "alarms", "curriculum")
 """Keys of the configuration that may change between two starts of one run: of `parallel` all but

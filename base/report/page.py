@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-_HERE = PackageLoader("base.report", ".")
+_HERE = PackageLoader("prewrite.base.report", ".")
 
 
 def render(package: str, values: dict[str, Any], script: bool = False) -> str:

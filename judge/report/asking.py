@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-from judge.judge import Judge
-from judge.pool import Question
-from judge.readout import Verdict
-from judge.report.labels import LabelledItem
-from shards.manifest import Usage
+from prewrite.judge.judge import Judge
+from prewrite.judge.pool import Question
+from prewrite.judge.readout import Verdict
+from prewrite.judge.report.labels import LabelledItem
+from prewrite.shards.manifest import Usage
 
 _OPEN_ITEMS = 64  # where no engine has to be kept busy
 

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import combinations
 from typing import Any
 
-from judge.criteria import Criterion
-from judge.report import measures
-from judge.report.asking import AnsweredItem, Judging, answers
-from judge.report.criterion import class_of, criterion_report, ordinal
-from judge.report.labels import LabelledItem
-from judge.report.measures import Measure
-from judge.report.report import JudgeReport, PanelReport, Report
+from prewrite.judge.criteria import Criterion
+from prewrite.judge.report import measures
+from prewrite.judge.report.asking import AnsweredItem, Judging, answers
+from prewrite.judge.report.criterion import class_of, criterion_report, ordinal
+from prewrite.judge.report.labels import LabelledItem
+from prewrite.judge.report.measures import Measure
+from prewrite.judge.report.report import JudgeReport, PanelReport, Report
 
 Flips = Callable[[Judging, Sequence[Criterion]], Awaitable[dict[str, Measure]]]
 """Plays the canaries against a judge: the share of flips by criterion."""

@@ -1,4 +1,4 @@
-"""`python -m judge report --config FILE`: measure the judge of a recipe on labels, or on a sample
+"""`prewrite judge report --config FILE`: measure the judge of a recipe on labels, or on a sample
 of `judge.input`, into `output`/report/index.html and report.json.
 
 It costs the verdicts: two for each pair, one for each single text, times the votes, of each judge;
@@ -12,24 +12,23 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from base.cli import run_recipe
-from base.console import PlainConsole
-from base.errors import ConfigError
-from base.files import Folder
-from judge.canaries import measure
-from judge.config import MeasuredRecipe
-from judge.criteria import Criterion, load_criterion
-from judge.judge import load_judges
-from judge.pool import Question
-from judge.readout import Verdict
-from judge.report.asking import Judging, judging
-from judge.report.build import build
-from judge.report.labels import LabelledItem, read_labels
-from judge.report.measures import Measure, none
-from judge.report.page import page
-from judge.report.report import Report
-from judge.report.sample import sample, unlabelled
-from judge.unread import refuse_unread
+from prewrite.base.console import PlainConsole
+from prewrite.base.errors import ConfigError
+from prewrite.base.files import Folder
+from prewrite.judge.canaries import measure
+from prewrite.judge.config import MeasuredRecipe
+from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.judge import load_judges
+from prewrite.judge.pool import Question
+from prewrite.judge.readout import Verdict
+from prewrite.judge.report.asking import Judging, judging
+from prewrite.judge.report.build import build
+from prewrite.judge.report.labels import LabelledItem, read_labels
+from prewrite.judge.report.measures import Measure, none
+from prewrite.judge.report.page import page
+from prewrite.judge.report.report import Report
+from prewrite.judge.report.sample import sample, unlabelled
+from prewrite.judge.unread import refuse_unread
 
 HTML, JSON = "report/index.html", "report/report.json"
 
@@ -107,8 +106,3 @@ def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
     where = recipe.judge.report.labels or f"a sample of {recipe.texts}"
     return f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return run_recipe("judge report", __doc__ or "", MeasuredRecipe, run, plan, arguments)

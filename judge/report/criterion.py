@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from judge.report import measures
-from judge.report.asking import AnsweredItem, Cost
-from judge.report.labels import LabelledItem, classes, scale, verdicts
-from judge.report.measures import Measure, none
-from judge.report.report import MEANING, CriterionReport, Example, Point
+from prewrite.judge.report import measures
+from prewrite.judge.report.asking import AnsweredItem, Cost
+from prewrite.judge.report.labels import LabelledItem, classes, scale, verdicts
+from prewrite.judge.report.measures import Measure, none
+from prewrite.judge.report.report import MEANING, CriterionReport, Example, Point
 
 UNDECIDED = -1
 """The class of a pair whose orders cancel, where the criterion has no tie. No label has it, so it

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 
 from pydantic import Field, ValidationError
 
-from base.config import Section, near
-from base.errors import InputError
-from judge.criteria import Criterion, Likelihood, PromptedCriterion
-from judge.judge import fence_for
-from judge.pool import Pool, Question
+from prewrite.base.config import Section, near
+from prewrite.base.errors import InputError
+from prewrite.judge.criteria import Criterion, Likelihood, PromptedCriterion
+from prewrite.judge.judge import fence_for
+from prewrite.judge.pool import Pool, Question
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The report as one HTML page; see `base.report.page` for what keeps corpus text out of its way."""
 
-from base.report.page import render
-from judge.report.plots import plots
-from judge.report.report import MEANING, Report
+from prewrite.base.report.page import render
+from prewrite.judge.report.plots import plots
+from prewrite.judge.report.report import MEANING, Report
 
 
 def page(report: Report) -> str:
@@ -10,4 +10,4 @@ def page(report: Report) -> str:
     drawn = {
         (judge.name, one.criterion): plots(one) for judge in report.judges for one in judge.criteria
     }
-    return render("judge.report", {"report": report, "plots": drawn, "meaning": MEANING})
+    return render("prewrite.judge.report", {"report": report, "plots": drawn, "meaning": MEANING})

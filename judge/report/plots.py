@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from base.report.plots import PALETTE, svg
-from judge.report.report import CriterionReport
+from prewrite.base.report.plots import PALETTE, svg
+from prewrite.judge.report.report import CriterionReport
 
 _BLUE, _ORANGE, *_, _GREY = PALETTE
 

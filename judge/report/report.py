@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from judge.report.measures import Bin, Measure
+from prewrite.judge.report.measures import Bin, Measure
 
 MEANING = {
     "agreement": "share of items on which judge and label name the same class",

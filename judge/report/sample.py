@@ -3,13 +3,13 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from judge.context import contexts
-from judge.criteria import Criterion
-from judge.pool import Pool
-from judge.report.labels import LabelledItem
-from shards.manifest import File
-from shards.reader import ShardSet
-from shards.schema import TEXTS, Row
+from prewrite.judge.context import contexts
+from prewrite.judge.criteria import Criterion
+from prewrite.judge.pool import Pool
+from prewrite.judge.report.labels import LabelledItem
+from prewrite.shards.manifest import File
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import TEXTS, Row
 
 _PARTS = 8
 """Parts a sample comes from at most: each is read to its end, and a large set has thousands."""

@@ -13,14 +13,14 @@ from operator import add
 import numpy as np
 import pyarrow as pa
 
-from base.errors import ShardError
-from shards.manifest import Manifest
-from shards.reader import ShardSet
-from shards.report.picks import Picks
-from shards.report.tallies import Bounds, Column, ColumnTexts, SourceTally, numbers, texts
-from shards.report.verdicts import Verdicts, verdicts
-from shards.report.words import overlap
-from shards.schema import TEXTS, Row
+from prewrite.base.errors import ShardError
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.report.picks import Picks
+from prewrite.shards.report.tallies import Bounds, Column, ColumnTexts, SourceTally, numbers, texts
+from prewrite.shards.report.verdicts import Verdicts, verdicts
+from prewrite.shards.report.words import overlap
+from prewrite.shards.schema import TEXTS, Row
 
 MOST_SOURCES = 100
 """Sources counted apart; the others, in the order of the set, are counted together."""

@@ -6,18 +6,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from base.report.page import render
-from base.report.plots import colours
-from base.text import printable
-from shards.failures import answers
-from shards.progress import cache_share, span
-from shards.report import plots
-from shards.report.collect import NONE, OTHERS, SetReport
-from shards.report.picks import KINDS
-from shards.report.tallies import BINS, Bounds, SourceTally
-from shards.report.words import LONGEST, diff
-from shards.schema import MEASURES, STATUSES, Row
-from shards.show import why
+from prewrite.base.report.page import render
+from prewrite.base.report.plots import colours
+from prewrite.base.text import printable
+from prewrite.shards.failures import answers
+from prewrite.shards.progress import cache_share, span
+from prewrite.shards.report import plots
+from prewrite.shards.report.collect import NONE, OTHERS, SetReport
+from prewrite.shards.report.picks import KINDS
+from prewrite.shards.report.tallies import BINS, Bounds, SourceTally
+from prewrite.shards.report.words import LONGEST, diff
+from prewrite.shards.schema import MEASURES, STATUSES, Row
+from prewrite.shards.show import why
 
 SHOWN_SOURCES = 12
 PLOTTED_SOURCES = 5
@@ -81,7 +81,7 @@ def page(reports: Sequence[SetReport], bounds: Bounds) -> str:
         "why": why,
         "answers": answers,
     }
-    return render("shards.report", values, script=True)
+    return render("prewrite.shards.report", values, script=True)
 
 
 def sources(reports: Sequence[SetReport]) -> list[str]:

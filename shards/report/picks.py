@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shards.report.tallies import Column, ColumnTexts, texts
-from shards.schema import TEXTS, USABLE, Row
+from prewrite.shards.report.tallies import Column, ColumnTexts, texts
+from prewrite.shards.schema import TEXTS, USABLE, Row
 
 LONGEST = 6000
 """Characters of a text that are shown."""

@@ -7,8 +7,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from base.report.plots import colour, svg
-from shards.report.tallies import BINS
+from prewrite.base.report.plots import colour, svg
+from prewrite.shards.report.tallies import BINS
 
 Counts = NDArray[np.int64]
 

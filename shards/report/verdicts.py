@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from shards.reader import ShardSet
-from shards.report.tallies import Column, numbers, texts
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.report.tallies import Column, numbers, texts
 
 _COLUMNS = ["judge", "criterion", "opponent", "order", "value", "mass", "status"]
 _SIZE = 65536

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 
 from markupsafe import Markup, escape
 
-from base.text import printable
+from prewrite.base.text import printable
 
 LONGEST = 400
 """Words of a text that are compared for a diff: its cost grows with their square, and worse."""

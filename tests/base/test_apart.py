@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from base.apart import lies_in
+from prewrite.base.apart import lies_in
 
 
 @pytest.fixture

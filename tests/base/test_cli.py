@@ -12,10 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from base.cli import ending
-from base.console import PlainConsole
-from base.errors import ConfigError, EngineError, InputError, Interrupted, ShardError
-from base.files import Folder
+from prewrite.base.cli import ending
+from prewrite.base.console import PlainConsole
+from prewrite.base.errors import ConfigError, EngineError, InputError, Interrupted, ShardError
+from prewrite.base.files import Folder
 
 
 def raising(error: BaseException) -> Callable[[], None]:

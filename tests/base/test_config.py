@@ -7,11 +7,12 @@ import pytest
 import yaml
 from pydantic_core import PydanticUndefined
 
-from base.cli import run_recipe
-from base.config import Recipe, Section, load
-from base.errors import ConfigError
-from judge.config import JudgeRecipe
-from rewrite.config import RewriteRecipe
+from prewrite.base.cli import Invocation, run_recipe
+from prewrite.base.config import Recipe, Section, load
+from prewrite.base.errors import ConfigError
+from prewrite.judge.config import JudgeRecipe
+from prewrite.rewrite.config import RewriteRecipe
+from tests.commands import rewrite
 
 GOOD: dict[str, Any] = {
     "input": {"paths": ["corpus/*.jsonl"]},
@@ -39,17 +40,12 @@ class _Plain(Recipe):
     train: dict[str, Any]
 
 
-def command(recipe: str, *arguments: str) -> tuple[int, list[RewriteRecipe]]:
-    """What `python -m rewrite` does, in this process, with a run that only notes its recipe."""
+def command(recipe: str, *overrides: str) -> tuple[int, list[RewriteRecipe]]:
+    """What `prewrite rewrite` does, in this process, with a run that only notes its recipe."""
     seen: list[RewriteRecipe] = []
-    code = run_recipe(
-        "rewrite",
-        "about",
-        RewriteRecipe,
-        seen.append,
-        lambda _: "the plan",
-        ["--config", recipe, *arguments],
-    )
+    dry_run = "--dry-run" in overrides
+    invocation = Invocation(recipe, [word for word in overrides if word != "--dry-run"], dry_run)
+    code = run_recipe(invocation, RewriteRecipe, seen.append, lambda _: "the plan")
     return code, seen
 
 
@@ -218,9 +214,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_bad_usage_ends_with_code_2(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--config"], ["--config", recipe, "--nope"]):
-        with pytest.raises(SystemExit) as ended:
-            run_recipe("rewrite", "", RewriteRecipe, print, str, arguments)
-        assert ended.value.code == 2
+        assert rewrite(arguments) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from base.errors import InputError, ShardError
-from base.files import Folder, resolve
+from prewrite.base.errors import InputError, ShardError
+from prewrite.base.files import Folder, resolve
 
 
 @pytest.fixture(params=["local", "relative", "file", "memory"])

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from base.report.command import run_report
-from base.report.page import render
-from base.report.plots import PALETTE, colours, svg
+from prewrite.base.cli import ending
+from prewrite.base.report.command import write_report
+from prewrite.base.report.page import render
+from prewrite.base.report.plots import PALETTE, colours, svg
 
 
-def command(*arguments: str) -> int:
-    return run_report("x report", "About.", "THING", " and ".join, arguments)
+def command(*paths: str, to: str | None = None) -> int:
+    return ending(lambda: write_report("THING", " and ".join, paths, to))
 
 
 def test_one_path_has_its_report_beside_it(
@@ -24,17 +25,17 @@ def test_one_path_has_its_report_beside_it(
 
 def test_a_report_goes_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert command("a", "--to", "here.html", "b") == 0
+    assert command("a", "b", to="here.html") == 0
     assert (tmp_path / "here.html").read_text() == "a and b"
-    assert command("a", "--to", f"{tmp_path}/new/folder/there.html") == 0
+    assert command("a", to=f"{tmp_path}/new/folder/there.html") == 0
     assert (tmp_path / "new/folder/there.html").exists()
 
 
-@pytest.mark.parametrize("arguments", [["a", "b"], ["a", "--to", "folder/"]])
+@pytest.mark.parametrize(("paths", "to"), [(["a", "b"], None), (["a"], "folder/")])
 def test_a_report_without_a_file_is_refused(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    paths: list[str], to: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(*arguments) == 2
+    assert command(*paths, to=to) == 2
     assert capsys.readouterr().err.startswith("error: --to: ")
 
 
@@ -44,23 +45,23 @@ def test_a_report_replaces_nothing_of_what_it_is_about(
     (tmp_path / "thing").mkdir()
     (tmp_path / "link").symlink_to("thing")
     for name in ("metrics.jsonl", "deep/part-0.parquet", "report"):
-        assert command(f"{tmp_path}/thing", "--to", f"{tmp_path}/link/{name}") == 2
+        assert command(f"{tmp_path}/thing", to=f"{tmp_path}/link/{name}") == 2
         assert "accepted there: a name that ends in .html" in capsys.readouterr().err
     assert not list((tmp_path / "thing").iterdir())
-    assert command(f"{tmp_path}/thing", "--to", f"{tmp_path}/thing/mine.html") == 0
+    assert command(f"{tmp_path}/thing", to=f"{tmp_path}/thing/mine.html") == 0
 
 
 def test_a_place_that_cannot_be_written_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    assert command("a", "--to", f"{tmp_path}/file/x.html") == 1
+    assert command("a", to=f"{tmp_path}/file/x.html") == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}/file")
 
 
 def test_a_value_that_is_missing_is_an_error() -> None:
     with pytest.raises(UndefinedError):
-        render("shards.report", {"sets": []})
+        render("prewrite.shards.report", {"sets": []})
 
 
 def test_a_plot_has_an_escaped_name_and_the_colours_of_the_page() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from base.cli import ending
-from base.config import parse_yaml
-from base.errors import ConfigError, InputError
-from base.secret import from_environment, redact, refuse_secrets
+from prewrite.base.cli import ending
+from prewrite.base.config import parse_yaml
+from prewrite.base.errors import ConfigError, InputError
+from prewrite.base.secret import from_environment, redact, refuse_secrets
 
 SECRET = "hunter2SECRETvalue"
 

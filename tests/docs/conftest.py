@@ -14,22 +14,22 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from base.files import Folder
-from engine.types import Completion, Request, Sample
-from judge.judge import Judge
-from judge.passes import JudgePass
-from judge.provenance import NAME as PROVENANCE
-from judge.provenance import Provenance
-from judge.scorer import Scorer
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
-from rewrite.rewriter import Rewriter
-from shards.executor import RunConfig
-from shards.passes import Work
-from shards.run import run_pass
-from train.log import RunLog
-from train.output import Output
-from train.owned import claim
+from prewrite.base.files import Folder
+from prewrite.engine.types import Completion, Request, Sample
+from prewrite.judge.judge import Judge
+from prewrite.judge.passes import JudgePass
+from prewrite.judge.provenance import NAME as PROVENANCE
+from prewrite.judge.provenance import Provenance
+from prewrite.judge.scorer import Scorer
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.passes import Work
+from prewrite.shards.run import run_pass
+from prewrite.train.log import RunLog
+from prewrite.train.output import Output
+from prewrite.train.owned import claim
 
 SET = "data/quickstart"
 RUN = "runs/quickstart"

@@ -47,7 +47,7 @@ def build(folder: Path) -> None:
         (folder / "criteria").mkdir(exist_ok=True)
         (folder / f"criteria/{name}.yaml").write_text(_documented(name))
     done = run(
-        f"python -m judge corrupt --config {CONFIG} judge.input=data/quickstart output=labels",
+        f"prewrite judge corrupt --config {CONFIG} judge.input=data/quickstart output=labels",
         folder,
     )
     assert done.code == 0, done.text

@@ -124,7 +124,7 @@ def _here(module: str, words: list[str], folder: Path) -> Done:
 
 
 def _apart(words: list[str], folder: Path) -> Done:
-    """`python -m train`: groups of processes are state of a process."""
+    """`prewrite train`: groups of processes are state of a process."""
     said = folder / "said.log"
     said.unlink(missing_ok=True)
     process = small._FORKS.Process(target=_train, args=(words, folder, said))

@@ -40,12 +40,12 @@ INSTEAD = {
         'make plan CONFIG=configs/mine.yaml ARGS="--dry-run"',
         PLANS,
     ),
-    "python -m rewrite plan --config configs/mine.yaml run.workers=8": (
-        "python -m rewrite plan --config configs/mine.yaml run.workers=8 --dry-run",
+    "prewrite plan --config configs/mine.yaml run.workers=8": (
+        "prewrite plan --config configs/mine.yaml run.workers=8 --dry-run",
         PLANS,
     ),
-    "python -m rewrite plan --config configs/quickstart.yaml input.limit=3": (
-        "python -m rewrite plan --config configs/quickstart.yaml input.limit=3 --dry-run",
+    "prewrite plan --config configs/quickstart.yaml input.limit=3": (
+        "prewrite plan --config configs/quickstart.yaml input.limit=3 --dry-run",
         PLANS,
     ),
     "make train": ('make train ARGS="--dry-run"', PHASES),
@@ -56,12 +56,12 @@ INSTEAD = {
         'make ablation ARGS="--only next-token,dpo-original-16 --table"',
         ABLATES,
     ),
-    "python -m evaluation ablation --only next-token,dpo-original-1": (
-        "python -m evaluation ablation --only next-token,dpo-original-1 --table",
+    "prewrite ablation --only next-token,dpo-original-1": (
+        "prewrite ablation --only next-token,dpo-original-1 --table",
         ABLATES,
     ),
-    "python -m evaluation tasks --config configs/mine.yaml": (
-        "python -m evaluation tasks --config configs/mine.yaml --dry-run "
+    "prewrite evaluate tasks --config configs/mine.yaml": (
+        "prewrite evaluate tasks --config configs/mine.yaml --dry-run "
         "'evaluate.tasks={names: [prewrite_paper]}'",
         HUB,
     ),
@@ -72,24 +72,23 @@ INSTEAD = {
         'output=data/measured judge.report.canaries=false"',
         CANARIES,
     ),
-    ".venv/bin/python -m judge canaries --config configs/quickstart.yaml": (
-        "python -m judge canaries --config configs/quickstart.yaml --dry-run",
+    ".venv/bin/prewrite judge canaries --config configs/quickstart.yaml": (
+        "prewrite judge canaries --config configs/quickstart.yaml --dry-run",
         CANARIES,
     ),
-    "python -m judge canaries --config configs/quickstart.yaml output=data/quickstart": (
-        "python -m judge canaries --config configs/quickstart.yaml output=data/quickstart "
-        "--dry-run",
+    "prewrite judge canaries --config configs/quickstart.yaml output=data/quickstart": (
+        "prewrite judge canaries --config configs/quickstart.yaml output=data/quickstart --dry-run",
         CANARIES,
     ),
-    "python -m judge canaries --config configs/quickstart.yaml 'judge.criteria=[safety]' "
+    "prewrite judge canaries --config configs/quickstart.yaml 'judge.criteria=[safety]' "
     "output=data/canaries": (
-        "python -m judge canaries --config configs/quickstart.yaml 'judge.criteria=[safety]' "
+        "prewrite judge canaries --config configs/quickstart.yaml 'judge.criteria=[safety]' "
         "output=data/canaries --dry-run",
         CANARIES,
     ),
-    "python -m judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
+    "prewrite judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
     "output=data/again judge.readout=reasoning": (
-        "python -m judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
+        "prewrite judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
         "output=data/again judge.readout=reasoning judge.sampling.max_tokens=16",
         REASONED,
     ),

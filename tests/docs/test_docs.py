@@ -22,36 +22,36 @@ import torch
 import yaml
 from pydantic import BaseModel
 
-from base import errors
-from base.config import SECTIONS
-from engine.config import EndpointConfig, VllmConfig
-from engine.template import Template
-from evaluation.__main__ import COMMANDS as EVALUATE_COMMANDS
-from evaluation.config import EvaluateRecipe
-from judge.__main__ import COMMANDS as JUDGE_COMMANDS
-from judge.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
-from judge.combine import Combine
-from judge.config import JudgeRecipe
-from judge.corrupt import CORRUPTIONS
-from judge.criteria import load_criterion
-from judge.readout import ReadStatus
-from judge.report.report import MEANING
-from rewrite.checks import Checked
-from rewrite.config import RewriteRecipe
-from rewrite.files import SUFFIXES
-from rewrite.layouts import LAYOUTS
-from rewrite.prompts import VARIABLES
+from prewrite.base import errors
+from prewrite.base.config import SECTIONS
+from prewrite.engine.config import EndpointConfig, VllmConfig
+from prewrite.engine.template import Template
+from prewrite.evaluation.__main__ import COMMANDS as EVALUATE_COMMANDS
+from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.judge.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
+from prewrite.judge.combine import Combine
+from prewrite.judge.command import COMMANDS as JUDGE_COMMANDS
+from prewrite.judge.config import JudgeRecipe
+from prewrite.judge.corrupt import CORRUPTIONS
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.readout import ReadStatus
+from prewrite.judge.report.report import MEANING
+from prewrite.rewrite.checks import Checked
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.files import SUFFIXES
+from prewrite.rewrite.layouts import LAYOUTS
+from prewrite.rewrite.prompts import VARIABLES
+from prewrite.shards import manifest
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
+from prewrite.train.config import AlarmsConfig, TrainRecipe
+from prewrite.train.data.rows import Candidates
+from prewrite.train.objectives import Loss
+from prewrite.train.online import kept_pools, observe
+from prewrite.train.phases import Dpo, Grpo, Nll, RfNll
+from prewrite.train.state import FREE
 from scripts.help import COMMANDS, real_help, renewed
 from scripts.help import page as commands_page
-from shards import manifest
-from shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
 from tests.docs.shell import environment
-from train.config import AlarmsConfig, TrainRecipe
-from train.data.rows import Candidates
-from train.objectives import Loss
-from train.online import kept_pools, observe
-from train.phases import Dpo, Grpo, Nll, RfNll
-from train.state import FREE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -281,7 +281,7 @@ def test_configuration_has_every_section() -> None:
 
 
 def shards_command(arguments: list[str]) -> int:
-    from shards.__main__ import main
+    from tests.commands import shards as main
 
     return main(arguments)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.config import VllmConfig
-from engine.vllm_engine import VllmEngine
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.vllm_engine import VllmEngine
 
 MODEL = "models/smollm2-135m-instruct"
 

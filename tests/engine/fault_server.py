@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from judge.probe import PASSAGES
+from prewrite.judge.probe import PASSAGES
 
 VERDICTS = {"A": -0.5, "B": -1.5, "C": -2.5, "1": -0.4, "2": -1.4}
 """Log-probability of every verdict token, whatever the question."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.digest import content_digest, model_digest
+from prewrite.engine.digest import content_digest, model_digest
 
 
 @pytest.fixture

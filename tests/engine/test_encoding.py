@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer
 
-from base.errors import EngineError
-from engine.encoding import PromptEncoder
-from engine.tokenizer import PlainTokenizer, load_tokenizer
-from engine.types import Prompt
-from judge.context import contexts, lead
-from judge.pool import Pool, Question
-from rewrite.chunker import Chunker
-from rewrite.prompts import load_template
+from prewrite.base.errors import EngineError
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
+from prewrite.engine.types import Prompt
+from prewrite.judge.context import contexts, lead
+from prewrite.judge.pool import Pool, Question
+from prewrite.rewrite.chunker import Chunker
+from prewrite.rewrite.prompts import load_template
+from prewrite.train.data.texts import TextTokens
 from tests.scripted import asked
-from train.data.texts import TextTokens
 
 MODEL = "models/smollm2-135m-instruct"
 SPECIAL = tuple(

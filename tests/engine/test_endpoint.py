@@ -16,14 +16,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from base.config import load
-from base.errors import ConfigError, EngineError
-from engine.config import EndpointConfig
-from engine.encoding import PromptEncoder
-from engine.endpoint import EndpointEngine, retry_after
-from engine.types import Completion, Prompt, Request, Sampling
-from judge.config import JudgeSections
-from judge.usage import usage_of
+from prewrite.base.config import load
+from prewrite.base.errors import ConfigError, EngineError
+from prewrite.engine.config import EndpointConfig
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.endpoint import EndpointEngine, retry_after
+from prewrite.engine.types import Completion, Prompt, Request, Sampling
+from prewrite.judge.config import JudgeSections
+from prewrite.judge.usage import usage_of
 from tests.engine.fault_server import VERDICTS, Call, Fault, FaultServer
 
 MODEL = Path("models/smollm2-135m-instruct")
@@ -40,7 +40,7 @@ def server() -> Iterator[FaultServer]:
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once; Retry-After is still waited for."""
-    monkeypatch.setattr("engine.endpoint._backoff", lambda state: 0.0)
+    monkeypatch.setattr("prewrite.engine.endpoint._backoff", lambda state: 0.0)
 
 
 def config(*servers: FaultServer, api: Api = "chat", **changes: Any) -> EndpointConfig:
@@ -310,7 +310,7 @@ def test_an_error_in_any_shape_is_quoted(server: FaultServer, body: bytes, said:
 def test_of_a_redirects_body_the_beginning_is_read(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.endpoint._LARGEST_ERROR", 1 << 10)
+    monkeypatch.setattr("prewrite.engine.endpoint._LARGEST_ERROR", 1 << 10)
     server.plan = lambda call: Fault(302, {"Location": "/elsewhere"}, body=b"x" * 100 + b" " * 9999)
     (answer,) = ask(EndpointEngine(config(server, timeout=5)), request())
     assert str(answer.error).startswith("HTTP 302: xxx")
@@ -367,7 +367,7 @@ def test_a_message_made_to_keep_the_patterns_busy(server: FaultServer) -> None:
 def test_an_endless_answer_is_no_answer(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.endpoint.LARGEST", 1 << 20)
+    monkeypatch.setattr("prewrite.engine.endpoint.LARGEST", 1 << 20)
     packed = gzip.compress(b" " * (1 << 26))
     assert len(packed) < 1 << 17
     server.plan = lambda call: Fault(headers={"Content-Encoding": "gzip"}, body=packed)
@@ -483,7 +483,7 @@ def test_an_endpoint_that_dies_for_good_stops_the_run(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those answered before are kept; nobody after is told that only his request failed."""
-    monkeypatch.setattr("engine.endpoint._backoff", lambda state: 0.1)
+    monkeypatch.setattr("prewrite.engine.endpoint._backoff", lambda state: 0.1)
 
     def plan(call: Call) -> Fault:
         if call.number == 30:

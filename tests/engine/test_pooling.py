@@ -16,11 +16,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from base.errors import ConfigError, EngineError
-from engine.pooling import PoolingModel
-from engine.registry import get_pooling
-from judge.classifiers import classify
-from judge.criteria import Classifier
+from prewrite.base.errors import ConfigError, EngineError
+from prewrite.engine.pooling import PoolingModel
+from prewrite.engine.registry import get_pooling
+from prewrite.judge.classifiers import classify
+from prewrite.judge.criteria import Classifier
 
 pytestmark = pytest.mark.slow
 SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[PAD]"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.reasoning import spoken
+from prewrite.engine.reasoning import spoken
 
 TAGS = [
     ("<think>", "</think>"),

@@ -10,7 +10,15 @@ from gguf import GGUFReader, dequantize
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.smollm2 import FILES, build_config, convert, find_gguf, hf_name, unpermute, write_model
+from prewrite.engine.smollm2 import (
+    FILES,
+    build_config,
+    convert,
+    find_gguf,
+    hf_name,
+    unpermute,
+    write_model,
+)
 
 MODEL = Path("models/smollm2-135m-instruct")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import ConfigError
-from engine.template import Template
+from prewrite.base.errors import ConfigError
+from prewrite.engine.template import Template
 
 SOURCE = """Rewrite it.
 {% if context %}

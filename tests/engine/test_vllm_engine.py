@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from base.errors import EngineDied, EngineError
-from engine.config import VllmConfig
-from engine.encoding import PromptEncoder
-from engine.types import Completion, Prompt, Request, Sampling
-from engine.vllm_engine import VllmEngine
+from prewrite.base.errors import EngineDied, EngineError
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.types import Completion, Prompt, Request, Sampling
+from prewrite.engine.vllm_engine import VllmEngine
 
 MODEL = Path("models/smollm2-135m-instruct")
 STORY = "Tell a story about a fox and a well."
@@ -337,7 +337,7 @@ class FakeModel:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
     model = FakeModel()
-    monkeypatch.setattr("engine.vllm_engine.load", lambda arguments: model)
+    monkeypatch.setattr("prewrite.engine.vllm_engine.load", lambda arguments: model)
     yield model
     model.proceed.set()
 

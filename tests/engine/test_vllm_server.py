@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import pytest
 
-from engine.config import EndpointConfig
-from engine.encoding import PromptEncoder
-from engine.endpoint import EndpointEngine
-from engine.types import Completion, Prompt, Request, Sampling
+from prewrite.engine.config import EndpointConfig
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.endpoint import EndpointEngine
+from prewrite.engine.types import Completion, Prompt, Request, Sampling
 
 MODEL = "models/smollm2-135m-instruct"
 VERDICTS = ("A", "B", "C")

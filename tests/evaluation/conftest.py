@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluation.config import EvaluateRecipe
+from prewrite.evaluation.config import EvaluateRecipe
 from tests.evaluation.sets import MODEL, make_set
 from tests.train.small import make_model
 
@@ -47,7 +47,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_model(folder / "broken", hidden_size=128, max_position_embeddings=1024)
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe(folder).model_dump(mode="json"), sort_keys=False))
-    command = [sys.executable, "-m", "evaluation", "--config", str(file)]
+    command = [sys.executable, "-m", "prewrite", "evaluate", "--config", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr
     return folder

@@ -4,8 +4,8 @@ import asyncio
 import zlib
 from collections.abc import Callable, Sequence
 
-from engine.config import VllmConfig
-from engine.types import Completion, Request, Sample
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.types import Completion, Request, Sample
 
 
 class Died(BaseException):

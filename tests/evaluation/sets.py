@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from base.files import Folder
-from engine.tokenizer import load_tokenizer
-from rewrite.chunker import Chunker
-from shards.manifest import File, Manifest, PassInfo
-from shards.schema import schema, to_parquet
+from prewrite.base.files import Folder
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.rewrite.chunker import Chunker
+from prewrite.shards.manifest import File, Manifest, PassInfo
+from prewrite.shards.schema import schema, to_parquet
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(ROOT / "models/smollm2-135m-instruct")

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from base.config import load
-from base.fingerprint import differences
-from evaluation import ablation
-from evaluation import ablation_sizes as sizes
-from evaluation.ablation_table import collect, markdown
-from evaluation.config import EvaluateRecipe
-from evaluation.results import MetricValue, TaskResult, write_results
-from evaluation.tiny import documents
-from rewrite.config import RewriteRecipe
-from train.config import TrainRecipe
+from prewrite.base.config import load
+from prewrite.base.fingerprint import differences
+from prewrite.evaluation import ablation
+from prewrite.evaluation import ablation_sizes as sizes
+from prewrite.evaluation.ablation_table import collect, markdown
+from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.evaluation.results import MetricValue, TaskResult, write_results
+from prewrite.evaluation.tiny import documents
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.train.config import TrainRecipe
+from tests.commands import ablation as ablation_command
 
 VARIANTS = sizes.variants()
 METHOD = {
@@ -165,7 +166,7 @@ def test_long_documents_become_several() -> None:
 def test_an_unknown_variant_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ablation.main(["--only", "dpo-17", "--output", str(tmp_path / "out")]) == 2
+    assert ablation_command(["--only", "dpo-17", "--output", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: --only: found 'dpo-17'; did you mean 'dpo-16'? accepted: next-")
 
@@ -214,7 +215,7 @@ def test_a_variant_from_the_corpus_to_the_table(
     for kind in sizes.STEPS:
         monkeypatch.setitem(sizes.STEPS, kind, 2)
     output = ["--output", str(tmp_path), "--only", "dpo-original-rewrite-16"]
-    assert ablation.main(output) == 0, _logs(tmp_path)
+    assert ablation_command(output) == 0, _logs(tmp_path)
     page = capsys.readouterr().out
     assert (tmp_path / "table.md").read_text() == page and "the machinery works" in page
     table = json.loads((tmp_path / "table.json").read_text())
@@ -230,10 +231,10 @@ def test_a_variant_from_the_corpus_to_the_table(
 
     # Once more: nothing is done again, and a variant that cannot be keeps its row.
     before = {log.name: log.stat().st_mtime_ns for log in (tmp_path / "logs").iterdir()}
-    assert ablation.main(output) == 0
+    assert ablation_command(output) == 0
     assert before == {log.name: log.stat().st_mtime_ns for log in (tmp_path / "logs").iterdir()}
     capsys.readouterr()
-    assert ablation.main([*output, "train.rollouts.samples=99"]) == 1
+    assert ablation_command([*output, "train.rollouts.samples=99"]) == 1
     page, said = capsys.readouterr()
     assert (
         "- dpo-original-rewrite-16: " in page
@@ -251,6 +252,6 @@ def test_a_corpus_of_somebody_else_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "train.jsonl").write_text("mine")
-    assert ablation.main(["--output", str(tmp_path), "--only", VARIANTS[0]]) == 2
+    assert ablation_command(["--output", str(tmp_path), "--only", VARIANTS[0]]) == 2
     assert "train.jsonl, which no ablation has written" in capsys.readouterr().err
     assert (tmp_path / "train.jsonl").read_text() == "mine"

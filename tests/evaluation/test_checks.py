@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from base.errors import ConfigError, InputError
-from base.files import Folder
-from evaluation.checks import notes, provenances, refuse_trained_on
-from evaluation.config import EvaluateRecipe
-from evaluation.places import places_of
-from judge.provenance import NAME, Jury, Provenance, TrainedOn
-from shards.manifest import Manifest
+from prewrite.base.errors import ConfigError, InputError
+from prewrite.base.files import Folder
+from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
+from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.evaluation.places import places_of
+from prewrite.judge.provenance import NAME, Jury, Provenance, TrainedOn
+from prewrite.shards.manifest import Manifest
 from tests.evaluation.sets import MODEL, make_set
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from base.config import load
-from base.errors import ConfigError
-from evaluation.config import EvaluateRecipe
+from prewrite.base.config import load
+from prewrite.base.errors import ConfigError
+from prewrite.evaluation.config import EvaluateRecipe
 from tests.base.test_config import keys
 
 GOOD = """

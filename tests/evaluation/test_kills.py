@@ -52,7 +52,14 @@ def _command(folder: Path) -> Callable[[], "subprocess.Popen[str]"]:
     judge = {"engine": "main", "criteria": ["variety"]}
     config = recipe(folder, models=models, judge=judge).model_dump(mode="json")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    command = [sys.executable, "-m", "evaluation", "--config", str(folder / "recipe.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "prewrite",
+        "evaluate",
+        "--config",
+        str(folder / "recipe.yaml"),
+    ]
 
     def start() -> "subprocess.Popen[str]":
         return subprocess.Popen(

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from evaluation.measures import measure
-from evaluation.results import MetricValue, TaskResult
-from evaluation.table import Page
-from judge.criteria import load_criterion
-from judge.text import distinct_share
+from prewrite.evaluation.measures import measure
+from prewrite.evaluation.results import MetricValue, TaskResult
+from prewrite.evaluation.table import Page
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.text import distinct_share
 
 CRITERIA = [load_criterion("quality"), load_criterion("safety")]
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from base.errors import ConfigError, ShardError
-from base.files import Folder
-from evaluation.config import PrefixesConfig
-from evaluation.places import CutPoint, places_of, write_places
-from shards.manifest import Manifest
+from prewrite.base.errors import ConfigError, ShardError
+from prewrite.base.files import Folder
+from prewrite.evaluation.config import PrefixesConfig
+from prewrite.evaluation.places import CutPoint, places_of, write_places
+from prewrite.shards.manifest import Manifest
 from tests.evaluation.sets import make_set
 
 

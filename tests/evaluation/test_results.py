@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import ConfigError, InputError, ShardError
-from base.files import Folder
-from evaluation.results import (
+from prewrite.base.errors import ConfigError, InputError, ShardError
+from prewrite.base.files import Folder
+from prewrite.evaluation.results import (
     MetricValue,
     TaskResult,
     leaderboard,
     write_leaderboard,
     write_results,
 )
-from evaluation.run import _refuse_foreign
+from prewrite.evaluation.run import _refuse_foreign
 
 TASK = TaskResult("texts", [MetricValue("score", "none", 0.5)], documents=1, places=1)
 

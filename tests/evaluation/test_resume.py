@@ -15,16 +15,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import evaluation.chunks
-import evaluation.run
-import evaluation.writing
-from base.errors import EngineError, InputError, PrewriteError, ShardError
-from base.files import Folder
-from evaluation.chunks import read_rows, write_rows
-from evaluation.config import EvaluateRecipe
-from evaluation.judging import SCHEMA
-from evaluation.run import run
-from shards.reader import ShardSet
+import prewrite.evaluation.chunks
+import prewrite.evaluation.run
+import prewrite.evaluation.writing
+from prewrite.base.errors import EngineError, InputError, PrewriteError, ShardError
+from prewrite.base.files import Folder
+from prewrite.evaluation import chunks
+from prewrite.evaluation import run as running
+from prewrite.evaluation.chunks import read_rows, write_rows
+from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.evaluation.judging import SCHEMA
+from prewrite.evaluation.run import run
+from prewrite.shards.reader import ShardSet
 from tests.evaluation.scripted import Died, Model
 from tests.evaluation.sets import make_set
 
@@ -52,9 +54,11 @@ def clock() -> Iterator[Clock]:
         return len(candidate) % 10 / 10
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation.writing, "VllmEngine", lambda config: Model(config, clock))
-        patch.setattr(evaluation.run, "probe", lambda engine: None)
-        patch.setattr(evaluation.chunks, "PLACES", 3)
+        patch.setattr(
+            prewrite.evaluation.writing, "VllmEngine", lambda config: Model(config, clock)
+        )
+        patch.setattr(running, "probe", lambda engine: None)
+        patch.setattr(chunks, "PLACES", 3)
         patch.setattr("tests.evaluation.sets.words", words, raising=False)
         yield clock
 

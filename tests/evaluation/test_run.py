@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.results import leaderboard
-from evaluation.run import plan, run
+from prewrite.evaluation.results import leaderboard
+from prewrite.evaluation.run import plan, run
 from tests.evaluation.conftest import recipe
 from tests.evaluation.sets import MODEL
 

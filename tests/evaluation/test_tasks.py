@@ -1,4 +1,4 @@
-"""`python -m evaluation tasks`, the real command with real vLLM, on task files beside this one."""
+"""`prewrite evaluate tasks`, the real command with real vLLM, on task files beside this one."""
 
 import io
 import json
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluation.__main__ import main
-from evaluation.results import leaderboard
+from prewrite.evaluation.results import leaderboard
+from tests.commands import evaluate as main
 
 ROOT = Path(__file__).parents[2]
 MODEL = "models/smollm2-135m-instruct"

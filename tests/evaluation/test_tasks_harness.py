@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from base.errors import ConfigError, PrewriteError
-from engine.config import VllmConfig
-from evaluation import harness
-from evaluation.config import TasksConfig
-from evaluation.harness_results import check_averages, tasks_of
+from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.engine.config import VllmConfig
+from prewrite.evaluation import harness
+from prewrite.evaluation.config import TasksConfig
+from prewrite.evaluation.harness_results import check_averages, tasks_of
 
 ROOT = Path(__file__).parents[2]
 MODEL = "models/smollm2-135m-instruct"

@@ -16,12 +16,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from prewrite.train.config import TrainConfig
 from tests.faults import damaged_stores
 from tests.faults.apart import results
 from tests.faults.damage import Extent, Verdict, copied, others_of
 from tests.faults.forks import Ended, forked, make_ready
 from tests.train.small import make_model, make_set, settings
-from train.config import TrainConfig
 
 STEPS, LIMIT = 3, 120.0
 KINDS = {"*.distcp", "state.json", "latest", "metrics.jsonl", "cache index"}
@@ -42,7 +42,12 @@ def _config(base: Path, run: str, steps: int, **changed: Any) -> TrainConfig:
 
 def _import() -> None:
     """Import what every fork of this process needs."""
-    for name in ("matplotlib.pyplot", "torch.utils.tensorboard", "train.reference", "train.run"):
+    for name in (
+        "matplotlib.pyplot",
+        "torch.utils.tensorboard",
+        "prewrite.train.reference",
+        "prewrite.train.run",
+    ):
         import_module(name)
     import_module("transformers.models.llama.modeling_llama")
     import_module("torch").set_num_threads(1)
@@ -50,7 +55,7 @@ def _import() -> None:
 
 def _go(config: TrainConfig) -> None:
     """The command, without the texts and the plot that each end of a run makes anew."""
-    run = import_module("train.run")
+    run = import_module("prewrite.train.run")
     writer = import_module("megatron.core.dist_checkpointing.strategies.filesystem_async")
     # Megatron would spawn this process, which would import all of torch first.
     writer._results_queue = get_context("fork").Manager().Queue()  # type: ignore[attr-defined]

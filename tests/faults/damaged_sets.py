@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from shards.repair import repair
+from prewrite.shards.repair import repair
 from tests.faults import tiny
 from tests.faults.apart import results
 from tests.faults.damage import Extent, Verdict, copied, others_of

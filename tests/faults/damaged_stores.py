@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from base.files import Folder
+from prewrite.base.files import Folder
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.stored import places, stored
+from prewrite.train.online import kept_pools
+from prewrite.train.online.messages import RolloutGroup
+from prewrite.train.online.store import RolloutStore, RolloutStoreWriter
 from tests.faults.damage import Extent, Verdict, copied, others_of
 from tests.faults.forks import forked
 from tests.train.online.pools import group, place
 from tests.train.small import make_model
-from train.config import TrainConfig
-from train.data.stored import places, stored
-from train.online import kept_pools
-from train.online.messages import RolloutGroup
-from train.online.store import RolloutStore, RolloutStoreWriter
 
 KINDS = {
     "rollout store": {"*.json", "*.jsonl"},
@@ -127,7 +127,7 @@ def _references(base: Path, config: TrainConfig) -> _Store:
 
 def _keep(config: TrainConfig, to: Path) -> None:
     """Compute references, and copy them to a folder."""
-    from train.reference import keep
+    from prewrite.train.reference import keep
 
     keep(config)
     shutil.copytree(_place(config)[1], to)
@@ -140,7 +140,7 @@ def _place(config: TrainConfig) -> tuple[str, str]:
 
 
 def _shape(config: TrainConfig) -> Any:
-    from train.model.shape import load_shape
+    from prewrite.train.model.shape import load_shape
 
     return load_shape(config.model.path, config.model.revision)
 

@@ -1,4 +1,4 @@
-"""`python -m rewrite` with an engine that takes its process along on one text, and loads slowly.
+"""`prewrite rewrite` with an engine that takes its process along on one text, and loads slowly.
 
 The real command in every other respect; vLLM dies like this when a kernel does. The environment
 says what kills (DEADLY), whether only the engine dies of it (ENGINE_ONLY), as vLLM's own process
@@ -10,14 +10,12 @@ import signal
 import sys
 import time
 
-from base.cli import run_recipe
-from base.errors import EngineDied
-from engine import registry
-from engine.config import EndpointConfig, EngineConfig
-from engine.endpoint import EndpointEngine
-from engine.types import Completion, Engine, Request
-from rewrite.__main__ import plan, run
-from rewrite.config import RewriteRecipe
+from prewrite.base.errors import EngineDied
+from prewrite.commands import main
+from prewrite.engine import registry
+from prewrite.engine.config import EndpointConfig, EngineConfig
+from prewrite.engine.endpoint import EndpointEngine
+from prewrite.engine.types import Completion, Engine, Request
 
 DEADLY = os.environ.get("DEADLY", "")
 LOADING = float(os.environ.get("LOADING", "0"))
@@ -45,4 +43,4 @@ def load(config: EngineConfig) -> Engine:
 registry._load = load  # worker processes import this module anew, so they have it, too
 
 if __name__ == "__main__":
-    sys.exit(run_recipe("rewrite", "", RewriteRecipe, run, plan))
+    sys.exit(main(sys.argv[1:]))

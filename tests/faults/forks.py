@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from base.cli import sentence
-from shards import lock
+from prewrite.base.cli import sentence
+from prewrite.shards import lock
 from tests.faults.steps import Point, watched
 
 LIMIT = 60.0  # seconds until one that hangs is killed

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.export import Export
-from shards.export_files import export
-from shards.repair import repair
+from prewrite.shards.export import Export
+from prewrite.shards.export_files import export
+from prewrite.shards.repair import repair
 from tests.faults import tiny
 from tests.faults.forks import forked
 from tests.faults.steps import Point

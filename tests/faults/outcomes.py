@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from base.cli import sentence
-from shards.reader import ShardSet
-from shards.verify import verify
+from prewrite.base.cli import sentence
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.verify import verify
 from tests.faults import tiny
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Real runs of `python -m rewrite` that are disturbed, in process groups of their own."""
+"""Real runs of `prewrite rewrite` that are disturbed, in process groups of their own."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from shards.reader import ShardSet
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import ROOT, assert_whole, corpus_lines, recipe
 
@@ -39,9 +39,9 @@ class Disturbed:
         text = recipe(f"{self.corpus}/*.jsonl", self.output, server.url, judge=judge, **shape)
         self.config.write_text(text)
 
-    def start(self, *overrides: str, module: str = "rewrite") -> "subprocess.Popen[str]":
+    def start(self, *overrides: str, module: str = "prewrite") -> "subprocess.Popen[str]":
         """The command, in a process group of its own."""
-        return started(module, "--config", str(self.config), *overrides)
+        return started(module, "rewrite", "--config", str(self.config), *overrides)
 
     def stopped(self, step: int, *words: str) -> "subprocess.Popen[str]":
         """A command that stands still at a step of its own in the output, once it is there."""

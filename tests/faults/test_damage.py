@@ -8,7 +8,7 @@ from random import Random
 import pyarrow.parquet as pq
 import pytest
 
-from shards.reader import ShardSet
+from prewrite.shards.reader import ShardSet
 from tests.faults import damaged_runs, damaged_sets, damaged_stores, tiny
 from tests.faults.apart import scratch
 from tests.faults.damage import CHANGES, Extent, Verdict, worst

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.reader import ShardSet
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import DOCUMENTS, FILES, Disturbed
 from tests.shards.runs import ROOT, assert_whole
@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SCRIPT = """
 mkdir -p "$1" && mount -t tmpfs -o size=64k tmpfs "$1" || exit 99
-"$2" -m rewrite --config "$3"; echo "exit code $?"
+"$2" -m prewrite rewrite --config "$3"; echo "exit code $?"
 ls -A "$1" "$1/commits"
 mount -o remount,size=64m "$1" || exit 99
-"$2" -m rewrite --config "$3"; echo "exit code $?"
+"$2" -m prewrite rewrite --config "$3"; echo "exit code $?"
 cp -r "$1" "$4"
 """
 

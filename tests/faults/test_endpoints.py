@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tenacity import wait_random
 
-from base.config import load
-from base.errors import EngineError
-from rewrite import __main__ as main
-from rewrite.config import RewriteRecipe
-from shards.reader import ShardSet
+from prewrite.base.config import load
+from prewrite.base.errors import EngineError
+from prewrite.rewrite import command as main
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Call, Fault, FaultServer, Plan
 from tests.faults.runs import Disturbed
 from tests.shards.runs import assert_whole
@@ -36,7 +36,7 @@ VICTIM = "Document 3 of file 1."
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
     """A server whose clients try again at once, not after half a second or more."""
-    monkeypatch.setattr("engine.endpoint._backoff", wait_random(0, 0.1))
+    monkeypatch.setattr("prewrite.engine.endpoint._backoff", wait_random(0, 0.1))
     with FaultServer() as running:
         yield running
 

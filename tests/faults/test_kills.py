@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.reader import ShardSet
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import (
     KILLS,

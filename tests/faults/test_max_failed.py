@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from rewrite.__main__ import main
-from shards.__main__ import main as shards_main
-from shards.card import card
-from shards.failures import LONGEST_REASON, MOST
-from shards.manifest import Manifest, PassInfo
-from shards.names import block_of
-from shards.reader import ShardSet
+from prewrite.shards.card import card
+from prewrite.shards.failures import LONGEST_REASON, MOST
+from prewrite.shards.manifest import Manifest, PassInfo
+from prewrite.shards.names import block_of
+from prewrite.shards.reader import ShardSet
+from tests.commands import rewrite as main
+from tests.commands import shards as shards_main
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.shards.runs import assert_whole, ended, recipe, start
 

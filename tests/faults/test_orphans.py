@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from engine.orphans import descendants
+from prewrite.engine.orphans import descendants
 from tests.shards.runs import ROOT
 
 CHILDREN = """
 import subprocess, sys
-from engine.orphans import guard
+from prewrite.engine.orphans import guard
 guard()
 subprocess.Popen([sys.executable, "-c", "import subprocess as s; s.run(['sleep', '600'])"])
 input()
 """
 
 VLLM = """
-from engine.config import VllmConfig
-from engine.vllm_engine import VllmEngine
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.vllm_engine import VllmEngine
 if __name__ == "__main__":
     VllmEngine(VllmConfig(kind="vllm", model="models/smollm2-135m-instruct", max_model_len=256))
     print("loaded", flush=True)

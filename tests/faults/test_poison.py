@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.reader import ShardSet
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import DOCUMENTS, FILES, Disturbed
 from tests.shards.runs import assert_whole, ended

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from base.cli import run_recipe
-from judge.__main__ import main as judge
-from rewrite.__main__ import plan, run
-from rewrite.config import RewriteRecipe
-from shards.manifest import Manifest
-from shards.reader import ShardSet
-from shards.repair import repair
-from shards.verify import verify
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.repair import repair
+from prewrite.shards.verify import verify
+from tests.commands import judge
+from tests.commands import rewrite as rewrite_command
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import corpus_lines, recipe
 
@@ -42,7 +40,7 @@ def config(tmp_path: Path, server: FaultServer) -> Path:
 
 def rewrite(path: Path, *overrides: str) -> int:
     arguments = ["--config", str(path), *overrides]
-    return run_recipe("rewrite", "", RewriteRecipe, run, plan, arguments)
+    return rewrite_command(arguments)
 
 
 def asked(server: FaultServer) -> Counter[str]:
@@ -78,7 +76,7 @@ def test_another_judge_keeps_rewrites_and_says_how(
     before = ShardSet(f"{tmp_path}/set").manifest
     assert rewrite(config, change) == 1
     errors = capsys.readouterr().err
-    assert f"run python -m judge with judge.input={tmp_path}/set and another output" in errors
+    assert f"run prewrite judge with judge.input={tmp_path}/set and another output" in errors
     assert "judge.criteria" in errors and not asked(server)
     assert ShardSet(f"{tmp_path}/set").manifest == before
 
@@ -167,7 +165,7 @@ def test_rewrites_are_not_paid_for_twice(
     for name in ("plain", "set"):
         assert rewrite(config, f"output={tmp_path}/{name}") == 1
         assert (
-            f"run python -m judge with judge.input={tmp_path}/{name} and" in capsys.readouterr().err
+            f"run prewrite judge with judge.input={tmp_path}/{name} and" in capsys.readouterr().err
         )
     assert not asked(server)
     again = ["--config", str(config), f"judge.input={tmp_path}/plain", f"output={tmp_path}/scored"]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from judge.bradley_terry import Game, fit
-from judge.schedule import first_round
+from prewrite.judge.bradley_terry import Game, fit
+from prewrite.judge.schedule import first_round
 
 
 @st.composite

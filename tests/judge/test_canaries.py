@@ -14,12 +14,12 @@ import pytest
 import yaml
 from tokenizers import Tokenizer
 
-import judge.judge
-from base.errors import ConfigError
-from engine.encoding import PromptEncoder
-from engine.types import Completion, Prompt, Request
-from judge import canaries
-from judge.canaries import (
+import prewrite.judge.judge
+from prewrite.base.errors import ConfigError
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.types import Completion, Prompt, Request
+from prewrite.judge import canaries
+from prewrite.judge.canaries import (
     CONTROL,
     ENCODINGS,
     Attack,
@@ -34,9 +34,10 @@ from judge.canaries import (
     probes,
     tally,
 )
-from judge.criteria import Criterion, PromptedCriterion, load_criterion
-from judge.pool import Question
-from judge.readout import Verdict, parse
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.judge.pool import Question
+from prewrite.judge.readout import Verdict, parse
+from tests.commands import judge
 from tests.scripted import Scripted, said
 
 MODEL = "models/smollm2-135m-instruct"
@@ -319,7 +320,7 @@ def test_the_command_writes_all_of_it(
         return said("", "stop", **{best: 0.8})
 
     engine = Scripted(answer)
-    monkeypatch.setattr(judge.judge, "get_engine", lambda config: engine)
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: engine)
     recipe = {
         "output": str(tmp_path / "out"),
         "engines": {"main": {"kind": "vllm", "model": "m"}},
@@ -327,10 +328,10 @@ def test_the_command_writes_all_of_it(
     }
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
-    assert canaries.main(["--config", str(path), "--dry-run"]) == 0
+    assert judge(["canaries", "--config", str(path), "--dry-run"]) == 0
     assert "at most 381 attacked questions on safety" in capsys.readouterr().out
     assert not engine.asked
-    assert canaries.main(["--config", str(path)]) == 0
+    assert judge(["canaries", "--config", str(path)]) == 0
     found = json.loads((tmp_path / "out" / "canaries.json").read_text())["main"]
     assert found["total"]["flips"] == found["by_attack"]["hidden_rot13"]["flips"] == 3
     assert found["clean"] == {"asked": 3, "lost": 0, "unread": 0}
@@ -343,14 +344,14 @@ def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
-    monkeypatch.setattr(judge.judge, "get_engine", lambda config: engine)
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: engine)
     recipe = {
         "output": str(tmp_path / "out"),
         "engines": {"main": {"kind": "vllm", "model": "m"}},
         "judge": {"engine": "main", "input": "x", "criteria": ["safety"]},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert canaries.main(["--config", str(tmp_path / "recipe.yaml")]) == 1
+    assert judge(["canaries", "--config", str(tmp_path / "recipe.yaml")]) == 1
     told = capsys.readouterr().err
     assert "of 3 verdicts of judge 'main' not one could be read" in told
     assert "engine: HTTP 503: no capacity" in told

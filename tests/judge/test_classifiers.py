@@ -13,11 +13,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from base.errors import ConfigError, PrewriteError
-from judge import classifiers
-from judge.classifiers import classify
-from judge.criteria import Classifier, PythonFunction
-from judge.readout import Verdict
+from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.judge import classifiers
+from prewrite.judge.classifiers import classify
+from prewrite.judge.criteria import Classifier, PythonFunction
+from prewrite.judge.readout import Verdict
 
 GOOD = ["the river runs to the sea", "a bridge was built over the river", "the sea is deep"]
 BAD = ["buy now cheap pills", "click here to win now", "cheap cheap click"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judge.combine import Combine, combined
+from prewrite.judge.combine import Combine, combined
 
 RULES = get_args(Combine)
 UNIT = st.floats(0, 1)

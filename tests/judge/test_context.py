@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.tokenizer import load_tokenizer
-from judge.context import contexts, lead
-from rewrite.chunker import Chunker
-from shards.schema import Row
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.judge.context import contexts, lead
+from prewrite.rewrite.chunker import Chunker
+from prewrite.shards.schema import Row
 
 MODEL = "models/smollm2-135m-instruct"
 

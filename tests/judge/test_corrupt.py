@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judge.corrupt import CORRUPTIONS, FILE, falsified, lines, main, repeated, shuffled, truncated
-from judge.criteria import load_criterion
-from judge.report.labels import read_labels
-from judge.report.sample import SampledRow, sample
+from prewrite.judge.corrupt import (
+    CORRUPTIONS,
+    FILE,
+    falsified,
+    lines,
+    repeated,
+    shuffled,
+    truncated,
+)
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.report.labels import read_labels
+from prewrite.judge.report.sample import SampledRow, sample
+from tests.commands import judge
 from tests.judge.report.conftest import rewritten  # noqa: F401  (a fixture)
 
 DRAW = random.Random
@@ -113,7 +122,7 @@ def test_the_command_writes_labels_that_can_be_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = recipe(tmp_path, rewritten, ["quality", "safety", "factuality"])
-    assert main(arguments) == 0
+    assert judge(["corrupt", *arguments]) == 0
     told = capsys.readouterr().out
     assert "safety: no corruption has a known label" in told
     path = tmp_path / "out" / FILE
@@ -121,9 +130,9 @@ def test_the_command_writes_labels_that_can_be_read(
     items = read_labels(str(path), criteria)
     assert f"{len(items)} lines" in told and len(items) > 40
     before = path.read_bytes()
-    assert main(arguments) == 0
+    assert judge(["corrupt", *arguments]) == 0
     assert path.read_bytes() == before
-    assert main([*arguments, "judge.corrupt.seed=1"]) == 0
+    assert judge(["corrupt", *arguments, "judge.corrupt.seed=1"]) == 0
     assert path.read_bytes() != before
 
 
@@ -132,5 +141,5 @@ def test_the_command_says_when_nothing_can_be_corrupted(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(recipe(tmp_path, rewritten, ["safety"])) == 1
+    assert judge(["corrupt", *recipe(tmp_path, rewritten, ["safety"])]) == 1
     assert "accepted: criteria named quality, coherence, factuality" in capsys.readouterr().err

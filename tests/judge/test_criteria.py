@@ -8,10 +8,16 @@ import pytest
 import yaml
 from pydantic_core import PydanticCustomError
 
-from base.errors import ConfigError
-from engine.encoding import PromptEncoder
-from judge.config import JudgeConfig, known_criteria
-from judge.criteria import Classifier, Criterion, PromptedCriterion, PythonFunction, load_criterion
+from prewrite.base.errors import ConfigError
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.judge.config import JudgeConfig, known_criteria
+from prewrite.judge.criteria import (
+    Classifier,
+    Criterion,
+    PromptedCriterion,
+    PythonFunction,
+    load_criterion,
+)
 from tests.scripted import asked
 
 GOOD: dict[str, Any] = {

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-import judge.judge
-from base.errors import EngineError
-from engine.types import Completion, Request
-from judge.config import JudgeConfig
-from judge.criteria import load_criterion
-from judge.judge import Judge
-from judge.pool import Pool, Question
-from shards.manifest import Usage
+import prewrite.judge.judge
+from prewrite.base.errors import EngineError
+from prewrite.engine.types import Completion, Request
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.judge import Judge
+from prewrite.judge.pool import Pool, Question
+from prewrite.shards.manifest import Usage
 from tests.scripted import Scripted, said
 
 SAFETY = load_criterion("safety")
@@ -84,7 +84,7 @@ def test_a_dead_engine_is_told_to_all_who_wait() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge.judge, "REMEMBERED", 2)
+    monkeypatch.setattr(prewrite.judge.judge, "REMEMBERED", 2)
     engine = Scripted(safe)
 
     async def run() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from judge.panel import consistency, disagreement, mean_scores
-from judge.pool import Result
+from prewrite.judge.panel import consistency, disagreement, mean_scores
+from prewrite.judge.pool import Result
 
 
 def result(consistency: float | None = None, **scores: float) -> Result:

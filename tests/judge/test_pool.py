@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judge.config import PoolsConfig
-from judge.criteria import Criterion, load_criterion
-from judge.pool import Pool, Question, Result, judgements, play
-from judge.readout import Verdict
-from shards.schema import JUDGEMENT_SCHEMA, to_parquet
+from prewrite.judge.config import PoolsConfig
+from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.pool import Pool, Question, Result, judgements, play
+from prewrite.judge.readout import Verdict
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, to_parquet
 
 QUALITY, SAFETY, FACTS = (load_criterion(name) for name in ("quality", "safety", "factuality"))
 

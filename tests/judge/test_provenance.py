@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import VllmConfig
-from judge.config import JudgeConfig
-from judge.passes import judge_pass
-from judge.provenance import NAME, Jury, Provenance, TrainedOn, read, set_jury
-from shards.manifest import Manifest, PassInfo
+from prewrite.engine.config import VllmConfig
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.passes import judge_pass
+from prewrite.judge.provenance import NAME, Jury, Provenance, TrainedOn, read, set_jury
+from prewrite.shards.manifest import Manifest, PassInfo
 
 
 def engine(model: str, **changed: Any) -> VllmConfig:

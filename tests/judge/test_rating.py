@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-import judge.judge
-from engine.config import EndpointConfig, EngineConfig, VllmConfig
-from engine.types import Completion, Request
-from judge.config import JudgeConfig
-from judge.pool import Pool
-from judge.rating import Rated, Rater
-from shards.manifest import Usage
+import prewrite.judge.judge
+from prewrite.engine.config import EndpointConfig, EngineConfig, VllmConfig
+from prewrite.engine.types import Completion, Request
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.pool import Pool
+from prewrite.judge.rating import Rated, Rater
+from prewrite.shards.manifest import Usage
 from tests.scripted import Scripted, said
 
 Answer = Callable[[Request], Completion]
@@ -49,7 +49,7 @@ def rate(
     **config: Any,
 ) -> tuple[list[Rated], dict[str, Scripted]]:
     engines = {name: Scripted(answer) for name, answer in answers.items()}
-    monkeypatch.setattr(judge.judge, "get_engine", lambda config: engines[config.model])
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: engines[config.model])
     configs: dict[str, EngineConfig] = {
         name: EndpointConfig(kind="endpoint", model=name, urls=["http://127.0.0.1:1"])
         for name in answers

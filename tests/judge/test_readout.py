@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
-from judge.config import JudgeConfig, VoteSampling
-from judge.criteria import PromptedCriterion
-from judge.readout import Verdict, ask, distribution, likelihood, parse
+from prewrite.engine.types import Completion, FinishReason, Prompt, Request, Sample, Sampling
+from prewrite.judge.config import JudgeConfig, VoteSampling
+from prewrite.judge.criteria import PromptedCriterion
+from prewrite.judge.readout import Verdict, ask, distribution, likelihood, parse
 from tests.scripted import Scripted, asked, said
 
 QUALITY, SAFETY, FACTS = (asked(name) for name in ("quality", "safety", "factuality"))

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-import judge.judge
-from base.errors import EngineError
-from engine.types import Completion, Request
-from judge.config import MeasuredRecipe, PoolsConfig
-from judge.criteria import load_criterion
-from judge.pool import Pool, Question, Result
-from judge.readout import Verdict
-from judge.replay import compared, plan, pools, replayed, table
+import prewrite.judge.judge
+from prewrite.base.errors import EngineError
+from prewrite.engine.types import Completion, Request
+from prewrite.judge.config import MeasuredRecipe, PoolsConfig
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.pool import Pool, Question, Result
+from prewrite.judge.readout import Verdict
+from prewrite.judge.replay import compared, plan, pools, replayed, table
 from tests.scripted import Scripted, said
 
 QUALITY = load_criterion("quality")
@@ -131,7 +131,7 @@ def test_the_plan_names_the_cost(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A judge that likes what comes first in the alphabet."""
-    from judge import replay
+    from prewrite.judge import replay
 
     def answer(request: Request) -> Completion:
         user = "".join(request.prompt.user)
@@ -139,7 +139,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
         share = 0.7 if first < second else 0.3
         return said("", "stop", **{"1": share, "2": 1 - share})
 
-    monkeypatch.setattr(judge.judge, "get_engine", lambda _: Scripted(answer))
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda _: Scripted(answer))
     monkeypatch.setattr(replay, "sample", lambda *_: sampled())
     replay.run(recipe(tmp_path))
     written = json.loads((tmp_path / "schedule.json").read_text())
@@ -154,10 +154,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
 def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from judge import replay
+    from prewrite.judge import replay
 
     silent = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
-    monkeypatch.setattr(judge.judge, "get_engine", lambda _: silent)
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda _: silent)
     monkeypatch.setattr(replay, "sample", lambda *_: sampled())
     with pytest.raises(EngineError, match="judge schedule: .* not one .*HTTP 503: no capacity"):
         replay.run(recipe(tmp_path))

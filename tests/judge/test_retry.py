@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.types import Completion, Request, Sample
-from judge.config import JudgeConfig
-from judge.judge import Judge
-from judge.retry import AgainScorer, Judged
-from judge.scorer import Scorer
-from shards.manifest import Usage
-from shards.passes import Document, DocumentResult
-from shards.schema import Row
+from prewrite.engine.types import Completion, Request, Sample
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.judge import Judge
+from prewrite.judge.retry import AgainScorer, Judged
+from prewrite.judge.scorer import Scorer
+from prewrite.shards.manifest import Usage
+from prewrite.shards.passes import Document, DocumentResult
+from prewrite.shards.schema import Row
 from tests.judge.test_scorer import row
 from tests.scripted import Scripted, said
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
-from judge.schedule import GameSchedule, Pair, Purpose, first_round, plan, second_round
+from prewrite.judge.schedule import GameSchedule, Pair, Purpose, first_round, plan, second_round
 
 
 @st.composite

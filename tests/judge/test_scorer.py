@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from engine.types import Completion, Request
-from judge.config import JudgeConfig
-from judge.judge import Judge
-from judge.scorer import Scorer
-from shards.failures import Failure
-from shards.passes import Document, DocumentResult
+from prewrite.engine.types import Completion, Request
+from prewrite.judge.config import JudgeConfig
+from prewrite.judge.judge import Judge
+from prewrite.judge.scorer import Scorer
+from prewrite.shards.failures import Failure
+from prewrite.shards.passes import Document, DocumentResult
 from tests.scripted import Scripted, said
 
 

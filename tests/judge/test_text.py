@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judge.criteria import load_criterion
-from judge.text import distinct_share, repetition, variety
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.text import distinct_share, repetition, variety
 
 
 @pytest.mark.parametrize(

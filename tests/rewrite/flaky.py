@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from typing import Any
 
-from shards.reader import ShardSet
-from shards.schema import Row
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import Row
 from tests.engine.fault_server import Call, Fault, FaultServer
 
 

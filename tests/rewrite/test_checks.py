@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.types import FinishReason
-from judge.text import is_refusal
-from rewrite.checks import Checked, check, fit
-from rewrite.config import LengthConfig
+from prewrite.engine.types import FinishReason
+from prewrite.judge.text import is_refusal
+from prewrite.rewrite.checks import Checked, check, fit
+from prewrite.rewrite.config import LengthConfig
 
 LENGTH = LengthConfig()
 CUT = "max_tokens"

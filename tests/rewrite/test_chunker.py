@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.tokenizer import PlainTokenizer, load_tokenizer
-from rewrite.chunker import Chunk, Chunker
+from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
+from prewrite.rewrite.chunker import Chunk, Chunker
 
 MODEL = "models/smollm2-135m-instruct"
 

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from base.errors import InputError
-from rewrite.config import ChunkingConfig, InputConfig
-from rewrite.corpus import Corpus
-from shards.passes import Document, End, Item, Skipped
+from prewrite.base.errors import InputError
+from prewrite.rewrite.config import ChunkingConfig, InputConfig
+from prewrite.rewrite.corpus import Corpus
+from prewrite.shards.passes import Document, End, Item, Skipped
 
 MODEL = "models/smollm2-135m-instruct"
 

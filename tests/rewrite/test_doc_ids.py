@@ -16,22 +16,22 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from base.errors import Interrupted
-from rewrite.config import ChunkingConfig, InputConfig
-from rewrite.corpus import Corpus
-from rewrite.doc_ids import DocIds
-from rewrite.layouts import Parsed
-from rewrite.sample import read
-from shards.__main__ import main
-from shards.executor import RunConfig
-from shards.manifest import Manifest, odd
-from shards.passes import Document
-from shards.reader import ShardSet
-from shards.repair import repair
-from shards.retry import _reopened, log_of
-from shards.run import run_pass
-from shards.show import print_summary
-from shards.verify import verify
+from prewrite.base.errors import Interrupted
+from prewrite.rewrite.config import ChunkingConfig, InputConfig
+from prewrite.rewrite.corpus import Corpus
+from prewrite.rewrite.doc_ids import DocIds
+from prewrite.rewrite.layouts import Parsed
+from prewrite.rewrite.sample import read
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.manifest import Manifest, odd
+from prewrite.shards.passes import Document
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.repair import repair
+from prewrite.shards.retry import _reopened, log_of
+from prewrite.shards.run import run_pass
+from prewrite.shards.show import print_summary
+from prewrite.shards.verify import verify
+from tests.commands import shards as main
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows
 from tests.shards.fake import TOKENIZER
 

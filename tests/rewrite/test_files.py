@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from base.errors import InputError
-from rewrite.files import CorpusFile, Fault, Raw
+from prewrite.base.errors import InputError
+from prewrite.rewrite.files import CorpusFile, Fault, Raw
 
 RECORDS = [{"text": f"Document {n}: naïve 漢字 \U0001f469\u200d", "n": n} for n in range(300)]
 LINES = b"".join(

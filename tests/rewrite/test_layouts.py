@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from rewrite.layouts import LAYOUTS, BadRecord, Parsed, clean, detect, layout_of, parse_line
+from prewrite.rewrite.layouts import (
+    LAYOUTS,
+    BadRecord,
+    Parsed,
+    clean,
+    detect,
+    layout_of,
+    parse_line,
+)
 
 HUB = {"text": "Hi.", "red_pajama_subset": "arxiv"}
 META = {"url": "http://a.b/c", "language": "en", "n": 1.5, "none": None, "yes": True}

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from base.config import load
-from base.errors import ConfigError
-from base.fingerprint import differences
-from judge.config import JudgeRecipe
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
+from prewrite.base.config import load
+from prewrite.base.errors import ConfigError
+from prewrite.base.fingerprint import differences
+from prewrite.judge.config import JudgeRecipe
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
 
 
 def config_of(folder: Path, *overrides: str) -> dict[str, object]:

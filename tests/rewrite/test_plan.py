@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from base.config import load
-from engine.types import Completion, Prompt, Request, Sampling
-from rewrite.__main__ import main, run
-from rewrite.config import RewriteRecipe
-from rewrite.corpus import Corpus
-from rewrite.meter import Meter
-from rewrite.plan import make_plan
-from rewrite.sample import FIELDS, read
-from shards.reader import ShardSet
+from prewrite.base.config import load
+from prewrite.engine.types import Completion, Prompt, Request, Sampling
+from prewrite.rewrite.command import run
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.corpus import Corpus
+from prewrite.rewrite.meter import Meter
+from prewrite.rewrite.plan import make_plan
+from prewrite.rewrite.sample import FIELDS, read
+from prewrite.shards.reader import ShardSet
+from tests.commands import rewrite as main
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.scripted import Scripted, said
 from tests.shards.runs import corpus_lines, recipe

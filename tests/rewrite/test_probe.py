@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from base.config import load
-from base.errors import EngineError
-from rewrite import __main__ as main
-from rewrite.config import RewriteRecipe
-from shards.reader import ShardSet
+from prewrite.base.config import load
+from prewrite.base.errors import EngineError
+from prewrite.rewrite import command as main
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Call, Fault, FaultServer, Plan
 from tests.shards.runs import corpus_lines, recipe
 
@@ -29,7 +29,7 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.endpoint._backoff", lambda state: 0.0)
+    monkeypatch.setattr("prewrite.engine.endpoint._backoff", lambda state: 0.0)
 
 
 def go(folder: Path, server: FaultServer, engine: Any = (), judge: Any = ()) -> Path:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import ConfigError
-from rewrite.prompts import load_template
+from prewrite.base.errors import ConfigError
+from prewrite.rewrite.prompts import load_template
 
 
 @pytest.mark.parametrize("name", ["quality", "safety", "cleanup", "plain"])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from base.cli import ending
-from base.errors import InputError
+from prewrite.base.cli import ending
+from prewrite.base.errors import InputError
 from tests.rewrite.corpora import corpus, rows
 from tests.rewrite.published import SHARD, WRITERS, jsonl, put, texts
 

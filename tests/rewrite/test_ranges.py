@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from base.errors import InputError, Interrupted
-from rewrite.corpus import Corpus
-from rewrite.files import CorpusFile
-from rewrite.ranges import cut
-from shards.commit_log import together
-from shards.executor import RunConfig
-from shards.passes import Document, End, Item
-from shards.reader import ShardSet
-from shards.run import run_pass
-from shards.show import print_summary
-from shards.verify import verify
+from prewrite.base.errors import InputError, Interrupted
+from prewrite.rewrite.corpus import Corpus
+from prewrite.rewrite.files import CorpusFile
+from prewrite.rewrite.ranges import cut
+from prewrite.shards.commit_log import together
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.passes import Document, End, Item
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.run import run_pass
+from prewrite.shards.show import print_summary
+from prewrite.shards.verify import verify
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows
 from tests.rewrite.published import jsonl, put, redpajama_v2, texts
 

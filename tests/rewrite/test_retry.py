@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import ConfigError
-from judge.__main__ import main as judge
-from rewrite.__main__ import main as rewrite
-from shards.manifest import Manifest
-from shards.reader import ShardSet
-from shards.verify import verify
+from prewrite.base.errors import ConfigError
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.verify import verify
+from tests.commands import judge, rewrite
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.faults.runs import wait_for
 from tests.rewrite.flaky import (

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from base.errors import EngineError
-from engine.types import Completion, Request
-from rewrite.config import RewriteRecipe
-from rewrite.rewriter import Rewriter
-from shards.failures import Failure
-from shards.passes import Document, DocumentResult
+from prewrite.base.errors import EngineError
+from prewrite.engine.types import Completion, Request
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.rewriter import Rewriter
+from prewrite.shards.failures import Failure
+from prewrite.shards.passes import Document, DocumentResult
 from tests.scripted import Scripted, said
 
 TEXTS = ("The town lies on the river. ", "Its bridge was built in 1742. ", "Then came the flood.")

@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from base.config import load
-from base.errors import ConfigError, InputError
-from rewrite.config import InputConfig, RewriteRecipe
-from rewrite.corpus import Corpus
-from rewrite.passes import RewritePass
-from rewrite.signals import SIGNALS, signal_filter, value
-from shards.passes import Item
+from prewrite.base.config import load
+from prewrite.base.errors import ConfigError, InputError
+from prewrite.rewrite.config import InputConfig, RewriteRecipe
+from prewrite.rewrite.corpus import Corpus
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.signals import SIGNALS, signal_filter, value
+from prewrite.shards.passes import Item
 from tests.rewrite.corpora import corpus, items, left_out, rows
 from tests.rewrite.published import SHARD, jsonl, parquet, perplexity, put, redpajama_v2, texts
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from base.errors import InputError
-from rewrite.listing import list_files
+from prewrite.base.errors import InputError
+from prewrite.rewrite.listing import list_files
 from tests.rewrite.test_corpus import line, write
 
 
@@ -145,7 +145,7 @@ def test_a_path_with_colons_that_exists(
 def test_a_name_is_shown_in_a_dry_run_and_not_obeyed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rewrite.__main__ import main
+    from tests.commands import rewrite as main
 
     write(tmp_path / "in" / "a.jsonl", line("a"))
     write(tmp_path / "in" / ".\x1b[31m\u202e" / "a.jsonl", line("a"))
@@ -227,9 +227,9 @@ def test_a_web_server(tmp_path: Path, web: str) -> None:
 
 
 def test_the_manifest_and_the_dry_run_name_them(corpus: Path) -> None:
-    from rewrite.__main__ import plan
-    from rewrite.config import RewriteRecipe
-    from rewrite.passes import RewritePass
+    from prewrite.rewrite.command import plan
+    from prewrite.rewrite.config import RewriteRecipe
+    from prewrite.rewrite.passes import RewritePass
 
     recipe = RewriteRecipe.model_validate(
         {

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shards.seal import opened, sealed
+from prewrite.shards.seal import opened, sealed
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from base.fingerprint import fingerprint
-from base.owned import OwnedFolder
-from rewrite.config import ChunkingConfig, InputConfig
-from rewrite.corpus import Corpus
-from shards.manifest import Manifest, PassInfo, Usage
-from shards.passes import Document, DocumentResult, Split, inputs
-from shards.schema import schema
+from prewrite.base.fingerprint import fingerprint
+from prewrite.base.owned import OwnedFolder
+from prewrite.rewrite.config import ChunkingConfig, InputConfig
+from prewrite.rewrite.corpus import Corpus
+from prewrite.shards.manifest import Manifest, PassInfo, Usage
+from prewrite.shards.passes import Document, DocumentResult, Split, inputs
+from prewrite.shards.schema import schema
 
 
 def owned(url: object) -> OwnedFolder:

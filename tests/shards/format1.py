@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from base.fingerprint import fingerprint
+from prewrite.base.fingerprint import fingerprint
 
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 _COLUMNS: list[tuple[str, pa.DataType]] = [

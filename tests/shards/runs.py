@@ -1,4 +1,4 @@
-"""Small real runs of `python -m rewrite` against the echo server, and what they must leave."""
+"""Small real runs of `prewrite rewrite` against the echo server, and what they must leave."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from base.files import Folder
-from shards.reader import ShardSet
-from shards.verify import verify
+from prewrite.base.files import Folder
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.verify import verify
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = str(ROOT / "models/smollm2-135m-instruct")
@@ -45,11 +45,11 @@ def recipe(corpus: str, output: str, endpoint: str, judge: bool = False, **run: 
 
 
 def start(config: Path, *overrides: str, scratch: Path) -> "subprocess.Popen[str]":
-    """`python -m rewrite` as a process of its own; its temporary files go to `scratch`."""
+    """`prewrite rewrite` as a process of its own; its temporary files go to `scratch`."""
     scratch.mkdir(exist_ok=True)
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, "-m", "rewrite", "--config", str(config), *overrides],
+        [sys.executable, "-m", "prewrite", "rewrite", "--config", str(config), *overrides],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(scratch), "PYTHONPATH": path},
         stdout=subprocess.PIPE,

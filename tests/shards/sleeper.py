@@ -13,10 +13,10 @@ from typing import Any
 
 import s3fs
 
-from base.cli import ending
-from shards import lock
-from shards.executor import RunConfig
-from shards.run import run_pass
+from prewrite.base.cli import ending
+from prewrite.shards import lock
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.run import run_pass
 from tests.shards.fake import InstantPass
 
 

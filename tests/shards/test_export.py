@@ -1,4 +1,4 @@
-"""What `python -m shards export` writes is what the set holds, and others load it."""
+"""What `prewrite shards export` writes is what the set holds, and others load it."""
 
 import json
 import tracemalloc
@@ -10,13 +10,13 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from base.errors import ShardError
-from base.whole import written
-from shards.__main__ import main
-from shards.export import PROMPT_TOKENS, Export, best, prompt
-from shards.export_files import export
-from shards.reader import ShardSet
-from shards.schema import Row
+from prewrite.base.errors import ShardError
+from prewrite.base.whole import written
+from prewrite.shards.export import PROMPT_TOKENS, Export, best, prompt
+from prewrite.shards.export_files import export
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import Row
+from tests.commands import shards as main
 from tests.shards.scored import scored_set
 from tests.train.data.sets import write_set
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base.errors import EngineError
-from shards.failures import (
+from prewrite.base.errors import EngineError
+from prewrite.shards.failures import (
     EXAMPLES,
     LONGEST_ANSWER,
     LONGEST_REASON,
@@ -17,7 +17,7 @@ from shards.failures import (
     fewer,
     keep_few,
 )
-from shards.limit import check_failed
+from prewrite.shards.limit import check_failed
 
 HOSTILE = "\x1b[31m [/red] <script>| `x`\r\n\u2028 \ud800 \u202e 漢" + "y" * 3000
 reasons = st.one_of(

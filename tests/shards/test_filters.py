@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import ConfigError
-from shards.filters import parse_filter
-from shards.schema import schema
+from prewrite.base.errors import ConfigError
+from prewrite.shards.filters import parse_filter
+from prewrite.shards.schema import schema
 
 SCHEMA = schema(["quality"])
 ROWS: list[dict[str, Any]] = [

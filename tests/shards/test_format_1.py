@@ -12,23 +12,21 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from base.errors import ConfigError, ShardError
-from base.files import Folder
-from evaluation.config import PrefixesConfig
-from evaluation.places import places_of
-from judge.__main__ import main as judge
-from rewrite.__main__ import main as rewrite
-from shards.__main__ import main as shards
-from shards.listed import check_listed, check_there
-from shards.reader import ShardSet
-from shards.repair import repair
-from shards.stats import Stats
-from shards.verify import verify
+from prewrite.base.errors import ConfigError, ShardError
+from prewrite.base.files import Folder
+from prewrite.evaluation.config import PrefixesConfig
+from prewrite.evaluation.places import places_of
+from prewrite.shards.listed import check_listed, check_there
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.repair import repair
+from prewrite.shards.stats import Stats
+from prewrite.shards.verify import verify
+from prewrite.train.data.source import TrainingSet
+from tests.commands import judge, rewrite, shards
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.format1 import downgrade
 from tests.shards.runs import assert_whole, corpus_lines, recipe
 from tests.train.data.sets import config as train_config
-from train.data.source import TrainingSet
 
 DOCUMENTS = 6
 FAILED = "Document 2 of file 0."

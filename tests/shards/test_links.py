@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import ShardError
-from base.files import Folder
-from shards.__main__ import main
-from shards.executor import RunConfig
-from shards.export import Export
-from shards.listed import check_there
-from shards.reader import ShardSet
-from shards.run import run_pass
-from shards.stats import Stats
-from shards.verify import verify
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.export import Export
+from prewrite.shards.listed import check_there
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.run import run_pass
+from prewrite.shards.stats import Stats
+from prewrite.shards.verify import verify
+from tests.commands import shards as main
 from tests.shards.fake import InstantPass, owned
 from tests.shards.scored import scored_set
 

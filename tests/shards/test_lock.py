@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import ShardError
-from base.files import Folder
-from shards import lock
-from shards.lock import LockHolder, OutputLock
-from shards.names import LOCK as NAME
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards import lock
+from prewrite.shards.lock import LockHolder, OutputLock
+from prewrite.shards.names import LOCK as NAME
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_of_two_that_take_over_one_wins(folder: Folder) -> None:
 
 def test_a_run_whose_lock_was_taken_ends(folder: Folder) -> None:
     """As after a sleep: SIGTERM comes, and what it does is not taken for an interruption."""
-    from base.cli import ending
+    from prewrite.base.cli import ending
 
     def run() -> None:
         with OutputLock(folder):

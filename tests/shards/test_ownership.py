@@ -15,19 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import EngineError, ShardError
-from base.files import Folder
-from base.owned import OwnedFolder
-from shards import finished_log, lock
-from shards.commit_log import Block, CommitLog, fold
-from shards.executor import RunConfig
-from shards.lock import OutputLock
-from shards.names import LOCK, MANIFEST
-from shards.passes import Document
-from shards.reader import ShardSet
-from shards.run import run_pass
-from shards.schema import schema
-from shards.verify import verify
+from prewrite.base.errors import EngineError, ShardError
+from prewrite.base.files import Folder
+from prewrite.base.owned import OwnedFolder
+from prewrite.shards import finished_log, lock
+from prewrite.shards.commit_log import Block, CommitLog, fold
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.names import LOCK, MANIFEST
+from prewrite.shards.passes import Document
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.run import run_pass
+from prewrite.shards.schema import schema
+from prewrite.shards.verify import verify
 from tests.shards.fake import Before, InstantPass, owned
 from tests.shards.object_store import CORPUS, OUTPUT
 
@@ -148,7 +148,7 @@ def test_a_run_without_its_lock_commits_nothing(
     async def remove(document: Document) -> None:
         (out / LOCK).unlink(missing_ok=True)
 
-    from base.cli import ending
+    from prewrite.base.cli import ending
 
     assert ending(lambda: run(f"{corpus}/*.jsonl", str(out), before=remove)) == 1
     assert ShardSet(str(out)).manifest.status != "complete"

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from shards.manifest import Usage
-from shards.progress import Progress, cache_share
+from prewrite.shards.manifest import Usage
+from prewrite.shards.progress import Progress, cache_share
 
 
 @pytest.fixture

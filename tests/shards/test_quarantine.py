@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import EngineDied, EngineError
-from shards.executor import PassStep, RunConfig
-from shards.manifest import Manifest, Opened
-from shards.passes import Document
-from shards.reader import ShardSet
-from shards.run import run_pass
-from shards.verify import verify
+from prewrite.base.errors import EngineDied, EngineError
+from prewrite.shards.executor import PassStep, RunConfig
+from prewrite.shards.manifest import Manifest, Opened
+from prewrite.shards.passes import Document
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.run import run_pass
+from prewrite.shards.verify import verify
 from tests.shards.fake import InstantPass, owned
 
 DOCUMENTS = 60

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from base.config import load
-from rewrite.__main__ import run
-from rewrite.config import RewriteRecipe
-from shards.reader import ShardSet
+from prewrite.base.config import load
+from prewrite.rewrite.command import run
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start
 

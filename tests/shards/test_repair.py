@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import Interrupted, ShardError
-from base.files import Folder
-from shards.__main__ import main
-from shards.executor import RunConfig
-from shards.lock import OutputLock
-from shards.manifest import Record
-from shards.names import RecordName, block_of
-from shards.passes import Document
-from shards.repair import repair
-from shards.run import run_pass
-from shards.seal import opened, sealed
-from shards.verify import verify
+from prewrite.base.errors import Interrupted, ShardError
+from prewrite.base.files import Folder
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.manifest import Record
+from prewrite.shards.names import RecordName, block_of
+from prewrite.shards.passes import Document
+from prewrite.shards.repair import repair
+from prewrite.shards.run import run_pass
+from prewrite.shards.seal import opened, sealed
+from prewrite.shards.verify import verify
+from tests.commands import shards as main
 from tests.shards.edits import edited, replaced
 from tests.shards.fake import InstantPass
 

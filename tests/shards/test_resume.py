@@ -11,18 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from base.errors import EngineError, InputError, PrewriteError, ShardError
-from base.files import Folder
-from rewrite.corpus import Corpus
-from shards.executor import RunConfig
-from shards.manifest import Manifest
-from shards.names import LOCK
-from shards.passes import Document
-from shards.reader import ShardSet
-from shards.repair import repair
-from shards.run import run_pass
-from shards.steps import unfinished
-from shards.verify import verify
+from prewrite.base.errors import EngineError, InputError, PrewriteError, ShardError
+from prewrite.base.files import Folder
+from prewrite.rewrite.corpus import Corpus
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.names import LOCK
+from prewrite.shards.passes import Document
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.repair import repair
+from prewrite.shards.run import run_pass
+from prewrite.shards.steps import unfinished
+from prewrite.shards.verify import verify
 from tests.shards.fake import Before, InstantPass
 
 LINES, SPARE = 60, "configs/sample/c4.jsonl"

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from base.errors import ConfigError, Interrupted, ShardError
-from base.files import Folder
-from base.owned import OwnedFolder
-from rewrite.retry import RewriteAgain
-from shards import finished_log
-from shards.executor import RunConfig
-from shards.lock import OutputLock
-from shards.manifest import Manifest
-from shards.names import LOCK
-from shards.passes import Document, DocumentResult
-from shards.reader import ShardSet
-from shards.repair import repair
-from shards.retry import check, planned, refuse_elsewhere, retry, told
-from shards.run import run_pass
-from shards.schema import Row
-from shards.verify import verify
+from prewrite.base.errors import ConfigError, Interrupted, ShardError
+from prewrite.base.files import Folder
+from prewrite.base.owned import OwnedFolder
+from prewrite.rewrite.retry import RewriteAgain
+from prewrite.shards import finished_log
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.names import LOCK
+from prewrite.shards.passes import Document, DocumentResult
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.repair import repair
+from prewrite.shards.retry import check, planned, refuse_elsewhere, retry, told
+from prewrite.shards.run import run_pass
+from prewrite.shards.schema import Row
+from prewrite.shards.verify import verify
 from tests.shards.edits import replaced
 from tests.shards.fake import InstantPass, InstantWork, owned
 

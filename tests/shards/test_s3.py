@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from base.cli import run_recipe
-from base.config import load
-from base.errors import EngineError
-from base.files import Folder
-from base.whole import written
-from rewrite.__main__ import main as rewrite
-from rewrite.__main__ import plan, run
-from rewrite.config import RewriteRecipe
-from shards.__main__ import main
-from shards.export import Export
-from shards.export_files import export
-from shards.manifest import Manifest
-from shards.reader import ShardSet
-from shards.verify import verify
+from prewrite.base.config import load
+from prewrite.base.errors import EngineError
+from prewrite.base.files import Folder
+from prewrite.base.whole import written
+from prewrite.rewrite.command import run
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards.export import Export
+from prewrite.shards.export_files import export
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.verify import verify
+from tests.commands import rewrite
+from tests.commands import rewrite as rewrite_command
+from tests.commands import shards as main
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.rewrite.flaky import asked, flaky, holes, uneven
 from tests.rewrite.flaky import rows as flaky_rows
@@ -158,7 +158,7 @@ def test_a_bucket_that_is_not_there(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = config(tmp_path, server, **{place: "s3://nowhere/here.jsonl"})
-    code = run_recipe("rewrite", "", RewriteRecipe, run, plan, ["--config", str(path)])
+    code = rewrite_command(["--config", str(path)])
     (line,) = capsys.readouterr().err.splitlines()
     assert code == 1
     assert line.startswith("error: ") and "nowhere" in line

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from shards.reader import ShardSet
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
 from tests.shards.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto, serving
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start

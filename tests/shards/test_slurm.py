@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from base.cli import run_recipe
-from base.config import load
-from rewrite.__main__ import plan, run
-from rewrite.config import RewriteRecipe
-from shards.reader import ShardSet
-from shards.steps import ranges
+from prewrite.base.config import load
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.steps import ranges
+from tests.commands import rewrite as rewrite_command
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows
 
@@ -162,9 +161,7 @@ class Submitted:
     def __call__(self, *overrides: str) -> tuple[int, str, str]:
         """The command in this process: its exit code, output and errors."""
         self.capsys.readouterr()
-        code = run_recipe(
-            "rewrite", "", RewriteRecipe, run, plan, ["--config", str(self.config), *overrides]
-        )
+        code = rewrite_command(["--config", str(self.config), *overrides])
         return code, *self.capsys.readouterr()
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pandas
 import pytest
 
-from base.errors import ShardError
-from base.files import Folder
-from shards.__main__ import main
-from shards.manifest import Manifest
-from shards.reader import ShardSet
-from shards.show import mean_scores
-from shards.stats import BINS, Stats
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.show import mean_scores
+from prewrite.shards.stats import BINS, Stats
+from tests.commands import shards as main
 from tests.shards.scored import scored_set
 from tests.train.data.sets import write_set
 

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from base.errors import ShardError
-from base.text import printable
-from shards.__main__ import main
-from shards.executor import RunConfig
-from shards.repair import repair
-from shards.run import run_pass
-from shards.schema import footer_digest
-from shards.verify import verify
+from prewrite.base.errors import ShardError
+from prewrite.base.text import printable
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.repair import repair
+from prewrite.shards.run import run_pass
+from prewrite.shards.schema import footer_digest
+from prewrite.shards.verify import verify
+from tests.commands import shards as main
 from tests.shards.edits import edited
 from tests.shards.fake import InstantPass
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from base.config import load
-from rewrite import __main__ as main
-from rewrite.config import RewriteRecipe
-from shards.reader import ShardSet
+from prewrite.base.config import load
+from prewrite.rewrite import command as main
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows, start
 

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prewrite.train import parallel
+from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.data.rows import PackedSequence, build_row, pack, unshared
+from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
+from prewrite.train.learner import Learner, forward_backward
+from prewrite.train.model.shape import ModelShape, load_shape
+from prewrite.train.model.weights import tensors
+from prewrite.train.objectives import Loss, Sums
 from tests.train.launch import started
-from train import parallel
-from train.config import ParallelConfig, TrainConfig
-from train.data.rows import PackedSequence, build_row, pack, unshared
-from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
-from train.learner import Learner, forward_backward
-from train.model.shape import ModelShape, load_shape
-from train.model.weights import tensors
-from train.objectives import Loss, Sums
 
 Found = dict[str, float]
 OBJECTIVES: dict[str, Any] = {

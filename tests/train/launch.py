@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from train.config import ParallelConfig
+from prewrite.train.config import ParallelConfig
 
 T = TypeVar("T")
 _PORTS = 16
@@ -46,7 +46,7 @@ def launch(
 def started(config: ParallelConfig, seed: int = 0) -> Iterator[None]:
     """`parallel.start` until the end of the block; may be entered again, with another layout."""
     # Not above: the checkpoint writer starts a process that imports this module again.
-    from train import parallel
+    from prewrite.train import parallel
 
     if "PORTS" in os.environ:
         # A port of its own: the last store may still listen on the old one.

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from base.files import Folder
-from shards.manifest import File, Manifest, PassInfo
-from shards.schema import schema, to_parquet
+from prewrite.base.files import Folder
+from prewrite.shards.manifest import File, Manifest, PassInfo
+from prewrite.shards.schema import schema, to_parquet
 from tests.listening import listening
 from tests.train.launch import free_ports
 
@@ -42,7 +42,13 @@ _SHAPE = {
 _WORDS = ["the", "fox", "runs", "over", "seven", "quiet", "hills", "and", "river", "sings", "rain"]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["train.run", "train.reference", "train.plan", "torch.utils.tensorboard", "matplotlib.pyplot"]
+    [
+        "prewrite.train.run",
+        "prewrite.train.reference",
+        "prewrite.train.plan",
+        "torch.utils.tensorboard",
+        "matplotlib.pyplot",
+    ]
     + ["transformers.models.llama.modeling_llama", "transformers.generation.utils"]
 )
 
@@ -159,7 +165,7 @@ def settings(folder: Path, output: str = "run", **changed: Any) -> dict[str, Any
 
 
 class Command:
-    """`python -m train WORDS --config …` with the section `train`, in one process or several ranks.
+    """`prewrite train WORDS --config …` with the section `train`, in one process or several ranks.
 
     Several are told of each other as torchrun does it. What all of them print is in `text`.
     """
@@ -232,7 +238,7 @@ def _main(arguments: list[str], env: dict[str, str], said: Path) -> None:
     import torch
     from megatron.core.dist_checkpointing.strategies import filesystem_async
 
-    from train.__main__ import main
+    from tests.commands import train as main
 
     torch.set_num_threads(1)
     # Megatron would spawn this process, which would import all of torch first.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base.errors import PrewriteError
-from train.alarms import AlarmState, after, raised, sound
-from train.config import AlarmsConfig
+from prewrite.base.errors import PrewriteError
+from prewrite.train.alarms import AlarmState, after, raised, sound
+from prewrite.train.config import AlarmsConfig
 
 
 def values(spread: float = 0.5, repetition: float = 0.1, ratio: float = 1.0) -> dict[str, float]:

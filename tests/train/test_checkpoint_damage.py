@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import torch
 
-from base.errors import PrewriteError
+from prewrite.base.errors import PrewriteError
+from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.state import FileDigest
 from tests.train.launch import launch, started
 from tests.train.small import Command, curve, metrics, settings, weights
-from train.config import ParallelConfig, TrainConfig
-from train.state import FileDigest
 
 pytestmark = pytest.mark.slow
 
@@ -182,8 +182,8 @@ class Evil:
 
 def signed(checkpoint: Path) -> None:
     """Make the digests those of what lies there now."""
-    from train.saved import text_of
-    from train.state import State
+    from prewrite.train.saved import text_of
+    from prewrite.train.state import State
 
     state = checkpoint / "state.json"
     values = json.loads(state.read_text())
@@ -193,7 +193,7 @@ def signed(checkpoint: Path) -> None:
 
 
 def _file_of(path: Path) -> FileDigest:
-    from train.log import file_of
+    from prewrite.train.log import file_of
 
     return file_of(path.read_bytes())
 
@@ -269,7 +269,7 @@ def on_purpose(checkpoints: Path, done: Callable[[Path], None]) -> None:
 
 def fewer_are_listed(checkpoints: Path) -> None:
     """A file of tensors without a digest, and a state with a true one."""
-    from train.saved import read, text_of
+    from prewrite.train.saved import read, text_of
 
     found = read(checkpoints / NEWEST)
     listed = {name: file for name, file in found.files.items() if name != TENSORS[1]}
@@ -278,7 +278,7 @@ def fewer_are_listed(checkpoints: Path) -> None:
 
 def files_outside(checkpoints: Path) -> None:
     """A state with a true digest that lists a file elsewhere."""
-    from base.fingerprint import fingerprint
+    from prewrite.base.fingerprint import fingerprint
 
     state = checkpoints / NEWEST / "state.json"
     values = json.loads(state.read_text())
@@ -305,9 +305,9 @@ class Looked:
 
 def look(recipe: dict[str, Any], folder: Path, damages: Sequence[Damage]) -> list[Looked]:
     """What the trainer makes of each damage to a copy of the run's checkpoints."""
-    from train import checkpoint
-    from train.learner import Learner
-    from train.model.shape import load_shape
+    from prewrite.train import checkpoint
+    from prewrite.train.learner import Learner
+    from prewrite.train.model.shape import load_shape
 
     config, found = TrainConfig.model_validate(recipe), []
     setattr(checkpoint, "console", Said())  # noqa: B010
@@ -324,8 +324,8 @@ def look(recipe: dict[str, Any], folder: Path, damages: Sequence[Damage]) -> lis
 
 
 def _look(learner: Any, config: TrainConfig, output: Path, expected: dict[int, bytes]) -> Looked:
-    from train import checkpoint
-    from train.output import Output
+    from prewrite.train import checkpoint
+    from prewrite.train.output import Output
 
     said: Said = getattr(checkpoint, "console")  # noqa: B009
     said.lines = []

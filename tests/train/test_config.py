@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from base.config import load
-from base.errors import ConfigError
+from prewrite.base.config import load
+from prewrite.base.errors import ConfigError
+from prewrite.train.config import TrainRecipe
+from prewrite.train.phases import Dpo, Grpo, Nll, RfNll, end_step
 from tests.base.test_config import keys
-from train.config import TrainRecipe
-from train.phases import Dpo, Grpo, Nll, RfNll, end_step
 
 GOOD = """
 output: data/set

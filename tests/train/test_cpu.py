@@ -15,13 +15,13 @@ from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
+from prewrite.train import cpu, parallel
+from prewrite.train.config import ModelConfig, ParallelConfig
+from prewrite.train.model.build import build
+from prewrite.train.model.shape import load_shape
+from prewrite.train.model.weights import tensors
 from tests.train.launch import launch, started
 from tests.train.model.cases import make
-from train import cpu, parallel
-from train.config import ModelConfig, ParallelConfig
-from train.model.build import build
-from train.model.shape import load_shape
-from train.model.weights import tensors
 
 METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}
 SPLIT = ParallelConfig(distributed_optimizer=True)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import ConfigError
-from train.config import TrainConfig
-from train.curriculum import Curriculum, PhaseStart, stands_still
-from train.phases import Phase, Plateau, end_step
-from train.schedule import differing, learning_rate
+from prewrite.base.errors import ConfigError
+from prewrite.train.config import TrainConfig
+from prewrite.train.curriculum import Curriculum, PhaseStart, stands_still
+from prewrite.train.phases import Phase, Plateau, end_step
+from prewrite.train.schedule import differing, learning_rate
 
 
 def config(phases: list[dict[str, Any]], samples: int = 4, **optimizer: Any) -> TrainConfig:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from base.errors import ShardError
+from prewrite.base.errors import ShardError
+from prewrite.train.log import RunLog
+from prewrite.train.metrics import parse
+from prewrite.train.model.export import copy_file, save
+from prewrite.train.output import Output
 from tests.train.small import Command, curve, newest, settings, weights
-from train.log import RunLog
-from train.metrics import parse
-from train.model.export import copy_file, save
-from train.output import Output
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.model.shape import load_shape
+from prewrite.train.plan import plan
 from tests.train.small import Command, curve, done, make_model, make_set, metrics, settings, weights
-from train.config import TrainConfig
-from train.data.feed import open_loader
-from train.model.shape import load_shape
-from train.plan import plan
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,11 @@ the models is made sharp, so that a wrong position or a wrong mask shows; that i
 
 import pytest
 
+from prewrite.train.config import ParallelConfig
 from tests.train.equality import BROKEN, OBJECTIVES, Found, measure
 from tests.train.launch import launch
 from tests.train.model.cases import make
 from tests.train.model.test_build import label
-from train.config import ParallelConfig
 
 MODELS = ("smollm2", "llama3")
 """Tied and untied; the second has a padded vocabulary, too."""

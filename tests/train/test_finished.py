@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from base.files import Folder
-from train.finished import fault, finish
-from train.output import Output
-from train.owned import claim
+from prewrite.base.files import Folder
+from prewrite.train.finished import fault, finish
+from prewrite.train.output import Output
+from prewrite.train.owned import claim
 
 
 @pytest.fixture

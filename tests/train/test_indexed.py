@@ -1,4 +1,4 @@
-"""`python -m train export`: the real Megatron reads what is written, token by token."""
+"""`prewrite train export`: the real Megatron reads what is written, token by token."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -6,12 +6,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from engine.tokenizer import load_tokenizer
-from shards.export import Export
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.shards.export import Export
+from prewrite.train.megatron_export import export
+from tests.commands import train as main
 from tests.shards.scored import scored_set
 from tests.train.data.sets import EOS, MODEL, write_set
-from train.__main__ import main
-from train.megatron_export import export
 
 
 @pytest.fixture(scope="module")

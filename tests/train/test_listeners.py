@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from prewrite.train.config import ParallelConfig
 from tests.listening import listening, open_to_others
 from tests.train.launch import launch, started
 from tests.train.small import Command, make_model, make_set, settings
-from train.config import ParallelConfig
 
 _TORCHRUN = Path(sys.executable).with_name("torchrun")
 
 
 def heard() -> tuple[set[str], str | None]:
-    from train import parallel
+    from prewrite.train import parallel
 
     with started(ParallelConfig()):
         parallel.barrier()
@@ -75,7 +75,7 @@ def test_torchrun_as_documented_listens_on_loopback_only() -> None:
 
 
 if __name__ == "__main__":
-    from train import parallel
+    from prewrite.train import parallel
 
     parallel.start(ParallelConfig(), 0)
     parallel.barrier()

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base.files import Folder
-from train.log import RunLog, file_of, keep_until, read_metrics
-from train.metrics import parse
-from train.outcome import plot
-from train.output import Output
+from prewrite.base.files import Folder
+from prewrite.train.log import RunLog, file_of, keep_until, read_metrics
+from prewrite.train.metrics import parse
+from prewrite.train.outcome import plot
+from prewrite.train.output import Output
 
 
 def line(step: int, **values: float) -> bytes:

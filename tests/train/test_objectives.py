@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from base.errors import ShardError
-from train.data.rows import Candidates
-from train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
-from train.objectives import TOTALS, Loss, grpo, report
-from train.phases import Dpo, Grpo, Nll, Objective, RfNll
+from prewrite.base.errors import ShardError
+from prewrite.train.data.rows import Candidates
+from prewrite.train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
+from prewrite.train.objectives import TOTALS, Loss, grpo, report
+from prewrite.train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
 ALL: list[Objective] = [
     Nll(kind="nll"),

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from base.errors import ConfigError, PrewriteError, ShardError
-from base.files import Folder
-from shards.lock import OutputLock
-from train import output as held_output
-from train.names import NAMES, RECORD
-from train.online.messages import RolloutGroup
-from train.online.store import RolloutStore, RolloutStoreWriter, adopt, store_of
-from train.output import Output
-from train.owned import claim, refuse_foreign
+from prewrite.base.errors import ConfigError, PrewriteError, ShardError
+from prewrite.base.files import Folder
+from prewrite.shards.lock import OutputLock
+from prewrite.train import output as held_output
+from prewrite.train.names import NAMES, RECORD
+from prewrite.train.online.messages import RolloutGroup
+from prewrite.train.online.store import RolloutStore, RolloutStoreWriter, adopt, store_of
+from prewrite.train.output import Output
+from prewrite.train.owned import claim, refuse_foreign
 
 OURS, THEIRS = "a" * 32, "b" * 32
 Tree = dict[str, bytes]

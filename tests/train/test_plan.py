@@ -8,10 +8,10 @@ import yaml
 from pytest import CaptureFixture, MonkeyPatch
 from transformers import AutoModelForCausalLM
 
+from prewrite.train.config import TrainConfig
+from prewrite.train.plan import plan
+from tests.commands import train as main
 from tests.train.small import Command, metrics, settings
-from train.__main__ import main
-from train.config import TrainConfig
-from train.plan import plan
 
 
 def test_numbers_are_those_of_the_run(

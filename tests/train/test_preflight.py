@@ -19,16 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
-from shards.reader import ShardSet
+from prewrite.base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
+from prewrite.shards.reader import ShardSet
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.data.stored import places
+from prewrite.train.learnt import POINTS, LearningTally, cut_points
+from prewrite.train.model.shape import load_shape
+from prewrite.train.plan import plan
+from tests.commands import train as main
 from tests.train.small import Command, Edit, make_set, metrics, settings
-from train.__main__ import main
-from train.config import TrainConfig
-from train.data.feed import open_loader
-from train.data.stored import places
-from train.learnt import POINTS, LearningTally, cut_points
-from train.model.shape import load_shape
-from train.plan import plan
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -21,7 +21,7 @@ def test_stored_references_train_as_frozen_ones(
     shutil.copytree(small / "set", tmp_path / "set")
     train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
     train["curriculum"][1]["objective"][0] = {"kind": "dpo", "reference": "stored"}
-    _says(train, 1, "run `python -m train reference` with this configuration first")
+    _says(train, 1, "run `prewrite train reference` with this configuration first")
     kept = Command(train, "reference", ranks=2)
     assert kept.end() == 0, kept.text
     (folder,) = (tmp_path / "set/reference").iterdir()
@@ -44,10 +44,10 @@ def test_stored_references_train_as_frozen_ones(
 
     other = train | {"output": str(tmp_path / "other")}
     window = other | {"batch": other["batch"] | {"max_seq_len": 48}}
-    _says(window, 1, "run `python -m train reference`")
+    _says(window, 1, "run `prewrite train reference`")
     make_model(tmp_path / "model", initializer_range=0.1)
     model = other | {"model": {"path": str(tmp_path / "model")}}
-    _says(model, 1, "run `python -m train reference`")
+    _says(model, 1, "run `prewrite train reference`")
 
 
 def _says(train: dict[str, Any], code: int, part: str) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from prewrite.train.saved import read, text_of
 from tests.shards.edits import replaced
 from tests.train.small import Command, make_model, make_set, settings
-from train.saved import read, text_of
 
 pytestmark = pytest.mark.slow
 

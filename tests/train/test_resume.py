@@ -152,7 +152,7 @@ def test_torchrun(small: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    words += [f"--master-port={port}", "-m", "train", "--config", str(recipe)]
+    words += [f"--master-port={port}", "-m", "prewrite", "train", "--config", str(recipe)]
     words += ["train.parallel.tp=2"]
     with open(small / "torchrun.log", "w+") as log:
         env = os.environ | {"OMP_NUM_THREADS": "1"}

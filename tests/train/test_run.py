@@ -10,8 +10,9 @@ import torch
 from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from judge.provenance import TrainedOn, read
-from shards.reader import ShardSet
+from prewrite.judge.provenance import TrainedOn, read
+from prewrite.shards.reader import ShardSet
+from prewrite.train.trainer import COUNTED
 from tests.train.small import (
     Command,
     curve,
@@ -23,7 +24,6 @@ from tests.train.small import (
     settings,
     weights,
 )
-from train.trainer import COUNTED
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
+from prewrite.train.config import OptimizerConfig
+from prewrite.train.curriculum import PhaseStart
+from prewrite.train.schedule import learning_rate, rate
 from tests.train.test_curriculum import config
-from train.config import OptimizerConfig
-from train.curriculum import PhaseStart
-from train.schedule import learning_rate, rate
 
 MEGATRON = {"cosine": "cosine", "wsd": "WSD", "constant": "constant"}
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from base.errors import ConfigError
+from prewrite.base.errors import ConfigError
+from prewrite.train.curriculum import Curriculum
+from prewrite.train.learnt import LearningTally
+from prewrite.train.state import State, settings
 from tests.train.test_curriculum import config
-from train.curriculum import Curriculum
-from train.learnt import LearningTally
-from train.state import State, settings
 
 
 def reached(step: int, phases: list[dict[str, Any]]) -> State:

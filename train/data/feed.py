@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from engine.config import EngineConfig
-from engine.tokenizer import load_tokenizer
-from judge.criteria import load_criterion
-from judge.passes import judge_pass
-from train.config import TrainConfig
-from train.data.loader import Loader
-from train.data.stored import stored
-from train.model.shape import ModelShape
-from train.names import CACHE
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.passes import judge_pass
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.loader import Loader
+from prewrite.train.data.stored import stored
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.names import CACHE
 
 
 def open_loader(

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from base.errors import ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from shards.filters import Filter, Mask
-from shards.manifest import File
-from shards.reader import ShardSet
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.shards.filters import Filter, Mask
+from prewrite.shards.manifest import File
+from prewrite.shards.reader import ShardSet
 
 Ints = NDArray[np.int64]
 

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shards.filters import Mask
-from shards.schema import TEXTS, USABLE
-from train.data.index import mask_of, read_part
-from train.data.source import TrainingSet
-from train.phases import Nll, Phase, RfNll
+from prewrite.shards.filters import Mask
+from prewrite.shards.schema import TEXTS, USABLE
+from prewrite.train.data.index import mask_of, read_part
+from prewrite.train.data.source import TrainingSet
+from prewrite.train.phases import Nll, Phase, RfNll
 
 
 def learnable(sources: Iterable[TrainingSet], phase: Phase) -> Counter[str]:

@@ -20,20 +20,20 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
-from base.errors import ConfigError
-from base.files import Folder
-from engine.tokenizer import PlainTokenizer
-from train.config import TrainConfig
-from train.data.learnable import learnable
-from train.data.order import Epochs, Order, SamplePosition
-from train.data.places import PromptBatch, places_of, with_rollouts
-from train.data.rows import PackedSequence, pack
-from train.data.samples import DocumentSpan, TreeBuilder
-from train.data.source import PartSamples, References, TrainingSet
-from train.data.texts import TextTokens
-from train.data.trees import ORIGINAL, Tree
-from train.online.messages import PromptKey, RolloutGroup
-from train.phases import Phase
+from prewrite.base.errors import ConfigError
+from prewrite.base.files import Folder
+from prewrite.engine.tokenizer import PlainTokenizer
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.learnable import learnable
+from prewrite.train.data.order import Epochs, Order, SamplePosition
+from prewrite.train.data.places import PromptBatch, places_of, with_rollouts
+from prewrite.train.data.rows import PackedSequence, pack
+from prewrite.train.data.samples import DocumentSpan, TreeBuilder
+from prewrite.train.data.source import PartSamples, References, TrainingSet
+from prewrite.train.data.texts import TextTokens
+from prewrite.train.data.trees import ORIGINAL, Tree
+from prewrite.train.online.messages import PromptKey, RolloutGroup
+from prewrite.train.phases import Phase
 
 _READY = 3  # batches made ahead
 _NEAR = 8  # batches ahead of the newest whose parts are read

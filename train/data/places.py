@@ -12,11 +12,11 @@ from math import nan
 
 import numpy as np
 
-from judge.context import contexts
-from train.data.samples import DocumentSpan, ScoredChunk
-from train.data.texts import TextTokens
-from train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
-from train.online.messages import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
+from prewrite.judge.context import contexts
+from prewrite.train.data.samples import DocumentSpan, ScoredChunk
+from prewrite.train.data.texts import TextTokens
+from prewrite.train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
+from prewrite.train.online.messages import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
 
 
 @dataclass(frozen=True, eq=False)

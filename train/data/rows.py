@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.data.trees import Candidate, Tree
+from prewrite.train.data.trees import Candidate, Tree
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,9 +22,9 @@ from math import nan
 
 import numpy as np
 
-from train.config import BatchConfig
-from train.data.texts import PlacedText, TextTokens
-from train.data.trees import KINDS, Candidate, Tokens, Tree
+from prewrite.train.config import BatchConfig
+from prewrite.train.data.texts import PlacedText, TextTokens
+from prewrite.train.data.trees import KINDS, Candidate, Tokens, Tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from base.errors import ConfigError, InputError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from shards.filters import Filter, Mask, parse_filter
-from shards.reader import ShardSet
-from shards.schema import TEXTS, USABLE, Row
-from train.config import TrainConfig
-from train.data.index import Ints, mask_of, read_part, spans, stretch_counts
-from train.data.samples import DocumentSpan, ScoredChunk
-from train.data.trees import KINDS, ORIGINAL, REWRITE
-from train.online.config import RolloutsConfig
-from train.phases import Phase
+from prewrite.base.errors import ConfigError, InputError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.shards.filters import Filter, Mask, parse_filter
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import TEXTS, USABLE, Row
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.index import Ints, mask_of, read_part, spans, stretch_counts
+from prewrite.train.data.samples import DocumentSpan, ScoredChunk
+from prewrite.train.data.trees import KINDS, ORIGINAL, REWRITE
+from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.phases import Phase
 
 Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""

@@ -16,16 +16,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from base.errors import ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from engine.digest import content_digest
-from shards.reader import ShardSet
-from shards.schema import Row, to_parquet
-from train.config import TrainConfig
-from train.data.source import Reference, References
-from train.data.trees import KINDS
-from train.model.shape import ModelShape
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.engine.digest import content_digest
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import Row, to_parquet
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.source import Reference, References
+from prewrite.train.data.trees import KINDS
+from prewrite.train.model.shape import ModelShape
 
 MANIFEST = "manifest.json"
 _FIELDS: list[tuple[str, pa.DataType]] = [

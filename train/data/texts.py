@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from engine.tokenizer import PlainTokenizer
-from train.data.trees import Tokens
+from prewrite.engine.tokenizer import PlainTokenizer
+from prewrite.train.data.trees import Tokens
 
 PlacedText = tuple[str, bool]
 """A text, and whether it begins its document."""

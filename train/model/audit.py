@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping
 import torch
 from safetensors import safe_open
 
-from base.errors import EngineError
-from train.model.headers import INDEX, SINGLE, Held, header, held
-from train.model.shape import ARCHITECTURES, ModelShape
-from train.model.weights import EMBEDDING, HEAD, refuse_odd, sizes
+from prewrite.base.errors import EngineError
+from prewrite.train.model.headers import INDEX, SINGLE, Held, header, held
+from prewrite.train.model.shape import ARCHITECTURES, ModelShape
+from prewrite.train.model.weights import EMBEDDING, HEAD, refuse_odd, sizes
 
 _COMPUTED = re.compile(r"\brotary_emb\.inv_freq$")
 """What older versions stored of what `config.json` says; transformers passes over it, too."""

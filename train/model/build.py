@@ -20,13 +20,13 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
-from base.errors import ConfigError
-from train.config import ModelConfig, ParallelConfig
-from train.model.attention import TreeAttention
-from train.model.gpt import TreeModel
-from train.model.shape import ModelShape
-from train.model.weights import load, pretrained, scratch
-from train.parallel import device
+from prewrite.base.errors import ConfigError
+from prewrite.train.config import ModelConfig, ParallelConfig
+from prewrite.train.model.attention import TreeAttention
+from prewrite.train.model.gpt import TreeModel
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.model.weights import load, pretrained, scratch
+from prewrite.train.parallel import device
 
 _RECOMPUTE: dict[str, dict[str, Any]] = {
     "none": {},

@@ -19,14 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from base.errors import EngineError
-from base.files import sync
-from judge.provenance import NAME, Provenance
-from train.model.headers import INDEX, SINGLE
-from train.model.shape import ARCHITECTURES, ModelShape
-from train.model.weights import tensors
-from train.output import Output
-from train.parallel import is_main
+from prewrite.base.errors import EngineError
+from prewrite.base.files import sync
+from prewrite.judge.provenance import NAME, Provenance
+from prewrite.train.model.headers import INDEX, SINGLE
+from prewrite.train.model.shape import ARCHITECTURES, ModelShape
+from prewrite.train.model.weights import tensors
+from prewrite.train.output import Output
+from prewrite.train.parallel import is_main
 
 FILE_BYTES = 5_000_000_000
 # The files that a model folder holds besides weights and config.json.

@@ -16,9 +16,9 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from torch import Tensor
 
-from train.model.attention import plan
-from train.model.rope import angles, speeds
-from train.model.shape import ModelShape
+from prewrite.train.model.attention import plan
+from prewrite.train.model.rope import angles, speeds
+from prewrite.train.model.shape import ModelShape
 
 
 class TreeModel(GPTModel):  # type: ignore[misc]

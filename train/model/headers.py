@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from base.errors import EngineError
-from base.files import opened
+from prewrite.base.errors import EngineError
+from prewrite.base.files import opened
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _OTHERS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.safetensors")

@@ -12,7 +12,7 @@ from math import pi
 import torch
 from torch import Tensor
 
-from train.model.shape import ModelShape, Scaling
+from prewrite.train.model.shape import ModelShape, Scaling
 
 
 def speeds(shape: ModelShape) -> Tensor:

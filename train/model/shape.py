@@ -10,9 +10,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from base.errors import ConfigError, EngineError
-from engine.digest import content_digest
-from engine.tokenizer import begin_of
+from prewrite.base.errors import ConfigError, EngineError
+from prewrite.engine.digest import content_digest
+from prewrite.engine.tokenizer import begin_of
 
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",

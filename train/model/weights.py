@@ -18,10 +18,10 @@ from megatron.core import parallel_state as mpu
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from base.errors import EngineError
-from train.model.headers import held
-from train.model.shape import ModelShape
-from train.parallel import device
+from prewrite.base.errors import EngineError
+from prewrite.train.model.headers import held
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.parallel import device
 
 _EMBEDDING, _OUTPUT = "embedding.word_embeddings.weight", "output_layer.weight"
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from base.cli import console
-from base.errors import ShardError
-from engine.config import EngineConfig
-from train import parallel
-from train.config import TrainConfig
-from train.data.loader import Batch, Loader
-from train.data.places import PromptBatch
-from train.model.shape import ModelShape
-from train.online import kept_pools
-from train.online.client import WorkerClient
-from train.online.messages import (
+from prewrite.base.cli import console
+from prewrite.base.errors import ShardError
+from prewrite.engine.config import EngineConfig
+from prewrite.train import parallel
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.loader import Batch, Loader
+from prewrite.train.data.places import PromptBatch
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.online import kept_pools
+from prewrite.train.online.client import WorkerClient
+from prewrite.train.online.messages import (
     Metrics,
     PromptKey,
     RolloutGroup,
@@ -31,11 +31,11 @@ from train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
-from train.online.staleness import StalenessSchedule
-from train.online.store import RolloutStore, adopt, by_key, store_of
-from train.online.weights import probe_logprobs, publish
-from train.output import Output
-from train.phases import Phase
+from prewrite.train.online.staleness import StalenessSchedule
+from prewrite.train.online.store import RolloutStore, adopt, by_key, store_of
+from prewrite.train.online.weights import probe_logprobs, publish
+from prewrite.train.output import Output
+from prewrite.train.phases import Phase
 
 _PROOF = 64  # tokens on which new weights are proved
 

@@ -21,11 +21,17 @@ from typing import TypeVar
 
 import torch
 
-from base.errors import ConfigError, EngineError, PrewriteError
-from engine.config import EngineConfig
-from train.config import TrainConfig
-from train.online.messages import Failed, RolloutRequest, RolloutResponse, WeightsSynced, WeightSync
-from train.online.worker import WorkerConfig
+from prewrite.base.errors import ConfigError, EngineError, PrewriteError
+from prewrite.engine.config import EngineConfig
+from prewrite.train.config import TrainConfig
+from prewrite.train.online.messages import (
+    Failed,
+    RolloutRequest,
+    RolloutResponse,
+    WeightsSynced,
+    WeightSync,
+)
+from prewrite.train.online.worker import WorkerConfig
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from base.config import Location, Section, refuse
-from judge.config import JudgeConfig
-from train.phases import Kind, twice
+from prewrite.base.config import Location, Section, refuse
+from prewrite.judge.config import JudgeConfig
+from prewrite.train.phases import Kind, twice
 
 PositiveInt = Annotated[int, Field(ge=1)]
 

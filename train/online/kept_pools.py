@@ -22,11 +22,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from base.errors import ShardError
-from base.files import Folder
-from base.fingerprint import fingerprint
-from base.text import printable
-from train.online.messages import RolloutGroup, RolloutPrompt, rollout_name
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.base.text import printable
+from prewrite.train.online.messages import RolloutGroup, RolloutPrompt, rollout_name
 
 Pools = Sequence[tuple[RolloutPrompt, RolloutGroup]]
 

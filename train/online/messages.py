@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from base.fingerprint import fingerprint
+from prewrite.base.fingerprint import fingerprint
 
 Metrics = dict[str, float]
 

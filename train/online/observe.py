@@ -9,9 +9,9 @@ tokens, for the word boundaries.
 from collections.abc import Iterator, Sequence
 from math import nan
 
-from judge.text import distinct_share, is_refusal, repetition
-from shards.schema import TEXTS
-from train.online.messages import Metrics, Rollout, RolloutGroup, RolloutPrompt
+from prewrite.judge.text import distinct_share, is_refusal, repetition
+from prewrite.shards.schema import TEXTS
+from prewrite.train.online.messages import Metrics, Rollout, RolloutGroup, RolloutPrompt
 
 TOTALS = ("pools", "verdicts")
 """Sums that are reported as they are."""

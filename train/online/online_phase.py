@@ -8,23 +8,23 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from engine.config import EngineConfig
-from engine.digest import identity
-from shards.manifest import Usage
-from train import parallel
-from train.config import TrainConfig
-from train.curriculum import Curriculum
-from train.data.loader import Batch, Loader
-from train.model.shape import ModelShape
-from train.names import ROLLOUTS
-from train.online import kept_pools, observe
-from train.online.batches import Fresh, OnlineBatches
-from train.online.config import RolloutsConfig
-from train.online.messages import Metrics
-from train.online.probe import Probe
-from train.online.staleness import StalenessSchedule
-from train.output import Output
-from train.phases import Phase, end_step
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.digest import identity
+from prewrite.shards.manifest import Usage
+from prewrite.train import parallel
+from prewrite.train.config import TrainConfig
+from prewrite.train.curriculum import Curriculum
+from prewrite.train.data.loader import Batch, Loader
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.names import ROLLOUTS
+from prewrite.train.online import kept_pools, observe
+from prewrite.train.online.batches import Fresh, OnlineBatches
+from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.online.messages import Metrics
+from prewrite.train.online.probe import Probe
+from prewrite.train.online.staleness import StalenessSchedule
+from prewrite.train.output import Output
+from prewrite.train.phases import Phase, end_step
 
 POOLS = "pools"
 PARTS = ("rollout", "judge")

@@ -9,13 +9,13 @@ random weights, for a `WeightSync` always comes first.
 import time
 from statistics import fmean
 
-from base.errors import EngineError
-from engine.config import VllmConfig
-from engine.tokenizer import continuation, load_tokenizer
-from engine.types import Completion, Prompt, Request, Sample, Sampling
-from engine.vllm_engine import VllmEngine, on_cpu
-from train.online.config import RolloutsConfig
-from train.online.messages import Rollout, RolloutPrompt, WeightsSynced, WeightSync
+from prewrite.base.errors import EngineError
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.tokenizer import continuation, load_tokenizer
+from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling
+from prewrite.engine.vllm_engine import VllmEngine, on_cpu
+from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.online.messages import Rollout, RolloutPrompt, WeightsSynced, WeightSync
 
 
 class Policy:

@@ -6,12 +6,12 @@ for better than every rollout. It costs nothing, and knows nothing of the texts.
 
 from collections.abc import Mapping, Sequence
 
-from engine.config import EngineConfig
-from judge.pool import Pool
-from judge.probe import probe_judges
-from judge.rating import CandidateValues, Rated, Rater
-from train.online.config import RolloutsConfig
-from train.phases import Kind
+from prewrite.engine.config import EngineConfig
+from prewrite.judge.pool import Pool
+from prewrite.judge.probe import probe_judges
+from prewrite.judge.rating import CandidateValues, Rated, Rater
+from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.phases import Kind
 
 
 class Preferred:

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from engine.config import EngineConfig
-from train import parallel
-from train.config import DataConfig, TrainConfig
-from train.data.feed import open_loader
-from train.data.places import PromptBatch
-from train.data.trees import KINDS
-from train.model.shape import ModelShape
-from train.online.batches import OnlineBatches
-from train.online.config import ProbeConfig
-from train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
-from train.phases import Phase
+from prewrite.engine.config import EngineConfig
+from prewrite.train import parallel
+from prewrite.train.config import DataConfig, TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.data.places import PromptBatch
+from prewrite.train.data.trees import KINDS
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.online.batches import OnlineBatches
+from prewrite.train.online.config import ProbeConfig
+from prewrite.train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
+from prewrite.train.phases import Phase
 
 _PHASE = {
     "name": "probe",

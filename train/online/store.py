@@ -20,12 +20,12 @@ from zlib import crc32
 
 from pydantic import BaseModel, ValidationError
 
-from base.errors import ShardError
-from base.files import Folder, sync
-from base.fingerprint import fingerprint
-from train.names import ROLLOUTS
-from train.online.messages import PromptKey, RolloutGroup
-from train.output import Output
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder, sync
+from prewrite.base.fingerprint import fingerprint
+from prewrite.train.names import ROLLOUTS
+from prewrite.train.online.messages import PromptKey, RolloutGroup
+from prewrite.train.output import Output
 
 MANIFEST = "manifest.json"
 _ASKS = 64  # in a file

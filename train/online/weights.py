@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train import parallel
-from train.data.rows import PackedSequence, build_row
-from train.data.trees import ORIGINAL, Candidate, Tree
-from train.learner import forward_backward
-from train.model.export import save
-from train.model.shape import ModelShape
-from train.model.weights import tensors
-from train.objectives import Sums
+from prewrite.train import parallel
+from prewrite.train.data.rows import PackedSequence, build_row
+from prewrite.train.data.trees import ORIGINAL, Candidate, Tree
+from prewrite.train.learner import forward_backward
+from prewrite.train.model.export import save
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.model.weights import tensors
+from prewrite.train.objectives import Sums
 
 LOADED = "loaded-*"
 """What a worker leaves in a folder of weights that it has loaded: one file a data parallel rank."""

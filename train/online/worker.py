@@ -24,15 +24,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from base.errors import ConfigError, PrewriteError
-from engine.config import EngineConfig
-from engine.registry import close_engines
-from judge.pool import Pool
-from judge.rating import Rated
-from judge.usage import usage_of
-from shards.manifest import Usage
-from train.online.config import RolloutsConfig
-from train.online.messages import (
+from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.engine.config import EngineConfig
+from prewrite.engine.registry import close_engines
+from prewrite.judge.pool import Pool
+from prewrite.judge.rating import Rated
+from prewrite.judge.usage import usage_of
+from prewrite.shards.manifest import Usage
+from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.online.messages import (
     Failed,
     Metrics,
     Rollout,
@@ -43,9 +43,9 @@ from train.online.messages import (
     WeightSync,
     rollout_name,
 )
-from train.online.policy import Policy
-from train.online.prefer import rater
-from train.online.store import RolloutStoreWriter
+from prewrite.train.online.policy import Policy
+from prewrite.train.online.prefer import rater
+from prewrite.train.online.store import RolloutStoreWriter
 
 _PARENT_DIED = signal.SIGRTMIN  # nobody else sends it
 _PR_SET_PDEATHSIG = 1

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base.errors import InputError
-from base.files import Folder
-from train.metrics import parse
-from train.names import CONTINUATIONS, METRICS
-from train.report.pools import pools
+from prewrite.base.errors import InputError
+from prewrite.base.files import Folder
+from prewrite.train.metrics import parse
+from prewrite.train.names import CONTINUATIONS, METRICS
+from prewrite.train.report.pools import pools
 
 SAMPLES = "samples"
 _KEYS = ("step", "phase")

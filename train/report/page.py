@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from base.report.page import render
-from base.report.plots import colours
-from base.text import printable
-from shards.progress import span
-from train.report import plots
-from train.report.metrics import SAMPLES, Run, groups
+from prewrite.base.report.page import render
+from prewrite.base.report.plots import colours
+from prewrite.base.text import printable
+from prewrite.shards.progress import span
+from prewrite.train.report import plots
+from prewrite.train.report.metrics import SAMPLES, Run, groups
 
 Plot = tuple[str, Markup]
 """What it is of, and the SVG."""
@@ -33,7 +33,7 @@ def page(runs: Sequence[Run]) -> str:
         "span": span,
         "printable": printable,
     }
-    return render("train.report", values)
+    return render("prewrite.train.report", values)
 
 
 def _plots(runs: Sequence[Run], names: Sequence[str]) -> Iterator[Plot]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from base.report.plots import colour, svg
-from train.report.metrics import SAMPLES, Column, Run, curve
+from prewrite.base.report.plots import colour, svg
+from prewrite.train.report.metrics import SAMPLES, Column, Run, curve
 
 
 def metric(runs: Sequence[Run], names: Sequence[str]) -> Markup:

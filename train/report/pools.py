@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from base.files import Folder
+from prewrite.base.files import Folder
 
 FOLDER = "rollouts/pools"
 SHOWN = 6

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shards.executor import RunConfig
-from shards.run import run_pass
+from prewrite.shards.executor import RunConfig
+from prewrite.shards.run import run_pass
 from tests.shards.fake import InstantPass
 
 

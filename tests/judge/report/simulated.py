@@ -3,12 +3,12 @@
 import random
 from collections.abc import Callable, Sequence
 
-from judge.criteria import load_criterion
-from judge.pool import Pool, Question
-from judge.readout import Verdict
-from judge.report.asking import Judging
-from judge.report.labels import LabelledItem
-from shards.manifest import Usage
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.pool import Pool, Question
+from prewrite.judge.readout import Verdict
+from prewrite.judge.report.asking import Judging
+from prewrite.judge.report.labels import LabelledItem
+from prewrite.shards.manifest import Usage
 
 Opinion = Callable[[Question], Sequence[float | None]]
 """A question → the value of each vote for what stands first; None: it cannot be read."""

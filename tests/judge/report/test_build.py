@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from judge.criteria import Criterion
-from judge.pool import Question
-from judge.report.asking import Judging
-from judge.report.build import build
-from judge.report.labels import LabelledItem
-from judge.report.measures import Measure, share
-from judge.report.report import MEANING, CriterionReport, Report
+from prewrite.judge.criteria import Criterion
+from prewrite.judge.pool import Question
+from prewrite.judge.report.asking import Judging
+from prewrite.judge.report.build import build
+from prewrite.judge.report.labels import LabelledItem
+from prewrite.judge.report.measures import Measure, share
+from prewrite.judge.report.report import MEANING, CriterionReport, Report
 from tests.judge.report.simulated import Opinion, judging, pairs, texts, truth
 
 

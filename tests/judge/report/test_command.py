@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-import judge.judge
-from engine.types import Completion, Request
-from judge.report import command
-from judge.report.sample import sample
+import prewrite.judge.judge
+from prewrite.engine.types import Completion, Request
+from prewrite.judge.report import command
+from prewrite.judge.report.sample import sample
+from tests.commands import judge
 from tests.judge.report.test_labels import ALONE, PAIR
 from tests.scripted import Scripted, said
 
@@ -27,7 +28,7 @@ def prefers_small_letters(request: Request) -> Completion:
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Scripted engines stand where real ones would be loaded."""
     scripted = Scripted(prefers_small_letters)
-    monkeypatch.setattr(judge.judge, "get_engine", lambda config: scripted)
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: scripted)
     section: dict[str, Any] = {"engine": "main", "criteria": ["quality", "factuality"]}
     engines = {"main": {"kind": "vllm", "model": "none"}}
     path = tmp_path / "recipe.yaml"
@@ -47,7 +48,7 @@ def test_a_sample_of_a_set(
 ) -> None:
     arguments = ["--config", str(recipe), f"judge.input={rewritten}", "judge.report.rows=15"]
     arguments.append("judge.report.canaries=false")
-    assert command.main(arguments) == 0
+    assert judge(["report", *arguments]) == 0
     told = capsys.readouterr().out
     assert "quality" in told and command.HTML in told
     report = read(recipe)
@@ -65,7 +66,7 @@ def test_labels(recipe: Path, tmp_path: Path) -> None:
     lines = [PAIR | {"first": "SHOUTED"}] * 12 + [ALONE] * 12
     labels.write_text("\n".join(json.dumps(line) for line in lines))
     arguments = ["--config", str(recipe), f"judge.report.labels={labels}"]
-    assert command.main([*arguments, "judge.report.canaries=false"]) == 0
+    assert judge(["report", *arguments, "judge.report.canaries=false"]) == 0
     quality, factuality = read(recipe)["judges"][0]["criteria"]
     assert quality["measures"]["agreement"]["value"] == 1
     assert quality["measures"]["kappa"]["why"].startswith("every label is the same")
@@ -76,12 +77,12 @@ def test_canaries_are_played_unless_told_not_to(recipe: Path, tmp_path: Path) ->
     labels = tmp_path / "labels.jsonl"
     labels.write_text(json.dumps(PAIR))
     arguments = ["--config", str(recipe), f"judge.report.labels={labels}"]
-    assert command.main(arguments) == 0
-    (judge,) = read(recipe)["judges"]
+    assert judge(["report", *arguments]) == 0
+    (measured,) = read(recipe)["judges"]
     # It looks at capitals, which no attack changes.
-    assert judge["canaries"]["quality"]["n"] > 100
-    assert judge["canaries"]["all attacks"]["value"] == 0
-    assert command.main([*arguments, "judge.report.canaries=false"]) == 0
+    assert measured["canaries"]["quality"]["n"] > 100
+    assert measured["canaries"]["all attacks"]["value"] == 0
+    assert judge(["report", *arguments, "judge.report.canaries=false"]) == 0
     assert read(recipe)["judges"][0]["canaries"] == {}
 
 
@@ -110,7 +111,7 @@ def test_a_sampled_row_has_its_context(rewritten: str) -> None:
 def test_a_mistake_is_one_sentence(
     recipe: Path, override: str, code: int, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(["--config", str(recipe), override]) == code
+    assert judge(["report", "--config", str(recipe), override]) == code
     assert sentence in capsys.readouterr().err
 
 
@@ -121,8 +122,8 @@ def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     silent = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
-    monkeypatch.setattr(judge.judge, "get_engine", lambda config: silent)
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: silent)
     arguments = ["--config", str(recipe), f"judge.input={rewritten}", "judge.report.rows=5"]
-    assert command.main(arguments) == 1
+    assert judge(["report", *arguments]) == 1
     assert "judge report: " in (told := capsys.readouterr().err) and "HTTP 503" in told
     assert not (recipe.parent / "out").exists()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from base.errors import InputError
-from judge.criteria import load_criterion
-from judge.report.labels import classes, read_labels
+from prewrite.base.errors import InputError
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.report.labels import classes, read_labels
 
 CRITERIA = [load_criterion(name) for name in ("quality", "factuality")]
 PAIR = {"criterion": "quality", "first": "a", "second": "b", "label": "2"}

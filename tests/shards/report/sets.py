@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from base.files import Folder
-from base.fingerprint import fingerprint
-from shards.manifest import File, Manifest, PassInfo, Usage
-from shards.schema import JUDGEMENT_SCHEMA, STATUSES, Row, schema, to_parquet
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
+from prewrite.shards.manifest import File, Manifest, PassInfo, Usage
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, STATUSES, Row, schema, to_parquet
 
 SAMPLE = Path(__file__).parents[3] / "configs/sample"
 CRITERIA = ("quality", "safety")

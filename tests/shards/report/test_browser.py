@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from shards.report.command import make
+from prewrite.shards.report.command import make
 from tests import browser
 from tests.shards.report import sets
 from tests.shards.report.test_page import HOSTILE

@@ -8,14 +8,14 @@ import numpy as np
 import pandas
 import pytest
 
-from base.errors import ShardError
-from shards.reader import ShardSet
-from shards.report import collect as module
-from shards.report import picks
-from shards.report.collect import OTHERS, SetReport, collect
-from shards.report.tallies import BINS, Paired, histogram
-from shards.report.words import overlap
-from shards.schema import Row
+from prewrite.base.errors import ShardError
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.report import collect as module
+from prewrite.shards.report import picks
+from prewrite.shards.report.collect import OTHERS, SetReport, collect
+from prewrite.shards.report.tallies import BINS, Paired, histogram
+from prewrite.shards.report.words import overlap
+from prewrite.shards.schema import Row
 from tests.shards.report import sets
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from base.files import Folder
-from shards.__main__ import main
-from shards.report.command import make
-from shards.verify import verify
+from prewrite.base.files import Folder
+from prewrite.shards.report.command import make
+from prewrite.shards.verify import verify
+from tests.commands import shards as main
 from tests.shards.report import sets
 
 HOSTILE = (

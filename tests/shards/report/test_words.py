@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base.text import printable
-from shards.report.words import LONGEST, diff, overlap
+from prewrite.base.text import printable
+from prewrite.shards.report.words import LONGEST, diff, overlap
 
 TEXTS = st.text(alphabet=st.sampled_from("ab <>&\"'\n\t漢字é\u202e\x00"), max_size=60)
 

@@ -6,11 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from base.files import Folder
-from engine.tokenizer import PlainTokenizer, load_tokenizer
-from shards.manifest import File, Manifest, PassInfo
-from shards.schema import schema, to_parquet
-from train.config import TrainConfig
+from prewrite.base.files import Folder
+from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
+from prewrite.shards.manifest import File, Manifest, PassInfo
+from prewrite.shards.schema import schema, to_parquet
+from prewrite.train.config import TrainConfig
 
 MODEL = "models/smollm2-135m-instruct"
 BOS, EOS = 1, 2

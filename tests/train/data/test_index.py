@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import ShardError
-from base.files import Folder
-from shards.filters import Filter, parse_filter
-from shards.reader import ShardSet
-from shards.schema import schema
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.shards.filters import Filter, parse_filter
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import schema
+from prewrite.train.data.index import stretch_counts
 from tests.train.data.sets import write_set
-from train.data.index import stretch_counts
 
 LENGTHS = ((1, 5, 4), (), (9,), (3, 3))  # chunks of each document of each part
 

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import ConfigError, ShardError
-from base.files import Folder
-from base.fingerprint import differences
-from shards.reader import ShardSet
+from prewrite.base.errors import ConfigError, ShardError
+from prewrite.base.files import Folder
+from prewrite.base.fingerprint import differences
+from prewrite.shards.reader import ShardSet
+from prewrite.train.config import TrainConfig
+from prewrite.train.data.loader import Batch, Loader, share_out
+from prewrite.train.data.rows import PackedSequence
+from prewrite.train.data.source import References
+from prewrite.train.learnt import LearningTally
+from prewrite.train.phases import Phase
+from prewrite.train.state import State
+from prewrite.train.state import settings as settings_of
 from tests.train.data.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, write_set
 from tests.train.data.test_rows import read
-from train.config import TrainConfig
-from train.data.loader import Batch, Loader, share_out
-from train.data.rows import PackedSequence
-from train.data.source import References
-from train.learnt import LearningTally
-from train.phases import Phase
-from train.state import State
-from train.state import settings as settings_of
 
 Learnt = tuple[str, int, tuple[int, ...], tuple[int, ...]]
 """(row id, kind, prefix, tokens)"""

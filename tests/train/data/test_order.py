@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.order import Epochs, Order, SamplePosition, permutation, quotas
+from prewrite.train.data.order import Epochs, Order, SamplePosition, permutation, quotas
 
 counts = st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any)
 

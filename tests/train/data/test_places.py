@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prewrite.train.config import BatchConfig
+from prewrite.train.data.places import places_of, with_rollouts
+from prewrite.train.data.rows import build_row
+from prewrite.train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
+from prewrite.train.data.source import drawn
+from prewrite.train.data.texts import TextTokens
+from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Tree
+from prewrite.train.online.messages import Rollout, RolloutGroup, RolloutPrompt
 from tests.train.data.sets import BOS, EOS, ids, tokenizer
-from train.config import BatchConfig
-from train.data.places import places_of, with_rollouts
-from train.data.rows import build_row
-from train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
-from train.data.source import drawn
-from train.data.texts import TextTokens
-from train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Tree
-from train.online.messages import Rollout, RolloutGroup, RolloutPrompt
 
 TEXTS = TextTokens(tokenizer())
 WORDS = ["One day", " the fox", " ran over", " the hill"]

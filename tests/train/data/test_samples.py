@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prewrite.train.config import BatchConfig
+from prewrite.train.data.rows import PackedSequence, pack
+from prewrite.train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
+from prewrite.train.data.texts import TextTokens
+from prewrite.train.data.trees import ORIGINAL, REWRITE, Tree
 from tests.train.data.sets import BOS, EOS, HOSTILE, ids, tokenizer
-from train.config import BatchConfig
-from train.data.rows import PackedSequence, pack
-from train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
-from train.data.texts import TextTokens
-from train.data.trees import ORIGINAL, REWRITE, Tree
 
 BOTH = frozenset((ORIGINAL, REWRITE))
 TEXTS = TextTokens(tokenizer())

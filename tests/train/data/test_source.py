@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from base.errors import ConfigError, InputError, ShardError
-from base.files import Folder
+from prewrite.base.errors import ConfigError, InputError, ShardError
+from prewrite.base.files import Folder
+from prewrite.train.data.source import TrainingSet
 from tests.shards.edits import replaced
 from tests.train.data.sets import config, write_set
-from train.data.source import TrainingSet
 
 ROWS = [[[{"original": "One.", "rewrite": "Two."}], [{"original": "Three."}]]]
 

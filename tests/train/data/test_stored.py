@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from base.files import Folder
-from train.data.stored import StoredReferences
+from prewrite.base.files import Folder
+from prewrite.train.data.stored import StoredReferences
 
 PARTS = {"part-0": "a" * 64, "part-1": "b" * 64}
 ROWS: list[dict[str, Any]] = [

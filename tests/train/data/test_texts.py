@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from engine.tokenizer import PlainTokenizer
+from prewrite.engine.tokenizer import PlainTokenizer
+from prewrite.train.data.texts import TextTokens
 from tests.train.data.sets import HOSTILE, ids, tokenizer
-from train.data.texts import TextTokens
 
 WORDS = ("▁", "the", "▁the", "▁fox", "fox", "o", "x", "f", "t", "h", "e", "<unk>")
 SPACES = {

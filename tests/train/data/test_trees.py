@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
+from prewrite.train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
 
 TRUNK = np.arange(10, dtype=np.int32)
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from prewrite.train.config import ParallelConfig
 from tests.train.launch import launch
 from tests.train.model.cases import CASES, make
 from tests.train.model.measure import Found, measure
-from train.config import ParallelConfig
 
 ALONE = [
     (ParallelConfig(), list(CASES)),

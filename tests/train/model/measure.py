@@ -17,14 +17,14 @@ from megatron.core.tensor_parallel import gather_from_tensor_model_parallel_regi
 from safetensors.torch import load_file
 from torch import Tensor
 
+from prewrite.train import parallel
+from prewrite.train.config import ModelConfig, ParallelConfig
+from prewrite.train.model.build import build
+from prewrite.train.model.export import export
+from prewrite.train.model.shape import load_shape
+from prewrite.train.model.weights import tensors
+from prewrite.train.output import Output
 from tests.train.launch import started
-from train import parallel
-from train.config import ModelConfig, ParallelConfig
-from train.model.build import build
-from train.model.export import export
-from train.model.shape import load_shape
-from train.model.weights import tensors
-from train.output import Output
 
 Found = dict[str, float]
 

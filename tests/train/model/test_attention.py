@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+from prewrite.train.model.attention import attend, block_mask, plan
 from tests.train.model.layouts import Sizes, dense_mask, lay_out
-from train.model.attention import attend, block_mask, plan
 
 HEADS, GROUPS, DIMENSIONS = 4, 2, 8
 Inputs = tuple[Tensor, Tensor, Tensor]

@@ -2,9 +2,9 @@
 
 import pytest
 
+from prewrite.train.config import ParallelConfig
 from tests.train.model.conftest import LAYOUTS
 from tests.train.model.measure import Found
-from train.config import ParallelConfig
 
 Measured = dict[tuple[ParallelConfig, str], Found]
 

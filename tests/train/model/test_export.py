@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from engine.config import VllmConfig
-from engine.encoding import PromptEncoder
-from engine.types import Prompt, Request, Sample, Sampling
+from prewrite.engine.config import VllmConfig
+from prewrite.engine.encoding import PromptEncoder
+from prewrite.engine.types import Prompt, Request, Sample, Sampling
+from prewrite.train.config import ModelConfig, ParallelConfig
 from tests.train.launch import launch, started
 from tests.train.model.cases import make
-from train.config import ModelConfig, ParallelConfig
 
 QUICKSTART = Path("models/smollm2-135m-instruct")
 TOKENS = [3, 250, 9, 41, 8, 5, 17, 2]
@@ -23,10 +23,10 @@ TOKENS = [3, 250, 9, 41, 8, 5, 17, 2]
 
 def export_all(case: Path, target: Path) -> dict[str, list[str]]:
     """Export over an older folder, in half precision, in small files; what lies in the folders."""
-    from train.model import export
-    from train.model.build import build
-    from train.model.shape import load_shape
-    from train.output import Output
+    from prewrite.train.model import export
+    from prewrite.train.model.build import build
+    from prewrite.train.model.shape import load_shape
+    from prewrite.train.output import Output
 
     output = Output(target, target)
     with started(ParallelConfig()):
@@ -100,7 +100,7 @@ def test_the_precision_is_told(exported: Path) -> None:
 
 def greedy(folder: Path) -> tuple[list[int], Sample]:
     """A prompt and what vLLM answers, in a process where nothing else has set up torch."""
-    from engine.vllm_engine import VllmEngine
+    from prewrite.engine.vllm_engine import VllmEngine
 
     config = VllmConfig(
         kind="vllm",

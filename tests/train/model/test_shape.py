@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from base.errors import ConfigError, EngineError
+from prewrite.base.errors import ConfigError, EngineError
+from prewrite.train.model.shape import Scaling, load_shape
 from tests.train.model.cases import COMMON
-from train.model.shape import Scaling, load_shape
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 LLAMA3 |= {"original_max_position_embeddings": 64}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from base.errors import EngineError
-from train.model.shape import ModelShape, load_shape
-from train.model.weights import parameters, pretrained, scratch, sizes
+from prewrite.base.errors import EngineError
+from prewrite.train.model.shape import ModelShape, load_shape
+from prewrite.train.model.weights import parameters, pretrained, scratch, sizes
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from train.online.messages import Rollout, RolloutGroup, RolloutPrompt, rollout_name
+from prewrite.train.online.messages import Rollout, RolloutGroup, RolloutPrompt, rollout_name
 
 
 def rollout(text: str, tokens: int = 4, surprise: float = 1.0, ended: bool = True) -> Rollout:

@@ -22,10 +22,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import ShardError
-from train.data.places import PromptBatch
-from train.online import batches, kept_pools
-from train.online.messages import (
+from prewrite.base.errors import ShardError
+from prewrite.train.data.places import PromptBatch
+from prewrite.train.online import batches, kept_pools
+from prewrite.train.online.messages import (
     PromptKey,
     Rollout,
     RolloutGroup,
@@ -34,9 +34,9 @@ from train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
-from train.online.staleness import StalenessSchedule
-from train.online.store import RolloutStoreWriter
-from train.output import Output
+from prewrite.train.online.staleness import StalenessSchedule
+from prewrite.train.online.store import RolloutStoreWriter
+from prewrite.train.output import Output
 
 SIZE = 4  # samples a step
 STEPS, EVERY = 14, 3  # of the run; between two checkpoints

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import ConfigError, EngineError
+from prewrite.base.errors import ConfigError, EngineError
+from prewrite.train.online.client import WorkerClient
+from prewrite.train.online.messages import RolloutRequest, WeightSync
 from tests.train.online.workers import PROOF, config, engines, make_policy, place, worker
-from train.online.client import WorkerClient
-from train.online.messages import RolloutRequest, WeightSync
 
 SYNC = WeightSync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))
 

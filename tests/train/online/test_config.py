@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from base.config import load
-from base.errors import ConfigError
-from train.config import TrainRecipe
+from prewrite.base.config import load
+from prewrite.base.errors import ConfigError
+from prewrite.train.config import TrainRecipe
 
 GOOD = """
 output: data/set

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base.errors import ShardError
+from prewrite.base.errors import ShardError
+from prewrite.train.online.kept_pools import check, keep_until, kept, load, readable, write
 from tests.train.online.pools import any_pools, group, place, rollout
-from train.online.kept_pools import check, keep_until, kept, load, readable, write
 
 HOSTILE = [
     "```\n# not a heading\n```",

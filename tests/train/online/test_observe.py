@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prewrite.train.config import ParallelConfig
+from prewrite.train.online.messages import RolloutGroup, RolloutPrompt
+from prewrite.train.online.observe import MEANS, TOTALS, report, tally
 from tests.train.launch import launch, started
 from tests.train.online.pools import any_pools, group, place, rollout
-from train.config import ParallelConfig
-from train.online.messages import RolloutGroup, RolloutPrompt
-from train.online.observe import MEANS, TOTALS, report, tally
 
 NO_SHARES = {"spread", "chosen_score", "rejected_score", "length", "length_ratio", "entropy"}
 REFUSAL = "I'm sorry, but I can't help with that request."
@@ -87,7 +87,7 @@ def test_verdicts_that_failed() -> None:
 
 def added_up(*cases: list[RolloutGroup]) -> list[dict[str, float]]:
     """What a rank logs of each case when every second pool is its own."""
-    from train import parallel
+    from prewrite.train import parallel
 
     found = []
     with started(ParallelConfig()):

@@ -15,12 +15,12 @@ import pytest
 import torch
 import yaml
 
+from prewrite.train.config import TrainConfig
+from prewrite.train.online import kept_pools
+from prewrite.train.plan import plan
 from tests.listening import open_to_others
 from tests.train.online.workers import engines, make_policy
 from tests.train.small import Command, curve, make_set, metrics, newest, settings, weights
-from train.config import TrainConfig
-from train.online import kept_pools
-from train.plan import plan
 
 pytestmark = pytest.mark.slow
 

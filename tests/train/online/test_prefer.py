@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from base.errors import EngineError
-from engine.config import EndpointConfig
-from judge.pool import Pool
-from judge.rating import Rater
+from prewrite.base.errors import EngineError
+from prewrite.engine.config import EndpointConfig
+from prewrite.judge.pool import Pool
+from prewrite.judge.rating import Rater
+from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.online.prefer import Preferred, rater
 from tests.engine.fault_server import Fault, FaultServer
-from train.online.config import RolloutsConfig
-from train.online.prefer import Preferred, rater
 
 
 def test_the_first_kind_is_best_whatever_the_texts_say() -> None:

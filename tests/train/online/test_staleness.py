@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.online.staleness import StalenessSchedule
+from prewrite.train.online.staleness import StalenessSchedule
 
 lags = st.builds(
     lambda start, staleness, data: StalenessSchedule(start, min(staleness + 1, data), staleness),

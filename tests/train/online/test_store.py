@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from base.errors import ShardError
-from base.files import Folder
-from train.online.messages import Rollout, RolloutGroup
-from train.online.store import RolloutStore, RolloutStoreWriter
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.train.online.messages import Rollout, RolloutGroup
+from prewrite.train.online.store import RolloutStore, RolloutStoreWriter
 
 ABOUT = {"seed": 1}
 texts = st.text(max_size=12).filter(lambda text: text.isprintable() or "\n" in text)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from base.errors import EngineError
-from engine.config import EngineConfig
+from prewrite.base.errors import EngineError
+from prewrite.engine.config import EngineConfig
+from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.online.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 from tests.train.launch import launch, started
 from tests.train.online.workers import PROOF, config, engines, make_policy, place, worker
-from train.config import ParallelConfig, TrainConfig
-from train.online.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 
 PROMPTS = [(1, 50, 60, 70), (1, 50, 60, 70, 80, 90, 91, 92, 93, 94), (1, 7, 8, 9)]
 
@@ -34,11 +34,11 @@ class Life:
 
 def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
     """Sync and sample before the first step and after the third, then sync with old weights."""
-    from train.data.rows import build_row
-    from train.data.trees import ORIGINAL, Candidate, Tree
-    from train.learner import Learner
-    from train.model.shape import load_shape
-    from train.online.weights import probe_logprobs, publish
+    from prewrite.train.data.rows import build_row
+    from prewrite.train.data.trees import ORIGINAL, Candidate, Tree
+    from prewrite.train.learner import Learner
+    from prewrite.train.model.shape import load_shape
+    from prewrite.train.online.weights import probe_logprobs, publish
 
     life = Life([], [], [], [], "")
     weights = Path(config.output) / "weights"
@@ -119,10 +119,10 @@ def test_weights_that_were_loaded_do_not_stay(life: Life) -> None:
 
 def measure(folder: Path, layouts: Sequence[ParallelConfig]) -> list[Any]:
     """What each layout says of the proof; the last weights that it published remain."""
-    from train.config import ModelConfig
-    from train.model.build import build
-    from train.model.shape import load_shape
-    from train.online.weights import probe_logprobs, publish
+    from prewrite.train.config import ModelConfig
+    from prewrite.train.model.build import build
+    from prewrite.train.model.shape import load_shape
+    from prewrite.train.online.weights import probe_logprobs, publish
 
     found = []
     for number, layout in enumerate(layouts):

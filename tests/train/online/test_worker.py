@@ -11,20 +11,20 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models
 
-from base.errors import EngineError
-from base.files import Folder
-from engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
-from judge.text import variety
-from tests.train.online.workers import EOS, PROOF, config, engines, make_policy, place, worker
-from train.online.client import WorkerClient
-from train.online.messages import (
+from prewrite.base.errors import EngineError
+from prewrite.base.files import Folder
+from prewrite.engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
+from prewrite.judge.text import variety
+from prewrite.train.online.client import WorkerClient
+from prewrite.train.online.messages import (
     RolloutGroup,
     RolloutPrompt,
     RolloutRequest,
     RolloutResponse,
     WeightSync,
 )
-from train.online.store import RolloutStore
+from prewrite.train.online.store import RolloutStore
+from tests.train.online.workers import EOS, PROOF, config, engines, make_policy, place, worker
 
 PLACES = (
     place(0, (1, 50, 60, 70)),

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from engine.config import EngineConfig
+from prewrite.engine.config import EngineConfig
+from prewrite.train.config import TrainConfig
+from prewrite.train.online.client import WorkerClient
+from prewrite.train.online.messages import RolloutPrompt
 from tests.train.small import make_model, settings
-from train.config import TrainConfig
-from train.online.client import WorkerClient
-from train.online.messages import RolloutPrompt
 
 EOS = 2
 PROOF = (1, 345, 999, 12, 44, 8000, 71, 5, 90)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from prewrite.train.report.command import make
 from tests import browser
 from tests.train.report.test_report import line, write
-from train.report.command import make
 
 pytestmark = browser.needed
 

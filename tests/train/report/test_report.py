@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from base.errors import InputError
-from train.__main__ import main
-from train.report.command import make
-from train.report.metrics import POINTS, Column, curve, groups, read_run
-from train.report.page import page
-from train.report.pools import LONGEST
+from prewrite.base.errors import InputError
+from prewrite.train.report.command import make
+from prewrite.train.report.metrics import POINTS, Column, curve, groups, read_run
+from prewrite.train.report.page import page
+from prewrite.train.report.pools import LONGEST
+from tests.commands import train as main
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://a.example/x onerror=alert(1)> $x$"
 

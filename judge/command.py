@@ -1,29 +1,15 @@
-"""`python -m judge --config FILE`: score the set at `judge.input` into a new set at `output`.
-`python -m judge canaries|corrupt|report|schedule --config FILE` look at the judge itself.
-"""
+"""`prewrite judge`: score the set at `judge.input` into a new set at `output`."""
 
-import sys
-from importlib import import_module
-
-from base.cli import Retry, run_recipe
-from base.console import PlainConsole
-from judge.config import JudgeRecipe
-from judge.passes import judge_pass, remedy
-from judge.probe import probe_judges
-from judge.retry import JudgeAgain, refuse_behind
-from shards.reader import ShardSet
-from shards.retry import planned, refuse_elsewhere, retry_all, told
-from shards.run import finished, run_pass
-from shards.show import print_summary
-from shards.steps import PlannedPass, spread
-
-# Each is a module with a `main`, imported when asked for: a report needs large libraries.
-COMMANDS = {
-    "canaries": "judge.canaries",
-    "corrupt": "judge.corrupt",
-    "report": "judge.report.command",
-    "schedule": "judge.replay",
-}
+from prewrite.base.console import PlainConsole
+from prewrite.judge.config import JudgeRecipe
+from prewrite.judge.passes import judge_pass, remedy
+from prewrite.judge.probe import probe_judges
+from prewrite.judge.retry import JudgeAgain, refuse_behind
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.retry import planned, refuse_elsewhere, retry_all, told
+from prewrite.shards.run import finished, run_pass
+from prewrite.shards.show import print_summary
+from prewrite.shards.steps import PlannedPass, spread
 
 
 def run(recipe: JudgeRecipe) -> None:
@@ -68,16 +54,3 @@ def retry_plan(recipe: JudgeRecipe) -> str:
 def _again(recipe: JudgeRecipe) -> JudgeAgain:
     job = judge_pass(str(recipe.judge.input), recipe.judge, recipe.engines)
     return JudgeAgain(job, recipe.output, remedy(recipe.output))
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command; its exit code."""
-    if arguments[:1] and arguments[0] in COMMANDS:
-        code: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
-        return code
-    again = Retry(retry, retry_plan)
-    return run_recipe("judge", __doc__ or "", JudgeRecipe, run, plan, arguments, again)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,29 +1,26 @@
-"""`python -m rewrite --config FILE`: corpus → rewrites → scores, one scored set at `output`.
+"""`prewrite rewrite`: corpus → rewrites → scores, one scored set at `output`.
 
 The rewrites are a set of their own in `output/rewrites`, so that another judge or another weight
 costs no rewriting; a recipe without a `judge` section leaves them at `output`. Both passes run on
-one loaded engine where they name the same one. `python -m rewrite plan --config FILE` tells what a
-run will cost.
+one loaded engine where they name the same one.
 """
 
-import sys
 from collections import Counter
 
-from base.cli import Retry, run_recipe
-from base.console import PlainConsole
-from base.errors import ShardError
-from base.files import Folder
-from judge.passes import JudgePass, judge_pass, remedy
-from judge.probe import probe_judges
-from judge.retry import JudgeAgain, refuse_behind
-from rewrite.config import RewriteRecipe
-from rewrite.passes import RewritePass
-from rewrite.probe import probe_rewriter
-from rewrite.retry import RewriteAgain
-from shards.manifest import Manifest
-from shards.passes import inputs
-from shards.reader import ShardSet
-from shards.retry import (
+from prewrite.base.console import PlainConsole
+from prewrite.base.errors import ShardError
+from prewrite.base.files import Folder
+from prewrite.judge.passes import JudgePass, judge_pass, remedy
+from prewrite.judge.probe import probe_judges
+from prewrite.judge.retry import JudgeAgain, refuse_behind
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.probe import probe_rewriter
+from prewrite.rewrite.retry import RewriteAgain
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.passes import inputs
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.retry import (
     Again,
     check,
     is_begun,
@@ -33,9 +30,9 @@ from shards.retry import (
     retry_all,
     told,
 )
-from shards.run import finished, holds_rows, refuse_taken, run_pass
-from shards.show import print_summary
-from shards.steps import PlannedPass, spread
+from prewrite.shards.run import finished, holds_rows, refuse_taken, run_pass
+from prewrite.shards.show import print_summary
+from prewrite.shards.steps import PlannedPass, spread
 
 
 def run(recipe: RewriteRecipe) -> None:
@@ -150,17 +147,3 @@ def _judge(recipe: RewriteRecipe, rewrites: str) -> JudgePass | None:
     if recipe.judge is None:
         return None
     return judge_pass(rewrites, recipe.judge, recipe.engines)
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command; its exit code."""
-    if arguments[:1] == ["plan"]:
-        from rewrite.plan import main as forecast
-
-        return forecast(arguments[1:])
-    again = Retry(retry, retry_plan)
-    return run_recipe("rewrite", __doc__ or "", RewriteRecipe, run, plan, arguments, again)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,327 @@
+"""Every command of `prewrite`, with its options. What a command does is imported when it is called,
+so help and mistakes come at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from prewrite import __version__
+from prewrite.base.cli import Invocation, ending, run_recipe
+from prewrite.base.config import near
+from prewrite.base.console import accept_any_terminal
+from prewrite.shards.export import Each
+
+
+class Commands(TyperGroup):
+    """Commands of one word or two, such as `judge` and `judge report`, in one flat list."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take two words for a name where there is such a command."""
+        first, *rest = args
+        if rest and f"{first} {rest[0]}" in self.commands:
+            return super().resolve_command(ctx, [f"{first} {rest[0]}", *rest[1:]])
+        seconds = [name.split()[1] for name in self.commands if name.startswith(f"{first} ")]
+        if seconds and (first not in self.commands or (rest and rest[0].isalpha())):
+            found = f"'{rest[0]}';{near(rest[0], seconds)}" if rest else "nothing;"
+            ctx.fail(f"{first}: found {found} accepted: {', '.join(seconds)}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Pre-train better language models with the help of a post-trained one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[
+    str, typer.Option("--config", metavar="FILE", help="The recipe, a YAML file.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the resolved configuration and the plan, then stop."),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Of a complete set, ask again what failed, nothing else."),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="key.sub=value…", help="Override keys of the recipe.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OneSet = Annotated[str, typer.Argument(metavar="SET", help="Folder or URL of the set.")]
+Condition = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="CONDITION", help="Take only rows for which it holds."),
+]
+What = Annotated[Each, typer.Option("--each", help="What a record is.")]
+Page = Annotated[
+    str | None, typer.Option("--to", metavar="FILE", help="The page; default: report.html in it.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def main_options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of `prewrite` itself."""
+    if version:
+        print(f"prewrite {__version__}")
+        raise typer.Exit
+
+
+@app.command("rewrite")
+def rewrite(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Rewrite and judge a corpus into scored shards.
+
+    The scored set goes to `output`, the rewrites before judging to `output`/rewrites. The same
+    command continues a run that was stopped.
+    """
+    from prewrite.rewrite import command
+    from prewrite.rewrite.config import RewriteRecipe
+
+    run, plan = (command.retry, command.retry_plan) if retry_failed else (command.run, command.plan)
+    _end(run_recipe(Invocation(config, overrides or (), dry_run), RewriteRecipe, run, plan))
+
+
+@app.command("plan")
+def plan(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Say what a whole rewrite run will cost, from a minute of it."""
+    from prewrite.rewrite import plan
+    from prewrite.rewrite.config import RewriteRecipe
+
+    invocation = Invocation(config, overrides or (), dry_run)
+    _end(run_recipe(invocation, RewriteRecipe, plan.run, plan.dry_run))
+
+
+@app.command("judge")
+def judge(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Score the set at `judge.input` into a new set at `output`."""
+    from prewrite.judge import command
+    from prewrite.judge.config import JudgeRecipe
+
+    run, plan = (command.retry, command.retry_plan) if retry_failed else (command.run, command.plan)
+    _end(run_recipe(Invocation(config, overrides or (), dry_run), JudgeRecipe, run, plan))
+
+
+def _measure(module: Any, config: str, overrides: Sequence[str] | None, dry_run: bool) -> None:
+    """A command that looks at the judge itself."""
+    from prewrite.judge.config import MeasuredRecipe
+
+    invocation = Invocation(config, overrides or (), dry_run)
+    _end(run_recipe(invocation, MeasuredRecipe, module.run, module.plan))
+
+
+@app.command("judge report")
+def judge_report(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Measure how far the judge can be trusted, on labels or on a sample of a set."""
+    from prewrite.judge.report import command
+
+    _measure(command, config, overrides, dry_run)
+
+
+@app.command("judge canaries")
+def judge_canaries(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Put known attacks to the judge, and count the verdicts that they move."""
+    from prewrite.judge import canaries
+
+    _measure(canaries, config, overrides, dry_run)
+
+
+@app.command("judge corrupt")
+def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Make labels without people: pairs of a text and the same text with a known fault."""
+    from prewrite.judge import corrupt
+
+    _measure(corrupt, config, overrides, dry_run)
+
+
+@app.command("judge schedule")
+def judge_schedule(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Try the schedules of a pool on recorded verdicts: how many comparisons are enough."""
+    from prewrite.judge import replay
+
+    _measure(replay, config, overrides, dry_run)
+
+
+@app.command("shards show")
+def shards_show(
+    shards: OneSet,
+    rows: Annotated[int, typer.Option("--rows", help="How many rows.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Print rows readably, then a summary."""
+    from prewrite.shards import command
+
+    _end(ending(lambda: command.show_set(shards, rows, as_json)))
+
+
+@app.command("shards verify")
+def shards_verify(
+    shards: OneSet,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have damaged parts, and only these, made again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hash every file again, and audit the rows."""
+    from prewrite.shards import command
+
+    _end(
+        ending(
+            lambda: command.repair_set(shards) if repair else command.verify_set(shards, as_json)
+        )
+    )
+
+
+@app.command("shards stats")
+def shards_stats(shards: OneSet, as_json: AsJson = False) -> None:
+    """Print scores, correlations and statuses by source."""
+    from prewrite.shards import command
+
+    _end(ending(lambda: command.print_stats(shards, as_json)))
+
+
+@app.command("shards export")
+def shards_export(
+    shards: OneSet,
+    to: Annotated[str, typer.Option("--to", metavar="FILE", help="A .jsonl or .parquet.")],
+    each: What = "document",
+    condition: Condition = None,
+) -> None:
+    """Write best texts or preference pairs into one file."""
+    from prewrite.shards import command
+
+    _end(ending(lambda: command.export_set(shards, to, each, condition)))
+
+
+@app.command("shards report")
+def shards_report(
+    shards: Annotated[list[str], typer.Argument(metavar="SET…", help="Folders or URLs of sets.")],
+    to: Page = None,
+) -> None:
+    """Write what became of a set as one HTML page; several sets are laid over each other."""
+    from prewrite.base.report.command import write_report
+    from prewrite.shards.report.command import make
+
+    _end(ending(lambda: write_report("SET", make, shards, to)))
+
+
+@app.command("train")
+def train(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Train a model on scored shards; under torchrun, in many processes."""
+    from prewrite.train import command
+
+    _end(command.run_ranks(Invocation(config, overrides or (), dry_run), command.train))
+
+
+@app.command("train reference")
+def train_reference(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Compute reference log-probabilities once, and keep them with the shards."""
+    from prewrite.train import command
+
+    _end(command.run_ranks(Invocation(config, overrides or (), dry_run), command.reference))
+
+
+@app.command("train export")
+def train_export(
+    shards: OneSet,
+    to: Annotated[str, typer.Option("--to", metavar="PREFIX", help="For PREFIX.bin, PREFIX.idx.")],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="MODEL", help="A Hugging Face folder or id.")
+    ],
+    each: What = "document",
+    condition: Condition = None,
+) -> None:
+    """Write the best texts of a set as token ids in Megatron's indexed format."""
+    from prewrite.train.megatron_export import export_tokens
+
+    _end(ending(lambda: export_tokens(shards, to, tokenizer, each, condition)))
+
+
+@app.command("train report")
+def train_report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Folders or URLs of runs.")],
+    to: Page = None,
+) -> None:
+    """Write how a run went as one HTML page; several runs are laid over each other."""
+    from prewrite.base.report.command import write_report
+    from prewrite.train.report.command import make
+
+    _end(ending(lambda: write_report("RUN", make, runs, to)))
+
+
+@app.command("evaluate")
+def evaluate(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Have models continue held-out texts, judged and measured beside a base model."""
+    from prewrite.evaluation import run
+    from prewrite.evaluation.config import EvaluateRecipe
+
+    invocation = Invocation(config, overrides or (), dry_run)
+    _end(run_recipe(invocation, EvaluateRecipe, run.run, run.plan))
+
+
+@app.command("evaluate tasks")
+def evaluate_tasks(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Run tasks of the lm-eval harness on trained models."""
+    from prewrite.evaluation import tasks
+    from prewrite.evaluation.config import EvaluateRecipe
+
+    invocation = Invocation(config, overrides or (), dry_run)
+    _end(run_recipe(invocation, EvaluateRecipe, tasks.run, tasks.plan))
+
+
+@app.command("ablation")
+def ablation(
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="A,B", help="These variants; default: all.")
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", metavar="DIR", help="Where everything goes.")
+    ] = "runs/ablations-tiny",
+    table: Annotated[
+        bool, typer.Option("--table", help="Run nothing: print the table of what is there.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Train and compare all variants of configs/ablations at tiny scale."""
+    from prewrite.evaluation.ablation import ablate
+
+    _end(ending(lambda: ablate(output, only, overrides or (), table)))
+
+
+def _end(code: int) -> NoReturn:
+    raise typer.Exit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code: 0 done, 1 failed, 2 usage or configuration, 130 interrupted."""
+    accept_any_terminal()
+    try:
+        app(sys.argv[1:] if arguments is None else list(arguments), prog_name="prewrite")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
