@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.online.messages import RolloutPrompt, RolloutRequest, WeightSync
 
 MODEL = Path("models/smollm2-135m-instruct")

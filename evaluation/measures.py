@@ -24,7 +24,7 @@ from prewrite.evaluation.bootstrap import RatioTerm, ratio
 from prewrite.evaluation.results import MetricValue
 from prewrite.evaluation.writing import GREEDY, ORIGINAL, SAMPLED
 from prewrite.judge.criteria import Criterion
-from prewrite.judge.text import distinct_share, is_refusal, repetition
+from prewrite.prompts.text import distinct_share, is_refusal, repetition
 from prewrite.shards.schema import Row
 
 WORDS = 50

@@ -17,7 +17,7 @@ import pyarrow as pa
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
-from prewrite.judge.context import contexts
+from prewrite.prompts.context import contexts
 from prewrite.shards.filters import Filter, parse_filter
 from prewrite.shards.manifest import File
 from prewrite.shards.reader import ShardSet

@@ -10,9 +10,9 @@ from prewrite.base.config import Location, Recipe, Section, near, refuse
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.combine import Combine
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
-from prewrite.judge.measured import CorruptConfig, ReplayConfig, ReportConfig
+from prewrite.judge.measure.config import CorruptConfig, ReplayConfig, ReportConfig
 from prewrite.judge.schedule import OrderRule, Purpose
-from prewrite.shards.executor import RunConfig
+from prewrite.pipeline.config import RunConfig
 
 
 class VoteSampling(Section):

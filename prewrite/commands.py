@@ -130,7 +130,7 @@ def _measure(module: Any, config: str, overrides: Sequence[str] | None, dry_run:
 @app.command("judge report")
 def judge_report(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Measure how far the judge can be trusted, on labels or on a sample of a set."""
-    from prewrite.judge.report import command
+    from prewrite.judge.measure import command
 
     _measure(command, config, overrides, dry_run)
 
@@ -140,7 +140,7 @@ def judge_canaries(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 ) -> None:
     """Put known attacks to the judge, and count the verdicts that they move."""
-    from prewrite.judge import canaries
+    from prewrite.judge.measure import canaries
 
     _measure(canaries, config, overrides, dry_run)
 
@@ -148,7 +148,7 @@ def judge_canaries(
 @app.command("judge corrupt")
 def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Make labels without people: pairs of a text and the same text with a known fault."""
-    from prewrite.judge import corrupt
+    from prewrite.judge.measure import corrupt
 
     _measure(corrupt, config, overrides, dry_run)
 
@@ -158,7 +158,7 @@ def judge_schedule(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 ) -> None:
     """Try the schedules of a pool on recorded verdicts: how many comparisons are enough."""
-    from prewrite.judge import replay
+    from prewrite.judge.measure import schedule_trial as replay
 
     _measure(replay, config, overrides, dry_run)
 
@@ -308,7 +308,7 @@ def ablation(
     overrides: Overrides = None,
 ) -> None:
     """Train and compare all variants of configs/ablations at tiny scale."""
-    from prewrite.evaluation.ablation import ablate
+    from prewrite.evaluation.ablation.run import ablate
 
     _end(ending(lambda: ablate(output, only, overrides or (), table)))
 

@@ -85,7 +85,7 @@ def test_no_command_loads_a_slow_library_before_it_is_needed() -> None:
     program = """
 import sys
 import prewrite.evaluation.run, prewrite.judge.command, prewrite.rewrite.command
-import prewrite.commands, prewrite.shards.command, prewrite.train.command, prewrite.shards.executor
+import prewrite.commands, prewrite.shards.command, prewrite.train.command, prewrite.pipeline.tasks
 slow = {"matplotlib", "megatron", "openai", "pandas", "scipy", "sklearn", "torch", "transformers"}
 print(*({*slow, "vllm"} & set(sys.modules)))
 """

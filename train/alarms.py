@@ -10,7 +10,7 @@ from math import isfinite, nan
 from statistics import fmean
 
 from prewrite.base.errors import PrewriteError
-from prewrite.train.config import AlarmsConfig
+from prewrite.train.config.sections import AlarmsConfig
 
 WATCHED = (
     "rollouts/spread",

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from prewrite.base.errors import ConfigError
 from prewrite.base.fingerprint import differences
-from prewrite.train.config import TrainConfig
-from prewrite.train.learnt import LearningTally
-from prewrite.train.phases import Phase
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
+from prewrite.train.tally import LearningTally
 
 FREE = ("output", "parallel", "checkpoint", "non_finite", "alarms", "curriculum")
 """Keys of the configuration that may change between two starts of one run: of `parallel` all but

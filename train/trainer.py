@@ -19,19 +19,19 @@ from prewrite.base.errors import Interrupted, PrewriteError, ShardError
 from prewrite.engine.config import EngineConfig
 from prewrite.train import alarms, parallel
 from prewrite.train.checkpoint import Checkpoints
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase, end_step
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.curriculum import Curriculum
 from prewrite.train.data.loader import Batch, Loader
 from prewrite.train.flops import model_flops, peak_flops
 from prewrite.train.learner import Learner, StepResult
-from prewrite.train.learnt import LearningTally
 from prewrite.train.log import Metrics, RunLog
 from prewrite.train.model.shape import ModelShape, base_digest
 from prewrite.train.online.online_phase import OnlinePhase
 from prewrite.train.output import Output
-from prewrite.train.phases import Phase, end_step
 from prewrite.train.schedule import differing, learning_rate
 from prewrite.train.state import State, settings
+from prewrite.train.tally import LearningTally
 
 COUNTED = (
     "cuts",

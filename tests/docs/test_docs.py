@@ -25,29 +25,30 @@ from pydantic import BaseModel
 from prewrite.base import errors
 from prewrite.base.config import SECTIONS
 from prewrite.engine.config import EndpointConfig, VllmConfig
-from prewrite.engine.template import Template
 from prewrite.evaluation.__main__ import COMMANDS as EVALUATE_COMMANDS
 from prewrite.evaluation.config import EvaluateRecipe
-from prewrite.judge.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
 from prewrite.judge.combine import Combine
 from prewrite.judge.command import COMMANDS as JUDGE_COMMANDS
 from prewrite.judge.config import JudgeRecipe
-from prewrite.judge.corrupt import CORRUPTIONS
 from prewrite.judge.criteria import load_criterion
+from prewrite.judge.measure.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
+from prewrite.judge.measure.corrupt import CORRUPTIONS
+from prewrite.judge.measure.report import MEANING
 from prewrite.judge.readout import ReadStatus
-from prewrite.judge.report.report import MEANING
-from prewrite.rewrite.checks import Checked
+from prewrite.prompts.checks import Checked
+from prewrite.prompts.load import VARIABLES
+from prewrite.prompts.template import Template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.files import SUFFIXES
 from prewrite.rewrite.layouts import LAYOUTS
-from prewrite.rewrite.prompts import VARIABLES
 from prewrite.shards import manifest
 from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
-from prewrite.train.config import AlarmsConfig, TrainRecipe
+from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll
+from prewrite.train.config.recipe import TrainRecipe
+from prewrite.train.config.sections import AlarmsConfig
 from prewrite.train.data.rows import Candidates
 from prewrite.train.objectives import Loss
 from prewrite.train.online import kept_pools, observe
-from prewrite.train.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.state import FREE
 from scripts.help import COMMANDS, real_help, renewed
 from scripts.help import page as commands_page
@@ -506,7 +507,7 @@ def test_rewriting_has_every_status_and_reason() -> None:
 
 
 def test_rewriting_and_criteria_have_every_shipped_name_and_variable() -> None:
-    templates = {path.stem for path in (ROOT / "rewrite/templates").glob("*.jinja")}
+    templates = {path.stem for path in (ROOT / "prompts/templates").glob("*.jinja")}
     criteria = {path.stem for path in (ROOT / "judge/criteria").glob("*.yaml")}
     assert first_cells("docs/rewriting.md") >= templates | set(VARIABLES) | {"fence"}
     assert not [name for name in criteria if f"`{name}`" not in page("docs/criteria.md")]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ConfigError
-from prewrite.engine.template import Template
+from prewrite.prompts.template import Template
 
 SOURCE = """Rewrite it.
 {% if context %}

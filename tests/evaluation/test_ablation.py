@@ -8,14 +8,14 @@ import pytest
 
 from prewrite.base.config import load
 from prewrite.base.fingerprint import differences
-from prewrite.evaluation import ablation
-from prewrite.evaluation import ablation_sizes as sizes
-from prewrite.evaluation.ablation_table import collect, markdown
+from prewrite.evaluation.ablation import run as ablation
+from prewrite.evaluation.ablation import sizes
+from prewrite.evaluation.ablation.table import collect, markdown
+from prewrite.evaluation.ablation.tiny import documents
 from prewrite.evaluation.config import EvaluateRecipe
 from prewrite.evaluation.results import MetricValue, TaskResult, write_results
-from prewrite.evaluation.tiny import documents
 from prewrite.rewrite.config import RewriteRecipe
-from prewrite.train.config import TrainRecipe
+from prewrite.train.config.recipe import TrainRecipe
 from tests.commands import ablation as ablation_command
 
 VARIANTS = sizes.variants()

@@ -9,7 +9,7 @@ from prewrite.evaluation.measures import measure
 from prewrite.evaluation.results import MetricValue, TaskResult
 from prewrite.evaluation.table import Page
 from prewrite.judge.criteria import load_criterion
-from prewrite.judge.text import distinct_share
+from prewrite.prompts.text import distinct_share
 
 CRITERIA = [load_criterion("quality"), load_criterion("safety")]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prewrite.base.files import Folder
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.stored import places, stored
 from prewrite.train.online import kept_pools
 from prewrite.train.online.messages import RolloutGroup

@@ -18,8 +18,9 @@ import prewrite.judge.judge
 from prewrite.base.errors import ConfigError
 from prewrite.engine.encoding import PromptEncoder
 from prewrite.engine.types import Completion, Prompt, Request
-from prewrite.judge import canaries
-from prewrite.judge.canaries import (
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.judge.measure import canaries
+from prewrite.judge.measure.canaries import (
     CONTROL,
     ENCODINGS,
     Attack,
@@ -34,7 +35,6 @@ from prewrite.judge.canaries import (
     probes,
     tally,
 )
-from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.pool import Question
 from prewrite.judge.readout import Verdict, parse
 from tests.commands import judge

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.engine.tokenizer import load_tokenizer
-from prewrite.judge.context import contexts, lead
+from prewrite.prompts.context import contexts, lead
 from prewrite.rewrite.chunker import Chunker
 from prewrite.shards.schema import Row
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewrite.judge.corrupt import (
+from prewrite.judge.criteria import load_criterion
+from prewrite.judge.measure.corrupt import (
     CORRUPTIONS,
     FILE,
     falsified,
@@ -19,9 +20,8 @@ from prewrite.judge.corrupt import (
     shuffled,
     truncated,
 )
-from prewrite.judge.criteria import load_criterion
-from prewrite.judge.report.labels import read_labels
-from prewrite.judge.report.sample import SampledRow, sample
+from prewrite.judge.measure.labels import read_labels
+from prewrite.judge.measure.sample import SampledRow, sample
 from tests.commands import judge
 from tests.judge.report.conftest import rewritten  # noqa: F401  (a fixture)
 

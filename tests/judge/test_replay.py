@@ -14,9 +14,9 @@ from prewrite.base.errors import EngineError
 from prewrite.engine.types import Completion, Request
 from prewrite.judge.config import MeasuredRecipe, PoolsConfig
 from prewrite.judge.criteria import load_criterion
+from prewrite.judge.measure.schedule_trial import compared, plan, pools, replayed, table
 from prewrite.judge.pool import Pool, Question, Result
 from prewrite.judge.readout import Verdict
-from prewrite.judge.replay import compared, plan, pools, replayed, table
 from tests.scripted import Scripted, said
 
 QUALITY = load_criterion("quality")
@@ -131,7 +131,7 @@ def test_the_plan_names_the_cost(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A judge that likes what comes first in the alphabet."""
-    from prewrite.judge import replay
+    from prewrite.judge.measure import schedule_trial as replay
 
     def answer(request: Request) -> Completion:
         user = "".join(request.prompt.user)
@@ -154,7 +154,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
 def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prewrite.judge import replay
+    from prewrite.judge.measure import schedule_trial as replay
 
     silent = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
     monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda _: silent)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.judge.criteria import load_criterion
-from prewrite.judge.text import distinct_share, repetition, variety
+from prewrite.prompts.text import distinct_share, repetition, variety
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.engine.types import FinishReason
-from prewrite.judge.text import is_refusal
-from prewrite.rewrite.checks import Checked, check, fit
-from prewrite.rewrite.config import LengthConfig
+from prewrite.prompts.checks import Checked, check, fit
+from prewrite.prompts.config import LengthConfig
+from prewrite.prompts.text import is_refusal
 
 LENGTH = LengthConfig()
 CUT = "max_tokens"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from prewrite.base.errors import ConfigError
-from prewrite.rewrite.prompts import load_template
+from prewrite.prompts.load import load_template
 
 
 @pytest.mark.parametrize("name", ["quality", "safety", "cleanup", "plain"])

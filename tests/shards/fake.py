@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from prewrite.base.fingerprint import fingerprint
 from prewrite.base.owned import OwnedFolder
+from prewrite.pipeline.passes import Document, DocumentResult, Split, inputs
 from prewrite.rewrite.config import ChunkingConfig, InputConfig
 from prewrite.rewrite.corpus import Corpus
 from prewrite.shards.manifest import Manifest, PassInfo, Usage
-from prewrite.shards.passes import Document, DocumentResult, Split, inputs
 from prewrite.shards.schema import schema
 
 

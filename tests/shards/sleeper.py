@@ -14,9 +14,9 @@ from typing import Any
 import s3fs
 
 from prewrite.base.cli import ending
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.run import run_pass
 from prewrite.shards import lock
-from prewrite.shards.executor import RunConfig
-from prewrite.shards.run import run_pass
 from tests.shards.fake import InstantPass
 
 

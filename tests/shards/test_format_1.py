@@ -16,7 +16,7 @@ from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
 from prewrite.evaluation.places import places_of
-from prewrite.shards.listed import check_listed, check_there
+from prewrite.pipeline.listed import check_listed, check_there
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.stats import Stats

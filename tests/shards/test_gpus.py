@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from prewrite.shards.gpus import groups, visible
+from prewrite.pipeline.gpus import groups, visible
 
 WORKER = """
 import os, sys
 from prewrite.base.errors import ConfigError
-from prewrite.shards.gpus import claim
+from prewrite.pipeline.gpus import claim
 try:
     claim(int(sys.argv[1]))
     claim(int(sys.argv[1]))

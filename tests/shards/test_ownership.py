@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from prewrite.base.errors import EngineError, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document
+from prewrite.pipeline.run import run_pass
 from prewrite.shards import finished_log, lock
 from prewrite.shards.commit_log import Block, CommitLog, fold
-from prewrite.shards.executor import RunConfig
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.names import LOCK, MANIFEST
-from prewrite.shards.passes import Document
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.schema import schema
 from prewrite.shards.verify import verify
 from tests.shards.fake import Before, InstantPass, owned

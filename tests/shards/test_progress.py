@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
+from prewrite.pipeline.progress import Progress
 from prewrite.shards.manifest import Usage
-from prewrite.shards.progress import Progress, cache_share
+from prewrite.shards.show import cache_share
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from prewrite.base.errors import EngineDied, EngineError
-from prewrite.shards.executor import PassStep, RunConfig
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document
+from prewrite.pipeline.run import run_pass
+from prewrite.pipeline.tasks import PassTasks
 from prewrite.shards.manifest import Manifest, Opened
-from prewrite.shards.passes import Document
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.verify import verify
 from tests.shards.fake import InstantPass, owned
 
@@ -48,12 +49,12 @@ def deaths(job: Deadly, out: Path, rows: int = 10, most: int = 60, along: bool =
     """
     splits = job.source.splits()
     begin(job, out)
-    step = PassStep(job, splits, owned(out), RunConfig(rows_per_part=rows))
+    step = PassTasks(job, splits, owned(out), RunConfig(rows_per_part=rows))
     for count in range(most):
         if along:
-            step = PassStep(job, splits, owned(out), step.run_config)
+            step = PassTasks(job, splits, owned(out), step.run_config)
         try:
-            step.run(None)
+            step.run(0)
             return count
         except EngineDied:
             pass
@@ -123,7 +124,7 @@ def test_who_dies_with_the_command_is_not_blamed(texts: Path, tmp_path: Path) ->
     for _ in range(60):
         job.left = draw.choice([0, 0, 1, 3, 12])
         with suppress(EngineDied):
-            PassStep(job, splits, owned(out), RunConfig(rows_per_part=10)).run(None)
+            PassTasks(job, splits, owned(out), RunConfig(rows_per_part=10)).run(0)
             break
         died += 1
     assert died > 10
@@ -143,10 +144,10 @@ def test_the_command_outlives_what_is_suspected(texts: Path, tmp_path: Path) -> 
     with pytest.raises(AssertionError, match="not through"):
         deaths(job, out, rows=1000, most=1, along=True)
     splits, run = job.source.splits(), RunConfig(tasks=2)
-    assert not PassStep(job, splits, owned(out), run).has_suspected([0, 1])
+    assert not PassTasks(job, splits, owned(out), run).has_suspected([0, 1])
     with pytest.raises(AssertionError, match="not through"):
         deaths(job, out, rows=1000, most=1, along=True)
-    step = PassStep(job, splits, owned(out), run)
+    step = PassTasks(job, splits, owned(out), run)
     assert [step.has_suspected(ranks) for ranks in ([0, 1], [0], [1])] == [True, True, False]
 
 
@@ -162,7 +163,7 @@ def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> 
     job.before = unreachable
     for _ in range(6):
         with pytest.raises(EngineError):
-            PassStep(job, splits, owned(out), RunConfig()).run(None)
+            PassTasks(job, splits, owned(out), RunConfig()).run(0)
     mark = Opened.model_validate_json((out / "commits/00000.open").read_bytes())
     assert mark == Opened(committed=0, stop=0, command=mark.command, turn=mark.turn)
     assert complete(texts, out).passes[-1].counts == {"status:ok": 2 * DOCUMENTS}

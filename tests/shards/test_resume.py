@@ -13,15 +13,15 @@ import pytest
 
 from prewrite.base.errors import EngineError, InputError, PrewriteError, ShardError
 from prewrite.base.files import Folder
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document
+from prewrite.pipeline.run import run_pass
+from prewrite.pipeline.steps import unfinished
 from prewrite.rewrite.corpus import Corpus
-from prewrite.shards.executor import RunConfig
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.names import LOCK
-from prewrite.shards.passes import Document
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
-from prewrite.shards.run import run_pass
-from prewrite.shards.steps import unfinished
 from prewrite.shards.verify import verify
 from tests.shards.fake import Before, InstantPass
 

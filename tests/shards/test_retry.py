@@ -14,17 +14,17 @@ import pytest
 from prewrite.base.errors import ConfigError, Interrupted, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document, DocumentResult
+from prewrite.pipeline.retry import check, planned, refuse_elsewhere, retry, told
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.retry import RewriteAgain
 from prewrite.shards import finished_log
-from prewrite.shards.executor import RunConfig
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.names import LOCK
-from prewrite.shards.passes import Document, DocumentResult
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
-from prewrite.shards.retry import check, planned, refuse_elsewhere, retry, told
-from prewrite.shards.run import run_pass
 from prewrite.shards.schema import Row
 from prewrite.shards.verify import verify
 from tests.shards.edits import replaced

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from prewrite.base.errors import EngineError, InputError, Interrupted, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
-from prewrite.shards.executor import RunConfig
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document
+from prewrite.pipeline.run import run_pass
 from prewrite.shards.manifest import Manifest
-from prewrite.shards.passes import Document
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.schema import Row
 from prewrite.shards.verify import verify
 from tests.shards.fake import Before, InstantPass, uneven
@@ -176,8 +176,8 @@ def test_stopped_anywhere_every_row_is_there_once(
 
 SCRIPT = """
 import sys
-from prewrite.shards.executor import RunConfig
-from prewrite.shards.run import run_pass
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.run import run_pass
 from tests.shards.fake import InstantPass, uneven
 if __name__ == "__main__":
     run_pass(InstantPass((sys.argv[1],), before=uneven), sys.argv[2], RunConfig(rows_per_part=20))
@@ -278,7 +278,7 @@ def test_a_part_is_closed_at_a_number_of_bytes_too(
     """So that rows with a large `meta` do not fill the memory; ids and rows stay the same."""
     whole = run(job_of(corpus), tmp_path / "whole", rows=10**9)
     assert len(whole.parts) == 3
-    monkeypatch.setattr("prewrite.shards.worker._LARGEST", 8 << 10)
+    monkeypatch.setattr("prewrite.pipeline.loop._LARGEST", 8 << 10)
     cut = run(job_of(corpus), tmp_path / "cut", rows=10**9)
     assert len(cut.parts) > 6
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from prewrite.base.config import load
+from prewrite.pipeline.steps import ranges
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.steps import ranges
 from tests.commands import rewrite as rewrite_command
 from tests.engine.fault_server import Fault, FaultServer
 from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prewrite.base.errors import PrewriteError
 from prewrite.train.alarms import AlarmState, after, raised, sound
-from prewrite.train.config import AlarmsConfig
+from prewrite.train.config.sections import AlarmsConfig
 
 
 def values(spread: float = 0.5, repetition: float = 0.1, ratio: float = 1.0) -> dict[str, float]:

@@ -8,8 +8,8 @@ import yaml
 
 from prewrite.base.config import load
 from prewrite.base.errors import ConfigError
-from prewrite.train.config import TrainRecipe
-from prewrite.train.phases import Dpo, Grpo, Nll, RfNll, end_step
+from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll, end_step
+from prewrite.train.config.recipe import TrainRecipe
 from tests.base.test_config import keys
 
 GOOD = """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.model.shape import load_shape
 from prewrite.train.plan import plan

@@ -21,12 +21,13 @@ from transformers import AutoTokenizer
 
 from prewrite.base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from prewrite.shards.reader import ShardSet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.data.stored import places
-from prewrite.train.learnt import POINTS, LearningTally, cut_points
+from prewrite.train.learnt import POINTS, cut_points
 from prewrite.train.model.shape import load_shape
 from prewrite.train.plan import plan
+from prewrite.train.tally import LearningTally
 from tests.commands import train as main
 from tests.train.small import Command, Edit, make_set, metrics, settings
 

@@ -22,7 +22,7 @@ from math import nan
 
 import numpy as np
 
-from prewrite.train.config import BatchConfig
+from prewrite.train.config.sections import BatchConfig
 from prewrite.train.data.texts import PlacedText, TextTokens
 from prewrite.train.data.trees import KINDS, Candidate, Tokens, Tree
 

@@ -17,12 +17,12 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.shards.filters import Filter, Mask, parse_filter
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, USABLE, Row
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.rollouts import RolloutsConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.index import Ints, mask_of, read_part, spans, stretch_counts
 from prewrite.train.data.samples import DocumentSpan, ScoredChunk
 from prewrite.train.data.trees import KINDS, ORIGINAL, REWRITE
-from prewrite.train.online.config import RolloutsConfig
-from prewrite.train.phases import Phase
 
 Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""

@@ -22,7 +22,7 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import content_digest
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, to_parquet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.source import Reference, References
 from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape

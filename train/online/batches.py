@@ -16,9 +16,9 @@ from prewrite.base.cli import console
 from prewrite.base.errors import ShardError
 from prewrite.engine.config import EngineConfig
 from prewrite.train import parallel
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Batch, Loader
-from prewrite.train.data.places import PromptBatch
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.online import kept_pools
 from prewrite.train.online.client import WorkerClient
@@ -31,11 +31,11 @@ from prewrite.train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
+from prewrite.train.online.prompts import PromptBatch, batch_with_rollouts, prompt_batch
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.online.store import RolloutStore, adopt, by_key, store_of
 from prewrite.train.online.weights import probe_logprobs, publish
 from prewrite.train.output import Output
-from prewrite.train.phases import Phase
 
 _PROOF = 64  # tokens on which new weights are proved
 
@@ -123,8 +123,8 @@ class OnlineBatches:
         fresh = [s for s in staleness.due(step) if s < end and s not in self._steps]
         wanted = dict[int, tuple[RolloutPrompt, ...]]()
         for number in fresh:
-            asked = self._loader.asked(samples + (number - step) * size, phase).result()
-            keys = {place.key: place for place in asked.places}
+            asked = prompt_batch(self._loader, samples + (number - step) * size, phase, self.config)
+            keys = {place.key: place for place in asked.prompts}
             known = {key: self._known.pop(key) for key in keys if key in self._known}
             self._steps[number] = _Step(asked, known)
             wanted[number] = tuple(place for key, place in keys.items() if key not in known)
@@ -143,7 +143,7 @@ class OnlineBatches:
         with self._timed("wait"):
             self._settle(step)
         state = self._steps.pop(step)
-        batch = self._loader.finish(state.asked, state.groups, phase)
+        batch = batch_with_rollouts(self._loader, state.asked, state.groups, phase)
         return Fresh(batch, state.asked, state.groups, state.work)
 
     def drain(self) -> None:
@@ -246,7 +246,7 @@ class OnlineBatches:
 
     def _proof(self) -> tuple[int, ...]:
         """Tokens that any two weights tell apart: the beginning of a prefix, or any tokens."""
-        prompts = (place.prompt for step in self._steps.values() for place in step.asked.places)
+        prompts = (place.prompt for step in self._steps.values() for place in step.asked.prompts)
         found = next((prompt for prompt in prompts if len(prompt) > 1), None)
         return (found or tuple(range(1, 1 + _PROOF)))[:_PROOF]
 

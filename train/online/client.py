@@ -23,7 +23,7 @@ import torch
 
 from prewrite.base.errors import ConfigError, EngineError, PrewriteError
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online.messages import (
     Failed,
     RolloutRequest,

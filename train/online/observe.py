@@ -9,7 +9,7 @@ tokens, for the word boundaries.
 from collections.abc import Iterator, Sequence
 from math import nan
 
-from prewrite.judge.text import distinct_share, is_refusal, repetition
+from prewrite.prompts.text import distinct_share, is_refusal, repetition
 from prewrite.shards.schema import TEXTS
 from prewrite.train.online.messages import Metrics, Rollout, RolloutGroup, RolloutPrompt
 

@@ -12,19 +12,19 @@ from prewrite.engine.config import EngineConfig
 from prewrite.engine.digest import identity
 from prewrite.shards.manifest import Usage
 from prewrite.train import parallel
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase, end_step
+from prewrite.train.config.rollouts import RolloutsConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.curriculum import Curriculum
 from prewrite.train.data.loader import Batch, Loader
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.names import ROLLOUTS
 from prewrite.train.online import kept_pools, observe
 from prewrite.train.online.batches import Fresh, OnlineBatches
-from prewrite.train.online.config import RolloutsConfig
 from prewrite.train.online.messages import Metrics
 from prewrite.train.online.probe import Probe
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.output import Output
-from prewrite.train.phases import Phase, end_step
 
 POOLS = "pools"
 PARTS = ("rollout", "judge")
@@ -71,7 +71,7 @@ class OnlinePhase:
         fresh, self._fresh = self._fresh, None
         if fresh is None:
             return {}
-        places = [place for place in fresh.asked.places if place.key in fresh.groups]
+        places = [place for place in fresh.asked.prompts if place.key in fresh.groups]
         groups = [fresh.groups[place.key] for place in places]
         pools = [
             pair

@@ -14,7 +14,7 @@ from prewrite.engine.config import VllmConfig
 from prewrite.engine.tokenizer import continuation, load_tokenizer
 from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling
 from prewrite.engine.vllm_engine import VllmEngine, on_cpu
-from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.online.messages import Rollout, RolloutPrompt, WeightsSynced, WeightSync
 
 

@@ -6,19 +6,20 @@ seeds every time; a tie counts half, a place where one of the two has no score c
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from prewrite.engine.config import EngineConfig
 from prewrite.train import parallel
-from prewrite.train.config import DataConfig, TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.rollouts import ProbeConfig
+from prewrite.train.config.sections import DataConfig, TrainConfig
 from prewrite.train.data.feed import open_loader
-from prewrite.train.data.places import PromptBatch
 from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.online.batches import OnlineBatches
-from prewrite.train.online.config import ProbeConfig
 from prewrite.train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
-from prewrite.train.phases import Phase
+from prewrite.train.online.prompts import PromptBatch, prompt_batch
 
 _PHASE = {
     "name": "probe",
@@ -57,7 +58,7 @@ class Probe:
         with parallel.main_first():
             loader = open_loader(config, self._shape, rank, ranks, engines=self._engines)
         with loader:
-            asked = loader.asked(0, config.curriculum[0]).result()
+            asked = prompt_batch(loader, 0, config.curriculum[0], config)
         return tuple(_against_the_best(asked))
 
 
@@ -78,9 +79,11 @@ def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
 def _against_the_best(asked: PromptBatch) -> Iterator[RolloutPrompt]:
     """Each place with its better stored text alone, as the set's judge saw it."""
     scores = {
-        (tree.sample, c.id, KINDS[c.kind]): c.score for tree in asked.trees for c in tree.candidates
+        (tree.sample, c.id, KINDS[c.kind]): c.score
+        for tree in chain.from_iterable(asked.laid.trees)
+        for c in tree.candidates
     }
-    for place in asked.places:
+    for place in asked.prompts:
         known = {name: scores[place.sample, place.id, name] for name in place.stored}
         best = max(known, key=lambda name: (known[name] == known[name], known[name]))
         yield replace(place, stored={best: place.stored[best]})

@@ -29,9 +29,9 @@ from prewrite.engine.config import EngineConfig
 from prewrite.engine.registry import close_engines
 from prewrite.judge.pool import Pool
 from prewrite.judge.rating import Rated
-from prewrite.judge.usage import usage_of
+from prewrite.prompts.usage import usage_of
 from prewrite.shards.manifest import Usage
-from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.online.messages import (
     Failed,
     Metrics,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prewrite.shards.executor import RunConfig
-from prewrite.shards.run import run_pass
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.run import run_pass
 from tests.shards.fake import InstantPass
 
 

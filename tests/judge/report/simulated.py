@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from prewrite.judge.criteria import load_criterion
+from prewrite.judge.measure.asking import Judging
+from prewrite.judge.measure.labels import LabelledItem
 from prewrite.judge.pool import Pool, Question
 from prewrite.judge.readout import Verdict
-from prewrite.judge.report.asking import Judging
-from prewrite.judge.report.labels import LabelledItem
 from prewrite.shards.manifest import Usage
 
 Opinion = Callable[[Question], Sequence[float | None]]

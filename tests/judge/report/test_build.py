@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pytest
 
 from prewrite.judge.criteria import Criterion
+from prewrite.judge.measure.asking import Judging
+from prewrite.judge.measure.build import build
+from prewrite.judge.measure.labels import LabelledItem
+from prewrite.judge.measure.measures import Measure, share
+from prewrite.judge.measure.report import MEANING, CriterionReport, Report
 from prewrite.judge.pool import Question
-from prewrite.judge.report.asking import Judging
-from prewrite.judge.report.build import build
-from prewrite.judge.report.labels import LabelledItem
-from prewrite.judge.report.measures import Measure, share
-from prewrite.judge.report.report import MEANING, CriterionReport, Report
 from tests.judge.report.simulated import Opinion, judging, pairs, texts, truth
 
 

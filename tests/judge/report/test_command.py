@@ -8,8 +8,8 @@ import pytest
 
 import prewrite.judge.judge
 from prewrite.engine.types import Completion, Request
-from prewrite.judge.report import command
-from prewrite.judge.report.sample import sample
+from prewrite.judge.measure import command
+from prewrite.judge.measure.sample import sample
 from tests.commands import judge
 from tests.judge.report.test_labels import ALONE, PAIR
 from tests.scripted import Scripted, said

@@ -8,7 +8,7 @@ import pytest
 
 from prewrite.base.errors import InputError
 from prewrite.judge.criteria import load_criterion
-from prewrite.judge.report.labels import classes, read_labels
+from prewrite.judge.measure.labels import classes, read_labels
 
 CRITERIA = [load_criterion(name) for name in ("quality", "factuality")]
 PAIR = {"criterion": "quality", "first": "a", "second": "b", "label": "2"}

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from prewrite.judge.report import measures
-from prewrite.judge.report.measures import FEWEST, Measure
+from prewrite.judge.measure import measures
+from prewrite.judge.measure.measures import FEWEST, Measure
 
 CLASSES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=FEWEST, max_size=40)
 

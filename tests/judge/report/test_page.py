@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from prewrite.judge.measure.build import build
+from prewrite.judge.measure.page import page
+from prewrite.judge.measure.report import Report
 from prewrite.judge.pool import Pool
-from prewrite.judge.report.build import build
-from prewrite.judge.report.page import page
-from prewrite.judge.report.report import Report
 from tests.judge.report.simulated import judging, pairs, texts, truth
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://a.example/x onerror=alert(1)>{{ 7 * 7 }}"

@@ -10,7 +10,7 @@ from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
 from prewrite.shards.manifest import File, Manifest, PassInfo
 from prewrite.shards.schema import schema, to_parquet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 
 MODEL = "models/smollm2-135m-instruct"
 BOS, EOS = 1, 2

@@ -15,14 +15,14 @@ from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import differences
 from prewrite.shards.reader import ShardSet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Batch, Loader, share_out
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.data.source import References
-from prewrite.train.learnt import LearningTally
-from prewrite.train.phases import Phase
 from prewrite.train.state import State
 from prewrite.train.state import settings as settings_of
+from prewrite.train.tally import LearningTally
 from tests.train.data.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, write_set
 from tests.train.data.test_rows import read
 

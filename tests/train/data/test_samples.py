@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prewrite.train.config import BatchConfig
+from prewrite.train.config.sections import BatchConfig
 from prewrite.train.data.rows import PackedSequence, pack
 from prewrite.train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
 from prewrite.train.data.texts import TextTokens

@@ -9,8 +9,9 @@ for here the faults are the point; ranks are threads that meet where processes w
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ShardError
-from prewrite.train.data.places import PromptBatch
+from prewrite.train.data.loader import LaidOut
 from prewrite.train.online import batches, kept_pools
 from prewrite.train.online.messages import (
     PromptKey,
@@ -34,6 +35,7 @@ from prewrite.train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
+from prewrite.train.online.prompts import PromptBatch
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.online.store import RolloutStoreWriter
 from prewrite.train.output import Output
@@ -127,6 +129,19 @@ def group(place: RolloutPrompt, version: int) -> RolloutGroup:
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _read_by_reader() -> Iterator[None]:
+    """`Reader` makes prompts without a set, and batches that say which groups are in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "prompt_batch", lambda loader, first, *_: loader.asked(first))
+        patch.setattr(
+            batches,
+            "batch_with_rollouts",
+            lambda loader, asked, groups, _: loader.finish(asked, groups),
+        )
+        yield
+
+
 @dataclass
 class Reader:
     """Shares the samples of a step out over the ranks, each in its own way."""
@@ -134,15 +149,14 @@ class Reader:
     rank: int
     ranks: int
 
-    def asked(self, first: int, phase: Any) -> "Future[PromptBatch]":
+    def asked(self, first: int) -> PromptBatch:
         mine = range(first + self.rank, first + SIZE, self.ranks)
         places = tuple(RolloutPrompt(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
-        found: Future[PromptBatch] = Future()
-        found.set_result(PromptBatch(first, first + SIZE, (), places, {}, {}, ()))
-        return found
+        laid = LaidOut(first, first + SIZE, (), (), Counter(), ())
+        return PromptBatch(laid, places, {})
 
-    def finish(self, asked: PromptBatch, groups: Any, phase: Any) -> Any:
-        assert [(p.sample, p.id) for p in asked.places] == sorted(groups)
+    def finish(self, asked: PromptBatch, groups: Any) -> Any:
+        assert [(p.sample, p.id) for p in asked.prompts] == sorted(groups)
         return {group.sample: group.version for group in groups.values()}
 
 
@@ -288,7 +302,7 @@ def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
 )
 def test_pools_of_other_places_are_not_replayed(tmp_path: Path, other: dict[str, Any]) -> None:
     """Those of a run with other data or tokenizer; those of one that kept only some are."""
-    asked = {place.sample: place for place in Reader(0, 1).asked(0, None).result().places}
+    asked = {place.sample: place for place in Reader(0, 1).asked(0).prompts}
     kept = asked | {2: replace(asked[2], **other)}
     told = f"^{tmp_path}/pools: sample 2, row row-2: found a pool of another prefix or original"
     refused = pytest.raises(ShardError, match=told)

@@ -6,7 +6,7 @@ import pytest
 
 from prewrite.base.config import load
 from prewrite.base.errors import ConfigError
-from prewrite.train.config import TrainRecipe
+from prewrite.train.config.recipe import TrainRecipe
 
 GOOD = """
 output: data/set

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 from prewrite.train.online.messages import RolloutGroup, RolloutPrompt
 from prewrite.train.online.observe import MEANS, TOTALS, report, tally
 from tests.train.launch import launch, started

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online import kept_pools
 from prewrite.train.plan import plan
 from tests.listening import open_to_others

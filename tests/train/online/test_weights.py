@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from prewrite.base.errors import EngineError
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.online.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 from tests.train.launch import launch, started
 from tests.train.online.workers import PROOF, config, engines, make_policy, place, worker
@@ -119,7 +119,7 @@ def test_weights_that_were_loaded_do_not_stay(life: Life) -> None:
 
 def measure(folder: Path, layouts: Sequence[ParallelConfig]) -> list[Any]:
     """What each layout says of the proof; the last weights that it published remain."""
-    from prewrite.train.config import ModelConfig
+    from prewrite.train.config.sections import ModelConfig
     from prewrite.train.model.build import build
     from prewrite.train.model.shape import load_shape
     from prewrite.train.online.weights import probe_logprobs, publish

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models
 from prewrite.base.errors import EngineError
 from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
-from prewrite.judge.text import variety
+from prewrite.prompts.text import variety
 from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.messages import (
     RolloutGroup,

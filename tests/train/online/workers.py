@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.messages import RolloutPrompt
 from tests.train.small import make_model, settings
