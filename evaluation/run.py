@@ -128,7 +128,7 @@ def config_of(recipe: EvaluateRecipe) -> dict[str, Any]:
 
 
 _OF_MODEL = {"model", "revision"}
-_NOT_READ = {"input", "combine", "weights", "report", "corrupt", "replay"}
+_NOT_READ = {"input", "combine", "weights"}
 
 
 def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from prewrite.base.config import Location, Recipe, Section, near, refuse
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.combine import Combine
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
-from prewrite.judge.measure.config import CorruptConfig, ReplayConfig, ReportConfig
 from prewrite.judge.schedule import OrderRule, Purpose
 from prewrite.pipeline.config import RunConfig
 
@@ -70,9 +69,6 @@ class JudgeConfig(Section):
     sampling: VoteSampling = Field(VoteSampling(), description="for `readout: reasoning`")
     pools: PoolsConfig = PoolsConfig()
     max_context_tokens: int = Field(1920, ge=1, description="longest context, in tokens")
-    report: ReportConfig = ReportConfig()
-    corrupt: CorruptConfig = CorruptConfig()
-    replay: ReplayConfig = ReplayConfig()
 
     @property
     def panel(self) -> list[str]:
@@ -116,17 +112,6 @@ class JudgeRecipe(JudgeSections):
                 f"output: found '{self.output}', which is or lies in judge.input; accepted: another"
             )
         return self
-
-
-class MeasuredRecipe(JudgeSections):
-    """What the commands read that look at the judge itself."""
-
-    judge: JudgeConfig
-
-    @property
-    def texts(self) -> str:
-        """The set with the texts that it is tried on."""
-        return self.judge.input or self.output
 
 
 def known_criteria(judge: JudgeConfig) -> None:

@@ -27,7 +27,7 @@ from prewrite.shards.names import block_of, verdicts
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import FORMAT_VERSION, Row, schema
 
-_ELSEWHERE = {"engine", "input", "report", "corrupt", "replay"}
+_ELSEWHERE = {"engine", "input"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
 
 _NOT_VERDICTS = _ELSEWHERE | {"criteria", "weights", "combine"}

@@ -121,7 +121,7 @@ def judge(
 
 def _measure(module: Any, config: str, overrides: Sequence[str] | None, dry_run: bool) -> None:
     """A command that looks at the judge itself."""
-    from prewrite.judge.config import MeasuredRecipe
+    from prewrite.judge.measure.config import MeasuredRecipe
 
     invocation = Invocation(config, overrides or (), dry_run)
     _end(run_recipe(invocation, MeasuredRecipe, module.run, module.plan))

@@ -34,9 +34,9 @@ from prewrite.base.config import Section, parse_yaml
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
-from prewrite.judge.config import MeasuredRecipe
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.judge import Judge, load_judges
+from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.pool import Pool, Question
 from prewrite.judge.readout import Verdict
 from prewrite.judge.unread import refuse_unread

@@ -2,7 +2,7 @@
 of `judge.input`, into `output`/report/index.html and report.json.
 
 It costs the verdicts: two for each pair, one for each single text, times the votes, of each judge;
-and with `judge.report.canaries` some 400 more a criterion, twice that for a pairwise one.
+and with `measure.report.canaries` some 400 more a criterion, twice that for a pairwise one.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from rich.table import Table
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
-from prewrite.judge.config import MeasuredRecipe
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.measure.asking import Judging, judging
 from prewrite.judge.measure.build import build
 from prewrite.judge.measure.canaries import measure
+from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.measure.labels import LabelledItem, read_labels
 from prewrite.judge.measure.measures import Measure, none
 from prewrite.judge.measure.page import page
@@ -36,11 +36,11 @@ HTML, JSON = "report/index.html", "report/report.json"
 def run(recipe: MeasuredRecipe) -> None:
     """Measure, write both files, print the summary; EngineError where nothing could be read."""
     items, source = texts(recipe)
-    judge = recipe.judge
-    config, played = judge.model_dump(mode="json"), flips if judge.report.canaries else None
+    judge, settings = recipe.judge, recipe.measure.report
+    config, played = judge.model_dump(mode="json"), flips if settings.canaries else None
     panel = load_judges(judge, recipe.engines, map(load_criterion, judge.criteria))
     each = [judging(one) for one in panel]
-    report = asyncio.run(build(each, items, source, config, judge.report.seed, played))
+    report = asyncio.run(build(each, items, source, config, settings.seed, played))
     refuse_unread("judge report", [(one.name, one.tally) for one in panel])
     folder = Folder(recipe.output)
     folder.write(JSON, (json.dumps(report.as_json(), indent=1) + "\n").encode("utf-8", "replace"))
@@ -51,7 +51,7 @@ def run(recipe: MeasuredRecipe) -> None:
 
 def texts(recipe: MeasuredRecipe) -> tuple[list[LabelledItem], str]:
     """The items to ask about, and a phrase on where they come from."""
-    judge, report = recipe.judge, recipe.judge.report
+    judge, report = recipe.judge, recipe.measure.report
     criteria = [load_criterion(name) for name in judge.criteria]
     if report.labels:
         items = read_labels(report.labels, criteria)
@@ -104,5 +104,5 @@ def _cell(measure: Measure | None) -> str:
 
 def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
-    where = recipe.judge.report.labels or f"a sample of {recipe.texts}"
+    where = recipe.measure.report.labels or f"a sample of {recipe.texts}"
     return f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"

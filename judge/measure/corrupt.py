@@ -17,8 +17,8 @@ from typing import Any
 
 from prewrite.base.errors import InputError
 from prewrite.base.files import Folder
-from prewrite.judge.config import MeasuredRecipe
 from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.measure.labels import scale, verdicts, write_labels
 from prewrite.judge.measure.sample import SampledRow, sample
 
@@ -149,7 +149,7 @@ def _told(
 def run(recipe: MeasuredRecipe) -> None:
     """Write the labels and say how many of which."""
     judge = recipe.judge
-    rows, seed = judge.corrupt.rows, judge.corrupt.seed
+    rows, seed = recipe.measure.corrupt.rows, recipe.measure.corrupt.seed
     sampled = sample(recipe.texts, rows, seed, judge.max_context_tokens)
     found = []
     for criterion in (load_criterion(name) for name in judge.criteria):
@@ -164,9 +164,9 @@ def run(recipe: MeasuredRecipe) -> None:
             f"accepted: criteria named {', '.join(KNOWN)}"
         )
     Folder(recipe.output).write(FILE, write_labels(found))
-    print(f"{len(found)} lines; read them with judge.report.labels={recipe.output}/{FILE}")
+    print(f"{len(found)} lines; read them with measure.report.labels={recipe.output}/{FILE}")
 
 
 def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
-    return f"corrupt {recipe.judge.corrupt.rows} rows of {recipe.texts} → {recipe.output}/{FILE}"
+    return f"corrupt {recipe.measure.corrupt.rows} rows of {recipe.texts} → {recipe.output}/{FILE}"

@@ -22,9 +22,10 @@ from scipy.stats import spearmanr
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
-from prewrite.judge.config import JudgeConfig, MeasuredRecipe, PoolsConfig
+from prewrite.judge.config import JudgeConfig, PoolsConfig
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.judge import Judge, load_judges
+from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.measure.corrupt import CORRUPTIONS
 from prewrite.judge.measure.sample import SampledRow, sample
 from prewrite.judge.pool import Ask, Pool, Question, Result, play
@@ -140,7 +141,7 @@ async def _measure(
 
 def run(recipe: MeasuredRecipe) -> None:
     """Ask, replay, print, write."""
-    config, replay = recipe.judge, recipe.judge.replay
+    config, replay = recipe.judge, recipe.measure.schedule
     criteria = [c for name in config.criteria if (c := load_criterion(name)).kind == "pairwise"]
     if not criteria:
         raise ConfigError("judge.criteria: found no pairwise criterion; accepted: at least one")
@@ -148,7 +149,7 @@ def run(recipe: MeasuredRecipe) -> None:
     texts = pools(sampled, replay.candidates, replay.seed)
     if not texts:
         raise InputError(
-            f"{recipe.texts}: no row of the sample is long enough for judge.replay.candidates="
+            f"{recipe.texts}: no row of the sample is long enough for measure.schedule.candidates="
             f"{replay.candidates} different texts"
         )
     found = []
@@ -174,6 +175,6 @@ def table(found: Sequence[ReplayFigures], size: int) -> Table:
 
 def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
-    rows, size = recipe.judge.replay.rows, recipe.judge.replay.candidates
+    rows, size = recipe.measure.schedule.rows, recipe.measure.schedule.candidates
     asked = rows * size * (size - 1)
     return f"ask {asked} questions about {rows} rows of {recipe.texts}, replay the schedules"

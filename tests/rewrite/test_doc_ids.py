@@ -32,8 +32,8 @@ from prewrite.shards.repair import repair
 from prewrite.shards.show import print_summary
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
+from tests.pipeline.fake import TOKENIZER
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows
-from tests.shards.fake import TOKENIZER
 
 BAD: dict[str, list[Any]] = {
     "null": [None],

@@ -24,8 +24,8 @@ from prewrite.shards.verify import verify
 from prewrite.train.data.source import TrainingSet
 from tests.commands import judge, rewrite, shards
 from tests.engine.fault_server import Fault, FaultServer
+from tests.pipeline.runs import assert_whole, corpus_lines, recipe
 from tests.shards.format1 import downgrade
-from tests.shards.runs import assert_whole, corpus_lines, recipe
 from tests.train.data.sets import config as train_config
 
 DOCUMENTS = 6

@@ -16,7 +16,7 @@ from prewrite.shards.reader import ShardSet
 from prewrite.shards.stats import Stats
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
-from tests.shards.fake import InstantPass, owned
+from tests.pipeline.fake import InstantPass, owned
 from tests.shards.scored import scored_set
 
 SAID = "found a link to .*, out of the folder; accepted: a file in it"

@@ -21,8 +21,8 @@ from prewrite.shards.repair import repair
 from prewrite.shards.seal import opened, sealed
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
+from tests.pipeline.fake import InstantPass
 from tests.shards.edits import edited, replaced
-from tests.shards.fake import InstantPass
 
 
 def make(corpus: Path, out: Path, **settings: object) -> None:

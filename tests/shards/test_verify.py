@@ -19,8 +19,8 @@ from prewrite.shards.repair import repair
 from prewrite.shards.schema import footer_digest
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
+from tests.pipeline.fake import InstantPass
 from tests.shards.edits import edited
-from tests.shards.fake import InstantPass
 
 
 @pytest.fixture

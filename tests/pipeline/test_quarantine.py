@@ -15,7 +15,7 @@ from prewrite.pipeline.tasks import PassTasks
 from prewrite.shards.manifest import Manifest, Opened
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.verify import verify
-from tests.shards.fake import InstantPass, owned
+from tests.pipeline.fake import InstantPass, owned
 
 DOCUMENTS = 60
 

@@ -12,7 +12,7 @@ from typing import Any
 import s3fs
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
-from tests.shards.runs import corpus_lines
+from tests.pipeline.runs import corpus_lines
 
 FILES, DOCUMENTS = 2, 12
 CORPUS, OUTPUT = "s3://corpus/in/*.jsonl", "s3://sets/out"

@@ -23,10 +23,10 @@ from tests.commands import rewrite
 from tests.commands import rewrite as rewrite_command
 from tests.commands import shards as main
 from tests.engine.fault_server import Call, Fault, FaultServer
+from tests.pipeline.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto
+from tests.pipeline.runs import assert_whole, ended, recipe, rows, start
 from tests.rewrite.flaky import asked, flaky, holes, uneven
 from tests.rewrite.flaky import rows as flaky_rows
-from tests.shards.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto
-from tests.shards.runs import assert_whole, ended, recipe, rows, start
 from tests.shards.scored import scored_set
 
 

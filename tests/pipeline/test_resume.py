@@ -23,7 +23,7 @@ from prewrite.shards.names import LOCK
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.verify import verify
-from tests.shards.fake import Before, InstantPass
+from tests.pipeline.fake import Before, InstantPass
 
 LINES, SPARE = 60, "configs/sample/c4.jsonl"
 

@@ -6,7 +6,7 @@ import pytest
 
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.run import run_pass
-from tests.shards.fake import InstantPass
+from tests.pipeline.fake import InstantPass
 
 
 @pytest.fixture(scope="session")

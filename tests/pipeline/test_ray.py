@@ -18,7 +18,7 @@ from prewrite.rewrite.command import run
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
-from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start
+from tests.pipeline.runs import assert_whole, corpus_lines, ended, recipe, start
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -1,6 +1,6 @@
 """A proxy in front of an S3 server that fails now and then, the same way for the same seed.
 
-`python -m tests.shards.faulty_store UPSTREAM PLAN LOG`. PLAN is a JSON file, read anew for each
+`python -m tests.pipeline.faulty_store UPSTREAM PLAN LOG`. PLAN is a JSON file, read anew for each
 request: `seed`; `faults`, a list of `{kind, share, method, path}` (both regular expressions);
 `after`: how many requests that match one pass first. LOG gets a line of JSON a request. Kinds:
 

@@ -26,7 +26,7 @@ from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row
 from prewrite.shards.verify import verify
-from tests.shards.fake import Before, InstantPass, uneven
+from tests.pipeline.fake import Before, InstantPass, uneven
 
 
 def rows_of(url: Path) -> list[Row]:
@@ -178,7 +178,7 @@ SCRIPT = """
 import sys
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.run import run_pass
-from tests.shards.fake import InstantPass, uneven
+from tests.pipeline.fake import InstantPass, uneven
 if __name__ == "__main__":
     run_pass(InstantPass((sys.argv[1],), before=uneven), sys.argv[2], RunConfig(rows_per_part=20))
 """

@@ -1,6 +1,6 @@
 """A run that stops itself (SIGSTOP) right before a write, as a suspended machine may.
 
-`python -m tests.shards.sleeper PATTERN CORPUS OUTPUT`: the first file whose name fits PATTERN is
+`python -m tests.pipeline.sleeper PATTERN CORPUS OUTPUT`: the first file whose name fits PATTERN is
 checked, made, and not yet put in its place when the process stops. It says of itself that it is on
 another machine, so that a second run has to wait for its silence.
 """
@@ -17,7 +17,7 @@ from prewrite.base.cli import ending
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.run import run_pass
 from prewrite.shards import lock
-from tests.shards.fake import InstantPass
+from tests.pipeline.fake import InstantPass
 
 
 def sleep_before(pattern: str) -> None:

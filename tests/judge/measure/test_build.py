@@ -14,7 +14,7 @@ from prewrite.judge.measure.labels import LabelledItem
 from prewrite.judge.measure.measures import Measure, share
 from prewrite.judge.measure.report import MEANING, CriterionReport, Report
 from prewrite.judge.pool import Question
-from tests.judge.report.simulated import Opinion, judging, pairs, texts, truth
+from tests.judge.measure.simulated import Opinion, judging, pairs, texts, truth
 
 
 def report_of(items: list[LabelledItem], *opinions: Opinion) -> Report:

@@ -23,7 +23,7 @@ from prewrite.judge.measure.corrupt import (
 from prewrite.judge.measure.labels import read_labels
 from prewrite.judge.measure.sample import SampledRow, sample
 from tests.commands import judge
-from tests.judge.report.conftest import rewritten  # noqa: F401  (a fixture)
+from tests.judge.measure.conftest import rewritten  # noqa: F401  (a fixture)
 
 DRAW = random.Random
 TEXT = (
@@ -113,7 +113,7 @@ def recipe(folder: Path, url: str, criteria: list[str]) -> list[str]:
     engines = {"main": {"kind": "vllm", "model": "none"}}
     judge: dict[str, Any] = {"engine": "main", "input": url, "criteria": criteria}
     path.write_text(json.dumps({"output": str(folder / "out"), "engines": engines, "judge": judge}))
-    return ["--config", str(path), "judge.corrupt.rows=40"]
+    return ["--config", str(path), "measure.corrupt.rows=40"]
 
 
 def test_the_command_writes_labels_that_can_be_read(
@@ -132,7 +132,7 @@ def test_the_command_writes_labels_that_can_be_read(
     before = path.read_bytes()
     assert judge(["corrupt", *arguments]) == 0
     assert path.read_bytes() == before
-    assert judge(["corrupt", *arguments, "judge.corrupt.seed=1"]) == 0
+    assert judge(["corrupt", *arguments, "measure.corrupt.seed=1"]) == 0
     assert path.read_bytes() != before
 
 

@@ -12,8 +12,9 @@ import pytest
 import prewrite.judge.judge
 from prewrite.base.errors import EngineError
 from prewrite.engine.types import Completion, Request
-from prewrite.judge.config import MeasuredRecipe, PoolsConfig
+from prewrite.judge.config import PoolsConfig
 from prewrite.judge.criteria import load_criterion
+from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.measure.schedule_trial import compared, plan, pools, replayed, table
 from prewrite.judge.pool import Pool, Question, Result
 from prewrite.judge.readout import Verdict
@@ -119,9 +120,10 @@ def test_a_judge_that_sees_no_difference_has_no_gap() -> None:
 
 def recipe(output: Path) -> MeasuredRecipe:
     engine = {"kind": "vllm", "model": "models/smollm2-135m-instruct"}
-    judge = {"engine": "e", "input": "set", "replay": {"rows": 2, "candidates": 9}}
+    judge = {"engine": "e", "input": "set"}
+    measure = {"schedule": {"rows": 2, "candidates": 9}}
     return MeasuredRecipe.model_validate(
-        {"output": str(output), "engines": {"e": engine}, "judge": judge}
+        {"output": str(output), "engines": {"e": engine}, "judge": judge, "measure": measure}
     )
 
 

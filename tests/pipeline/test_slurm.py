@@ -21,7 +21,7 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.reader import ShardSet
 from tests.commands import rewrite as rewrite_command
 from tests.engine.fault_server import Fault, FaultServer
-from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows
+from tests.pipeline.runs import assert_whole, corpus_lines, ended, recipe, rows
 
 FILES, DOCUMENTS = 6, 5
 

@@ -11,7 +11,7 @@ from prewrite.engine.types import Completion, Request
 from prewrite.judge.measure import command
 from prewrite.judge.measure.sample import sample
 from tests.commands import judge
-from tests.judge.report.test_labels import ALONE, PAIR
+from tests.judge.measure.test_labels import ALONE, PAIR
 from tests.scripted import Scripted, said
 
 
@@ -46,8 +46,8 @@ def read(recipe: Path) -> dict[str, Any]:
 def test_a_sample_of_a_set(
     recipe: Path, rewritten: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "judge.report.rows=15"]
-    arguments.append("judge.report.canaries=false")
+    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "measure.report.rows=15"]
+    arguments.append("measure.report.canaries=false")
     assert judge(["report", *arguments]) == 0
     told = capsys.readouterr().out
     assert "quality" in told and command.HTML in told
@@ -65,8 +65,8 @@ def test_labels(recipe: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     lines = [PAIR | {"first": "SHOUTED"}] * 12 + [ALONE] * 12
     labels.write_text("\n".join(json.dumps(line) for line in lines))
-    arguments = ["--config", str(recipe), f"judge.report.labels={labels}"]
-    assert judge(["report", *arguments, "judge.report.canaries=false"]) == 0
+    arguments = ["--config", str(recipe), f"measure.report.labels={labels}"]
+    assert judge(["report", *arguments, "measure.report.canaries=false"]) == 0
     quality, factuality = read(recipe)["judges"][0]["criteria"]
     assert quality["measures"]["agreement"]["value"] == 1
     assert quality["measures"]["kappa"]["why"].startswith("every label is the same")
@@ -76,13 +76,13 @@ def test_labels(recipe: Path, tmp_path: Path) -> None:
 def test_canaries_are_played_unless_told_not_to(recipe: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     labels.write_text(json.dumps(PAIR))
-    arguments = ["--config", str(recipe), f"judge.report.labels={labels}"]
+    arguments = ["--config", str(recipe), f"measure.report.labels={labels}"]
     assert judge(["report", *arguments]) == 0
     (measured,) = read(recipe)["judges"]
     # It looks at capitals, which no attack changes.
     assert measured["canaries"]["quality"]["n"] > 100
     assert measured["canaries"]["all attacks"]["value"] == 0
-    assert judge(["report", *arguments, "judge.report.canaries=false"]) == 0
+    assert judge(["report", *arguments, "measure.report.canaries=false"]) == 0
     assert read(recipe)["judges"][0]["canaries"] == {}
 
 
@@ -103,8 +103,8 @@ def test_a_sampled_row_has_its_context(rewritten: str) -> None:
     ("override", "code", "sentence"),
     [
         ("output=x", 1, "x: no shard set here"),
-        ("judge.report.labels=none.jsonl", 1, "none.jsonl: cannot read the labels"),
-        ("judge.report.label=x", 2, "unknown key 'label'; did you mean 'labels'?"),
+        ("measure.report.labels=none.jsonl", 1, "none.jsonl: cannot read the labels"),
+        ("measure.report.label=x", 2, "unknown key 'label'; did you mean 'labels'?"),
         ("judge.input=nowhere", 1, "no shard set here"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
 ) -> None:
     silent = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
     monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: silent)
-    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "judge.report.rows=5"]
+    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "measure.report.rows=5"]
     assert judge(["report", *arguments]) == 1
     assert "judge report: " in (told := capsys.readouterr().err) and "HTTP 503" in told
     assert not (recipe.parent / "out").exists()

@@ -27,8 +27,8 @@ from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.schema import Row
 from prewrite.shards.verify import verify
+from tests.pipeline.fake import InstantPass, InstantWork, owned
 from tests.shards.edits import replaced
-from tests.shards.fake import InstantPass, InstantWork, owned
 
 RUN = RunConfig(rows_per_part=8)
 

@@ -11,7 +11,7 @@ from prewrite.judge.measure.build import build
 from prewrite.judge.measure.page import page
 from prewrite.judge.measure.report import Report
 from prewrite.judge.pool import Pool
-from tests.judge.report.simulated import judging, pairs, texts, truth
+from tests.judge.measure.simulated import judging, pairs, texts, truth
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://a.example/x onerror=alert(1)>{{ 7 * 7 }}"
 

@@ -41,7 +41,7 @@ from tests.commands import judge
 from tests.scripted import Scripted, said
 
 MODEL = "models/smollm2-135m-instruct"
-SHIPPED = sorted(path.stem for path in Path(canaries.__file__).parent.glob("criteria/*.yaml"))
+SHIPPED = sorted(path.stem for path in Path(canaries.__file__).parents[1].glob("criteria/*.yaml"))
 SUITE = load_suite()
 
 _TOKENS = """

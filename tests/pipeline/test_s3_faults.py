@@ -13,8 +13,8 @@ import pytest
 
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
-from tests.shards.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto, serving
-from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start
+from tests.pipeline.object_store import CORPUS, DOCUMENTS, FILES, OUTPUT, Moto, serving
+from tests.pipeline.runs import assert_whole, corpus_lines, ended, recipe, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -61,7 +61,7 @@ def faulty(
     run.plan()
     files = (str(tmp_path / "plan.json"), str(tmp_path / "requests.log"))
     store.ls("sets")
-    with serving(tmp_path / "proxy", "tests.shards.faulty_store", moto.url, *files) as url:
+    with serving(tmp_path / "proxy", "tests.pipeline.faulty_store", moto.url, *files) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         monkeypatch.setenv("AWS_RETRY_MODE", "standard")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "4")

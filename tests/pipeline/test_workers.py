@@ -15,7 +15,7 @@ from prewrite.rewrite import command as main
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
-from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, rows, start
+from tests.pipeline.runs import assert_whole, corpus_lines, ended, recipe, rows, start
 
 pytestmark = pytest.mark.slow
 
