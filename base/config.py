@@ -181,7 +181,7 @@ def _of_0_1(data: Any) -> Iterator[str]:
             any_key = [
                 name for name, step in zip(names, old.split("."), strict=True) if step == "*"
             ]
-            accepted = new.replace("*", *any_key) if any_key else new
+            accepted = new.replace("*", any_key[0]) if any_key else new
             yield f"{'.'.join(names)}: this key of 0.1 is called {accepted}"
 
 

@@ -8,8 +8,6 @@ with its parent: a worker whose parent is gone ends itself, so that no engine ou
 
 import os
 import signal
-import threading
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,6 +21,7 @@ from typing import cast
 
 from prewrite.base.cli import console, sentence
 from prewrite.base.errors import EngineDied, Interrupted, ShardError
+from prewrite.base.processes import end_with_parent, exit_cause
 
 WorkerTask = Callable[[int, Callable[[], None]], None]
 """Does the task of a number in this process; calls the function before it opens documents."""
@@ -116,7 +115,7 @@ class WorkerPool:
         worker.process.kill()  # a dead engine may keep its process from ending
         worker.process.join()
         self._in_vain[worker.rank] += 1
-        why = why or _cause(worker.process.exitcode)
+        why = why or exit_cause(worker.process.exitcode)
         if self._in_vain[worker.rank] >= _TRIES:
             raise ShardError(
                 f"the workers of task {worker.rank + 1} died {_TRIES} times in a row ({why}); "
@@ -143,17 +142,13 @@ class WorkerPool:
             raise
 
 
-def _cause(exitcode: int | None) -> str:
-    """How a process ended, for a person."""
-    if exitcode is not None and exitcode < 0:
-        with suppress(ValueError):
-            return signal.Signals(-exitcode).name
-    return f"exit code {exitcode}"
-
-
 def _serve(line: Connection, parent: int, task: WorkerTask) -> None:
-    """A worker's life: do each task that comes, say how it went; the pipe's end is its end."""
-    _end_with(parent)
+    """A worker's life: do each task that comes, say how it went; the pipe's end is its end.
+
+    Ctrl-C is left to the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(parent)
 
     def opened() -> None:
         line.send(_OPENED)
@@ -178,15 +173,3 @@ def _failure_of(task: WorkerTask, rank: int, opened: Callable[[], None]) -> Exce
             traceback.print_exc()
         return known or ShardError("a worker failed in a way that is a bug; see the lines above")
     return None
-
-
-def _end_with(parent: int) -> None:
-    """In a worker: leave Ctrl-C to the parent, and end once the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -18,7 +18,10 @@ FOLDER = Path("configs/ablations")
 SHARED = str(FOLDER / "paper.yaml")
 EVALUATION = str(FOLDER / "evaluation.yaml")
 BASE = "scratch-next-token"  # the variant that makes the base model out of nothing
-JUDGE = {"criteria": ["evaluation/ablation/known_words.yaml", "variety"], "combine": "product"}
+JUDGE = {
+    "criteria": [str(Path(__file__).with_name("known_words.yaml")), "variety"],
+    "combine": "product",
+}
 STEPS = {"base": 80, "continued": 20, "scratch": 40}
 _RATES = {"continued": 3e-4, "scratch": 3e-3}
 _WARMUP = {"continued": 2, "scratch": 10}

@@ -9,7 +9,6 @@ terminal or a scheduler sends to all, it leaves to the trainer.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import threading
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.base.processes import end_with_parent
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.registry import close_engines
 from prewrite.judge.pool import Pool
@@ -46,9 +46,6 @@ from prewrite.train.online.messages import (
 from prewrite.train.online.policy import Policy
 from prewrite.train.online.prefer import rater
 from prewrite.train.online.store import RolloutStoreWriter
-
-_PARENT_DIED = signal.SIGRTMIN  # nobody else sends it
-_PR_SET_PDEATHSIG = 1
 
 SampledPrompt = tuple[RolloutPrompt, tuple[Rollout, ...]]
 
@@ -176,9 +173,13 @@ class RolloutWorker:
         self._connection.send(RolloutResponse(ask.number, tuple(groups), work.values()))
 
 
-def main(descriptor: int) -> None:
-    """A worker that talks over the socket `descriptor`; the first message is its `WorkerConfig`."""
-    _die_with_parent()
+def main(descriptor: int, parent: int) -> None:
+    """A worker of the process `parent`, to which it talks over the socket `descriptor`; the first
+    message is its `WorkerConfig`.
+    """
+    end_with_parent(parent, _die)  # another child of the parent may hold the socket open
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # ignored, but not by what this process starts
     connection = Connection(descriptor)
     start: WorkerConfig = connection.recv()
     try:
@@ -215,14 +216,6 @@ async def _serve(start: WorkerConfig, connection: Connection) -> None:
         await worker.serve(commands)
     finally:
         worker.close()
-
-
-def _die_with_parent() -> None:
-    """The pipe's end tells it, unless another child of the parent holds that open; so does this."""
-    signal.signal(_PARENT_DIED, lambda *_: _die())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # ignored, but not by what this process starts
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(_PARENT_DIED))
 
 
 def _die() -> None:

@@ -51,7 +51,7 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as caught:
             client.answer(0)
         log = tmp_path / "run/rollouts/worker-0.log"
-        expected = f"the rollout worker died (killed by SIGKILL); its last words, in {log}: nothing"
+        expected = f"the rollout worker died (SIGKILL); its last words, in {log}: nothing"
         assert str(caught.value) == expected
         with pytest.raises(EngineError, match="died"):
             client.send(SYNC)
