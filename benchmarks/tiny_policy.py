@@ -67,7 +67,12 @@ def train_section(
         "output": str(folder / name),
         "model": {"path": str(folder / "base/model")},
         "seed": seed,
-        "batch": {"samples": 8, "row_tokens": 640, "max_seq_len": 256, "context_tokens": CONTEXT},
+        "batch": {
+            "samples": 8,
+            "sequence_tokens": 640,
+            "max_seq_len": 256,
+            "context_tokens": CONTEXT,
+        },
         "optimizer": {"lr": rate, "schedule": "constant", "warmup_steps": 2},
         "curriculum": curriculum,
         "rollouts": {"engine": "policy", "judge": JUDGE, "tolerance": 1e-3, **ROLLOUTS},

@@ -20,7 +20,7 @@ class PrefixesConfig(Section):
 
     set: Location = Field(description="a finished shard set that no model was trained on")
     filter: str | None = Field(None, description="which of its chunks")
-    places: int = Field(256, ge=1, description="chunks that are continued, drawn")
+    cut_points: int = Field(256, ge=1, description="chunks that are continued, drawn")
 
 
 class SampledConfig(Section):
@@ -110,9 +110,9 @@ class EvaluateRecipe(Recipe):
     def _apart(self) -> "EvaluateRecipe":
         evaluate = self.evaluate
         written = [f"{evaluate.output}/{name}" for name in FOLDERS]
-        places = {f"models.{name}": model for name, model in evaluate.models.items()}
-        places |= {f"prefixes.{name}.set": one.set for name, one in evaluate.prefixes.items()}
-        for key, place in places.items():
+        read = {f"models.{name}": model for name, model in evaluate.models.items()}
+        read |= {f"prefixes.{name}.set": one.set for name, one in evaluate.prefixes.items()}
+        for key, place in read.items():
             if lies_in(evaluate.output, place) or any(lies_in(place, one) for one in written):
                 raise refuse(
                     f"evaluate.output: found '{evaluate.output}', where evaluate.{key} reads "

@@ -77,7 +77,7 @@ def _memory(config: TrainConfig, shape: ModelShape) -> str:
 
 def _activations(config: TrainConfig, shape: ModelShape, wide: int) -> float:
     """Of one row; a pipeline holds as many rows as it has stages, each with its share of layers."""
-    tokens, tp = config.batch.row_tokens, config.parallel.tp
+    tokens, tp = config.batch.sequence_tokens, config.parallel.tp
     layer = 2 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head / tp
     layer += 2 * shape.hidden + 3 * shape.feed_forward / tp
     kept = shape.hidden if config.parallel.recompute == "full" else layer
@@ -117,7 +117,7 @@ def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times
     trees = chain.from_iterable(asked.laid.trees)
     places, longest = round(len(asked.prompts) * times), rollouts.samples * rollouts.tokens
     tokens = round(sum(tree.cost for tree in trees) * times) + places * longest
-    prompts = round(sum(len(one.prompt) for one in asked.prompts) * times)
+    prompts = round(sum(len(one.tokens) for one in asked.prompts) * times)
     return (
         f"{places} places and {places * rollouts.samples:,} rollouts a step, at most "
         f"{places * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn from"

@@ -116,7 +116,7 @@ def training(folder: Path, variant: str) -> SizeOverrides:
         "train.model.path": str(folder / "base/model"),
         "train.model.dtype": "float32",
         "train.batch": {
-            "samples": 8, "row_tokens": 1024, "max_seq_len": 256, "context_tokens": 128
+            "samples": 8, "sequence_tokens": 1024, "max_seq_len": 256, "context_tokens": 128
         },
         "train.optimizer.lr": rate,
         "train.optimizer.min_lr": rate / 10,

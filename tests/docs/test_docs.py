@@ -45,7 +45,7 @@ from prewrite.shards import manifest
 from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
 from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.config.recipe import TrainRecipe
-from prewrite.train.config.sections import AlarmsConfig
+from prewrite.train.config.sections import AlertsConfig
 from prewrite.train.data.rows import Candidates
 from prewrite.train.objectives import Loss
 from prewrite.train.online import kept_pools, observe
@@ -590,9 +590,9 @@ def test_rollouts_watching_has_every_metric_and_column() -> None:
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
-def test_training_checks_has_every_alarm() -> None:
+def test_training_checks_has_every_alert() -> None:
     text = page("docs/training-checks.md")
-    assert not [name for name in AlarmsConfig.model_fields if f"`{name}" not in text]
+    assert not [name for name in AlertsConfig.model_fields if f"`{name}" not in text]
 
 
 def test_training_has_every_count_of_samples() -> None:

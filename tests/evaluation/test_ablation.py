@@ -44,7 +44,7 @@ SIZE = {
     "train.model.path",
     "train.model.dtype",
     "train.batch.samples",
-    "train.batch.row_tokens",
+    "train.batch.sequence_tokens",
     "train.batch.max_seq_len",
     "train.batch.context_tokens",
     "train.optimizer.lr",
@@ -238,7 +238,7 @@ def test_a_variant_from_the_corpus_to_the_table(
     page, said = capsys.readouterr()
     assert (
         "- dpo-original-rewrite-16: " in page
-        and "train.batch.row_tokens: found 1024; accepted with" in page
+        and "train.batch.sequence_tokens: found 1024; accepted with" in page
     )
     assert "| dpo-original-rewrite-16 (failed) | – |" in page
     assert "error: failed: dpo-original-rewrite-16; the same command tries" in said

@@ -16,7 +16,7 @@ class ProbeConfig(Section):
 
     set: Location = Field(description="a judged shard set that is not trained on")
     filter: str | None = Field(None, description="which of its chunks")
-    places: int = Field(64, ge=1, description="how many")
+    cut_points: int = Field(64, ge=1, description="how many")
     every: int = Field(100, ge=1, description="steps between two probes")
 
 
@@ -32,7 +32,7 @@ class RolloutsConfig(Section):
     )
     samples: int = Field(16, ge=1, description="rollouts a place")
     tokens: int = Field(128, ge=1, description="longest rollout")
-    places: PositiveInt | Literal["every"] = Field(
+    cut_points: PositiveInt | Literal["every"] = Field(
         1, description="chunks of a stretch that get rollouts, drawn; or every"
     )
     sync_every: int = Field(1, ge=1, description="steps between two loads of new weights")

@@ -54,7 +54,7 @@ class ParallelConfig(Section):
 
     @model_validator(mode="after")
     def _splits(self) -> Self:
-        # Rows have a multiple of 16 tokens (an eighth of `row_tokens`), each rank an equal share.
+        # A row has a multiple of 16 tokens (an eighth of `sequence_tokens`), a rank an equal share.
         if self.sequence and (self.tp == 1 or 16 % self.tp):
             raise refuse(f"tp: found {self.tp}; accepted with sequence: 2, 4, 8, 16")
         return self
@@ -66,7 +66,9 @@ class BatchConfig(Section):
     samples: int = Field(
         256, ge=1, le=1 << 20, description="stretches of documents a step, all ranks together"
     )
-    row_tokens: int = Field(8192, ge=128, description="length of a packed row, one micro-batch")
+    sequence_tokens: int = Field(
+        8192, ge=128, description="length of a packed row, one micro-batch"
+    )
     max_seq_len: int = Field(2048, ge=16, description="longest prefix and text the model sees")
     context_tokens: int = Field(
         512, ge=0, description="tokens of prefix a stretch in mid-document starts with, at most"
@@ -74,13 +76,15 @@ class BatchConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.row_tokens < self.max_seq_len:
+        if self.sequence_tokens < self.max_seq_len:
             raise refuse(
-                f"row_tokens: found {self.row_tokens}; accepted: at least max_seq_len, "
+                f"sequence_tokens: found {self.sequence_tokens}; accepted: at least max_seq_len, "
                 f"{self.max_seq_len}"
             )
-        if self.row_tokens % 128:
-            raise refuse(f"row_tokens: found {self.row_tokens}; accepted: a multiple of 128")
+        if self.sequence_tokens % 128:
+            raise refuse(
+                f"sequence_tokens: found {self.sequence_tokens}; accepted: a multiple of 128"
+            )
         if self.context_tokens >= self.max_seq_len:
             raise refuse(
                 f"context_tokens: found {self.context_tokens}; accepted: less than max_seq_len, "
@@ -121,11 +125,11 @@ class OptimizerConfig(Section):
         return self
 
 
-class AlarmsConfig(Section):
+class AlertsConfig(Section):
     """What a run is watched for: means over the last `window` steps of a phase."""
 
     window: int = Field(20, ge=1, description="steps")
-    action: Literal["warn", "stop"] = Field("warn", description="what an alarm does")
+    action: Literal["warn", "stop"] = Field("warn", description="what an alert does")
     max_failed_verdicts: float = Field(
         0.5, ge=0, le=1, description="share of the verdicts that failed; 1: never"
     )
@@ -167,7 +171,7 @@ class TrainConfig(Section):
     rollouts: RolloutsConfig | None = Field(
         None, description="of the phases with rollout among their candidates"
     )
-    alarms: AlarmsConfig = AlarmsConfig()
+    alerts: AlertsConfig = AlertsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     non_finite: Literal["stop", "skip"] = Field(
         "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
@@ -245,10 +249,11 @@ class TrainConfig(Section):
                 f" context_tokens, {batch.max_seq_len - batch.context_tokens}"
             )
         needed = batch.max_seq_len + rollouts.samples * rollouts.tokens
-        if needed > batch.row_tokens:
+        if needed > batch.sequence_tokens:
             raise refuse(
-                f"batch.row_tokens: found {batch.row_tokens}; accepted with {rollouts.samples} "
-                f"rollouts of {rollouts.tokens} tokens: at least {-(-needed // 128) * 128}"
+                f"batch.sequence_tokens: found {batch.sequence_tokens}; accepted with "
+                f"{rollouts.samples} rollouts of {rollouts.tokens} tokens: at least "
+                f"{-(-needed // 128) * 128}"
             )
 
     @model_validator(mode="after")

@@ -137,7 +137,7 @@ class Loader:
 
     def pack(self, laid: LaidOut, trees: Iterable[Tree], counts: Counter[str]) -> Batch:
         """A batch of `trees`, which were made of those of `laid`."""
-        rows = pack([*trees], self._config.batch.row_tokens)
+        rows = pack([*trees], self._config.batch.sequence_tokens)
         used = sum(row.used for row in rows)
         padding = sum(len(row.tokens_S) for row in rows) - used
         return Batch(laid.first, laid.stop, tuple(rows), dict(counts), used, padding, laid.shares)
@@ -162,7 +162,9 @@ class Loader:
         for first in range(0, len(part), size):
             numbers = range(first, min(first + size, len(part)))
             trees, _ = self._trees([part.stretch(n, n, None) for n in numbers])
-            rows = pack([tree for some in trees for tree in some], self._config.batch.row_tokens)
+            rows = pack(
+                [tree for some in trees for tree in some], self._config.batch.sequence_tokens
+            )
             yield from (row for row in rows if row.used)
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def places(config: TrainConfig, shape: ModelShape) -> dict[str, StoredReferences
         "init": config.model.init,
         "seed": config.seed if config.model.init == "scratch" else None,
         "dtype": config.model.dtype,
-        **config.batch.model_dump(include={"max_seq_len", "context_tokens", "row_tokens"}),
+        **config.batch.model_dump(include={"max_seq_len", "context_tokens", "sequence_tokens"}),
     }
     found = {}
     for data in config.data:

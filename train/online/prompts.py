@@ -86,7 +86,7 @@ def prompts_of(
                 yield RolloutPrompt(
                     sample=span.sample,
                     id=anchor.id,
-                    prompt=tuple(tree.trunk[: anchor.cut].tolist()),
+                    tokens=tuple(tree.trunk[: anchor.cut].tolist()),
                     context=before[anchor.id],
                     original=chunk.original,
                     stored=dict(_stored(chunk, [k for k in stored if (chunk.id, k) in laid])),

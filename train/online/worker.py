@@ -125,7 +125,7 @@ class RolloutWorker:
         self._connection.send(synced)
 
     async def _sample(self, ask: RolloutRequest, tasks: asyncio.TaskGroup) -> _Work:
-        """Sample all places; the judge begins with a document as soon as it is complete."""
+        """Sample all prompts; the judge begins with a document as soon as it is complete."""
         if ask.version != self._policy.version:
             raise PrewriteError(
                 f"an ask out of order: found one for version {ask.version}; accepted: "
@@ -133,17 +133,19 @@ class RolloutWorker:
             )
         work, begun = _Work(), time.monotonic()
 
-        async def document(places: Sequence[RolloutPrompt]) -> "asyncio.Task[list[RolloutGroup]]":
-            told = await asyncio.gather(*(self._policy.sample(p, ask.rollouts) for p in places))
+        async def document(prompts: Sequence[RolloutPrompt]) -> "asyncio.Task[list[RolloutGroup]]":
+            told = await asyncio.gather(*(self._policy.sample(p, ask.rollouts) for p in prompts))
             work.sampled = sum((usage_of(one) for _, one in told), work.sampled)
-            for place, (_, one) in zip(places, told, strict=True):
+            for prompt, (_, one) in zip(prompts, told, strict=True):
                 if one.error:
-                    print(f"sample {place.sample}, {place.id}: {one.error}", flush=True)
-            found = [(place, rollouts) for place, (rollouts, _) in zip(places, told, strict=True)]
+                    print(f"sample {prompt.sample}, {prompt.id}: {one.error}", flush=True)
+            found = [
+                (prompt, rollouts) for prompt, (rollouts, _) in zip(prompts, told, strict=True)
+            ]
             return tasks.create_task(self._judge(ask, found, work))
 
-        # The places of a sample are cuts of one document and share its beginning.
-        documents = [list(some) for _, some in groupby(ask.places, lambda place: place.sample)]
+        # The prompts of a sample are cuts of one document and share its beginning.
+        documents = [list(some) for _, some in groupby(ask.prompts, lambda prompt: prompt.sample)]
         work.judging = list(await asyncio.gather(*map(document, documents)))
         work.sample_seconds = time.monotonic() - begun
         return work
@@ -154,13 +156,13 @@ class RolloutWorker:
         """The groups of one document."""
         work.begun = min(work.begun, time.monotonic())
         there = [one for one in sampled if one[1]]
-        pools, known = [_pool(*one) for one in there], [place.known for place, _ in there]
+        pools, known = [_pool(*one) for one in there], [prompt.known for prompt, _ in there]
         rated = iter(await self._rater(pools, known))
         groups = list[RolloutGroup]()
-        for place, rollouts in sampled:
+        for prompt, rollouts in sampled:
             found = next(rated) if rollouts else Rated({}, {}, Counter(rollout_failed=ask.rollouts))
             work.judged += found.usage
-            groups.append(_group(ask, place, rollouts, found))
+            groups.append(_group(ask, prompt, rollouts, found))
         work.ended = max(work.ended, time.monotonic())
         return groups
 
@@ -232,18 +234,18 @@ def _failed(error: BaseException) -> Failed:
     return Failed(f"the rollout worker failed: {type(error).__name__}: {text[:500]}")
 
 
-def _pool(place: RolloutPrompt, rollouts: Sequence[Rollout]) -> Pool:
+def _pool(prompt: RolloutPrompt, rollouts: Sequence[Rollout]) -> Pool:
     texts = {rollout_name(number): rollout.text for number, rollout in enumerate(rollouts)}
-    return Pool(place.id, place.context, place.original, place.stored | texts)
+    return Pool(prompt.id, prompt.context, prompt.original, prompt.stored | texts)
 
 
 def _group(
-    ask: RolloutRequest, place: RolloutPrompt, rollouts: tuple[Rollout, ...], rated: Rated
+    ask: RolloutRequest, prompt: RolloutPrompt, rollouts: tuple[Rollout, ...], rated: Rated
 ) -> RolloutGroup:
     return RolloutGroup(
-        sample=place.sample,
-        id=place.id,
-        place=place.digest,
+        sample=prompt.sample,
+        id=prompt.id,
+        prompt=prompt.digest,
         version=ask.version,
         rollouts=rollouts,
         scores=rated.scores,

@@ -105,7 +105,7 @@ class Engine:
 
     def work(self, asks: int) -> None:
         for ask, version in self._open[:asks]:
-            groups = tuple(group(place, version) for place in ask.places)
+            groups = tuple(group(prompt, version) for prompt in ask.prompts)
             self._store.append(ask.number, groups)
             self._done[ask.number] = RolloutResponse(ask.number, groups, {})
         self._open = self._open[asks:]
@@ -122,10 +122,10 @@ class Engine:
 ENGINES: list[Engine] = []
 
 
-def group(place: RolloutPrompt, version: int) -> RolloutGroup:
+def group(prompt: RolloutPrompt, version: int) -> RolloutGroup:
     rollout = Rollout(text="a", tokens=(version,), logprobs=(-1.0,), ended=False)
     return RolloutGroup(
-        sample=place.sample, id=place.id, version=version, rollouts=(rollout,), scores={}
+        sample=prompt.sample, id=prompt.id, version=version, rollouts=(rollout,), scores={}
     )
 
 
@@ -151,9 +151,9 @@ class Reader:
 
     def asked(self, first: int) -> PromptBatch:
         mine = range(first + self.rank, first + SIZE, self.ranks)
-        places = tuple(RolloutPrompt(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
+        prompts = tuple(RolloutPrompt(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
         laid = LaidOut(first, first + SIZE, (), (), Counter(), ())
-        return PromptBatch(laid, places, {})
+        return PromptBatch(laid, prompts, {})
 
     def finish(self, asked: PromptBatch, groups: Any) -> Any:
         assert [(p.sample, p.id) for p in asked.prompts] == sorted(groups)
@@ -275,11 +275,12 @@ def test_groups_of_before_the_checkpoint_are_neither_asked_for_nor_lost(tmp_path
     assert [ask.number for ask, _ in engine._open] == [9]
 
 
-def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
-    """The pools in the first online step of a run that replays those which one kept at `places`."""
+def _replayed(folder: Path, prompts: dict[int, RolloutPrompt]) -> set[PromptKey]:
+    """The pools in the first online step of a run that replays those which one kept at
+    `prompts`."""
     pools = str(folder / "pools")
     kept = [
-        (one, group(one, 0).model_copy(update={"place": one.digest})) for one in places.values()
+        (one, group(one, 0).model_copy(update={"place": one.digest})) for one in prompts.values()
     ]
     kept_pools.write(pools, 1, 0, kept)
     config: Any = SimpleNamespace(
@@ -298,14 +299,14 @@ def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
 
 
 @pytest.mark.parametrize(
-    "other", [{"prompt": (1, 3)}, {"original": "b"}, {"id": "row-9"}, {"sample": 9}, {}]
+    "other", [{"tokens": (1, 3)}, {"original": "b"}, {"id": "row-9"}, {"sample": 9}, {}]
 )
 def test_pools_of_other_places_are_not_replayed(tmp_path: Path, other: dict[str, Any]) -> None:
     """Those of a run with other data or tokenizer; those of one that kept only some are."""
-    asked = {place.sample: place for place in Reader(0, 1).asked(0).prompts}
+    asked = {prompt.sample: prompt for prompt in Reader(0, 1).asked(0).prompts}
     kept = asked | {2: replace(asked[2], **other)}
     told = f"^{tmp_path}/pools: sample 2, row row-2: found a pool of another prefix or original"
     refused = pytest.raises(ShardError, match=told)
-    with refused if {"prompt", "original"} & other.keys() else nullcontext():
+    with refused if {"tokens", "original"} & other.keys() else nullcontext():
         found = _replayed(tmp_path, kept)
-        assert found == {place.key for place in asked.values()} & {p.key for p in kept.values()}
+        assert found == {prompt.key for prompt in asked.values()} & {p.key for p in kept.values()}

@@ -39,29 +39,29 @@ def made(
         for number, text in enumerate(WORDS)
     ]
     stretch = DocumentSpan(3, 0, chunks, lambda number: WORDS[number], 2, True)
-    limits = BatchConfig(samples=1, row_tokens=128, max_seq_len=64, context_tokens=8)
+    limits = BatchConfig(samples=1, sequence_tokens=128, max_seq_len=64, context_tokens=8)
     TEXTS.prepare(stretch.texts())
     trees = TreeBuilder(TEXTS, BOS, EOS, limits).trees(stretch)
     return trees, list(prompts_of(stretch, trees, TEXTS, stored, 1, 100))
 
 
 def test_a_place_is_what_policy_and_judge_need() -> None:
-    (place,) = made(["original", "rewrite"])[1]
-    assert (place.sample, place.id, place.original) == (3, "row-2", " ran over")
-    assert list(place.prompt) == [BOS, *ids("One day"), *ids(" the fox")]
-    assert "".join(place.context) == "One day the fox"
-    assert place.stored == {"original": " ran over", "rewrite": " the cat"}
-    assert place.known == {"safety": {"original": 0.5}}
-    assert made(["original", "rewrite"])[1] == [place], "its seed does not change"
+    (prompt,) = made(["original", "rewrite"])[1]
+    assert (prompt.sample, prompt.id, prompt.original) == (3, "row-2", " ran over")
+    assert list(prompt.tokens) == [BOS, *ids("One day"), *ids(" the fox")]
+    assert "".join(prompt.context) == "One day the fox"
+    assert prompt.stored == {"original": " ran over", "rewrite": " the cat"}
+    assert prompt.known == {"safety": {"original": 0.5}}
+    assert made(["original", "rewrite"])[1] == [prompt], "its seed does not change"
     (other,) = made(["rewrite"], chosen=1)[1]
-    assert other.stored == {"rewrite": " the cat"} and other.seed != place.seed
+    assert other.stored == {"rewrite": " the cat"} and other.seed != prompt.seed
 
 
 @pytest.mark.parametrize("rewrite", ["", " the cat" * 40])
 def test_a_rewrite_that_is_not_laid_out_is_not_judged(rewrite: str) -> None:
-    ((tree,), (place,)) = made(["original", "rewrite"], rewrite=rewrite)
+    ((tree,), (prompt,)) = made(["original", "rewrite"], rewrite=rewrite)
     assert [c.kind for c in tree.candidates] == [ORIGINAL]
-    assert place.stored == {"original": " ran over"}
+    assert prompt.stored == {"original": " ran over"}
     assert with_rollouts([tree], {(3, "row-2"): group(original=0.1, rollout_0=0.9)}, ["original"])
 
 
@@ -104,10 +104,10 @@ def test_only_those_that_compete_are_laid_out() -> None:
     st.lists(st.booleans(), max_size=20), st.integers(1, 5), st.integers(0, 9), st.integers(0, 9)
 )
 def test_places_are_drawn_among_those_that_pass(
-    passing: list[bool], places: int, seed: int, sample: int
+    passing: list[bool], prompts: int, seed: int, sample: int
 ) -> None:
     mask = np.array(passing, np.bool_)
-    found = drawn(mask, places, seed, sample)
-    assert found.sum() == min(places, mask.sum()) and not (found & ~mask).any()
-    assert (found == drawn(mask, places, seed, sample)).all()
+    found = drawn(mask, prompts, seed, sample)
+    assert found.sum() == min(prompts, mask.sum()) and not (found & ~mask).any()
+    assert (found == drawn(mask, prompts, seed, sample)).all()
     assert (drawn(mask, "every", seed, sample) == mask).all()

@@ -1,9 +1,9 @@
-"""The places at which every model continues a text: chunks of a held-out set, with what stands
+"""The cut points at which every model continues a text: chunks of a held-out set, with what stands
 before them.
 
 Which chunks are drawn is a function of seed and row ids alone: those with the smallest hashes. So
-neither the order of rows nor their number matters, more places hold the fewer, and every model and
-every repetition gets the same ones.
+neither the order of rows nor their number matters, more cut points hold the fewer, and every model
+and every repetition gets the same ones.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from prewrite.shards.manifest import File
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, to_parquet
 
-NAME = "places.parquet"
+NAME = "cut_points.parquet"
 
 _SCHEMA = pa.schema(
     [
@@ -55,10 +55,10 @@ class CutPoint:
         return _hash(seed, f"{self.split}\0{self.id}") % 2**31
 
 
-def places_of(
+def cut_points_of(
     prefixes: Mapping[str, PrefixesConfig], context_tokens: int, seed: int
 ) -> dict[str, list[CutPoint]]:
-    """The places of every split, the chunks of a document next to each other.
+    """The cut points of every split, the chunks of a document next to each other.
 
     ShardError where a set is missing or not finished, ConfigError where nothing is left to continue
     or a filter cannot be used.
@@ -66,18 +66,18 @@ def places_of(
     return {name: _places(name, config, context_tokens, seed) for name, config in prefixes.items()}
 
 
-def write_places(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -> None:
-    """Keep the texts of all places beside what becomes of them."""
+def write_cut_points(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -> None:
+    """Keep the texts of all cut points beside what becomes of them."""
     rows = [
         {
-            "split": place.split,
-            "id": place.id,
-            "doc_id": place.doc_id,
-            "prefix": "".join(place.context),
-            "original": place.original,
+            "split": cut_point.split,
+            "id": cut_point.id,
+            "doc_id": cut_point.doc_id,
+            "prefix": "".join(cut_point.context),
+            "original": cut_point.original,
         }
-        for places in splits.values()
-        for place in places
+        for cut_points in splits.values()
+        for cut_point in cut_points
     ]
     folder.write(NAME, to_parquet(rows, _SCHEMA))
 
@@ -95,7 +95,7 @@ def _places(split: str, config: PrefixesConfig, context_tokens: int, seed: int) 
         for part in shards.manifest.parts
         for row in _passing(shards, part, parsed)
     )
-    drawn = heapq.nsmallest(config.places, found)
+    drawn = heapq.nsmallest(config.cut_points, found)
     if not drawn:
         left = f"no chunk passes `{config.filter}`" if config.filter else "there is no chunk"
         raise ConfigError(
@@ -105,11 +105,11 @@ def _places(split: str, config: PrefixesConfig, context_tokens: int, seed: int) 
     chosen = {row_id for _, row_id, _ in drawn}
     parts = {name for *_, name in drawn}
     return [
-        place
+        cut_point
         for part in shards.manifest.parts
         if part.name in parts
         for document in shards.documents(part)
-        for place in _of_document(split, document, chosen, context_tokens)
+        for cut_point in _of_document(split, document, chosen, context_tokens)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Alarms over a window of steps: told once a crossing, stopping again after a resume."""
+"""Alerts over a window of steps: told once a crossing, stopping again after a resume."""
 
 import json
 from math import nan
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.base.errors import PrewriteError
-from prewrite.train.alarms import AlarmState, after, raised, sound
-from prewrite.train.config.sections import AlarmsConfig
+from prewrite.train.alerts import AlertState, after, raised, sound
+from prewrite.train.config.sections import AlertsConfig
 
 
 def values(spread: float = 0.5, repetition: float = 0.1, ratio: float = 1.0) -> dict[str, float]:
@@ -26,16 +26,16 @@ def values(spread: float = 0.5, repetition: float = 0.1, ratio: float = 1.0) -> 
 
 
 def steps(
-    config: AlarmsConfig, *each: dict[str, float], state: AlarmState | None = None
-) -> AlarmState:
+    config: AlertsConfig, *each: dict[str, float], state: AlertState | None = None
+) -> AlertState:
     found = state or []
     for one in each:
         found = after(found, one, config)
     return found
 
 
-def config(**keys: Any) -> AlarmsConfig:
-    return AlarmsConfig.model_validate({"window": 2} | keys)
+def config(**keys: Any) -> AlertsConfig:
+    return AlertsConfig.model_validate({"window": 2} | keys)
 
 
 @pytest.mark.parametrize(
@@ -44,48 +44,48 @@ def config(**keys: Any) -> AlarmsConfig:
         (
             {"min_spread": 0.1},
             values(spread=0.04),
-            "train.alarms.min_spread: found a spread of 0.04 (mean of the last 2 steps); "
+            "train.alerts.min_spread: found a spread of 0.04 (mean of the last 2 steps); "
             "accepted: a spread of at least 0.1",
         ),
         (
             {"min_spread": 0.1},
             values(spread=nan),
-            "train.alarms.min_spread: found no pool with two scores (mean of the last 2 "
+            "train.alerts.min_spread: found no pool with two scores (mean of the last 2 "
             "steps); accepted: a spread of at least 0.1",
         ),
         (
             {"max_repetition": 0.2},
             values(repetition=0.25),
-            "train.alarms.max_repetition: found a repetition of 0.25 (mean of the last 2 "
+            "train.alerts.max_repetition: found a repetition of 0.25 (mean of the last 2 "
             "steps); accepted: at most 0.2",
         ),
         (
             {"max_length_drift": 2},
             values(ratio=2.5),
-            "train.alarms.max_length_drift: found rollouts 2.5 times as long as the "
+            "train.alerts.max_length_drift: found rollouts 2.5 times as long as the "
             "originals (mean of the last 2 steps); accepted: 0.5 to 2 times",
         ),
         (
             {},
             values(ratio=0.125),
-            "train.alarms.max_length_drift: found rollouts 0.125 times as long as the "
+            "train.alerts.max_length_drift: found rollouts 0.125 times as long as the "
             "originals (mean of the last 2 steps); accepted: 0.25 to 4 times",
         ),
         (
             {},
             {"failed_verdicts": 0.625},
-            "train.alarms.max_failed_verdicts: found a share of 0.625 of the verdicts that failed "
+            "train.alerts.max_failed_verdicts: found a share of 0.625 of the verdicts that failed "
             "(mean of the last 2 steps); accepted: at most 0.5",
         ),
         (
             {"max_empty_steps": 0.25},
             {"empty": 1.0, "failed_verdicts": nan},
-            "train.alarms.max_empty_steps: found a share of 1 of the steps with nothing to learn "
+            "train.alerts.max_empty_steps: found a share of 1 of the steps with nothing to learn "
             "from (mean of the last 2 steps); accepted: at most 0.25",
         ),
     ],
 )
-def test_an_alarm_is_one_sentence(
+def test_an_alert_is_one_sentence(
     keys: dict[str, Any], found: dict[str, float], sentence: str
 ) -> None:
     warns, stops = config(**keys), config(**keys, action="stop")
@@ -106,10 +106,10 @@ def test_several_alarms_stop_with_all_their_sentences() -> None:
 
 
 def test_defaults_say_nothing_of_spread_and_repetition() -> None:
-    state = steps(AlarmsConfig(), *[values(0.0, 1.0, 4.0)] * 20)
-    assert raised(state, AlarmsConfig()) == {}
-    state = steps(AlarmsConfig(), *[values(nan, nan, nan)] * 20)
-    assert raised(state, AlarmsConfig()) == {}
+    state = steps(AlertsConfig(), *[values(0.0, 1.0, 4.0)] * 20)
+    assert raised(state, AlertsConfig()) == {}
+    state = steps(AlertsConfig(), *[values(nan, nan, nan)] * 20)
+    assert raised(state, AlertsConfig()) == {}
 
 
 def test_a_phase_without_rollouts_has_no_spread_to_lose() -> None:
@@ -129,7 +129,7 @@ def test_a_share_is_one_of_the_window() -> None:
 
 
 def test_a_warning_is_told_once_a_crossing() -> None:
-    settings, state, told = config(min_spread=0.1), AlarmState(), []
+    settings, state, told = config(min_spread=0.1), AlertState(), []
     for spread in (0.5, 0.5, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, nan):
         before, state = state, after(state, values(spread), settings)
         told.append(len(sound(before, state, settings)))

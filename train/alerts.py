@@ -1,8 +1,8 @@
-"""Alarms: when the last steps say that a run goes wrong.
+"""Alerts: when the last steps say that a run goes wrong.
 
 The state is a few plain numbers, one line a step of the window, so a checkpoint holds it and a
 resumed run warns of the same steps; it begins anew with each phase. The functions are pure: every
-rank comes to the same alarms from the same values.
+rank comes to the same alerts from the same values.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from math import isfinite, nan
 from statistics import fmean
 
 from prewrite.base.errors import PrewriteError
-from prewrite.train.config.sections import AlarmsConfig
+from prewrite.train.config.sections import AlertsConfig
 
 WATCHED = (
     "rollouts/spread",
@@ -21,46 +21,46 @@ WATCHED = (
     "empty",
 )
 
-AlarmState = list[list[float | None]]
+AlertState = list[list[float | None]]
 """A line a step, oldest first: the values of `WATCHED`, None where there was nothing to measure."""
 
 
-def after(state: AlarmState, values: Mapping[str, float], config: AlarmsConfig) -> AlarmState:
+def after(state: AlertState, values: Mapping[str, float], config: AlertsConfig) -> AlertState:
     """The state after a step with the logged `values`; `empty` is 1 for an empty step, else 0."""
     found = [values.get(name, nan) for name in WATCHED]
     line = [value if isfinite(value) else None for value in found]
     return [*state, line][-config.window :]
 
 
-def raised(state: AlarmState, config: AlarmsConfig) -> dict[str, str]:
+def raised(state: AlertState, config: AlertsConfig) -> dict[str, str]:
     """What is wrong: key of `config` → sentence. Nothing is before the window is full."""
     if len(state) < config.window:
         return {}
     means = dict(zip(WATCHED, map(_mean, zip(*state, strict=True)), strict=True))
     where = f"mean of the last {config.window} steps"
     return {
-        key: f"train.alarms.{key}: found {found} ({where}); accepted: {accepted}"
+        key: f"train.alerts.{key}: found {found} ({where}); accepted: {accepted}"
         for found_in in (_wrong_rollouts, _wrong_shares)
         for key, found, accepted in found_in(means, config)
     }
 
 
-def sound(before: AlarmState, now: AlarmState, config: AlarmsConfig) -> list[str]:
-    """The sentences to print after a step: alarms that it has raised. Each is told once until it
+def sound(before: AlertState, now: AlertState, config: AlertsConfig) -> list[str]:
+    """The sentences to print after a step: alerts that it has raised. Each is told once until it
     was off again. With `action: stop` a PrewriteError says them, new or not: a run that goes on
-    from a checkpoint with an alarm in it stops again.
+    from a checkpoint with an alert in it stops again.
     """
-    alarms = raised(now, config)
-    if alarms and config.action == "stop":
-        raise PrewriteError("; ".join(alarms.values()))
+    alerts = raised(now, config)
+    if alerts and config.action == "stop":
+        raise PrewriteError("; ".join(alerts.values()))
     known = raised(before, config)
-    return [sentence for key, sentence in alarms.items() if key not in known]
+    return [sentence for key, sentence in alerts.items() if key not in known]
 
 
 Means = Mapping[str, float | None]
 
 
-def _wrong_rollouts(means: Means, config: AlarmsConfig) -> Iterator[tuple[str, str, str]]:
+def _wrong_rollouts(means: Means, config: AlertsConfig) -> Iterator[tuple[str, str, str]]:
     """Key, what was found, what is accepted. No pool with two scores is no spread at all."""
     if means["rollouts/pools"] is None:
         return
@@ -77,7 +77,7 @@ def _wrong_rollouts(means: Means, config: AlarmsConfig) -> Iterator[tuple[str, s
         yield "max_length_drift", told, f"{1 / drift:.4g} to {drift:g} times"
 
 
-def _wrong_shares(means: Means, config: AlarmsConfig) -> Iterator[tuple[str, str, str]]:
+def _wrong_shares(means: Means, config: AlertsConfig) -> Iterator[tuple[str, str, str]]:
     failed, empty = means["failed_verdicts"], means["empty"]
     if failed is not None and failed > config.max_failed_verdicts:
         told = f"a share of {failed:.4g} of the verdicts that failed"
