@@ -32,7 +32,7 @@ class EngineDied(EngineError):
 
 
 class ShardError(PrewriteError):
-    """A shard set that is damaged, incomplete, locked, or made under another configuration."""
+    """A shard set that is damaged, incomplete or locked."""
 
 
 class Interrupted(PrewriteError):

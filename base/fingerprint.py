@@ -6,7 +6,10 @@ values only, not on the order of keys or the version of this project.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
+
+from prewrite.base.errors import ConfigError
 
 
 def canonical(value: Any) -> str:
@@ -33,6 +36,16 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
             lines += differences(old.get(name), new.get(name), inner)
         return lines
     return [] if old == new else [f"{key}: {_short(old)} → {_short(new)}"]
+
+
+def other_configuration(where: str, lines: Sequence[str], remedy: str) -> ConfigError:
+    """The refusal of what was made under another configuration. lines: what differs; remedy: what
+    to do where that is meant.
+    """
+    listed = "\n".join(f"  {line}" for line in lines)
+    return ConfigError(
+        f"{where} was made under another configuration; {remedy}, or restore:\n{listed}"
+    )
 
 
 def _short(value: Any) -> str:

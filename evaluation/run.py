@@ -14,9 +14,9 @@ from itertools import chain
 from typing import Any
 
 from prewrite.base.cli import console
-from prewrite.base.errors import ConfigError, InputError, ShardError
+from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
-from prewrite.base.fingerprint import differences, fingerprint
+from prewrite.base.fingerprint import differences, fingerprint, other_configuration
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import probe
 from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
@@ -132,7 +132,7 @@ _NOT_READ = {"input", "combine", "weights"}
 
 
 def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
-    """The state of this evaluation; ShardError where the folder holds another one."""
+    """The state of this evaluation; ConfigError where the folder holds another one."""
     config = config_of(recipe)
     models = {name: identity(recipe.engine(name)) for name in recipe.evaluate.models}
     data = folder.read(STATE)
@@ -150,10 +150,7 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{folder.url}/{STATE}: damaged; choose another evaluate.output") from None
     if changed:
-        raise ShardError(
-            f"{folder.url}: holds an evaluation that was made otherwise: {'; '.join(changed)}; "
-            "choose another evaluate.output"
-        )
+        raise other_configuration(folder.url, changed, "choose another evaluate.output")
     if models.keys() - known.keys():
         state["models"] = known | models
         _keep(folder, state)

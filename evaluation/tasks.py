@@ -20,7 +20,7 @@ from prewrite.base.cli import console
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
-from prewrite.base.fingerprint import differences
+from prewrite.base.fingerprint import differences, other_configuration
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import probe
 from prewrite.evaluation.config import EvaluateRecipe, TasksConfig
@@ -64,16 +64,15 @@ def section(recipe: EvaluateRecipe) -> TasksConfig:
 
 
 def is_done(recipe: EvaluateRecipe, name: str) -> bool:
-    """Whether a model was measured under this configuration; InputError: under another one."""
+    """Whether a model was measured under this configuration; ConfigError: under another one."""
     marker = _marker(recipe, name)
     if not marker:
         return False
     lines = differences(marker["identity"], _identity(recipe, name))
     if lines:
-        raise InputError(
-            f"{recipe.evaluate.output}/tasks/{name}.json was measured otherwise: "
-            f"{'; '.join(lines)}; remove it to measure this model again, or name another output"
-        )
+        file = f"{recipe.evaluate.output}/tasks/{name}.json"
+        remedy = "remove it to measure this model again, choose another evaluate.output"
+        raise other_configuration(file, lines, remedy)
     return True
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prewrite.base.errors import EngineError, InputError, Interrupted, PrewriteError, ShardError
 from prewrite.base.files import Folder, resolve
-from prewrite.base.fingerprint import differences, fingerprint
+from prewrite.base.fingerprint import differences, fingerprint, other_configuration
 from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.executor.choose import execute
@@ -40,7 +40,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     """Make the set at `output`, or continue it, or find it complete; returns its manifest.
     `execute` runs the tasks.
 
-    Raises ShardError when `output` holds something made under another configuration, InputError
+    Raises ConfigError when `output` holds something made under another configuration, InputError
     for a bad corpus, EngineError for a dead engine, Interrupted after a signal.
     """
     folder = Folder(output)
@@ -117,10 +117,7 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
             else []
         )
         lines += differences({"pass": last.name, **last.config}, {"pass": job.name, **config})
-        raise ShardError(
-            f"{folder.url} was made under another configuration; {remedy}, or restore:\n"
-            + "\n".join(f"  {line}" for line in lines)
-        )
+        raise other_configuration(folder.url, lines, remedy)
     return None
 
 

@@ -1,8 +1,8 @@
 """That a run is finished, and has left the model which lies there.
 
-At the end of a run `run.json` gets the size and SHA-256 of each exported file, so that a run is
-called complete only while its model is as it was written. Cost: SHA-256 of the model at the end of
-a run and at each start behind it, in the main process.
+The last write of a run puts the size and SHA-256 of each exported file into `run.json`; a run is
+complete while its model is as it was written. A run that goes on takes them out first. Cost:
+SHA-256 of the model at the end of a run and at each start behind it, in the main process.
 """
 
 import json
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from prewrite.base.files import Folder
 from prewrite.train.digests import digest
 from prewrite.train.model.export import is_ours
-from prewrite.train.names import MODEL, PLOT, RECORD
+from prewrite.train.names import MODEL, RECORD
 from prewrite.train.output import Output
 from prewrite.train.owned import about
 from prewrite.train.state import FileDigest
@@ -25,6 +25,17 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     model: dict[str, FileDigest]
+
+
+def is_finished(output: Output) -> bool:
+    """Whether `run.json` names a model; its files may be damaged or gone."""
+    return _model(output) is not None
+
+
+def begin(output: Output) -> None:
+    """Take the model of an earlier end out of `run.json`. One process calls."""
+    if is_finished(output):
+        output.folder().write(RECORD, (json.dumps(about()) + "\n").encode())
 
 
 def finish(output: Output) -> None:
@@ -39,13 +50,19 @@ def fault(output: Output) -> str | None:
     """Why a run that made all its steps has to export its model again, in words; None: it has left
     all of it.
     """
-    try:
-        known = _Record.model_validate_json(Folder(str(output.root)).read(RECORD) or b"").model
-    except ValidationError:
+    known = _model(output)
+    if known is None:
         return f"{output.root / RECORD}: names no model that was exported"
-    if told := _differing(output, known):
-        return f"{output.root / MODEL}: {told}"
-    return None if (output.root / PLOT).exists() else f"{output.root / PLOT}: not there"
+    told = _differing(output, known)
+    return f"{output.root / MODEL}: {told}" if told else None
+
+
+def _model(output: Output) -> dict[str, FileDigest] | None:
+    data = Folder(str(output.root)).read(RECORD)
+    try:
+        return _Record.model_validate_json(data or b"").model
+    except ValidationError:
+        return None
 
 
 def _differing(output: Output, known: Mapping[str, FileDigest]) -> str | None:

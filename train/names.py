@@ -2,8 +2,8 @@
 
 MODEL, CHECKPOINTS, ROLLOUTS = "model", "checkpoints", "rollouts"
 CACHE, BOARD = "cache", "tensorboard"
-METRICS, PLOT, CONTINUATIONS = "metrics.jsonl", "loss.png", "continuations.md"
-NAMES = (MODEL, CHECKPOINTS, ROLLOUTS, CACHE, BOARD, METRICS, PLOT, CONTINUATIONS)
+METRICS, CONTINUATIONS = "metrics.jsonl", "continuations.md"
+NAMES = (MODEL, CHECKPOINTS, ROLLOUTS, CACHE, BOARD, METRICS, CONTINUATIONS)
 
 RECORD = "run.json"
 """Says that the folder is a run's."""

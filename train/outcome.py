@@ -1,56 +1,7 @@
-"""What is left when a run has ended: a plot of its losses and a few continuations."""
-
-from io import BytesIO
-from pathlib import Path
-from typing import Any
+"""A few continuations by the model of a run that has ended."""
 
 from prewrite.base.files import Folder
-from prewrite.train.log import read_metrics
-from prewrite.train.names import CONTINUATIONS, PLOT
-
-
-def plot(output: Folder) -> Path:
-    """Draw loss components and learning rate over steps, phases shaded, to `loss.png`."""
-    import matplotlib  # slow imports (1 s), once a run
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    steps = read_metrics(output.url)
-    figure, (losses, rates) = pyplot.subplots(
-        2, 1, figsize=(9, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
-    )
-    keys = dict.fromkeys(key for step in steps for key in step if key.startswith("loss/"))
-    for key in keys:
-        values = [step.get(key) for step in steps]
-        style = "o-" if len(steps) < 50 else "-"
-        gaps = [float("nan") if value is None else value for value in values]
-        losses.plot([s["step"] for s in steps], gaps, style, label=key[5:], markersize=3)
-    _shade_phases(losses, steps)
-    losses.set_ylabel("loss (nats)")
-    losses.legend(frameon=False)
-    losses.grid(alpha=0.3)
-    rates.plot([s["step"] for s in steps], [s["learning_rate"] for s in steps], color="black")
-    rates.set_ylabel("learning rate")
-    rates.set_xlabel("step")
-    rates.grid(alpha=0.3)
-    image = BytesIO()
-    figure.savefig(image, dpi=120)
-    pyplot.close(figure)
-    output.write(PLOT, image.getvalue())
-    return Path(output.url) / PLOT
-
-
-def _shade_phases(axes: Any, steps: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(step["phase"] for step in steps))
-    for number, name in enumerate(names):
-        inside = [step["step"] for step in steps if step["phase"] == name]
-        if number % 2:
-            axes.axvspan(inside[0] - 0.5, inside[-1] + 0.5, color="black", alpha=0.06, lw=0)
-        axes.annotate(
-            name, (inside[0], 1), xycoords=("data", "axes fraction"), xytext=(2, -12),
-            textcoords="offset points", fontsize=9, color="dimgray",
-        )  # fmt: skip
+from prewrite.train.names import CONTINUATIONS
 
 
 def continuations(model: str, prefixes: list[str], tokens: int = 40) -> list[str]:

@@ -10,11 +10,11 @@ from prewrite.shards.reader import ShardSet
 from prewrite.train import parallel
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
-from prewrite.train.finished import fault, finish
+from prewrite.train.finished import begin, fault, finish, is_finished
 from prewrite.train.model.export import export
 from prewrite.train.model.shape import load_shape
-from prewrite.train.names import MODEL, PLOT
-from prewrite.train.outcome import continuations, plot, write_continuations
+from prewrite.train.names import MODEL
+from prewrite.train.outcome import continuations, write_continuations
 from prewrite.train.output import Output, held
 from prewrite.train.preflight import preflight
 from prewrite.train.provenance import provenance
@@ -45,7 +45,7 @@ def _is_complete(output: Output) -> bool:
     earlier end has left something.
     """
     why = parallel.by_main(lambda: fault(output))
-    if why and parallel.is_main() and (output.root / PLOT).exists():
+    if why and parallel.is_main() and is_finished(output):
         console.print(f"{why}; the model is exported again", soft_wrap=True)
     return why is None
 
@@ -53,12 +53,12 @@ def _is_complete(output: Output) -> bool:
 def _make(trainer: Trainer, left: Provenance) -> None:
     output = trainer.output
     if parallel.is_main():
-        output.discard(PLOT)  # it is of an earlier end, and drawn last
+        begin(output)
     learner = trainer.train()
     export(learner.model, trainer.shape, output, MODEL, left)
     if parallel.is_main():
-        finish(output)
         _show(trainer.config, output)
+        finish(output)
 
 
 def _show(config: TrainConfig, output: Output) -> None:
@@ -68,7 +68,7 @@ def _show(config: TrainConfig, output: Output) -> None:
     shown = PlainConsole()
     for prefix, text in pairs:
         shown.print(f"…{prefix[-100:]!r} → {text!r}", soft_wrap=True)
-    shown.print(f"losses: {plot(output.folder())}", soft_wrap=True)
+    shown.print(f"report: prewrite train report {output.root}", soft_wrap=True)
     shown.print(f"model:  {model}", soft_wrap=True)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from prewrite.base.errors import ConfigError
-from prewrite.base.fingerprint import differences
+from prewrite.base.fingerprint import differences, other_configuration
 from prewrite.train.config.phases import Phase
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.tally import LearningTally
@@ -80,10 +79,7 @@ class State(BaseModel):
                 before.pop("until"), now.pop("until")
             lines += differences(before, now, f"train.curriculum.{number}")
         if lines:
-            raise ConfigError(
-                f"{where} was made under another configuration; choose another train.output, or "
-                "restore:\n" + "\n".join(f"  {line}" for line in lines)
-            )
+            raise other_configuration(where, lines, "choose another train.output")
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:

@@ -43,7 +43,6 @@ def _config(base: Path, run: str, steps: int, **changed: Any) -> TrainConfig:
 def _import() -> None:
     """Import what every fork of this process needs."""
     for name in (
-        "matplotlib.pyplot",
         "torch.utils.tensorboard",
         "prewrite.train.reference",
         "prewrite.train.run",
@@ -54,13 +53,12 @@ def _import() -> None:
 
 
 def _go(config: TrainConfig) -> None:
-    """The command, without the texts and the plot that each end of a run makes anew."""
+    """The command, without the texts that each end of a run makes anew."""
     run = import_module("prewrite.train.run")
     writer = import_module("megatron.core.dist_checkpointing.strategies.filesystem_async")
     # Megatron would spawn this process, which would import all of torch first.
     writer._results_queue = get_context("fork").Manager().Queue()  # type: ignore[attr-defined]
     run.continuations = lambda model, prefixes: prefixes  # type: ignore[attr-defined]
-    run.plot = lambda output: output  # type: ignore[attr-defined]
     run.run(config)
 
 

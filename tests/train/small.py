@@ -47,7 +47,6 @@ _FORKS.set_forkserver_preload(
         "prewrite.train.reference",
         "prewrite.train.plan",
         "torch.utils.tensorboard",
-        "matplotlib.pyplot",
     ]
     + ["transformers.models.llama.modeling_llama", "transformers.generation.utils"]
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prewrite.base.files import Folder
-from prewrite.train.finished import fault, finish
+from prewrite.train.finished import begin, fault, finish, is_finished
 from prewrite.train.output import Output
 from prewrite.train.owned import claim
 
@@ -22,7 +22,6 @@ def output(tmp_path: Path) -> Output:
     scratch.mkdir()
     found = Output(tmp_path, scratch)
     finish(found)
-    (tmp_path / "loss.png").touch()
     return found
 
 
@@ -40,7 +39,6 @@ DAMAGED: list[tuple[str, Damage, str]] = [
     ("model/config.json", lambda p: p.write_text("config.JSON"), "config.json: found other bytes"),
     ("model/config.json", lambda p: p.write_text("config"), "config.json: found other bytes"),
     ("model", lambda p: p.rename(p.with_name("moved")), "model: config.json: not there"),
-    ("loss.png", Path.unlink, "loss.png: not there"),
     ("run.json", lambda p: p.write_text("[" * 100_000), "run.json: names no model"),
     ("run.json", lambda p: p.write_text('{"format": 2}'), "run.json: names no model"),
     ("run.json", Path.unlink, "run.json: names no model"),
@@ -52,3 +50,10 @@ def test_what_is_not(output: Output, name: str, damage: Damage, told: str) -> No
     damage(output.root / name)
     found = fault(output)
     assert found and found.startswith(str(output.root)) and told in found
+
+
+def test_a_run_that_goes_on_is_not_finished(output: Output) -> None:
+    assert is_finished(output)
+    begin(output)
+    assert not is_finished(output) and fault(output)
+    claim(output.root, Folder(str(output.root)))

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewrite.base.files import Folder
 from prewrite.train.log import RunLog, file_of, keep_until, read_metrics
 from prewrite.train.metrics import parse
-from prewrite.train.outcome import plot
 from prewrite.train.output import Output
 
 
@@ -81,10 +79,9 @@ def test_a_log_goes_on_with_the_lines_that_are_whole(
     assert "found no line of step 2" in said
 
 
-def test_a_plot_leaves_damaged_lines_out(
+def test_a_reader_leaves_damaged_lines_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(line(1) + bytes(40) + b"\n" + line(3))
     assert [one["step"] for one in read_metrics(str(tmp_path))] == [1, 3]
     assert "1 damaged line left out: 2" in capsys.readouterr().err
-    assert plot(Folder(str(tmp_path))).read_bytes().startswith(b"\x89PNG")

@@ -67,7 +67,7 @@ def _publishes(output: Output) -> None:
 
 def _discards(output: Output) -> None:
     output.discard("checkpoints/step-1", lambda name: name.startswith("mine"))
-    output.discard("loss.png")
+    output.discard("continuations.md")
 
 
 def _adopts(output: Output) -> None:
@@ -85,7 +85,7 @@ def begun(root: Path, others: bool) -> None:
     (step / "mine-0").write_bytes(b"early")
     if others:
         (step / "notes.txt").write_bytes(b"a person's")
-    for name in ("metrics.jsonl", "loss.png", "checkpoints/latest"):
+    for name in ("metrics.jsonl", "continuations.md", "checkpoints/latest"):
         (root / name).write_bytes(b"early")
     store = root / "rollouts/store" / ("c" * 32)
     store.mkdir(parents=True)
@@ -101,7 +101,7 @@ def other_run(root: Path) -> Tree:
     for work in WORK:
         if work is not _discards:
             work(output)
-    (root / "loss.png").write_bytes(b"theirs")
+    (root / "continuations.md").write_bytes(b"theirs")
     return tree(root)
 
 

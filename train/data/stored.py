@@ -101,7 +101,7 @@ def stored(config: TrainConfig, shape: ModelShape) -> References:
 
 def _missing(folder: Folder, part: str) -> ShardError:
     return ShardError(
-        f"{folder.url}/{part}: not there, damaged, or of another part or model; run `python -m "
+        f"{folder.url}/{part}: not there, damaged, or of another part or model; run `prewrite "
         "train reference` with this configuration first, or take `reference: frozen`"
     )
 
@@ -113,7 +113,8 @@ def places(config: TrainConfig, shape: ModelShape) -> dict[str, StoredReferences
         "init": config.model.init,
         "seed": config.seed if config.model.init == "scratch" else None,
         "dtype": config.model.dtype,
-        **config.batch.model_dump(include={"max_seq_len", "context_tokens", "sequence_tokens"}),
+        **config.batch.model_dump(include={"max_seq_len", "context_tokens"}),
+        "row_tokens": config.batch.sequence_tokens,  # as 0.1 called it, whose references stay
     }
     found = {}
     for data in config.data:
