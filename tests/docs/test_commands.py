@@ -207,9 +207,9 @@ def test_what_is_not_run_is_planned(block: Block, repository: Path) -> None:
     """Program, options and overrides are right: the same command with --dry-run."""
     for command in block.commands:
         command = re.sub(r"^(?:[A-Z_]+=\S+ )+", "", command)
-        if found := re.match(r"(?:\.venv/bin/)?torchrun (.*?)-m (train\b.*)", command):
-            _torchrun_takes(found[1] + "-m " + found[2])
-            command = f"python -m {found[2]}"
+        if found := re.match(r"(?:\.venv/bin/)?torchrun (.*?)-m (prewrite train\b.*)", command):
+            _torchrun_takes(f"{found[1]}-m {found[2]}")
+            command = found[2]
         if command.startswith("make "):
             command = shell(f"make -n {command[5:]}", repository).text.strip().splitlines()[-1]
         command = re.sub(r"\$[A-Z_]+", "0", command)
@@ -221,5 +221,5 @@ def _torchrun_takes(arguments: str) -> None:
     from torch.distributed.run import get_args_parser
 
     parsed = get_args_parser().parse_args(shlex.split(arguments))
-    assert parsed.module and parsed.training_script == "train"
-    assert (ROOT / "train/__main__.py").exists()
+    assert parsed.module and parsed.training_script == "prewrite"
+    assert parsed.training_script_args[0] == "train"
