@@ -15,26 +15,41 @@ _ONLY_WITH = {"text_field": "text", "filter": "redpajama-v2", "duplicates": "red
 
 
 class InputConfig(Section):
-    """Which corpus to read."""
+    """Which corpus is read.
+
+    All keys but `max_bad_rows` belong to the set that is made: another value is another set and
+    needs another `output`.
+    """
 
     paths: list[Location] = Field(
-        min_length=1, description="files, folders or globs, any fsspec URL"
+        min_length=1, description="files, folders or globs, at any fsspec URL"
     )
     layout: str = Field(
-        "auto", pattern=f"^(auto|{'|'.join(LAYOUTS)})$", description="record layout, or auto"
+        "auto",
+        pattern=f"^(auto|{'|'.join(LAYOUTS)})$",
+        description=f"record layout: `auto` recognises it; or one of {', '.join(LAYOUTS)}",
     )
-    text_field: str = Field("text", min_length=1, description="field of the text, layout text only")
-    filter: str | None = Field(None, description="signals of the documents to take, redpajama-v2")
+    text_field: str = Field(
+        "text", min_length=1, description="field that holds the text; for `layout: text`"
+    )
+    filter: str | None = Field(
+        None,
+        description="condition on the quality signals of a document; for `layout: redpajama-v2`",
+    )
     duplicates: Literal["keep", "leave_out"] = Field(
-        "keep", description="what becomes of listed duplicates, redpajama-v2"
+        "keep", description="keep listed duplicates, or leave them out; for `layout: redpajama-v2`"
     )
-    limit: int | None = Field(None, ge=1, description="read only the first records of the corpus")
-    max_bad_rows: float = Field(0.01, ge=0, le=1, description="share of bad records that stops")
+    limit: int | None = Field(
+        None, ge=1, description="read only the first records of the corpus, so many"
+    )
+    max_bad_rows: float = Field(
+        0.01, ge=0, le=1, description="share of bad records above which the run stops"
+    )
     max_record_bytes: int = Field(
-        8 << 20, ge=1024, description="longer records are skipped as too_large"
+        8 << 20, ge=1024, description="a longer line, or row of Parquet, is skipped as `too_large`"
     )
     split_bytes: int = Field(
-        256 << 20, ge=1024, description="larger files are cut in ranges of about this size"
+        256 << 20, ge=1024, description="a larger file is cut in ranges of about so many bytes"
     )
 
     @model_validator(mode="after")
@@ -51,27 +66,33 @@ class InputConfig(Section):
 class ChunkingConfig(Section):
     """How documents are cut."""
 
-    tokenizer: Location = Field(description="a Hugging Face folder or id")
+    tokenizer: Location = Field(description="a Hugging Face id, or a folder with `tokenizer.json`")
     tokens: int = Field(128, ge=1, description="longest chunk, in tokens")
-    cuts: Literal["every", "one"] = Field("every", description="rewrite every chunk, or one drawn")
-    max_context_tokens: int = Field(1920, ge=1, description="longest context of a chunk, in tokens")
-    seed: int = Field(0, description="of the draw in `cuts: one`")
+    cuts: Literal["every", "one"] = Field(
+        "every", description="rewrite every chunk, or one drawn chunk of each document"
+    )
+    max_context_tokens: int = Field(
+        1920, ge=1, description="longest context shown to the rewriter, in tokens"
+    )
+    seed: int = Field(0, description="seed of the draw in `cuts: one`")
 
 
 class RewriteSampling(Section):
     """How rewrites are sampled (arXiv 2601.21343: T = top_p = 0.6)."""
 
-    temperature: float = Field(0.6, ge=0, description="0 is greedy")
-    top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
-    max_tokens: int | None = Field(None, ge=1, description="longest rewrite; null: chunking.tokens")
-    seed: int = Field(0, description="with the row's id, the seed of each request")
+    temperature: float = Field(0.6, ge=0, description="sampling temperature; 0 is greedy")
+    top_p: float = Field(0.6, gt=0, le=1, description="share of probability that is sampled from")
+    max_tokens: int | None = Field(
+        None, ge=1, description="longest rewrite, in tokens of the engine; null: `chunking.tokens`"
+    )
+    seed: int = Field(0, description="with a row's id, the seed of its request")
 
 
 class LengthConfig(Section):
-    """Characters of a rewrite over those of the original; outside it has failed."""
+    """Accepted characters of a rewrite, as a ratio to those of the original."""
 
-    min: float = Field(0.2, ge=0, description="shortest, as a ratio")
-    max: float = Field(3.0, gt=0, description="longest, as a ratio")
+    min: float = Field(0.2, ge=0, description="smallest ratio")
+    max: float = Field(3.0, gt=0, description="largest ratio")
 
     @model_validator(mode="after")
     def _in_order(self) -> "LengthConfig":
@@ -85,7 +106,8 @@ class RewriteConfig(Section):
 
     engine: str = Field(description="a name under `engines`")
     template: str = Field(
-        "quality", description="quality, safety, cleanup, plain, or a path to a .jinja"
+        "quality",
+        description="`quality`, `safety`, `cleanup`, `plain`, or the path of a `.jinja` file",
     )
     sampling: RewriteSampling = Field(RewriteSampling(), description="how rewrites are sampled")
     length: LengthConfig = Field(LengthConfig(), description="accepted lengths")

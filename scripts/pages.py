@@ -7,11 +7,13 @@ models, the API of `prewrite.__all__`. The tests fail where a file is not what i
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.reference import commands
+from scripts.reference import commands, configuration, schema
 
 ROOT = Path(__file__).parents[1]
 GENERATED: dict[str, Callable[[], str]] = {
     "docs/commands.md": commands.page,
+    "docs/configuration.md": configuration.page,
+    "configs/schema.json": schema.text,
 }
 
 

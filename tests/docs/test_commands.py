@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.repository import build
-from tests.docs.shell import PAGES, ROOT, Block, blocks, run, shell
+from tests.docs.shell import PAGES, Block, blocks, run, shell
 from tests.shards.object_store import KEYS, new_file_system, serving
 
 REAL = "tests/test_quickstart.py runs it with the real model"

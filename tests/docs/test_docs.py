@@ -10,11 +10,10 @@ import os
 import re
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args
 
 import datasets
 import pytest
@@ -23,9 +22,8 @@ import yaml
 from pydantic import BaseModel
 
 from prewrite.base import errors
-from prewrite.base.config import SECTIONS
+from prewrite.base.config import SECTIONS, parse_yaml
 from prewrite.commands import app
-from prewrite.engine.config import EndpointConfig, VllmConfig
 from prewrite.engine.template import Template
 from prewrite.evaluation.config import EvaluateRecipe
 from prewrite.judge.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
@@ -49,6 +47,7 @@ from prewrite.train.online import kept_pools, observe
 from prewrite.train.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.state import FREE
 from scripts.pages import GENERATED
+from scripts.reference import configuration
 from scripts.reference.commands import EXAMPLES, GROUPS, real_help
 from tests.docs.shell import environment
 
@@ -157,11 +156,12 @@ def test_template_examples_are_accepted(text: str) -> None:
 
 @pytest.mark.parametrize("text", blocks("sh"))
 def test_overrides_in_shell_examples_are_keys(text: str) -> None:
-    known = {key.replace("engines.NAME", "engines.main") for key, *_ in expected_keys()}
+    known = {key.replace("engines.NAME", "engines.main") for key in documented_keys()} | {"output"}
     others = "PREWRITE_DEVICE=|--rdzv-conf \\S+"  # of make and of torchrun
     for key in re.findall(r"\b([a-z_]+(?:\.[a-z_]+)*)=\S", re.sub(others, "", text)):
         # A section, or a list of them, is given as a whole.
-        found = any(f"{k}.".startswith(f"{key}.") for k in known)
+        of_a_judge = re.sub(r"^(?:train\.rollouts|evaluate)\.judge\.", "judge.", key)
+        found = any(f"{k}.".startswith(f"{of_a_judge}.") for k in known)
         assert found or key.startswith("judge.weights."), key
 
 
@@ -203,79 +203,69 @@ def test_pages_name_no_place_of_one_machine() -> None:
         assert not re.search(r"/(work|tmp|root|home|opt)/", path.read_text()), path.name
 
 
-# Configuration: every key, with its type and default.
+# Configuration: every key has a sentence, and every shipped recipe is one by the schema.
 
 
-def kind(annotation: Any) -> str:
-    """A type in the words of configuration.md."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join("null" if one is type(None) else kind(one) for one in inner)
-    if origin is Literal:
-        return ", ".join(f"`{one}`" for one in inner)
-    if origin is Annotated:
-        return kind(inner[0])
-    if origin is list:
-        return f"list of {kind(inner[0])}" + "s" * (get_origin(inner[0]) is not Literal)
-    if origin is dict:
-        return "mapping"
-    words = {str: "text", int: "integer", float: "number", bool: "true or false"}
-    return words[annotation]
+ALL_RECIPES: tuple[type[BaseModel], ...] = (*configuration.RECIPES, JudgeRecipe)
 
 
-def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
-    """(key, type, default) of each leaf of a section."""
-    for name, field in model.model_fields.items():
-        inner = sections_of(field.annotation)
-        if not inner:
-            default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
-            yield f"{prefix}.{name}", kind(field.annotation), default
-        step = f"{name}.NAME" if get_origin(field.annotation) is dict else name
-        for section in inner:
-            yield from keys(section, f"{prefix}.{step}")
+def documented_keys() -> set[str]:
+    return set(re.findall(r"^\| `([\w.]+)` \|", page("docs/configuration.md"), re.MULTILINE))
 
 
-def sections_of(annotation: Any) -> list[type[BaseModel]]:
-    """The sections a field holds, also where it may be null, or is a list of several kinds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for one in get_args(annotation) for found in sections_of(one)]
+def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        for section in configuration.sections_of(field.annotation):
+            yield from models(section)
 
 
-def fields_of_recipes() -> dict[str, Any]:
-    """Every section of every recipe."""
-    recipes = (RewriteRecipe, TrainRecipe, EvaluateRecipe)
-    return {name: field for recipe in recipes for name, field in recipe.model_fields.items()}
-
-
-def expected_keys() -> list[tuple[str, str, str]]:
-    found = [*keys(VllmConfig, "engines.NAME"), *keys(EndpointConfig, "engines.NAME")]
-    found += [("output", "text", "required")]
-    for name, field in fields_of_recipes().items():
-        if name != "engines":
-            found += [
-                key for section in sections_of(field.annotation) for key in keys(section, name)
-            ]
-    return found
-
-
-def test_configuration_has_every_key_with_type_and_default() -> None:
-    row = re.compile(r"^\| `([\w.]+\.\w+)` \| (.+?) \| (required|`.+?`) \| .+ \|$", re.MULTILINE)
-    names = [path for path in PAGES if path.name.endswith("configuration.md")]
-    pages = "".join(path.read_text() for path in [*names, ROOT / "docs/clusters.md"])
-    documented = row.findall(pages)
-    # Those of the judges of rollouts and evaluations are those of `judge`, and the pages say so.
-    told = ("output", "train.rollouts.judge.", "evaluate.judge.")
-    expected = [found for found in expected_keys() if not found[0].startswith(told)]
-    assert sorted(documented) == sorted(expected)
+def test_every_key_and_section_has_a_sentence() -> None:
+    found = {one for recipe in ALL_RECIPES for one in models(recipe)}
+    assert len(found) > 30
+    for model in found:
+        assert model.__doc__
+        for name, field in model.model_fields.items():
+            inner = configuration.sections_of(field.annotation)
+            assert inner or field.description, f"{model.__name__}.{name}"
 
 
 def test_configuration_has_every_section() -> None:
-    text = page("docs/configuration.md")
-    tables = set(re.findall(r"`(\w+)`", text.partition("## input")[0].partition("| section")[2]))
-    assert set(SECTIONS) <= tables
-    for recipe in (RewriteRecipe, JudgeRecipe, TrainRecipe, EvaluateRecipe):
+    for recipe in ALL_RECIPES:
         assert set(recipe.model_fields) <= set(SECTIONS)
+    assert {key.partition(".")[0] for key in documented_keys()} == {*SECTIONS}
+
+
+RECIPES = sorted((ROOT / "configs").glob("*.yaml")) + sorted((ROOT / "configs/ablations").glob("*"))
+
+
+def schema_errors(recipe: Any) -> list[str]:
+    validators = pytest.importorskip("jsonschema.validators")
+    validator = validators.Draft202012Validator(json.loads(page("configs/schema.json")))
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(recipe)]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_a_shipped_recipe_names_the_schema_and_fits_it(path: Path) -> None:
+    first, text = path.read_text().split("\n", 1)
+    schema = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert schema and (path.parent / schema[1]).resolve() == ROOT / "configs/schema.json"
+    assert schema_errors(parse_yaml(text)) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"rewrit": {}},
+        {"judge": {"sampling": {"vote": 5}}},
+        {"engines": {"main": {"kind": "vlm"}}},
+        {"train": {"curriculum": [{"objective": "sft"}]}},
+        {"chunking": {"tokens": 0}},
+    ],
+    ids=str,
+)
+def test_the_schema_finds_a_mistake(override: Any) -> None:
+    assert schema_errors(override)
 
 
 # Commands: the real help.
