@@ -7,10 +7,11 @@ models, the API of `prewrite.__all__`. The tests fail where a file is not what i
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.reference import commands, configuration, schema
+from scripts.reference import api, commands, configuration, schema
 
 ROOT = Path(__file__).parents[1]
 GENERATED: dict[str, Callable[[], str]] = {
+    "docs/api.md": api.page,
     "docs/commands.md": commands.page,
     "docs/configuration.md": configuration.page,
     "configs/schema.json": schema.text,

@@ -21,6 +21,7 @@ import torch
 import yaml
 from pydantic import BaseModel
 
+import prewrite
 from prewrite.base import errors
 from prewrite.base.config import SECTIONS, parse_yaml
 from prewrite.commands import app
@@ -47,7 +48,7 @@ from prewrite.train.online import kept_pools, observe
 from prewrite.train.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.state import FREE
 from scripts.pages import GENERATED
-from scripts.reference import configuration
+from scripts.reference import api, configuration
 from scripts.reference.commands import EXAMPLES, GROUPS, real_help
 from tests.docs.shell import environment
 
@@ -297,6 +298,10 @@ def test_every_command_is_in_one_group_and_has_a_line_to_try() -> None:
 
 def test_every_command_is_listed_with_its_whole_first_sentence() -> None:
     assert "..." not in real_help("").partition("Commands:")[2]
+
+
+def test_the_api_page_has_every_name_that_is_exported() -> None:
+    assert sorted(api.TITLES) == sorted(prewrite.__all__)
 
 
 def made(words: str) -> subprocess.CompletedProcess[str]:
