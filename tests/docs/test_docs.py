@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -294,6 +295,16 @@ def test_every_command_is_in_one_group_and_has_a_line_to_try() -> None:
     known = sorted(str(command.name) for command in app.registered_commands)
     assert known == sorted(name for group in GROUPS.values() for name in group)
     assert known == sorted(EXAMPLES)
+
+
+def test_coming_from_0_1_names_commands_and_modules_that_are_there() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)`", page("docs/from-0.1.md"), re.MULTILINE)
+    new = [name for _, name in rows]
+    assert {name.removeprefix("prewrite ") for name in new} >= set(EXAMPLES)
+    modules = [name for name in new if name.startswith("prewrite.")]
+    assert len(modules) > 10 and all(find_spec(name) for name in modules)
+    top = [old.removeprefix("python -m ").partition(" ")[0].partition(".")[0] for old, _ in rows]
+    assert {"shards", "judge", "rewrite", "train", "evaluation"} <= set(top)
 
 
 def test_every_command_is_listed_with_its_whole_first_sentence() -> None:
