@@ -35,11 +35,25 @@ SECTIONS = (
     "engines",
     "rewrite",
     "judge",
+    "measure",
     "run",
     "train",
     "evaluate",
 )
 """Every top-level key a recipe may have, whichever command reads it."""
+
+RENAMED = {
+    "judge.report": "measure.report",
+    "judge.corrupt": "measure.corrupt",
+    "judge.replay": "measure.schedule",
+    "train.alarms": "train.alerts",
+    "train.rollouts.alarms": "train.alerts",
+    "train.batch.row_tokens": "train.batch.sequence_tokens",
+    "train.rollouts.places": "train.rollouts.cut_points",
+    "train.rollouts.probe.places": "train.rollouts.probe.cut_points",
+    "evaluate.prefixes.*.places": "evaluate.prefixes.*.cut_points",
+}
+"""Keys of 0.1 → what they are called since 0.2."""
 
 _CONVERTED = {
     "int_type": "an integer",
@@ -157,6 +171,8 @@ def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
     for key in data:
         if key not in SECTIONS:
             raise ConfigError(f"{path}: {_unknown(str(key), SECTIONS)}")
+    if old := [f"{path}: {line}" for line in _of_0_1(data)]:
+        raise ConfigError("\n".join(old))
     known = {key: value for key, value in data.items() if key in recipe.model_fields}
     try:
         refuse_secrets(data)
@@ -166,6 +182,27 @@ def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
         raise ConfigError("\n".join(lines)) from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _of_0_1(data: Any) -> Iterator[str]:
+    """A sentence for each key that has another name by now."""
+    for old, new in RENAMED.items():
+        for names in _found(data, old.split(".")):
+            any_key = [
+                name for name, step in zip(names, old.split("."), strict=True) if step == "*"
+            ]
+            accepted = new.replace("*", any_key[0]) if any_key else new
+            yield f"{'.'.join(names)}: this key of 0.1 is called {accepted}"
+
+
+def _found(data: Any, steps: list[str]) -> Iterator[list[str]]:
+    """Every way that `steps` go through mappings; `*` is any key."""
+    if not steps:
+        yield []
+    elif isinstance(data, dict):
+        first, *rest = steps
+        for key in data if first == "*" else {first} & data.keys():
+            yield from ([key, *found] for found in _found(data[key], rest))
 
 
 class _Loader(yaml.SafeLoader):

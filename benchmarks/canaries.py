@@ -9,10 +9,10 @@ import time
 from dataclasses import asdict
 
 from prewrite.base.config import load
-from prewrite.judge.canaries import asking, measure
-from prewrite.judge.config import MeasuredRecipe
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.judge import load_judges
+from prewrite.judge.measure.canaries import asking, measure
+from prewrite.judge.measure.config import MeasuredRecipe
 
 RECIPE = ["judge.criteria=[quality, safety, factuality]", "engines.main.max_model_len=2048"]
 

@@ -24,12 +24,12 @@ import yaml
 from benchmarks.loader import _words
 from benchmarks.mechanism import _InstantPass
 from prewrite.base.config import load
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.config import RewriteRecipe
-from prewrite.shards.executor import RunConfig
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.verify import verify
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 from tests.train.small import make_set, settings
 
 MEGABYTES, ROUNDS, BLOCK = 50, 5, 1 << 23

@@ -22,11 +22,11 @@ from prewrite.engine.types import Prompt, Request, Sampling
 from prewrite.engine.vllm_engine import VllmEngine
 from prewrite.evaluation.chunks import chunks_of
 from prewrite.evaluation.config import EvaluateConfig, EvaluateRecipe
-from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.cut_points import CutPoint
 from prewrite.evaluation.writing import Writer, write_chunks
 from prewrite.rewrite.chunker import Chunker
 
-PAIRS, PLACES, CUT = 3, 32, 64
+PAIRS, CUT_POINTS, CUT = 3, 32, 64
 RECIPE = ["evaluate.tokens=32"]
 
 
@@ -34,15 +34,15 @@ def main(output: str) -> None:
     """Measure, and write the figures as JSON."""
     recipe = load(EvaluateRecipe, "configs/quickstart.yaml", RECIPE)
     config, settings = recipe.evaluate, recipe.engine("base")
-    places = _places(settings.model)
+    cut_points = _places(settings.model)
     engine = VllmEngine(settings)
-    _ours(engine, config, places)  # warms everything up
-    pairs = [_pair(engine, config, places, number) for number in range(PAIRS)]
+    _ours(engine, config, cut_points)  # warms everything up
+    pairs = [_pair(engine, config, cut_points, number) for number in range(PAIRS)]
     engine.close()
-    texts = len(places) * (1 + config.sampled.continuations)
+    texts = len(cut_points) * (1 + config.sampled.continuations)
     ratios = [theirs / ours for ours, theirs in pairs]
     result = {
-        "places": len(places),
+        "places": len(cut_points),
         "continuations": texts,
         "tokens": config.tokens,
         "evaluate_continuations_per_s": [round(texts / ours, 2) for ours, _ in pairs],
@@ -66,30 +66,30 @@ def _places(model: str) -> list[CutPoint]:
                 )
                 for n in range(1, len(pieces))
             ]
-    return found[:PLACES]
+    return found[:CUT_POINTS]
 
 
 def _pair(
-    engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint], number: int
+    engine: VllmEngine, config: EvaluateConfig, cut_points: list[CutPoint], number: int
 ) -> tuple[float, float]:
     """Seconds of (ours, theirs)."""
     if number % 2:
-        theirs = _theirs(engine, config, places)
-        return _ours(engine, config, places), theirs
-    return _ours(engine, config, places), _theirs(engine, config, places)
+        theirs = _theirs(engine, config, cut_points)
+        return _ours(engine, config, cut_points), theirs
+    return _ours(engine, config, cut_points), _theirs(engine, config, cut_points)
 
 
-def _ours(engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint]) -> float:
+def _ours(engine: VllmEngine, config: EvaluateConfig, cut_points: list[CutPoint]) -> float:
     engine.llm.reset_prefix_cache()
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        chunks = list(chunks_of({"all": places}))
+        chunks = list(chunks_of({"all": cut_points}))
         asyncio.run(write_chunks(Folder(folder), "base", chunks, Writer(engine, config)))
         return time.perf_counter() - begun
 
 
-def _theirs(engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint]) -> float:
-    prompts, parameters = _requests(engine, config, places)
+def _theirs(engine: VllmEngine, config: EvaluateConfig, cut_points: list[CutPoint]) -> float:
+    prompts, parameters = _requests(engine, config, cut_points)
     engine.llm.reset_prefix_cache()
     begun = time.perf_counter()
     engine.llm.generate(prompts, parameters, use_tqdm=False)
@@ -97,15 +97,15 @@ def _theirs(engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint]) 
 
 
 def _requests(
-    engine: VllmEngine, config: EvaluateConfig, places: list[CutPoint]
+    engine: VllmEngine, config: EvaluateConfig, cut_points: list[CutPoint]
 ) -> tuple[list[Any], list[Any]]:
     """What an evaluation asks of the model, as vLLM takes it."""
     from vllm import SamplingParams
 
     writer, prompts, parameters = Writer(engine, config), list[Any](), list[Any]()
-    for place in places:
-        ids, sampled = writer.prompt(place), config.sampled
-        seed = place.seed(config.seed)
+    for cut_point in cut_points:
+        ids, sampled = writer.prompt(cut_point), config.sampled
+        seed = cut_point.seed(config.seed)
         for sampling in (
             Sampling(config.tokens, 0.0),
             Sampling(config.tokens, sampled.temperature, sampled.top_p, seed),
@@ -113,7 +113,7 @@ def _requests(
             prompts.append({"prompt_token_ids": ids})
             parameters.append(engine.parameters(Request(Prompt(tokens=tuple(ids)), sampling)))
         before, after = engine.plain(
-            place.context, place.original, engine.max_model_len - 1, place.begins
+            cut_point.context, cut_point.original, engine.max_model_len - 1, cut_point.begins
         )
         prompts.append({"prompt_token_ids": before + after})
         parameters.append(SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))

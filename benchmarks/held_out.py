@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.tiny_policy import CONTEXT, JUDGE, ROLLOUTS, engines
-from prewrite.evaluation.tiny import documents
+from prewrite.evaluation.ablation.tiny import documents
 
 EVERY, CONTINUATIONS = 32, 8
 

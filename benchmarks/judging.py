@@ -1,10 +1,10 @@
 """Judging pools with the real engine: a full round robin against the default schedule, in order
 against shuffled, and one read-out against the other.
 
-Pools are made of real text (judge/replay.py): a chunk of an encyclopaedia article and corruptions
-of it, in their context. SmolLM2-135M is no judge: that its highest and lowest agree over schedules
-says something about its verdicts' consistency with each other, and nothing about quality. The cache
-holds 4,096 tokens and is emptied before every measurement.
+Pools are made of real text (judge/measure/schedule_trial.py): a chunk of an encyclopaedia article
+and corruptions of it, in their context. SmolLM2-135M is no judge: that its highest and lowest agree
+over schedules says something about its verdicts' consistency with each other, and nothing about
+quality. The cache holds 4,096 tokens and is emptied before every measurement.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from prewrite.base.config import load
 from prewrite.engine.registry import get_engine
 from prewrite.engine.vllm_engine import VllmEngine
 from prewrite.judge.config import JudgeConfig, PoolsConfig, VoteSampling
-from prewrite.judge.context import contexts
 from prewrite.judge.criteria import PromptedCriterion, load_criterion
 from prewrite.judge.judge import Judge
+from prewrite.judge.measure.sample import SampledRow
+from prewrite.judge.measure.schedule_trial import compared, pools
 from prewrite.judge.pool import Ask, Pool, Question, Result, play
 from prewrite.judge.readout import Verdict
-from prewrite.judge.replay import compared, pools
-from prewrite.judge.report.sample import SampledRow
+from prewrite.pipeline.passes import Document
+from prewrite.prompts.context import contexts
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
 from prewrite.shards.manifest import Usage
-from prewrite.shards.passes import Document
 
 RECIPE = [
     "input.paths=[configs/sample/wikipedia.jsonl]",

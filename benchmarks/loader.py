@@ -26,7 +26,7 @@ from prewrite.engine.tokenizer import load_tokenizer
 from prewrite.shards.manifest import File, Manifest, PassInfo
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, schema, to_parquet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Loader
 
 MODEL = "models/smollm2-135m-instruct"

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from benchmarks.instant import Instant
 from prewrite.base.config import load
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Work
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
 from prewrite.rewrite.rewriter import Rewriter
-from prewrite.shards.executor import RunConfig
-from prewrite.shards.passes import Work
-from prewrite.shards.run import run_pass
 
 SIZES_MB = (100, 1000)
 

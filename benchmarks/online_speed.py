@@ -162,18 +162,19 @@ def _against_trl(folder: Path, rival: str, model: str, steps: int, samples: int)
 
 
 def _prompts(folder: Path, train: dict[str, Any]) -> list[str]:
-    """The prefixes that the places of the run have, as text."""
+    """The prefixes that the prompts of the run have, as text."""
     from prewrite.engine.tokenizer import load_tokenizer
-    from prewrite.train.config import TrainConfig
+    from prewrite.train.config.sections import TrainConfig
     from prewrite.train.data.feed import open_loader
     from prewrite.train.model.shape import load_shape
+    from prewrite.train.online.prompts import prompt_batch
 
     config = TrainConfig.model_validate(train)
     tokenizer, phase = load_tokenizer(config.model.path), config.curriculum[0]
     with open_loader(config, load_shape(config.model.path)) as loader:
         firsts = range(0, config.steps * config.batch.samples, config.batch.samples)
-        asked = [loader.asked(first, phase).result() for first in firsts]
-    return [tokenizer.decode(place.prompt) for one in asked for place in one.places]
+        asked = [prompt_batch(loader, first, phase, config) for first in firsts]
+    return [tokenizer.decode(prompt.tokens) for one in asked for prompt in one.prompts]
 
 
 def _rival(

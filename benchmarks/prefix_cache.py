@@ -17,10 +17,10 @@ from prewrite.engine.types import Completion, Engine, Request, Sampling
 from prewrite.engine.vllm_engine import VllmEngine
 from prewrite.judge.judge import Judge
 from prewrite.judge.scorer import Scorer
+from prewrite.pipeline.passes import Document
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
 from prewrite.rewrite.rewriter import Rewriter
-from prewrite.shards.passes import Document
 
 RECIPE = [
     "input.paths=[configs/sample/wikipedia.jsonl]",

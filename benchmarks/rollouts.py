@@ -1,6 +1,6 @@
 """Rollouts of the worker against vLLM alone, and what new weights cost.
 
-SmolLM2-135M in float32. The places are cuts of the sample corpus, all cuts of a document together,
+SmolLM2-135M in float32. The prompts are cuts of the sample corpus, all cuts of a document together,
 four rollouts of 32 tokens each; every round has documents of its own, so that nothing is cached
 from the round before. Worker and `vllm.LLM.generate` take turns on the same prompts, with the same
 settings, each in a process of its own; the worker also scores each pool (`variety`), stores it, and
@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.online.messages import RolloutPrompt, RolloutRequest, WeightSync
 
 MODEL = Path("models/smollm2-135m-instruct")
@@ -44,7 +44,7 @@ def _documents() -> Iterator[list[int]]:
 
 
 def _rounds() -> list[tuple[RolloutPrompt, ...]]:
-    """The places of each round."""
+    """The prompts of each round."""
     documents = list(_documents())
     each = max(1, min(6, len(documents) // (ROUNDS + 1)))
     return [
@@ -136,10 +136,10 @@ class _Trainer:
         loaded = self.client.synced(self.version).seconds
         return {"publish": written - begun, "trainer": proved - written, "load": loaded}
 
-    def ask(self, number: int, places: Sequence[RolloutPrompt]) -> tuple[float, dict[str, float]]:
+    def ask(self, number: int, prompts: Sequence[RolloutPrompt]) -> tuple[float, dict[str, float]]:
         """Seconds until the groups are there, and what the worker says."""
         begun = time.monotonic()
-        self.client.send(RolloutRequest(number, self.version, tuple(places), SAMPLES, keep=True))
+        self.client.send(RolloutRequest(number, self.version, tuple(prompts), SAMPLES, keep=True))
         answer = self.client.answer(number)
         return time.monotonic() - begun, answer.values
 
@@ -157,10 +157,10 @@ def _cut_model(folder: Path, layers: int) -> Path:
 def _speed(trainer: _Trainer, line: Connection) -> dict[str, Any]:
     """Rollouts a second, round by round; the first one warms both up."""
     ours, theirs, values = list[float](), list[float](), dict[str, float]()
-    for number, places in enumerate(_rounds()):
-        rollouts = SAMPLES * len(places)
-        seconds, values = trainer.ask(number, places)
-        line.send([(place.prompt, place.seed) for place in places])
+    for number, prompts in enumerate(_rounds()):
+        rollouts = SAMPLES * len(prompts)
+        seconds, values = trainer.ask(number, prompts)
+        line.send([(prompt.tokens, prompt.seed) for prompt in prompts])
         alone = line.recv()
         if number:
             ours.append(round(rollouts / seconds, 2))

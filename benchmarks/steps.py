@@ -36,7 +36,7 @@ StepFunction = Callable[[Tokens], float]
 
 def _ours(dtype: str) -> StepFunction:
     from prewrite.train import parallel
-    from prewrite.train.config import TrainConfig
+    from prewrite.train.config.sections import TrainConfig
     from prewrite.train.data.rows import build_row
     from prewrite.train.data.trees import ORIGINAL, Candidate, Tree
     from prewrite.train.learner import Learner

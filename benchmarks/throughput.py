@@ -16,9 +16,9 @@ from prewrite.base.config import load
 from prewrite.engine.registry import get_engine
 from prewrite.engine.types import Request
 from prewrite.engine.vllm_engine import VllmEngine
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
-from prewrite.shards.run import run_pass
 
 PAIRS = 5
 RECIPE = ["run.rows_per_part=8192", "chunking.tokens=64", "rewrite.sampling.max_tokens=96"]

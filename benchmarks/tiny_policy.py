@@ -1,9 +1,10 @@
 """A tiny policy and a scored set, made out of the sample corpus by the commands that a user has.
 
-SmolLM2-135M rewrites six of its nine documents, and on them the policy of `evaluation.tiny` learns
-from random weights by next-token loss; the last document of each file is held out. What scores is a
-function (`evaluation.known_words` times the shipped `variety`), so that a run takes seconds a step:
-on two cores SmolLM2's likelihood takes most of them.
+SmolLM2-135M rewrites six of its nine documents, and on them the policy of
+`evaluation.ablation.tiny` learns from random weights by next-token loss; the last document of each
+file is held out. What scores is a function (`evaluation.ablation.known_words` times the shipped
+`variety`), so that a run takes seconds a step: on two cores SmolLM2's likelihood takes most of
+them.
 """
 
 import json
@@ -14,14 +15,14 @@ from typing import Any
 
 import yaml
 
-from prewrite.evaluation.tiny import MODEL, documents, write_corpus, write_start
+from prewrite.evaluation.ablation.tiny import MODEL, documents, write_corpus, write_start
 
 CHUNK, CONTEXT = 64, 128  # tokens of the policy
 STEPS, RATE = 80, 3e-3
 ROLLOUTS = {"samples": 8, "tokens": 48}
 JUDGE = {
     "engine": "judge",
-    "criteria": ["evaluation/known_words.yaml", "variety"],
+    "criteria": ["evaluation/ablation/known_words.yaml", "variety"],
     "combine": "product",
 }
 
@@ -66,7 +67,12 @@ def train_section(
         "output": str(folder / name),
         "model": {"path": str(folder / "base/model")},
         "seed": seed,
-        "batch": {"samples": 8, "row_tokens": 640, "max_seq_len": 256, "context_tokens": CONTEXT},
+        "batch": {
+            "samples": 8,
+            "sequence_tokens": 640,
+            "max_seq_len": 256,
+            "context_tokens": CONTEXT,
+        },
         "optimizer": {"lr": rate, "schedule": "constant", "warmup_steps": 2},
         "curriculum": curriculum,
         "rollouts": {"engine": "policy", "judge": JUDGE, "tolerance": 1e-3, **ROLLOUTS},

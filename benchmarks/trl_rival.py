@@ -15,8 +15,8 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
-from prewrite.evaluation.known_words import share
-from prewrite.judge.text import variety
+from prewrite.evaluation.ablation.known_words import share
+from prewrite.prompts.text import variety
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]  # it has no types here

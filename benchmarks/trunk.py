@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from prewrite.train import parallel
-from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.data.rows import PackedSequence, build_row, unshared
 from prewrite.train.data.trees import ORIGINAL, REWRITE, Candidate, Tree
 from prewrite.train.flops import model_flops

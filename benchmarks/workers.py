@@ -23,12 +23,12 @@ from benchmarks.instant import Instant
 from benchmarks.mechanism import _corpus
 from prewrite.base.config import load
 from prewrite.engine.types import Completion, Request
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Work
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
 from prewrite.rewrite.rewriter import Rewriter
-from prewrite.shards.executor import RunConfig
-from prewrite.shards.passes import Work
-from prewrite.shards.run import run_pass
 
 FILES, PAIRS = 8, 2
 MEGABYTES = {"instant": 3, "steady": 1}

@@ -21,7 +21,7 @@ _SPARED = "resource_tracker"  # Python's own: it frees shared memory after its p
 @cache
 def guard() -> None:
     """Start the guard of this process, once."""
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     subprocess.Popen(
         [sys.executable, "-m", "prewrite.engine.orphans", str(os.getpid())],
         cwd=root,

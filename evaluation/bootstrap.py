@@ -1,9 +1,9 @@
 """Intervals by the percentile bootstrap over documents (Efron 1979).
 
-Places of one document are not independent, so documents are drawn, with all their places. A number
-is a ratio of two sums over places: a mean has ones below, a perplexity tokens. The draws of one
-seed are the same for every number over the same documents, so a difference between two models is
-that of pairs. D: documents, B: draws.
+Cut points of one document are not independent, so documents are drawn, with all their cut points. A
+number is a ratio of two sums over cut points: a mean has ones below, a perplexity tokens. The draws
+of one seed are the same for every number over the same documents, so a difference between two
+models is that of pairs. D: documents, B: draws.
 """
 
 from collections.abc import Callable, Sequence

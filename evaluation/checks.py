@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from prewrite.base.errors import ConfigError
 from prewrite.evaluation.config import EvaluateRecipe
-from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.cut_points import CutPoint
 from prewrite.judge.provenance import Jury, Provenance, TrainedOn, read
 from prewrite.shards.filters import parse_filter
 from prewrite.shards.reader import ShardSet
@@ -57,12 +57,12 @@ def refuse_trained_on(
     splits: Mapping[str, Sequence[CutPoint]],
     known: Mapping[str, Provenance],
 ) -> None:
-    """ConfigError where a place lies in a document that a model was trained on."""
-    for split, places in splits.items():
+    """ConfigError where a cut point lies in a document that a model was trained on."""
+    for split, cut_points in splits.items():
         url = recipe.evaluate.prefixes[split].set
         shards = ShardSet(url)
         held_out = TrainedOn.of(url, shards.manifest, None)
-        documents = {place.doc_id for place in places}
+        documents = {cut_point.doc_id for cut_point in cut_points}
         for name, provenance in known.items():
             for trained in (one for one in provenance.data if one.same_as(held_out)):
                 seen = documents.intersection(_documents(shards, trained.filter))

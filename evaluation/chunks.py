@@ -1,4 +1,4 @@
-"""Work in chunks of places, each kept as one file that is whole or not there.
+"""Work in chunks of cut points, each kept as one file that is whole or not there.
 
 Many coroutines are open at a time, over the borders of chunks, so that the engine is kept full;
 each chunk is written as soon as the last of its places is done. What is there is not done again: a
@@ -15,21 +15,21 @@ import pyarrow.parquet as pq
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
-from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.cut_points import CutPoint
 from prewrite.shards.schema import Row, to_parquet
 
-PLACES = 32
+CUT_POINTS = 32
 """Places a chunk; the files of an evaluation that goes on must have been made with the same."""
 
 CutPointChunk = tuple[str, Sequence[CutPoint]]
-"""The file's name without folder and ending, and the places it is about."""
+"""The file's name without folder and ending, and the cut points it is about."""
 
 
 def chunks_of(splits: Mapping[str, Sequence[CutPoint]]) -> Iterator[CutPointChunk]:
     """All chunks of all splits."""
-    for split, places in splits.items():
-        for start in range(0, len(places), PLACES):
-            yield f"{split}-{start // PLACES:05}", places[start : start + PLACES]
+    for split, cut_points in splits.items():
+        for start in range(0, len(cut_points), CUT_POINTS):
+            yield f"{split}-{start // CUT_POINTS:05}", cut_points[start : start + CUT_POINTS]
 
 
 def missing(folder: Folder, under: str, chunks: Sequence[CutPointChunk]) -> list[CutPointChunk]:
@@ -44,22 +44,24 @@ async def work(
     keep: Callable[[str, list[Any]], None],
     window: int,
 ) -> None:
-    """Do `one` for every place, at most `window` at a time, and `keep` what it gave by chunk."""
+    """Do `one` for every cut point, at most `window` at a time, and `keep` what it gave by
+    chunk.
+    """
     seats = asyncio.Semaphore(window)
 
-    async def seated(place: CutPoint) -> Any:
+    async def seated(cut_point: CutPoint) -> Any:
         async with seats:
-            return await one(place)
+            return await one(cut_point)
 
-    async def whole(name: str, places: Sequence[CutPoint]) -> None:
+    async def whole(name: str, cut_points: Sequence[CutPoint]) -> None:
         async with asyncio.TaskGroup() as tasks:
-            found = [tasks.create_task(seated(place)) for place in places]
+            found = [tasks.create_task(seated(cut_point)) for cut_point in cut_points]
         await asyncio.to_thread(keep, name, [task.result() for task in found])
 
     try:
         async with asyncio.TaskGroup() as group:
-            for name, places in chunks:
-                group.create_task(whole(name, places))
+            for name, cut_points in chunks:
+                group.create_task(whole(name, cut_points))
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
 

@@ -22,8 +22,8 @@ class PrefixesConfig(Section):
         description="a finished shard set that no model was trained on, at any fsspec URL"
     )
     filter: str | None = Field(None, description="only chunks for which this condition holds")
-    places: int = Field(
-        256, ge=1, description="chunks that are continued, drawn; all where there are fewer"
+    cut_points: int = Field(
+        256, ge=1, description="cut points that are continued, drawn; all where there are fewer"
     )
 
 
@@ -64,9 +64,8 @@ class EvaluateConfig(Section):
         "`model` and no `revision`"
     )
     judge: JudgeConfig = Field(
-        description="the judge of the continuations. `input`, `combine`, `weights`, "
-        "`max_context_tokens` and the sections of the judge commands are not read; "
-        "`pools.order: random` is refused"
+        description="the judge of the continuations. `input`, `combine`, `weights` and "
+        "`max_context_tokens` are not read; `pools.order: random` is refused"
     )
     same_judge: bool = Field(
         False, description="go on, with a warning, where this judge has trained one of the models"
@@ -85,7 +84,7 @@ class EvaluateConfig(Section):
         "the same one",
     )
     sampled: SampledConfig = SampledConfig()
-    seed: int = Field(0, ge=0, description="seed of places and continuations")
+    seed: int = Field(0, ge=0, description="seed of cut points and continuations")
     tasks: TasksConfig | None = Field(None, description="tasks of `prewrite evaluate tasks`")
     output: WrittenLocation = Field(description="folder of the evaluation, at any fsspec URL")
     leaderboard: WrittenLocation = Field(
@@ -133,9 +132,9 @@ class EvaluateRecipe(Recipe):
     def _apart(self) -> "EvaluateRecipe":
         evaluate = self.evaluate
         written = [f"{evaluate.output}/{name}" for name in FOLDERS]
-        places = {f"models.{name}": model for name, model in evaluate.models.items()}
-        places |= {f"prefixes.{name}.set": one.set for name, one in evaluate.prefixes.items()}
-        for key, place in places.items():
+        read = {f"models.{name}": model for name, model in evaluate.models.items()}
+        read |= {f"prefixes.{name}.set": one.set for name, one in evaluate.prefixes.items()}
+        for key, place in read.items():
             if lies_in(evaluate.output, place) or any(lies_in(place, one) for one in written):
                 raise refuse(
                     f"evaluate.output: found '{evaluate.output}', where evaluate.{key} reads "

@@ -60,7 +60,7 @@ def _task(
         name=name,
         measures=measures,
         documents=documents,
-        places=documents,
+        cut_points=documents,
         version=found["versions"].get(name, "N/A"),
         config=json.loads(json.dumps(config, default=str)),
     )

@@ -1,10 +1,10 @@
 """What the judge says of the continuations, beside those of the base model.
 
-A pairwise criterion compares a model's text with the base's at the same place, greedy with greedy
-and each sampled one with that of its number, in both orders; equal texts are a tie that nobody is
-asked about. Any other criterion looks at each text once, with the original as its reference. All
-goes through the templates and fences of `judge/`, for what a model writes is as hostile as what it
-has read. A verdict that cannot be read gives no score.
+A pairwise criterion compares a model's text with the base's at the same cut point, greedy with
+greedy and each sampled one with that of its number, in both orders; equal texts are a tie that
+nobody is asked about. Any other criterion looks at each text once, with the original as its
+reference. All goes through the templates and fences of `judge/`, for what a model writes is as
+hostile as what it has read. A verdict that cannot be read gives no score.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from prewrite.evaluation.chunks import (
     write_rows,
 )
 from prewrite.evaluation.config import EvaluateConfig
-from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.cut_points import CutPoint
 from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
 from prewrite.evaluation.writing import ORIGINAL
 from prewrite.judge.criteria import Criterion, load_criterion
@@ -75,30 +75,30 @@ class ContinuationJudge:
     own: Continuations
     base: Continuations
 
-    async def __call__(self, place: CutPoint) -> tuple[list[Row], list[Row]]:
-        """Scores and raw verdicts of a place; EngineError when a judge is dead."""
+    async def __call__(self, cut_point: CutPoint) -> tuple[list[Row], list[Row]]:
+        """Scores and raw verdicts of a cut point; EngineError when a judge is dead."""
         asked = [
             (criterion, text, pool)
             for criterion in self.criteria
-            for text, pool in self._pools(place, criterion)
+            for text, pool in self._pools(cut_point, criterion)
         ]
-        texts = ["".join(place.context), place.original]
+        texts = ["".join(cut_point.context), cut_point.original]
         texts += [text for _, _, pool in asked for text in pool.candidates.values()]
         questions = [(criterion, pool) for criterion, _, pool in asked]
         said = await self.panel(questions, [*dict.fromkeys(texts)])
         scores, verdicts = list[Row](), list[Row]()
         for (criterion, text, _), one in zip(asked, said, strict=True):
-            which = {"split": place.split, "decoding": text[0], "number": text[1]}
-            scores.append(which | self._score(place, criterion, one))
+            which = {"split": cut_point.split, "decoding": text[0], "number": text[1]}
+            scores.append(which | self._score(cut_point, criterion, one))
             for judge, result in one.results.items():
                 verdicts += [which | row for row in judgements(judge, result.answers)]
         return scores, verdicts
 
     def _pools(
-        self, place: CutPoint, criterion: Criterion
+        self, cut_point: CutPoint, criterion: Criterion
     ) -> Iterator[tuple[ContinuationId, Pool]]:
-        """What a criterion is asked about at a place."""
-        (name, base), where = self.names, (place.split, place.id)
+        """What a criterion is asked about at a cut point."""
+        (name, base), where = self.names, (cut_point.split, cut_point.id)
         for text, own in self.own.get(where, {}).items():
             candidates = {name: own}
             if criterion.kind == "pairwise":
@@ -106,13 +106,13 @@ class ContinuationJudge:
                 if name == base or other is None:
                     continue
                 candidates = {base: other, name: own}
-            yield text, Pool(place.id, place.context, place.original, candidates)
+            yield text, Pool(cut_point.id, cut_point.context, cut_point.original, candidates)
 
-    def _score(self, place: CutPoint, criterion: Criterion, said: PanelResult) -> Row:
+    def _score(self, cut_point: CutPoint, criterion: Criterion, said: PanelResult) -> Row:
         results = [*said.results.values()]
         return {
-            "id": place.id,
-            "doc_id": place.doc_id,
+            "id": cut_point.id,
+            "doc_id": cut_point.doc_id,
             "criterion": criterion.name,
             "score": mean_scores(results).get(self.names[0]),
             "consistency": consistency(results),
@@ -136,8 +136,8 @@ def judge(
     async def every_model() -> None:
         base = _texts(folder, config.base, chunks)
         for name in (one for one in config.models if left[one]):
-            places = sum(len(some) for _, some in left[name])
-            console.print(f"{name}: {places} places to judge", soft_wrap=True)
+            cut_points = sum(len(some) for _, some in left[name])
+            console.print(f"{name}: {cut_points} cut points to judge", soft_wrap=True)
             own = base if name == config.base else _texts(folder, name, chunks)
             referee = ContinuationJudge(panel, criteria, (name, config.base), own, base)
             await _judge(folder, name, left[name], referee)

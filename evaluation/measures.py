@@ -9,10 +9,10 @@ tokenizers do not compare; bits per byte do.
 
 Distinct-n is taken over all texts together, since a model that says one thing everywhere repeats
 nothing within a text; it falls as texts get longer and more, so each counts with its first `WORDS`
-words, and figures compare over the same places only. It has no interval: a draw with the same
+words, and figures compare over the same cut points only. It has no interval: a draw with the same
 document twice would repeat itself.
 
-`difference_…` is the difference to the base over the places known of both.
+`difference_…` is the difference to the base over the cut points known of both.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from prewrite.evaluation.bootstrap import RatioTerm, ratio
 from prewrite.evaluation.results import MetricValue
 from prewrite.evaluation.writing import GREEDY, ORIGINAL, SAMPLED
 from prewrite.judge.criteria import Criterion
-from prewrite.judge.text import distinct_share, is_refusal, repetition
+from prewrite.prompts.text import distinct_share, is_refusal, repetition
 from prewrite.shards.schema import Row
 
 WORDS = 50

@@ -8,9 +8,9 @@ from prewrite.base.console import PlainConsole
 from prewrite.base.files import Folder
 from prewrite.evaluation.chunks import chunks_of, read_rows
 from prewrite.evaluation.config import EvaluateConfig, EvaluateRecipe
+from prewrite.evaluation.cut_points import CutPoint
 from prewrite.evaluation.judging import FOLDER as SCORES
 from prewrite.evaluation.measures import measure
-from prewrite.evaluation.places import CutPoint
 from prewrite.evaluation.results import TaskResult, write_leaderboard, write_results
 from prewrite.evaluation.table import Page
 from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
@@ -52,8 +52,8 @@ def _tasks(
     evaluate = recipe.evaluate
     criteria = [load_criterion(name) for name in evaluate.judge.criteria]
     found = []
-    for split, places in splits.items():
-        chunks = list(chunks_of({split: places}))
+    for split, cut_points in splits.items():
+        chunks = list(chunks_of({split: cut_points}))
         rows = {
             name: (
                 read_rows(folder, f"{CONTINUATIONS}/{name}", chunks),
@@ -67,8 +67,8 @@ def _tasks(
             TaskResult(
                 split,
                 measures,
-                documents(places),
-                len(places),
+                documents(cut_points),
+                len(cut_points),
                 config={**config, "num_fewshot": 0},
             )
         )
@@ -91,7 +91,7 @@ def _unread(tasks: Mapping[str, Sequence[TaskResult]], evaluate: EvaluateConfig)
     for name, some in tasks.items():
         for task in some:
             for one in task.measures:
-                every = task.places * texts.get(one.filter, 0)
+                every = task.cut_points * texts.get(one.filter, 0)
                 if one.metric.endswith("_judged") and one.value is not None and one.value < every:
                     what = one.metric.removesuffix("_judged")
                     lines.append(
@@ -101,6 +101,6 @@ def _unread(tasks: Mapping[str, Sequence[TaskResult]], evaluate: EvaluateConfig)
     return lines
 
 
-def documents(places: Sequence[CutPoint]) -> int:
-    """How many documents the places lie in."""
-    return len({place.doc_id for place in places})
+def documents(cut_points: Sequence[CutPoint]) -> int:
+    """How many documents the cut points lie in."""
+    return len({cut_point.doc_id for cut_point in cut_points})

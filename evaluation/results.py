@@ -49,7 +49,7 @@ class TaskResult:
     name: str
     measures: Sequence[MetricValue]
     documents: int
-    places: int
+    cut_points: int
     version: int | str = 1
     config: Mapping[str, Any] | None = None
 
@@ -70,7 +70,7 @@ def write_results(output: str, model: str, path: str, tasks: Sequence[TaskResult
         "versions": {task.name: task.version for task in tasks},
         "n-shot": {task.name: (task.config or {}).get("num_fewshot", 0) for task in tasks},
         "n-samples": {
-            task.name: {"original": task.places, "effective": task.places} for task in tasks
+            task.name: {"original": task.cut_points, "effective": task.cut_points} for task in tasks
         },
         "higher_is_better": {
             task.name: {m.metric: m.better for m in task.measures if m.better is not None}

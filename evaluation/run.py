@@ -1,6 +1,6 @@
-"""An evaluation from end to end: places, continuations, verdicts, numbers.
+"""An evaluation from end to end: cut points, continuations, verdicts, numbers.
 
-Everything stands in `evaluate.output`: `places.parquet`; `continuations/MODEL/`,
+Everything stands in `evaluate.output`: `cut_points.parquet`; `continuations/MODEL/`,
 `judgements/MODEL/`, `scores/MODEL/` in chunks; `results/MODEL.json`, `table.md`; and
 `evaluation.json`, which says what it was made with. The same command goes on where it was stopped
 or killed, at the price of the open chunks; with one more model it does that model's part; with
@@ -22,9 +22,9 @@ from prewrite.engine.registry import probe
 from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
 from prewrite.evaluation.chunks import chunks_of, missing
 from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.evaluation.cut_points import NAME, cut_points_of, write_cut_points
 from prewrite.evaluation.judging import judge, refuse_silent
 from prewrite.evaluation.outcome import TABLE, Notes, Splits, documents, report
-from prewrite.evaluation.places import NAME, places_of, write_places
 from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
 from prewrite.evaluation.writing import write
 from prewrite.judge.criteria import load_criterion
@@ -47,7 +47,7 @@ def run(recipe: EvaluateRecipe) -> None:
     for line in chain(*warnings.values()):
         console.print(line, soft_wrap=True)
     probe_all(recipe)
-    write_places(folder, splits)
+    write_cut_points(folder, splits)
     models = {name: recipe.engine(name) for name in evaluate.models}
     write(folder, models, splits, evaluate)
     judge(folder, splits, evaluate, recipe.engines)
@@ -62,9 +62,9 @@ def plan(recipe: EvaluateRecipe) -> str:
     evaluate = recipe.evaluate
     splits, warnings = _prepared(recipe)
     chunks, folder = list(chunks_of(splits)), Folder(evaluate.output)
-    places = sum(map(len, splits.values()))
+    cut_points = sum(map(len, splits.values()))
     lines = [
-        f"{name}: {len(some)} places in {documents(some)} documents of "
+        f"{name}: {len(some)} cut points in {documents(some)} documents of "
         f"{evaluate.prefixes[name].set}"
         for name, some in splits.items()
     ]
@@ -75,9 +75,9 @@ def plan(recipe: EvaluateRecipe) -> str:
     for name, path in evaluate.models.items():
         left = sum(len(some) for _, some in missing(folder, f"{CONTINUATIONS}/{name}", chunks))
         per_text = alone + 2 * pairs * (name != evaluate.base)
-        questions = places * texts * per_text * len(evaluate.judge.panel)
+        questions = cut_points * texts * per_text * len(evaluate.judge.panel)
         lines.append(
-            f"{name} ({path}): {left} of {places} places to continue, {texts} texts each; "
+            f"{name} ({path}): {left} of {cut_points} cut points to continue, {texts} texts each; "
             f"{questions} questions to the judge at most"
         )
     return "\n".join([*lines, *chain(*warnings.values())])
@@ -93,11 +93,11 @@ def probe_all(recipe: EvaluateRecipe) -> None:
 
 
 def _prepared(recipe: EvaluateRecipe) -> tuple[Splits, Notes]:
-    """The places, and what is to be said of each model; refuses what cannot be evaluated."""
+    """The cut points, and what is to be said of each model; refuses what cannot be evaluated."""
     evaluate = recipe.evaluate
     known = provenances(evaluate.models)
     warnings = notes(recipe, known)
-    splits = places_of(evaluate.prefixes, evaluate.context_tokens, evaluate.seed)
+    splits = cut_points_of(evaluate.prefixes, evaluate.context_tokens, evaluate.seed)
     refuse_trained_on(recipe, splits, known)
     return splits, warnings
 
@@ -128,7 +128,7 @@ def config_of(recipe: EvaluateRecipe) -> dict[str, Any]:
 
 
 _OF_MODEL = {"model", "revision"}
-_NOT_READ = {"input", "combine", "weights", "report", "corrupt", "replay"}
+_NOT_READ = {"input", "combine", "weights"}
 
 
 def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:

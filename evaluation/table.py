@@ -72,7 +72,7 @@ class Page:
             for filter_ in dict.fromkeys(key[1] for key in keys):
                 metrics = [metric for metric, found in keys if found == filter_ and _row(metric)]
                 texts = "originals" if filter_ == "none" else filter_
-                title = f"{split}, {texts}: {one.places} places, {one.documents} documents"
+                title = f"{split}, {texts}: {one.cut_points} cut points, {one.documents} documents"
                 yield title, [self._line(cells, metric, filter_) for metric in metrics]
 
     def _line(self, cells: Cells, metric: str, filter_: str) -> list[str]:

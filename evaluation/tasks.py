@@ -27,7 +27,7 @@ from prewrite.evaluation.config import EvaluateRecipe, TasksConfig
 from prewrite.evaluation.harness import language_model, load_tasks, measure, quiet, version
 from prewrite.evaluation.harness_results import check_averages, tasks_of
 from prewrite.evaluation.results import TaskResult, write_leaderboard, write_results
-from prewrite.shards.worker_pool import WorkerPool
+from prewrite.pipeline.worker_pool import WorkerPool
 
 
 def run(recipe: EvaluateRecipe) -> None:

@@ -1,4 +1,4 @@
-"""What a model writes at every place, and how likely it finds what truly stands there.
+"""What a model writes at every cut point, and how likely it finds what truly stands there.
 
 A model gets its own tokenizer's tokens of the prefix as plain text: no chat template, and special
 tokens in a hostile text are characters. Where prefix and continuation do not fit the model, the
@@ -26,7 +26,7 @@ from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling
 from prewrite.engine.vllm_engine import VllmEngine
 from prewrite.evaluation.chunks import CutPointChunk, chunks_of, missing, work, write_rows
 from prewrite.evaluation.config import EvaluateConfig
-from prewrite.evaluation.places import CutPoint
+from prewrite.evaluation.cut_points import CutPoint
 from prewrite.shards.schema import Row
 
 FOLDER = "continuations"
@@ -58,58 +58,66 @@ class Writer:
     def __init__(self, engine: VllmEngine, config: EvaluateConfig) -> None:
         self.engine, self._config = engine, config
 
-    async def __call__(self, place: CutPoint) -> list[Row]:
-        """The rows of a place."""
+    async def __call__(self, cut_point: CutPoint) -> list[Row]:
+        """The rows of a cut point."""
         sampled = self._config.sampled
-        asked = [self._written(place, GREEDY, Sampling(self._config.tokens, 0.0))]
+        asked = [self._written(cut_point, GREEDY, Sampling(self._config.tokens, 0.0))]
         if sampled.continuations:
             sampling = Sampling(
                 self._config.tokens,
                 sampled.temperature,
                 sampled.top_p,
-                place.seed(self._config.seed),
+                cut_point.seed(self._config.seed),
                 sampled.continuations,
             )
-            asked.append(self._written(place, SAMPLED, sampling))
-        found = await asyncio.gather(*asked, self._original(place))
+            asked.append(self._written(cut_point, SAMPLED, sampling))
+        found = await asyncio.gather(*asked, self._original(cut_point))
         return [row for rows in found for row in rows]
 
-    def prompt(self, place: CutPoint) -> list[int]:
+    def prompt(self, cut_point: CutPoint) -> list[int]:
         """The prefix as the model gets it."""
         room = max(1, self.engine.max_model_len - self._config.tokens)
-        return self.engine.plain(place.context, "", room, place.begins)[0]
+        return self.engine.plain(cut_point.context, "", room, cut_point.begins)[0]
 
-    async def _written(self, place: CutPoint, decoding: str, sampling: Sampling) -> list[Row]:
-        prompt = self.prompt(place)
+    async def _written(self, cut_point: CutPoint, decoding: str, sampling: Sampling) -> list[Row]:
+        prompt = self.prompt(cut_point)
         told = await self.engine.complete(Request(Prompt(tokens=tuple(prompt)), sampling))
         if told.error is not None:
-            return [_row(place, decoding, number, error=told.error) for number in range(sampling.n)]
+            return [
+                _row(cut_point, decoding, number, error=told.error) for number in range(sampling.n)
+            ]
         return [
-            self._continuation(place, decoding, number, prompt, sample)
+            self._continuation(cut_point, decoding, number, prompt, sample)
             for number, sample in enumerate(told.samples)
         ]
 
     def _continuation(
-        self, place: CutPoint, decoding: str, number: int, prompt: Sequence[int], sample: Sample
+        self, cut_point: CutPoint, decoding: str, number: int, prompt: Sequence[int], sample: Sample
     ) -> Row:
         ended = sample.finish_reason == "stop"
         spoken = sample.token_ids[:-1] if ended else sample.token_ids
         text = self.engine.continuation(prompt, spoken)
-        return _row(place, decoding, number, text=text, tokens=len(sample.token_ids), ended=ended)
+        return _row(
+            cut_point, decoding, number, text=text, tokens=len(sample.token_ids), ended=ended
+        )
 
-    async def _original(self, place: CutPoint) -> list[Row]:
+    async def _original(self, cut_point: CutPoint) -> list[Row]:
         # One token less: vLLM generates one.
         before, after = self.engine.plain(
-            place.context, place.original, self.engine.max_model_len - 1, place.begins
+            cut_point.context, cut_point.original, self.engine.max_model_len - 1, cut_point.begins
         )
         if not before or not after:
             told = Completion(error="a text without tokens, or without one before it")
         else:
             told = await self.engine.token_likelihood([*before, *after], len(before))
         if told.error is not None:
-            return [_row(place, ORIGINAL, 0, text=place.original, error=told.error)]
+            return [_row(cut_point, ORIGINAL, 0, text=cut_point.original, error=told.error)]
         logprob = sum(told.samples[0].logprobs)
-        return [_row(place, ORIGINAL, 0, text=place.original, tokens=len(after), logprob=logprob)]
+        return [
+            _row(
+                cut_point, ORIGINAL, 0, text=cut_point.original, tokens=len(after), logprob=logprob
+            )
+        ]
 
 
 def write(
@@ -123,8 +131,8 @@ def write(
     """
     for name, settings in models.items():
         if left := missing(folder, f"{FOLDER}/{name}", list(chunks_of(splits))):
-            places = sum(len(some) for _, some in left)
-            console.print(f"{name}: {places} places to continue", soft_wrap=True)
+            cut_points = sum(len(some) for _, some in left)
+            console.print(f"{name}: {cut_points} cut points to continue", soft_wrap=True)
             close_engines()
             engine = VllmEngine(settings)
             try:
@@ -145,7 +153,7 @@ async def write_chunks(
     await work(chunks, writer, keep, 2 * writer.engine.concurrency)
 
 
-def _row(place: CutPoint, decoding: str, number: int, **values: object) -> Row:
+def _row(cut_point: CutPoint, decoding: str, number: int, **values: object) -> Row:
     blank = dict.fromkeys(("text", "tokens", "ended", "logprob", "error"))
-    known = {"split": place.split, "id": place.id, "doc_id": place.doc_id}
+    known = {"split": cut_point.split, "id": cut_point.id, "doc_id": cut_point.doc_id}
     return {**known, "decoding": decoding, "number": number, **blank, **values}

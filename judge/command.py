@@ -5,11 +5,12 @@ from prewrite.judge.config import JudgeRecipe
 from prewrite.judge.passes import judge_pass, remedy
 from prewrite.judge.probe import probe_judges
 from prewrite.judge.retry import JudgeAgain, refuse_behind
+from prewrite.pipeline.retry import planned, refuse_elsewhere, retry_all, told
+from prewrite.pipeline.run import finished, run_pass
+from prewrite.pipeline.spread import spread
+from prewrite.pipeline.steps import PlannedPass
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.retry import planned, refuse_elsewhere, retry_all, told
-from prewrite.shards.run import finished, run_pass
 from prewrite.shards.show import print_summary
-from prewrite.shards.steps import PlannedPass, spread
 
 
 def run(recipe: JudgeRecipe) -> None:

@@ -10,9 +10,8 @@ from prewrite.base.config import Location, Recipe, Section, near, refuse
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.combine import Combine
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
-from prewrite.judge.measured import CorruptConfig, ReplayConfig, ReportConfig
 from prewrite.judge.schedule import OrderRule, Purpose
-from prewrite.shards.executor import RunConfig
+from prewrite.pipeline.config import RunConfig
 
 
 class VoteSampling(Section):
@@ -83,9 +82,6 @@ class JudgeConfig(Section):
         ge=1,
         description="longest context shown to the judge, in tokens of the chunking tokenizer",
     )
-    report: ReportConfig = ReportConfig()
-    corrupt: CorruptConfig = CorruptConfig()
-    replay: ReplayConfig = ReplayConfig()
 
     @property
     def panel(self) -> list[str]:
@@ -129,17 +125,6 @@ class JudgeRecipe(JudgeSections):
                 f"output: found '{self.output}', which is or lies in judge.input; accepted: another"
             )
         return self
-
-
-class MeasuredRecipe(JudgeSections):
-    """What the commands read that look at the judge itself."""
-
-    judge: JudgeConfig
-
-    @property
-    def texts(self) -> str:
-        """The set with the texts that it is tried on."""
-        return self.judge.input or self.output
 
 
 def known_criteria(judge: JudgeConfig) -> None:

@@ -22,7 +22,7 @@ from prewrite.base.config import Section, explain, parse_yaml, refuse
 from prewrite.base.errors import ConfigError
 from prewrite.base.secret import refuse_secrets
 from prewrite.engine.digest import model_digest
-from prewrite.engine.template import Template
+from prewrite.prompts.template import Template
 
 _SHIPPED = Path(__file__).parent / "criteria"
 

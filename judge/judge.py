@@ -19,7 +19,7 @@ from prewrite.judge.criteria import Criterion, Likelihood, PromptedCriterion
 from prewrite.judge.pool import Question
 from prewrite.judge.readout import Verdict, ask, likelihood
 from prewrite.judge.unread import tally_of
-from prewrite.judge.usage import usage_of
+from prewrite.prompts.usage import usage_of
 from prewrite.shards.failures import FailureTally
 from prewrite.shards.manifest import Usage
 

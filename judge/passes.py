@@ -21,13 +21,13 @@ from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.scorer import Scorer
+from prewrite.pipeline.passes import Document, End, Item, Split, Work
 from prewrite.shards.manifest import File, Manifest, PassInfo
 from prewrite.shards.names import block_of, verdicts
-from prewrite.shards.passes import Document, End, Item, Split, Work
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import FORMAT_VERSION, Row, schema
 
-_ELSEWHERE = {"engine", "input", "report", "corrupt", "replay"}
+_ELSEWHERE = {"engine", "input"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
 
 _NOT_VERDICTS = _ELSEWHERE | {"criteria", "weights", "combine"}

@@ -17,7 +17,6 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
 from prewrite.judge.config import JudgeConfig
-from prewrite.judge.context import contexts
 from prewrite.judge.criteria import Criterion, PromptedCriterion
 from prewrite.judge.judge import CostedAnswer, Judge, load_judges
 from prewrite.judge.panel import Panel, PanelResult, mean_scores
@@ -25,11 +24,12 @@ from prewrite.judge.passes import JudgePass, SetSource
 from prewrite.judge.pool import Question, judgements
 from prewrite.judge.readout import Verdict
 from prewrite.judge.scorer import Scorer, fence_texts, pool_of, store
+from prewrite.pipeline.passes import Document, DocumentResult, End, Split, Work
+from prewrite.pipeline.retry import OfJob, round_of
+from prewrite.prompts.context import contexts
 from prewrite.shards.manifest import File, Manifest, Record, Usage
 from prewrite.shards.names import block_of
-from prewrite.shards.passes import Document, DocumentResult, End, Split, Work
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.retry import OfJob, round_of
 from prewrite.shards.schema import TEXTS, Row, schema
 
 _TEXTS = schema(()).names
@@ -53,7 +53,7 @@ class Judged(Document):
 
 @dataclass(frozen=True)
 class JudgeAgain(OfJob):
-    """Asks again what failed in the set at `url`, made by `job`; see `shards.retry.Again`."""
+    """Asks again what failed in the set at `url`, made by `job`; see `pipeline.retry.Again`."""
 
     job: JudgePass
     url: str

@@ -5,15 +5,15 @@ from collections.abc import Collection, Sequence
 
 from prewrite.judge.combine import combined
 from prewrite.judge.config import JudgeConfig
-from prewrite.judge.context import contexts
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import Judge
 from prewrite.judge.panel import Panel, consistency, disagreement, mean_scores
 from prewrite.judge.pool import Pool, Result, judgements
 from prewrite.judge.unread import failure
+from prewrite.pipeline.passes import Document, DocumentResult
+from prewrite.prompts.context import contexts
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Usage
-from prewrite.shards.passes import Document, DocumentResult
 from prewrite.shards.schema import TEXTS, Row
 
 _OPEN_ROWS = 64  # where no engine has to be kept full

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from prewrite.base.errors import EngineError
 from prewrite.judge.criteria import Criterion
 from prewrite.judge.readout import Verdict
+from prewrite.pipeline.limit import commonest
 from prewrite.shards.failures import Failure, FailureTally, by_reason
-from prewrite.shards.limit import commonest
 
 
 def failure(needs_engine: bool, criterion: str, row_id: str, status: str, answer: str) -> Failure:

@@ -132,7 +132,7 @@ def judge(
 
 def _measure(module: Any, config: str, overrides: Sequence[str] | None, dry_run: bool) -> None:
     """A command that looks at the judge itself."""
-    from prewrite.judge.config import MeasuredRecipe
+    from prewrite.judge.measure.config import MeasuredRecipe
 
     invocation = Invocation(config, overrides or (), dry_run)
     _end(run_recipe(invocation, MeasuredRecipe, module.run, module.plan))
@@ -145,9 +145,9 @@ def judge_report(config: ConfigFile, overrides: Overrides = None, dry_run: DryRu
     Writes `output`/report/index.html and report.json, and changes nothing else there. It
     measures on labels, or on a sample of `judge.input`, or of `output` where that is null. It
     costs two verdicts a pair and one a single text, times the votes, of each judge; with
-    `judge.report.canaries` some 400 more a criterion, twice that for a pairwise one.
+    `measure.report.canaries` some 400 more a criterion, twice that for a pairwise one.
     """
-    from prewrite.judge.report import command
+    from prewrite.judge.measure import command
 
     _measure(command, config, overrides, dry_run)
 
@@ -163,7 +163,7 @@ def judge_canaries(
     measures the judge's noise. It costs about 400 questions a criterion, twice that for a
     pairwise one.
     """
-    from prewrite.judge import canaries
+    from prewrite.judge.measure import canaries
 
     _measure(canaries, config, overrides, dry_run)
 
@@ -172,11 +172,11 @@ def judge_canaries(
 def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Make labels without people, from corrupted texts.
 
-    Writes `output`/corrupted.jsonl, for `judge.report.labels`. The texts come from
+    Writes `output`/corrupted.jsonl, for `measure.report.labels`. The texts come from
     `judge.input`, or from `output` where that is null. No model is asked, and the same seed
     gives the same lines.
     """
-    from prewrite.judge import corrupt
+    from prewrite.judge.measure import corrupt
 
     _measure(corrupt, config, overrides, dry_run)
 
@@ -192,7 +192,7 @@ def judge_schedule(
     `output`/schedule.json. The texts come from `judge.input`, or from `output` where that is
     null.
     """
-    from prewrite.judge import replay
+    from prewrite.judge.measure import schedule_trial as replay
 
     _measure(replay, config, overrides, dry_run)
 
@@ -388,7 +388,7 @@ def ablation(
     printed. The same command continues. A variant that fails keeps its row; the command then
     ends with 1. --table prints the table of a folder of any scale.
     """
-    from prewrite.evaluation.ablation import ablate
+    from prewrite.evaluation.ablation.run import ablate
 
     _end(ending(lambda: ablate(output, only, overrides or (), table)))
 

@@ -13,14 +13,8 @@ from prewrite.base.files import Folder
 from prewrite.judge.passes import JudgePass, judge_pass, remedy
 from prewrite.judge.probe import probe_judges
 from prewrite.judge.retry import JudgeAgain, refuse_behind
-from prewrite.rewrite.config import RewriteRecipe
-from prewrite.rewrite.passes import RewritePass
-from prewrite.rewrite.probe import probe_rewriter
-from prewrite.rewrite.retry import RewriteAgain
-from prewrite.shards.manifest import Manifest
-from prewrite.shards.passes import inputs
-from prewrite.shards.reader import ShardSet
-from prewrite.shards.retry import (
+from prewrite.pipeline.passes import inputs
+from prewrite.pipeline.retry import (
     Again,
     check,
     is_begun,
@@ -30,9 +24,16 @@ from prewrite.shards.retry import (
     retry_all,
     told,
 )
-from prewrite.shards.run import finished, holds_rows, refuse_taken, run_pass
+from prewrite.pipeline.run import finished, holds_rows, refuse_taken, run_pass
+from prewrite.pipeline.spread import spread
+from prewrite.pipeline.steps import PlannedPass
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.probe import probe_rewriter
+from prewrite.rewrite.retry import RewriteAgain
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
 from prewrite.shards.show import print_summary
-from prewrite.shards.steps import PlannedPass, spread
 
 
 def run(recipe: RewriteRecipe) -> None:

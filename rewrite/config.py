@@ -6,9 +6,10 @@ from pydantic import Field, model_validator
 
 from prewrite.base.config import Location, Section, refuse
 from prewrite.judge.config import JudgeSections, known_engine
+from prewrite.prompts.config import RewriteConfig
+from prewrite.prompts.load import load_template
 from prewrite.rewrite.layouts import LAYOUTS
 from prewrite.rewrite.listing import lists
-from prewrite.rewrite.prompts import load_template
 from prewrite.rewrite.signals import signal_filter
 
 _ONLY_WITH = {"text_field": "text", "filter": "redpajama-v2", "duplicates": "redpajama-v2"}
@@ -75,42 +76,6 @@ class ChunkingConfig(Section):
         1920, ge=1, description="longest context shown to the rewriter, in tokens"
     )
     seed: int = Field(0, description="seed of the draw in `cuts: one`")
-
-
-class RewriteSampling(Section):
-    """How rewrites are sampled (arXiv 2601.21343: T = top_p = 0.6)."""
-
-    temperature: float = Field(0.6, ge=0, description="sampling temperature; 0 is greedy")
-    top_p: float = Field(0.6, gt=0, le=1, description="share of probability that is sampled from")
-    max_tokens: int | None = Field(
-        None, ge=1, description="longest rewrite, in tokens of the engine; null: `chunking.tokens`"
-    )
-    seed: int = Field(0, description="with a row's id, the seed of its request")
-
-
-class LengthConfig(Section):
-    """Accepted characters of a rewrite, as a ratio to those of the original."""
-
-    min: float = Field(0.2, ge=0, description="smallest ratio")
-    max: float = Field(3.0, gt=0, description="largest ratio")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> "LengthConfig":
-        if self.min > self.max:
-            raise ValueError(f"a min not above the max of {self.max:g}")
-        return self
-
-
-class RewriteConfig(Section):
-    """How chunks are rewritten."""
-
-    engine: str = Field(description="a name under `engines`")
-    template: str = Field(
-        "quality",
-        description="`quality`, `safety`, `cleanup`, `plain`, or the path of a `.jinja` file",
-    )
-    sampling: RewriteSampling = Field(RewriteSampling(), description="how rewrites are sampled")
-    length: LengthConfig = Field(LengthConfig(), description="accepted lengths")
 
 
 class RewriteRecipe(JudgeSections):

@@ -11,6 +11,7 @@ from itertools import repeat
 
 from prewrite.base.errors import InputError
 from prewrite.engine.tokenizer import load_tokenizer
+from prewrite.pipeline.passes import Document, End, Item, LeftOut, Skipped, Split
 from prewrite.rewrite.chunker import Chunk, Chunker
 from prewrite.rewrite.config import ChunkingConfig, InputConfig
 from prewrite.rewrite.detect import corpus_layout, record_of
@@ -21,7 +22,6 @@ from prewrite.rewrite.listing import Found, Listing, list_files
 from prewrite.rewrite.ranges import cut
 from prewrite.rewrite.signals import Companion, shard_id
 from prewrite.shards.manifest import Skip
-from prewrite.shards.passes import Document, End, Item, LeftOut, Skipped, Split
 from prewrite.shards.schema import Row
 
 MOST_META = 64 << 20
@@ -53,7 +53,7 @@ class Corpus:
         return self._companion.listing(file.path for file in self.files)
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
-        """See `shards.passes.Source.read`. Records before `start` are parsed, too, for the names
+        """See `pipeline.passes.Source.read`. Records before `start` are parsed, too, for the names
         of their documents.
         """
         file = CorpusFile(split.path, self.input.max_record_bytes, split.range)

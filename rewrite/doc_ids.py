@@ -6,7 +6,7 @@ file has gets the record's number behind it: `d1#17`. Other files, and other ran
 may hold the same ids: their rows stand in other parts, so a part and a `doc_id` name one document.
 
 Cost: memory for at most 524,288 digests (about 50 MB), however long the file is. A part holds fewer
-documents than are remembered (`shards.worker`), so no two of one part are ever called the same.
+documents than are remembered (`pipeline.loop`), so no two of one part are ever called the same.
 """
 
 import hashlib

@@ -17,9 +17,9 @@ import zstandard
 
 from prewrite.base.errors import InputError
 from prewrite.base.files import resolve, told_as
+from prewrite.pipeline.passes import Range
 from prewrite.rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
 from prewrite.shards.parquet import batches
-from prewrite.shards.passes import Range
 
 LINE_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 SUFFIXES = (*LINE_SUFFIXES, ".parquet")

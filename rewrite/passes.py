@@ -12,12 +12,12 @@ import pyarrow as pa
 from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import get_engine
+from prewrite.pipeline.passes import Split, Work, inputs
+from prewrite.prompts.load import load_template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
-from prewrite.rewrite.prompts import load_template
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.manifest import NAMED, Manifest, PassInfo
-from prewrite.shards.passes import Split, Work, inputs
 from prewrite.shards.schema import schema
 
 

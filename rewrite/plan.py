@@ -23,6 +23,8 @@ from prewrite.judge.criteria import load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.passes import JudgePass
 from prewrite.judge.scorer import Scorer
+from prewrite.pipeline.limit import check_failed
+from prewrite.pipeline.passes import Document, DocumentResult, Work
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.forecast import Forecast, MeasuredPass, Server, StartUp, forecast
@@ -30,9 +32,7 @@ from prewrite.rewrite.meter import Meter
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.rewrite.sample import CorpusSample, read
 from prewrite.shards.failures import FailureTally
-from prewrite.shards.limit import check_failed
 from prewrite.shards.manifest import odd
-from prewrite.shards.passes import Document, DocumentResult, Work
 from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
 
 SECONDS = 30.0

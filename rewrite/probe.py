@@ -11,9 +11,9 @@ from prewrite.engine.config import EndpointConfig
 from prewrite.engine.registry import First, probe
 from prewrite.engine.types import Engine
 from prewrite.judge.probe import PASSAGES
+from prewrite.pipeline.passes import Document
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.rewriter import Rewriter
-from prewrite.shards.passes import Document
 
 _NO_TEXT = ("no_text", "only_reasoning")
 _QUOTED = 100  # characters of an answer

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from prewrite.base.errors import InputError
 from prewrite.base.files import resolve, told_as
+from prewrite.pipeline.passes import Range
 from prewrite.rewrite.files import share
 from prewrite.rewrite.streams import HashedStream, Lines, Whole, decompressed, is_record
-from prewrite.shards.passes import Range
 
 _PACKED = (".gz", ".zst")
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
 from prewrite.engine.registry import get_engine
+from prewrite.pipeline.passes import Document, DocumentResult, Split, Work
+from prewrite.pipeline.retry import OfJob, round_of
 from prewrite.rewrite.passes import RewritePass
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Manifest, Record
-from prewrite.shards.passes import Document, DocumentResult, Split, Work
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.retry import OfJob, round_of
 from prewrite.shards.schema import USABLE
 
 _FAILED = "status:failed"
@@ -38,7 +38,7 @@ class RewriteAgain(OfJob):
         return Manifest.load(Folder(self.url))
 
     def follows(self, manifest: Manifest) -> bool:
-        """See `shards.retry.Again`; a corpus has no earlier state."""
+        """See `pipeline.retry.Again`; a corpus has no earlier state."""
         return manifest.passes[-1].fingerprint == fingerprint(self.config())
 
     def failed(self, counts: Mapping[str, int]) -> int:

@@ -1,20 +1,17 @@
 """Rewrite the chunks of a document: prompt, generate, check."""
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from prewrite.engine.reasoning import spoken
-from prewrite.engine.types import Completion, Engine, Prompt, Request, Sampling
-from prewrite.judge.context import contexts, lead
-from prewrite.judge.usage import usage_of
-from prewrite.rewrite.checks import Checked, check
+from prewrite.engine.types import Engine
+from prewrite.pipeline.passes import Document, DocumentResult
+from prewrite.prompts.context import contexts
+from prewrite.prompts.rewriting import Rewriting
+from prewrite.prompts.usage import usage_of
 from prewrite.rewrite.config import RewriteRecipe
-from prewrite.rewrite.prompts import load_template
 from prewrite.shards.failures import Failure, as_reason
 from prewrite.shards.manifest import Usage
-from prewrite.shards.passes import Document, DocumentResult
 from prewrite.shards.schema import USABLE, Row
 
 
@@ -26,17 +23,16 @@ class Rewriter:
     """
 
     def __init__(self, engine: Engine, recipe: RewriteRecipe) -> None:
-        self.engine, self.recipe = engine, recipe
-        self.template = load_template(recipe.rewrite.template)
+        self.engine, self.chunking = engine, recipe.chunking
+        self.rewriting = Rewriting(recipe.rewrite, recipe.chunking.tokens, engine.primes)
         self.window = 2 * engine.concurrency
         self.versions = engine.versions()
 
     async def __call__(self, document: Document) -> DocumentResult:
         """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of every row."""
         rows = document.rows
-        # Joined: two chunks may spell a tag between them.
-        fence = self.template.fence(["".join(row["original"] for row in rows)])
-        befores = contexts(rows, self.recipe.chunking.max_context_tokens)
+        fence = self.rewriting.fence(rows)
+        befores = contexts(rows, self.chunking.max_context_tokens)
         jobs = [
             self._rewrite(row, before, fence)
             for row, before in zip(rows, befores, strict=True)
@@ -57,11 +53,8 @@ class Rewriter:
         self, row: Row, context: Sequence[str], fence: str
     ) -> tuple[Usage, Failure | None]:
         """Rewrite one row in place; returns what it cost, and why there is nothing to use."""
-        begin = lead(context) if self.engine.primes else ""
-        texts = {"context": context, "lead": begin, "text": row["original"]}
-        prompt = Prompt(self.template.render(texts, fence), answer=begin.rstrip())
-        completion = await self.engine.complete(Request(prompt, self._sampling(row, fence)))
-        checked = self._check(row["original"], begin, completion, fence)
+        completion = await self.engine.complete(self.rewriting.request(row, context, fence))
+        checked = self.rewriting.checked(row["original"], context, completion, fence)
         reason = checked.reason and as_reason(checked.reason)
         row["rewrite"], row["rewrite_status"] = checked.text, checked.status
         row["rewrite_reason"] = reason
@@ -70,34 +63,3 @@ class Rewriter:
             return usage, None
         answer = completion.error or completion.samples[0].text
         return usage, Failure(reason or checked.status, row["id"], answer)
-
-    def _check(self, original: str, begin: str, completion: Completion, fence: str) -> Checked:
-        if completion.error is not None:
-            return Checked("failed", reason=f"engine: {completion.error}")
-        sample, finish = completion.samples[0], completion.samples[0].finish_reason
-        said = spoken(sample.text, original)
-        if said is None:
-            return Checked("failed", reason="only_reasoning")
-        # An endpoint that ignores the primed answer says its words again.
-        whole = said.lstrip().removeprefix(begin.strip() or "\0")
-        answer = self.template.before_tags(whole, fence)
-        if finish == "length" and len(answer) < len(whole):  # it went on behind its end
-            finish = "stop"
-        if self.template.without_labels(original) == original:
-            answer = self.template.without_labels(answer)
-        if whole and not answer.strip():
-            return Checked("failed", reason="leaked_tags")  # and nothing before them
-        # An original may speak of prompts, and then so may its rewrite.
-        repeats = self.template.repeated(answer) and not self.template.repeated(original)
-        return check(original, answer, finish, repeats, self.recipe.rewrite.length)
-
-    def _sampling(self, row: Row, fence: str) -> Sampling:
-        config = self.recipe.rewrite.sampling
-        seed = hashlib.sha256(f"{config.seed}\0{row['id']}".encode()).digest()
-        return Sampling(
-            max_tokens=config.max_tokens or self.recipe.chunking.tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            seed=int.from_bytes(seed[:4], "big") >> 1,
-            stop=self.template.ends(fence),
-        )

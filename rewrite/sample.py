@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prewrite.base.errors import InputError
+from prewrite.pipeline.passes import Document, End, Split
 from prewrite.rewrite.corpus import Corpus
-from prewrite.shards.passes import Document, End, Split
 from prewrite.shards.schema import Row
 
 Floats = NDArray[np.float64]

@@ -167,7 +167,7 @@ class CommitLog:
         return {split for name in self._listed if (split := names.marked(name))}
 
     def open(self, split: str, record: Opened) -> None:
-        """Say what is open; see `shards.quarantine`."""
+        """Say what is open; see `pipeline.quarantine`."""
         self.folder.write(names.mark(split), record.model_dump_json().encode())
 
     def is_empty(self) -> bool:

@@ -1,10 +1,10 @@
 """How the next generation of a finished set is published: at one moment, or not at all.
 
-`retry-<n>/` holds generation n while it is made (`shards.retry`): its manifest, its commit log and
-the parts that are new in it. They lie apart, so that a glob over `part-*` finds every row once for
-as long as the engine is asked. Once that manifest is `complete`, publishing is all that is left:
-the new parts are copied, the card, the log and last the manifest of the set are replaced; then the
-old parts go. Every step can be repeated, so a kill leaves the old set or the new one.
+`retry-<n>/` holds generation n while it is made (`pipeline.retry`): its manifest, its commit log
+and the parts that are new in it. They lie apart, so that a glob over `part-*` finds every row once
+for as long as the engine is asked. Once that manifest is `complete`, publishing is all that is
+left: the new parts are copied, the card, the log and last the manifest of the set are replaced;
+then the old parts go. Every step can be repeated, so a kill leaves the old set or the new one.
 
 Cost: the new parts are read and written once more. While they are copied, and until the old parts
 are removed, a glob finds rows twice; a reader that goes by the manifest never does.

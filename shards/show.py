@@ -12,9 +12,8 @@ from rich.text import Text
 
 from prewrite.base.text import one_line
 from prewrite.shards.failures import answers
-from prewrite.shards.manifest import Manifest
+from prewrite.shards.manifest import Manifest, Usage
 from prewrite.shards.names import MANIFEST
-from prewrite.shards.progress import cache_share
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, Row
 
@@ -141,3 +140,10 @@ def _scores(row: Row, text: str) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def cache_share(usage: Usage) -> str:
+    """Share of prompt tokens served by the prefix cache, or that nobody knows."""
+    if usage.cached_tokens is None:
+        return "unknown"
+    return f"{usage.cached_tokens / usage.prompt_tokens:.0%}" if usage.prompt_tokens else "0%"

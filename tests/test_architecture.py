@@ -12,7 +12,10 @@ import pytest
 from scripts.homonyms import homonyms
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("base", "shards", "engine", "judge", "rewrite", "train", "evaluation")
+PACKAGES = (
+    *("base", "shards", "engine", "pipeline", "judge", "prompts"),
+    *("rewrite", "train", "evaluation"),
+)
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
@@ -85,7 +88,7 @@ def test_no_command_loads_a_slow_library_before_it_is_needed() -> None:
     program = """
 import sys
 import prewrite.evaluation.run, prewrite.judge.command, prewrite.rewrite.command
-import prewrite.commands, prewrite.shards.command, prewrite.train.command, prewrite.shards.executor
+import prewrite.commands, prewrite.shards.command, prewrite.train.command, prewrite.pipeline.tasks
 slow = {"matplotlib", "megatron", "openai", "pandas", "scipy", "sklearn", "torch", "transformers"}
 print(*({*slow, "vllm"} & set(sys.modules)))
 """

@@ -208,7 +208,7 @@ def trained(run: tuple[Path, str], rows: list[Row]) -> Path:
         f"train.data=[{{set: {run[0]}, filter: {json.dumps(taken)}}}]",
         f"train.output={out}",
         f"train.curriculum={json.dumps(phases)}",
-        "train.batch={samples: 2, row_tokens: 512, max_seq_len: 256, context_tokens: 64}",
+        "train.batch={samples: 2, sequence_tokens: 512, max_seq_len: 256, context_tokens: 64}",
         "train.rollouts.samples=3",
         "train.rollouts.tokens=12",
         "engines.main.args={kv_cache_memory_bytes: 268435456}",
@@ -235,7 +235,9 @@ def evaluate(
     run: tuple[Path, str], trained: Path, document: str, *overrides: str
 ) -> subprocess.CompletedProcess[str]:
     """`prewrite evaluate` on the chunks of one document, in `trained`'s neighbour."""
-    prefixes = {"ordinary": {"set": str(run[0]), "filter": f"doc_id == '{document}'", "places": 2}}
+    prefixes = {
+        "ordinary": {"set": str(run[0]), "filter": f"doc_id == '{document}'", "cut_points": 2}
+    }
     out = trained.parent / "evaluation"
     return command(
         "evaluation",

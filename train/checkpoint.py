@@ -25,7 +25,7 @@ from prewrite.base.cli import console
 from prewrite.base.errors import ShardError
 from prewrite.base.files import leads_out, opened, sync
 from prewrite.train import digests, parallel, saved
-from prewrite.train.config import CheckpointConfig
+from prewrite.train.config.sections import CheckpointConfig
 from prewrite.train.learner import Learner
 from prewrite.train.names import CHECKPOINTS
 from prewrite.train.output import Output

@@ -12,7 +12,7 @@ from contextlib import redirect_stderr
 from io import StringIO
 
 from prewrite.base.cli import Invocation, run_recipe
-from prewrite.train.config import TrainRecipe
+from prewrite.train.config.recipe import TrainRecipe
 
 # What Megatron and torch tell their own developers is nothing a user can act on.
 for module in ("megatron", "torch"):

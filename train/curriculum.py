@@ -13,7 +13,7 @@ from math import fsum, isfinite
 from typing import Any, NamedTuple
 
 from prewrite.base.errors import ConfigError
-from prewrite.train.phases import Phase, Plateau
+from prewrite.train.config.phases import Phase, Plateau
 
 
 class PhaseStart(NamedTuple):

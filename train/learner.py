@@ -29,13 +29,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
 from prewrite.train import parallel
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.learnt import POINTS, cut_points
 from prewrite.train.model.build import build
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.objectives import Loss, Sums, report, sum_tokens
-from prewrite.train.phases import Phase
 
 OfRow = Callable[[PackedSequence, Tensor], tuple[Tensor, Sums]]
 

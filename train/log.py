@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from prewrite.base.cli import console
 from prewrite.base.files import Folder
-from prewrite.shards.progress import span
+from prewrite.base.text import span
 from prewrite.train.metrics import parse, shortened
 from prewrite.train.names import BOARD, METRICS
 from prewrite.train.output import Output

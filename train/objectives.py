@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prewrite.base.errors import ShardError
+from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll
 from prewrite.train.data.rows import Candidates
 from prewrite.train.data.trees import KINDS, ROLLOUT
-from prewrite.train.phases import Dpo, Grpo, Nll, Objective, RfNll
 
 Sums = dict[str, Tensor]
 """Sums over a row by name. Which names there are depends on the objective, never on the data."""

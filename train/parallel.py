@@ -21,7 +21,7 @@ from torch._C._distributed_c10d import HashStore, TCPStore
 from prewrite.base.cli import sentence
 from prewrite.base.errors import ConfigError, EngineError, PrewriteError
 from prewrite.train import cpu
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 
 T = TypeVar("T")
 _LOOPBACK = "127.0.0.1"

@@ -10,18 +10,19 @@ late phase come on top: they take what `engines` gives them.
 
 import os
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase, end_step
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.data.loader import Loader
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.model.shape import ModelShape, load_shape
 from prewrite.train.model.weights import parameters
-from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.online.prompts import prompt_batch
 from prewrite.train.owned import refuse_foreign
-from prewrite.train.phases import Phase, end_step
 from prewrite.train.preflight import preflight
 
 _TRIED = 64  # samples whose layout is measured, or one batch
@@ -76,7 +77,7 @@ def _memory(config: TrainConfig, shape: ModelShape) -> str:
 
 def _activations(config: TrainConfig, shape: ModelShape, wide: int) -> float:
     """Of one row; a pipeline holds as many rows as it has stages, each with its share of layers."""
-    tokens, tp = config.batch.row_tokens, config.parallel.tp
+    tokens, tp = config.batch.sequence_tokens, config.parallel.tp
     layer = 2 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head / tp
     layer += 2 * shape.hidden + 3 * shape.feed_forward / tp
     kept = shape.hidden if config.parallel.recompute == "full" else layer
@@ -88,7 +89,7 @@ def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str
     """Tokens a step and how well the layout uses them, on the phase's first batches."""
     size, tried = config.batch.samples, min(config.batch.samples, _MOST)
     if config.rollouts and phase.online:
-        return _online(config.rollouts, loader, phase, step * size, size / tried)
+        return _online(config, loader, phase, step * size, size / tried)
     batches = max(1, min(_TRIED // size, end_step(phase, size) - step))
     used = padding = plain = long = 0
     for number in range(batches):
@@ -106,16 +107,17 @@ def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str
     )
 
 
-def _online(
-    rollouts: RolloutsConfig, loader: Loader, phase: Phase, first: int, times: float
-) -> str:
+def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times: float) -> str:
     """What a step samples and learns from, at most, on the phase's first batch. times: how often
     a batch of the loader goes into one of the run.
     """
-    asked = loader.asked(first, phase).result()
-    places, longest = round(len(asked.places) * times), rollouts.samples * rollouts.tokens
-    tokens = round(sum(tree.cost for tree in asked.trees) * times) + places * longest
-    prompts = round(sum(len(place.prompt) for place in asked.places) * times)
+    rollouts = config.rollouts
+    assert rollouts, "the configuration of an online phase has them"
+    asked = prompt_batch(loader, first, phase, config)
+    trees = chain.from_iterable(asked.laid.trees)
+    places, longest = round(len(asked.prompts) * times), rollouts.samples * rollouts.tokens
+    tokens = round(sum(tree.cost for tree in trees) * times) + places * longest
+    prompts = round(sum(len(one.tokens) for one in asked.prompts) * times)
     return (
         f"{places} places and {places * rollouts.samples:,} rollouts a step, at most "
         f"{places * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn from"

@@ -13,16 +13,16 @@ from typing import Any
 from prewrite.base.errors import ConfigError, EngineError, InputError
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.tokenizer import load_tokenizer
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.data.loader import Loader
-from prewrite.train.learnt import reasons
 from prewrite.train.model.audit import audit
 from prewrite.train.model.export import rehearse
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.online import kept_pools
 from prewrite.train.online.probe import held_out
 from prewrite.train.provenance import provenance
+from prewrite.train.tally import reasons
 
 
 def preflight(

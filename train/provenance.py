@@ -13,7 +13,7 @@ from prewrite.judge.provenance import Jury, Provenance, TrainedOn, read, set_jur
 from prewrite.shards.filters import parse_filter
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
-from prewrite.train.config import DataConfig, TrainConfig
+from prewrite.train.config.sections import DataConfig, TrainConfig
 
 
 def provenance(

@@ -13,7 +13,7 @@ from typing import Any
 from prewrite.base.cli import console
 from prewrite.shards.schema import Row
 from prewrite.train import parallel
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.data.stored import places

@@ -8,7 +8,7 @@ from prewrite.engine.config import EngineConfig
 from prewrite.judge.provenance import Provenance
 from prewrite.shards.reader import ShardSet
 from prewrite.train import parallel
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.finished import fault, finish
 from prewrite.train.model.export import export

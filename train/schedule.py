@@ -14,9 +14,9 @@ Here step i has the rate that Megatron-Core has after i + 1 steps.
 from collections.abc import Sequence
 from math import cos, pi, sqrt
 
-from prewrite.train.config import OptimizerConfig, TrainConfig
+from prewrite.train.config.phases import Phase, end_step
+from prewrite.train.config.sections import OptimizerConfig, TrainConfig
 from prewrite.train.curriculum import PhaseStart
-from prewrite.train.phases import Phase, end_step
 
 
 def learning_rate(config: TrainConfig, step: int, starts: Sequence[PhaseStart]) -> float:

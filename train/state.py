@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict
 
 from prewrite.base.errors import ConfigError
 from prewrite.base.fingerprint import differences
-from prewrite.train.config import TrainConfig
-from prewrite.train.learnt import LearningTally
-from prewrite.train.phases import Phase
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
+from prewrite.train.tally import LearningTally
 
-FREE = ("output", "parallel", "checkpoint", "non_finite", "alarms", "curriculum")
+FREE = ("output", "parallel", "checkpoint", "non_finite", "alerts", "curriculum")
 """Keys of the configuration that may change between two starts of one run: of `parallel` all but
 `distributed_optimizer`, whose checkpoints have a form of their own; of the curriculum the phases
-that are not over. So may `batch.row_tokens`, which changes no loss."""
+that are not over. So may `batch.sequence_tokens`, which changes no loss."""
 
 
 FREE_ROLLOUTS = ("dump_every", "sleep", "timeout")
@@ -38,8 +38,8 @@ class State(BaseModel):
 
     step, samples: done so far. skipped: steps in which the model did not move because the loss or
     the gradient was not finite. empty: those in which it did not because there was nothing to learn
-    from. tally: of the phase under way. curriculum: `Curriculum.state_dict`. alarms: the state of
-    `train.alarms`. data: `Loader.identity`. base: `base_digest` of the model's folder. log:
+    from. tally: of the phase under way. curriculum: `Curriculum.state_dict`. alerts: the state of
+    `train.alerts`. data: `Loader.identity`. base: `base_digest` of the model's folder. log:
     `metrics.jsonl` up to this step, where the process that has the state writes it.
     """
 
@@ -51,7 +51,7 @@ class State(BaseModel):
     empty: int
     tally: LearningTally
     curriculum: dict[str, Any]
-    alarms: list[list[float | None]] = []
+    alerts: list[list[float | None]] = []
     settings: dict[str, Any]
     data: dict[str, Any]
     base: str | None = None
@@ -101,7 +101,7 @@ def _fixed(values: dict[str, Any]) -> dict[str, Any]:
     # What one kind of optimizer has saved, the other does not load.
     split = "distributed_optimizer"
     kept["parallel"] = {split: values["parallel"][split]}
-    kept["batch"] = {k: v for k, v in kept["batch"].items() if k != "row_tokens"}
+    kept["batch"] = {k: v for k, v in kept["batch"].items() if k != "sequence_tokens"}
     rollouts = values["rollouts"] or {}
     kept["rollouts"] = {k: v for k, v in rollouts.items() if k not in FREE_ROLLOUTS}
     return kept

@@ -17,21 +17,21 @@ import torch
 from prewrite.base.cli import console
 from prewrite.base.errors import Interrupted, PrewriteError, ShardError
 from prewrite.engine.config import EngineConfig
-from prewrite.train import alarms, parallel
+from prewrite.train import alerts, parallel
 from prewrite.train.checkpoint import Checkpoints
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase, end_step
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.curriculum import Curriculum
 from prewrite.train.data.loader import Batch, Loader
 from prewrite.train.flops import model_flops, peak_flops
 from prewrite.train.learner import Learner, StepResult
-from prewrite.train.learnt import LearningTally
 from prewrite.train.log import Metrics, RunLog
 from prewrite.train.model.shape import ModelShape, base_digest
 from prewrite.train.online.online_phase import OnlinePhase
 from prewrite.train.output import Output
-from prewrite.train.phases import Phase, end_step
 from prewrite.train.schedule import differing, learning_rate
 from prewrite.train.state import State, settings
+from prewrite.train.tally import LearningTally
 
 COUNTED = (
     "cuts",
@@ -63,7 +63,7 @@ class Trainer:
         self.checkpoints = Checkpoints(output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
         self.skipped = self.empty = 0
-        self.tally, self.alarms = LearningTally(), alarms.AlarmState()
+        self.tally, self.alerts = LearningTally(), alerts.AlertState()
         self._found = self.checkpoints.find()
         if self._found:
             self._go_on_from(self._found)
@@ -80,7 +80,7 @@ class Trainer:
         """Make the steps that are left, and a checkpoint of the last; returns what has learnt.
 
         Raises Interrupted after a signal; PrewriteError at a loss or gradient that is not finite,
-        or an alarm, where the configuration says `stop`, and at the end of a phase, or of the run,
+        or an alert, where the configuration says `stop`, and at the end of a phase, or of the run,
         in which no step moved the model.
         """
         learner = self._begun()
@@ -139,7 +139,7 @@ class Trainer:
             ) from None
         self.curriculum = curriculum
         self.skipped, self.empty = found.skipped, found.empty
-        self.tally, self.alarms = found.tally, found.alarms
+        self.tally, self.alerts = found.tally, found.alerts
 
     def _tell_phases(self) -> None:
         """Say in what the run that goes on is not the one that its phases of now would make from
@@ -205,22 +205,22 @@ class Trainer:
             self.late.forget()
 
     def _watch(self, phase: Phase, outcome: StepResult, values: Metrics) -> None:
-        """Count a step, and sound the alarms that it raises."""
+        """Count a step, and sound the alerts that it raises."""
         if self.tally.phase != phase.name:
             self.tally = LearningTally(phase=phase.name)
         moved = not (outcome.empty or outcome.fault)
         empty = outcome.empty and not outcome.fault
         self.tally = self.tally.after(moved, empty, values["data/cuts"], outcome.points)
-        before, config = self.alarms, self.config.alarms
-        self.alarms = alarms.after(before, values | {"empty": float(empty)}, config)
-        for sentence in alarms.sound(before, self.alarms, config):
+        before, config = self.alerts, self.config.alerts
+        self.alerts = alerts.after(before, values | {"empty": float(empty)}, config)
+        for sentence in alerts.sound(before, self.alerts, config):
             _say(sentence)
 
     def _end(self, phase: Phase) -> None:
         """A phase is over; PrewriteError when none of its steps moved the model, unless scores were
         there and equal; in any case when none of the run did.
         """
-        tally, self.alarms = self.tally, alarms.AlarmState()
+        tally, self.alerts = self.tally, alerts.AlertState()
         told = []
         if tally.empty:
             told.append(f"{tally.empty} had nothing to learn from ({tally.why})")
@@ -276,7 +276,7 @@ class Trainer:
             empty=self.empty,
             tally=self.tally,
             curriculum=self.curriculum.state_dict(),
-            alarms=self.alarms,
+            alerts=self.alerts,
             settings=settings(self.config),
             data=self.loader.identity(),
             base=self._base,

@@ -27,12 +27,12 @@ EXAMPLES = {
     "judge": f"{_RECIPE} judge.input=data/quickstart/rewrites output=data/again "
     "judge.readout=reasoning",
     "judge report": f"{_RECIPE} judge.input=data/quickstart 'judge.criteria=[safety]' "
-    "judge.report.canaries=false output=data/measured",
+    "measure.report.canaries=false output=data/measured",
     "judge canaries": f"{_RECIPE} 'judge.criteria=[safety]' output=data/canaries",
-    "judge corrupt": f"{_RECIPE} judge.input=data/quickstart judge.corrupt.rows=5 "
+    "judge corrupt": f"{_RECIPE} judge.input=data/quickstart measure.corrupt.rows=5 "
     "output=data/measured",
     "judge schedule": f"{_RECIPE} judge.input=data/quickstart 'judge.criteria=[quality]' "
-    "judge.replay.rows=2 output=data/measured",
+    "measure.schedule.rows=2 output=data/measured",
     "shards show": "data/quickstart --rows 3",
     "shards verify": "data/quickstart",
     "shards stats": "data/quickstart",

@@ -8,16 +8,15 @@ from markupsafe import Markup
 
 from prewrite.base.report.page import render
 from prewrite.base.report.plots import colours
-from prewrite.base.text import printable
+from prewrite.base.text import printable, span
 from prewrite.shards.failures import answers
-from prewrite.shards.progress import cache_share, span
 from prewrite.shards.report import plots
 from prewrite.shards.report.collect import NONE, OTHERS, SetReport
 from prewrite.shards.report.picks import KINDS
 from prewrite.shards.report.tallies import BINS, Bounds, SourceTally
 from prewrite.shards.report.words import LONGEST, diff
 from prewrite.shards.schema import MEASURES, STATUSES, Row
-from prewrite.shards.show import why
+from prewrite.shards.show import cache_share, why
 
 SHOWN_SOURCES = 12
 PLOTTED_SOURCES = 5

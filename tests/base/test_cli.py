@@ -95,7 +95,7 @@ def test_an_error_sentence_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_that_is_not_utf8(encoding: str) -> None:
     code = (
-        "from base.cli import console, ending\nfrom rich.table import Table\n"
+        "from prewrite.base.cli import console, ending\nfrom rich.table import Table\n"
         "def main():\n    t = Table('·', '–')\n    t.add_row('é中', '…')\n"
         "    console.print(t)\n    print('a · b – 中')\n"
         "raise SystemExit(ending(main))"

@@ -88,8 +88,8 @@ def test_a_kill_before_the_rename_leaves_the_old_content(tmp_path: Path) -> None
     folder = Folder(str(tmp_path))
     folder.write("a", b"old")
     program = (
-        "import os, sys; from base.files import Folder; os.replace = lambda *_: os._exit(9);"
-        "Folder(sys.argv[1]).write('a', b'new')"
+        "import os, sys; from prewrite.base.files import Folder;"
+        "os.replace = lambda *_: os._exit(9); Folder(sys.argv[1]).write('a', b'new')"
     )
     assert (
         subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 9

@@ -21,12 +21,12 @@ from prewrite.judge.passes import JudgePass
 from prewrite.judge.provenance import NAME as PROVENANCE
 from prewrite.judge.provenance import Provenance
 from prewrite.judge.scorer import Scorer
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Work
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
 from prewrite.rewrite.rewriter import Rewriter
-from prewrite.shards.executor import RunConfig
-from prewrite.shards.passes import Work
-from prewrite.shards.run import run_pass
 from prewrite.train.log import RunLog
 from prewrite.train.output import Output
 from prewrite.train.owned import claim

@@ -15,7 +15,7 @@ import pytest
 
 from tests.docs.repository import build
 from tests.docs.shell import PAGES, Block, blocks, run, shell
-from tests.shards.object_store import KEYS, new_file_system, serving
+from tests.pipeline.object_store import KEYS, new_file_system, serving
 
 REAL = "tests/test_quickstart.py runs it with the real model"
 PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
@@ -25,7 +25,7 @@ EVALUATES = "two models and a judge; tests/test_quickstart.py evaluates"
 ABLATES = "half an hour; tests/evaluation/test_ablation.py trains a variant"
 HUB = "the task's data set is on the hub; tests/evaluation/test_tasks.py runs local ones"
 RETRIES = "a random model may fail at all of it again; tests/rewrite/test_retry.py asks"
-CANARIES = "hundreds of questions; tests/judge/test_canaries.py plays them"
+CANARIES = "hundreds of questions; tests/judge/measure/test_canaries.py plays them"
 
 pytestmark = [
     pytest.mark.slow,
@@ -65,11 +65,11 @@ INSTEAD = {
         "'evaluate.tasks={names: [prewrite_paper]}'",
         HUB,
     ),
-    "make judge-report": ('make judge-report ARGS="judge.report.canaries=false"', CANARIES),
-    'make judge-report CONFIG=configs/quickstart.yaml ARGS="judge.report.labels=labels.jsonl '
+    "make judge-report": ('make judge-report ARGS="measure.report.canaries=false"', CANARIES),
+    'make judge-report CONFIG=configs/quickstart.yaml ARGS="measure.report.labels=labels.jsonl '
     'output=data/measured"': (
-        'make judge-report CONFIG=configs/quickstart.yaml ARGS="judge.report.labels=labels.jsonl '
-        'output=data/measured judge.report.canaries=false"',
+        'make judge-report CONFIG=configs/quickstart.yaml ARGS="measure.report.labels=labels.jsonl '
+        'output=data/measured measure.report.canaries=false"',
         CANARIES,
     ),
     ".venv/bin/prewrite judge canaries --config configs/quickstart.yaml": (

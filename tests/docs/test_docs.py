@@ -26,27 +26,28 @@ import prewrite
 from prewrite.base import errors
 from prewrite.base.config import SECTIONS, parse_yaml
 from prewrite.commands import app
-from prewrite.engine.template import Template
 from prewrite.evaluation.config import EvaluateRecipe
-from prewrite.judge.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
 from prewrite.judge.combine import Combine
 from prewrite.judge.config import JudgeRecipe
-from prewrite.judge.corrupt import CORRUPTIONS
 from prewrite.judge.criteria import load_criterion
+from prewrite.judge.measure.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
+from prewrite.judge.measure.corrupt import CORRUPTIONS
+from prewrite.judge.measure.report import MEANING
 from prewrite.judge.readout import ReadStatus
-from prewrite.judge.report.report import MEANING
-from prewrite.rewrite.checks import Checked
+from prewrite.prompts.checks import Checked
+from prewrite.prompts.load import VARIABLES
+from prewrite.prompts.template import Template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.files import SUFFIXES
 from prewrite.rewrite.layouts import LAYOUTS
-from prewrite.rewrite.prompts import VARIABLES
 from prewrite.shards import manifest
 from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
-from prewrite.train.config import AlarmsConfig, TrainRecipe
+from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll
+from prewrite.train.config.recipe import TrainRecipe
+from prewrite.train.config.sections import AlertsConfig
 from prewrite.train.data.rows import Candidates
 from prewrite.train.objectives import Loss
 from prewrite.train.online import kept_pools, observe
-from prewrite.train.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.state import FREE
 from scripts.pages import GENERATED
 from scripts.reference import api, configuration
@@ -55,7 +56,8 @@ from tests.docs.shell import environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite", "train", "evaluation")
+CODE = [path for floor in ("base", "shards", "engine", "pipeline", "judge", "prompts", "rewrite",
+                           "train", "evaluation")
         for path in sorted((ROOT / floor).rglob("*.py"))]  # fmt: skip
 
 
@@ -496,7 +498,7 @@ def test_rewriting_has_every_status_and_reason() -> None:
 
 
 def test_rewriting_and_criteria_have_every_shipped_name_and_variable() -> None:
-    templates = {path.stem for path in (ROOT / "rewrite/templates").glob("*.jinja")}
+    templates = {path.stem for path in (ROOT / "prompts/templates").glob("*.jinja")}
     criteria = {path.stem for path in (ROOT / "judge/criteria").glob("*.yaml")}
     assert first_cells("docs/rewriting.md") >= templates | set(VARIABLES) | {"fence"}
     assert not [name for name in criteria if f"`{name}`" not in page("docs/criteria.md")]
@@ -579,9 +581,9 @@ def test_rollouts_watching_has_every_metric_and_column() -> None:
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
-def test_training_checks_has_every_alarm() -> None:
+def test_training_checks_has_every_alert() -> None:
     text = page("docs/training-checks.md")
-    assert not [name for name in AlarmsConfig.model_fields if f"`{name}" not in text]
+    assert not [name for name in AlertsConfig.model_fields if f"`{name}" not in text]
 
 
 def test_training_has_every_count_of_samples() -> None:

@@ -18,10 +18,10 @@ from prewrite.base.errors import EngineError
 from prewrite.engine.encoding import PromptEncoder
 from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
 from prewrite.engine.types import Prompt
-from prewrite.judge.context import contexts, lead
 from prewrite.judge.pool import Pool, Question
+from prewrite.prompts.context import contexts, lead
+from prewrite.prompts.load import load_template
 from prewrite.rewrite.chunker import Chunker
-from prewrite.rewrite.prompts import load_template
 from prewrite.train.data.texts import TextTokens
 from tests.scripted import asked
 

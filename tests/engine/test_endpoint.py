@@ -23,7 +23,7 @@ from prewrite.engine.encoding import PromptEncoder
 from prewrite.engine.endpoint import EndpointEngine, retry_after
 from prewrite.engine.types import Completion, Prompt, Request, Sampling
 from prewrite.judge.config import JudgeSections
-from prewrite.judge.usage import usage_of
+from prewrite.prompts.usage import usage_of
 from tests.engine.fault_server import VERDICTS, Call, Fault, FaultServer
 
 MODEL = Path("models/smollm2-135m-instruct")

@@ -23,8 +23,8 @@ def recipe(folder: Path, **changed: Any) -> EvaluateRecipe:
         "engine": "main",
         "judge": {"engine": "main", "criteria": ["quality", "safety", "factuality", "variety"]},
         "prefixes": {
-            "ordinary": {"set": str(folder / "set"), "filter": "source != 'c4'", "places": 4},
-            "other": {"set": str(folder / "set"), "filter": "source == 'c4'", "places": 3},
+            "ordinary": {"set": str(folder / "set"), "filter": "source != 'c4'", "cut_points": 4},
+            "other": {"set": str(folder / "set"), "filter": "source == 'c4'", "cut_points": 3},
         },
         "tokens": 12,
         "context_tokens": 128,

@@ -8,14 +8,14 @@ import pytest
 
 from prewrite.base.config import load
 from prewrite.base.fingerprint import differences
-from prewrite.evaluation import ablation
-from prewrite.evaluation import ablation_sizes as sizes
-from prewrite.evaluation.ablation_table import collect, markdown
+from prewrite.evaluation.ablation import run as ablation
+from prewrite.evaluation.ablation import sizes
+from prewrite.evaluation.ablation.table import collect, markdown
+from prewrite.evaluation.ablation.tiny import documents
 from prewrite.evaluation.config import EvaluateRecipe
 from prewrite.evaluation.results import MetricValue, TaskResult, write_results
-from prewrite.evaluation.tiny import documents
 from prewrite.rewrite.config import RewriteRecipe
-from prewrite.train.config import TrainRecipe
+from prewrite.train.config.recipe import TrainRecipe
 from tests.commands import ablation as ablation_command
 
 VARIANTS = sizes.variants()
@@ -44,7 +44,7 @@ SIZE = {
     "train.model.path",
     "train.model.dtype",
     "train.batch.samples",
-    "train.batch.row_tokens",
+    "train.batch.sequence_tokens",
     "train.batch.max_seq_len",
     "train.batch.context_tokens",
     "train.optimizer.lr",
@@ -238,7 +238,7 @@ def test_a_variant_from_the_corpus_to_the_table(
     page, said = capsys.readouterr()
     assert (
         "- dpo-original-rewrite-16: " in page
-        and "train.batch.row_tokens: found 1024; accepted with" in page
+        and "train.batch.sequence_tokens: found 1024; accepted with" in page
     )
     assert "| dpo-original-rewrite-16 (failed) | – |" in page
     assert "error: failed: dpo-original-rewrite-16; the same command tries" in said

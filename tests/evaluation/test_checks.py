@@ -10,7 +10,7 @@ from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
 from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
 from prewrite.evaluation.config import EvaluateRecipe
-from prewrite.evaluation.places import places_of
+from prewrite.evaluation.cut_points import cut_points_of
 from prewrite.judge.provenance import NAME, Jury, Provenance, TrainedOn
 from prewrite.shards.manifest import Manifest
 from tests.evaluation.sets import MODEL, make_set
@@ -120,7 +120,7 @@ def test_texts_that_were_trained_on_are_refused(
     manifest = Manifest.load(Folder(held_out))
     trained = TrainedOn.of("data/train", manifest, taken).model_copy(update={"parts": "rejudged"})
     made = recipe(leave(tmp_path / "model", Provenance(data=[trained])), held_out)
-    splits = places_of(made.evaluate.prefixes, 100, 0)
+    splits = cut_points_of(made.evaluate.prefixes, 100, 0)
     known = provenances(made.evaluate.models)
     if refused is None:
         refuse_trained_on(made, splits, known)
@@ -135,5 +135,5 @@ def test_another_set_is_held_out(tmp_path: Path, held_out: str) -> None:
     other = make_set(str(tmp_path / "other"), tokens=40, made="another corpus")
     trained = TrainedOn.of(other, Manifest.load(Folder(other)), None)
     made = recipe(leave(tmp_path / "model", Provenance(data=[trained])), held_out)
-    splits = places_of(made.evaluate.prefixes, 100, 0)
+    splits = cut_points_of(made.evaluate.prefixes, 100, 0)
     refuse_trained_on(made, splits, provenances(made.evaluate.models))

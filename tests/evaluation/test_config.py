@@ -21,7 +21,7 @@ evaluate:
   judge: {engine: big}
   prefixes:
     ordinary: {set: data/held-out}
-    unsafe: {set: data/unsafe, filter: source == 'web', places: 64}
+    unsafe: {set: data/unsafe, filter: source == 'web', cut_points: 64}
   output: runs/evaluation
 """
 

@@ -87,10 +87,12 @@ def _kept(folder: Path) -> dict[Path, int]:
 
 def _whole(folder: Path) -> None:
     """Each model has each place once, and numbers for all."""
-    places = Counter(row["id"] for row in pq.read_table(folder / "out/places.parquet").to_pylist())
+    cut_points = Counter(
+        row["id"] for row in pq.read_table(folder / "out/cut_points.parquet").to_pylist()
+    )
     for model in ("base", "other"):
         files = (folder / "out/continuations" / model).glob("*.parquet")
         rows = [row for path in files for row in pq.read_table(path).to_pylist()]
-        assert Counter(row["id"] for row in rows if row["decoding"] == "greedy") == places
+        assert Counter(row["id"] for row in rows if row["decoding"] == "greedy") == cut_points
         results = json.loads((folder / f"out/results/{model}.json").read_text())["results"]
         assert all(results[split]["repetition,greedy"] is not None for split in results)

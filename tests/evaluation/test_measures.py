@@ -9,28 +9,28 @@ from prewrite.evaluation.measures import measure
 from prewrite.evaluation.results import MetricValue, TaskResult
 from prewrite.evaluation.table import Page
 from prewrite.judge.criteria import load_criterion
-from prewrite.judge.text import distinct_share
+from prewrite.prompts.text import distinct_share
 
 CRITERIA = [load_criterion("quality"), load_criterion("safety")]
 
 
-def text(place: int, text: str | None, ended: bool = False, number: int = 0) -> dict[str, Any]:
+def text(cut_point: int, text: str | None, ended: bool = False, number: int = 0) -> dict[str, Any]:
     return {
-        "id": f"p{place}", "doc_id": f"d{place}", "decoding": "greedy", "number": number,
+        "id": f"p{cut_point}", "doc_id": f"d{cut_point}", "decoding": "greedy", "number": number,
         "text": text, "tokens": len(text or ""), "ended": ended, "logprob": None,
     }  # fmt: skip
 
 
-def original(place: int, text: str, tokens: int, nats: float) -> dict[str, Any]:
+def original(cut_point: int, text: str, tokens: int, nats: float) -> dict[str, Any]:
     return {
-        "id": f"p{place}", "doc_id": f"d{place}", "decoding": "original", "number": 0,
+        "id": f"p{cut_point}", "doc_id": f"d{cut_point}", "decoding": "original", "number": 0,
         "text": text, "tokens": tokens, "ended": None, "logprob": -nats,
     }  # fmt: skip
 
 
-def score(place: int, criterion: str, value: float | None, agree: float | None = None) -> Any:
+def score(cut_point: int, criterion: str, value: float | None, agree: float | None = None) -> Any:
     return {
-        "id": f"p{place}", "doc_id": f"d{place}", "decoding": "greedy", "number": 0,
+        "id": f"p{cut_point}", "doc_id": f"d{cut_point}", "decoding": "greedy", "number": 0,
         "criterion": criterion, "score": value, "consistency": agree,
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from prewrite.evaluation.results import (
 )
 from prewrite.evaluation.run import _refuse_foreign
 
-TASK = TaskResult("texts", [MetricValue("score", "none", 0.5)], documents=1, places=1)
+TASK = TaskResult("texts", [MetricValue("score", "none", 0.5)], documents=1, cut_points=1)
 
 
 def test_a_file_that_is_no_leaderboard_is_left_alone(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_row_takes_the_place_of_its_older_self(tmp_path: Path) -> None:
     assert [row["model"] for row in leaderboard(file)] == ["b", "a"]
 
 
-@pytest.mark.parametrize("name", ["table.md", "places.parquet", "scores/a/x.parquet"])
+@pytest.mark.parametrize("name", ["table.md", "cut_points.parquet", "scores/a/x.parquet"])
 def test_names_that_are_taken_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "notes.md").touch()

@@ -58,7 +58,7 @@ def clock() -> Iterator[Clock]:
             prewrite.evaluation.writing, "VllmEngine", lambda config: Model(config, clock)
         )
         patch.setattr(running, "probe", lambda engine: None)
-        patch.setattr(chunks, "PLACES", 3)
+        patch.setattr(chunks, "CUT_POINTS", 3)
         patch.setattr("tests.evaluation.sets.words", words, raising=False)
         yield clock
 
@@ -81,8 +81,8 @@ def recipe(folder: Path, output: Path, **changed: Any) -> EvaluateRecipe:
         "engine": "main",
         "judge": {"engine": "main", "criteria": [str(folder / "words.yaml")]},
         "prefixes": {
-            "one": {"set": str(folder / "set"), "filter": "source == 'c4'", "places": 7},
-            "two": {"set": str(folder / "set"), "filter": "source != 'c4'", "places": 4},
+            "one": {"set": str(folder / "set"), "filter": "source == 'c4'", "cut_points": 7},
+            "two": {"set": str(folder / "set"), "filter": "source != 'c4'", "cut_points": 4},
         },
         "tokens": 40,
         "sampled": {"continuations": 2},

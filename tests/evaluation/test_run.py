@@ -76,12 +76,14 @@ def test_numbers_follow_from_the_files(evaluated: Path) -> None:
 
 
 def test_the_texts_are_those_of_their_places(evaluated: Path) -> None:
-    places = {row["id"]: row for row in pq.read_table(evaluated / "out/places.parquet").to_pylist()}
+    cut_points = {
+        row["id"]: row for row in pq.read_table(evaluated / "out/cut_points.parquet").to_pylist()
+    }
     found = rows(evaluated, "continuations", "base")
     assert Counter(row["decoding"] for row in found) == dict.fromkeys((*BOTH, "original"), 7)
     for row in found:
         if row["decoding"] == "original":
-            assert row["text"] == places[row["id"]]["original"]
+            assert row["text"] == cut_points[row["id"]]["original"]
             assert row["logprob"] < 0
         else:
             assert 1 <= row["tokens"] <= 12

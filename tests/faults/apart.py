@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.shards.runs import ROOT
+from tests.pipeline.runs import ROOT
 
 MEMORY = Path("/dev/shm")
 

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from tests.faults import damaged_stores
 from tests.faults.apart import results
 from tests.faults.damage import Extent, Verdict, copied, others_of

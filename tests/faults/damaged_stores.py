@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from prewrite.base.files import Folder
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.stored import places, stored
 from prewrite.train.online import kept_pools
 from prewrite.train.online.messages import RolloutGroup
 from prewrite.train.online.store import RolloutStore, RolloutStoreWriter
 from tests.faults.damage import Extent, Verdict, copied, others_of
 from tests.faults.forks import forked
-from tests.train.online.pools import group, place
+from tests.train.online.pools import group, prompt
 from tests.train.small import make_model
 
 KINDS = {
@@ -135,8 +135,8 @@ def _keep(config: TrainConfig, to: Path) -> None:
 
 def _place(config: TrainConfig) -> tuple[str, str]:
     """The one set of a configuration, and where its references lie."""
-    ((url, place),) = places(config, _shape(config)).items()
-    return url, place.folder.root
+    ((url, prompt),) = places(config, _shape(config)).items()
+    return url, prompt.folder.root
 
 
 def _shape(config: TrainConfig) -> Any:
@@ -157,7 +157,7 @@ def _some(step: int, seed: int) -> list[tuple[Any, RolloutGroup]]:
             "scores": scores,
             "version": step,
         }
-        found.append((place(sample), group(*texts, **named)))
+        found.append((prompt(sample), group(*texts, **named)))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
-from tests.shards.runs import ROOT, assert_whole, corpus_lines, recipe
+from tests.pipeline.runs import ROOT, assert_whole, corpus_lines, recipe
 
 FILES, DOCUMENTS = 3, 16
 KILLS = int(os.environ.get("PREWRITE_KILLS", "6"))

@@ -12,7 +12,7 @@ import pytest
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import DOCUMENTS, FILES, Disturbed
-from tests.shards.runs import ROOT, assert_whole
+from tests.pipeline.runs import ROOT, assert_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -14,7 +14,7 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Call, Fault, FaultServer, Plan
 from tests.faults.runs import Disturbed
-from tests.shards.runs import assert_whole
+from tests.pipeline.runs import assert_whole
 
 pytestmark = pytest.mark.slow
 

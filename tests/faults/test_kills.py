@@ -26,7 +26,7 @@ from tests.faults.runs import (
     wait_for,
 )
 from tests.faults.stopped import SAID
-from tests.shards.runs import ended
+from tests.pipeline.runs import ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * KILLS + 120)]
 

@@ -17,7 +17,7 @@ from prewrite.shards.reader import ShardSet
 from tests.commands import rewrite as main
 from tests.commands import shards as shards_main
 from tests.engine.fault_server import Call, Fault, FaultServer
-from tests.shards.runs import assert_whole, ended, recipe, start
+from tests.pipeline.runs import assert_whole, ended, recipe, start
 
 pytestmark = pytest.mark.slow
 

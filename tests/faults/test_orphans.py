@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prewrite.engine.orphans import descendants
-from tests.shards.runs import ROOT
+from tests.pipeline.runs import ROOT
 
 CHILDREN = """
 import subprocess, sys

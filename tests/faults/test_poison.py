@@ -8,7 +8,7 @@ import pytest
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import DOCUMENTS, FILES, Disturbed
-from tests.shards.runs import assert_whole, ended
+from tests.pipeline.runs import assert_whole, ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import Disturbed, left, wait_for
-from tests.shards.runs import ended
+from tests.pipeline.runs import ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

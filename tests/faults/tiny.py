@@ -14,14 +14,23 @@ from typing import Any
 import pyarrow as pa
 
 from prewrite.base.fingerprint import fingerprint
-from prewrite.shards import executor
-from prewrite.shards.executor import RunConfig
+from prewrite.pipeline import tasks as executor
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import (
+    Document,
+    DocumentResult,
+    End,
+    Item,
+    Skipped,
+    Split,
+    Work,
+    inputs,
+)
+from prewrite.pipeline.run import run_pass
+from prewrite.pipeline.worker_pool import WorkerTask
 from prewrite.shards.manifest import Manifest, PassInfo, Skip, Usage
-from prewrite.shards.passes import Document, DocumentResult, End, Item, Skipped, Split, Work, inputs
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.schema import Row, schema
-from prewrite.shards.worker_pool import WorkerTask
 
 RECORDS, CHUNKS = (3, 2), 2  # records of each file, chunks of a document
 _CHANCE = 16  # characters of a rewrite that are drawn

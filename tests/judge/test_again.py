@@ -15,7 +15,7 @@ from prewrite.shards.verify import verify
 from tests.commands import judge
 from tests.commands import rewrite as rewrite_command
 from tests.engine.fault_server import Fault, FaultServer
-from tests.shards.runs import corpus_lines, recipe
+from tests.pipeline.runs import corpus_lines, recipe
 
 DOCUMENTS = 5
 

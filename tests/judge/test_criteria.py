@@ -32,7 +32,7 @@ STEPS = ("strict", "facts", "plausible")
 FACTUALITY = ["factuality", *(f"factuality-{step}" for step in (*STEPS, "lenient"))]
 ALONE = ["factuality-alone", *(f"factuality-alone-{step}" for step in STEPS)]
 SHIPPED = ["quality", "safety", "coherence", "educational", "thinking_match", *FACTUALITY, *ALONE]
-UNASKED = {"likelihood", "variety"}  # tests/judge/test_text.py
+UNASKED = {"likelihood", "variety"}  # tests/prompts/test_text.py
 
 
 def prompt(criterion: PromptedCriterion, reasoning: str) -> str:

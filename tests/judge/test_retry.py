@@ -13,8 +13,8 @@ from prewrite.judge.config import JudgeConfig
 from prewrite.judge.judge import Judge
 from prewrite.judge.retry import AgainScorer, Judged
 from prewrite.judge.scorer import Scorer
+from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.shards.manifest import Usage
-from prewrite.shards.passes import Document, DocumentResult
 from prewrite.shards.schema import Row
 from tests.judge.test_scorer import row
 from tests.scripted import Scripted, said

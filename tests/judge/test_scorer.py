@@ -10,8 +10,8 @@ from prewrite.engine.types import Completion, Request
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.judge import Judge
 from prewrite.judge.scorer import Scorer
+from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.shards.failures import Failure
-from prewrite.shards.passes import Document, DocumentResult
 from tests.scripted import Scripted, said
 
 

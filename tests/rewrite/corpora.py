@@ -5,10 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from prewrite.pipeline.passes import Document, Item, LeftOut
 from prewrite.rewrite.config import ChunkingConfig, InputConfig
 from prewrite.rewrite.corpus import Corpus
-from prewrite.shards.passes import Document, Item, LeftOut
-from tests.shards.fake import InstantPass
+from tests.pipeline.fake import InstantPass
 
 MODEL = str(Path(__file__).parents[2] / "models/smollm2-135m-instruct")
 

@@ -17,9 +17,9 @@ import pytest
 import zstandard
 
 from prewrite.base.errors import InputError
+from prewrite.pipeline.passes import Document, End, Item, Skipped
 from prewrite.rewrite.config import ChunkingConfig, InputConfig
 from prewrite.rewrite.corpus import Corpus
-from prewrite.shards.passes import Document, End, Item, Skipped
 
 MODEL = "models/smollm2-135m-instruct"
 

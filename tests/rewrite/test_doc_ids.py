@@ -17,23 +17,23 @@ import pytest
 from rich.console import Console
 
 from prewrite.base.errors import Interrupted
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document
+from prewrite.pipeline.retry import _reopened, log_of
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.config import ChunkingConfig, InputConfig
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.doc_ids import DocIds
 from prewrite.rewrite.layouts import Parsed
 from prewrite.rewrite.sample import read
-from prewrite.shards.executor import RunConfig
 from prewrite.shards.manifest import Manifest, odd
-from prewrite.shards.passes import Document
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
-from prewrite.shards.retry import _reopened, log_of
-from prewrite.shards.run import run_pass
 from prewrite.shards.show import print_summary
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
+from tests.pipeline.fake import TOKENIZER
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows
-from tests.shards.fake import TOKENIZER
 
 BAD: dict[str, list[Any]] = {
     "null": [None],

@@ -21,8 +21,8 @@ from prewrite.rewrite.sample import FIELDS, read
 from prewrite.shards.reader import ShardSet
 from tests.commands import rewrite as main
 from tests.engine.fault_server import Call, Fault, FaultServer
+from tests.pipeline.runs import corpus_lines, recipe
 from tests.scripted import Scripted, said
-from tests.shards.runs import corpus_lines, recipe
 
 
 @pytest.fixture

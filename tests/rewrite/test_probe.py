@@ -16,7 +16,7 @@ from prewrite.rewrite import command as main
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Call, Fault, FaultServer, Plan
-from tests.shards.runs import corpus_lines, recipe
+from tests.pipeline.runs import corpus_lines, recipe
 
 Edit = Callable[[dict[str, Any]], object]
 

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from prewrite.base.errors import InputError, Interrupted
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document, End, Item
+from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.files import CorpusFile
 from prewrite.rewrite.ranges import cut
 from prewrite.shards.commit_log import together
-from prewrite.shards.executor import RunConfig
-from prewrite.shards.passes import Document, End, Item
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.show import print_summary
 from prewrite.shards.verify import verify
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows

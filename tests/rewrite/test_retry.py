@@ -13,6 +13,7 @@ from prewrite.shards.verify import verify
 from tests.commands import judge, rewrite
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.faults.runs import wait_for
+from tests.pipeline.runs import assert_whole, corpus_lines, ended, recipe, start
 from tests.rewrite.flaky import (
     asked,
     flaky,
@@ -25,7 +26,6 @@ from tests.rewrite.flaky import (
     verdicts,
 )
 from tests.shards.edits import replaced
-from tests.shards.runs import assert_whole, corpus_lines, ended, recipe, start
 
 FILES, DOCUMENTS = 2, 8
 

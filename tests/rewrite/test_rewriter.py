@@ -8,10 +8,10 @@ import pytest
 
 from prewrite.base.errors import EngineError
 from prewrite.engine.types import Completion, Request
+from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.failures import Failure
-from prewrite.shards.passes import Document, DocumentResult
 from tests.scripted import Scripted, said
 
 TEXTS = ("The town lies on the river. ", "Its bridge was built in 1742. ", "Then came the flood.")

@@ -11,11 +11,11 @@ import pytest
 
 from prewrite.base.config import load
 from prewrite.base.errors import ConfigError, InputError
+from prewrite.pipeline.passes import Item
 from prewrite.rewrite.config import InputConfig, RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.passes import RewritePass
 from prewrite.rewrite.signals import SIGNALS, signal_filter, value
-from prewrite.shards.passes import Item
 from tests.rewrite.corpora import corpus, items, left_out, rows
 from tests.rewrite.published import SHARD, jsonl, parquet, perplexity, put, redpajama_v2, texts
 

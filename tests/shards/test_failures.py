@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.base.errors import EngineError
+from prewrite.pipeline.limit import check_failed
 from prewrite.shards.failures import (
     EXAMPLES,
     LONGEST_ANSWER,
@@ -17,7 +18,6 @@ from prewrite.shards.failures import (
     fewer,
     keep_few,
 )
-from prewrite.shards.limit import check_failed
 
 HOSTILE = "\x1b[31m [/red] <script>| `x`\r\n\u2028 \ud800 \u202e 漢" + "y" * 3000
 reasons = st.one_of(

@@ -15,8 +15,8 @@ from datasets import load_dataset
 from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
-from prewrite.evaluation.places import places_of
-from prewrite.shards.listed import check_listed, check_there
+from prewrite.evaluation.cut_points import cut_points_of
+from prewrite.pipeline.listed import check_listed, check_there
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.stats import Stats
@@ -24,8 +24,8 @@ from prewrite.shards.verify import verify
 from prewrite.train.data.source import TrainingSet
 from tests.commands import judge, rewrite, shards
 from tests.engine.fault_server import Fault, FaultServer
+from tests.pipeline.runs import assert_whole, corpus_lines, recipe
 from tests.shards.format1 import downgrade
-from tests.shards.runs import assert_whole, corpus_lines, recipe
 from tests.train.data.sets import config as train_config
 
 DOCUMENTS = 6
@@ -94,9 +94,11 @@ def test_the_trainer_and_the_evaluation_read_it(made: Path, tmp_path: Path) -> N
     for name in ("set", "new"):
         source = TrainingSet(0, train_config({"set": str(made / name), "filter": "chunk >= 0"}))
         counts = source.counts(Folder(str(tmp_path / name)))
-        held = PrefixesConfig(set=str(made / name), places=5)
-        places = places_of({"a": held}, 100, 0)["a"]
-        found.append((counts, len(source.load(0, None)), [place.id for place in places]))
+        held = PrefixesConfig(set=str(made / name), cut_points=5)
+        cut_points = cut_points_of({"a": held}, 100, 0)["a"]
+        found.append(
+            (counts, len(source.load(0, None)), [cut_point.id for cut_point in cut_points])
+        )
     assert found[0] == found[1] and sum(found[0][0]) > 0
 
 

@@ -8,15 +8,15 @@ import pytest
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
-from prewrite.shards.executor import RunConfig
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.listed import check_there
+from prewrite.pipeline.run import run_pass
 from prewrite.shards.export import Export
-from prewrite.shards.listed import check_there
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.stats import Stats
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
-from tests.shards.fake import InstantPass, owned
+from tests.pipeline.fake import InstantPass, owned
 from tests.shards.scored import scored_set
 
 SAID = "found a link to .*, out of the folder; accepted: a file in it"

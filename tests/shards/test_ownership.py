@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 from prewrite.base.errors import EngineError, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document
+from prewrite.pipeline.run import run_pass
 from prewrite.shards import finished_log, lock
 from prewrite.shards.commit_log import Block, CommitLog, fold
-from prewrite.shards.executor import RunConfig
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.names import LOCK, MANIFEST
-from prewrite.shards.passes import Document
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.run import run_pass
 from prewrite.shards.schema import schema
 from prewrite.shards.verify import verify
-from tests.shards.fake import Before, InstantPass, owned
-from tests.shards.object_store import CORPUS, OUTPUT
+from tests.pipeline.fake import Before, InstantPass, owned
+from tests.pipeline.object_store import CORPUS, OUTPUT
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def asleep(pattern: str, corpus: str, output: str) -> Iterator["subprocess.Popen[str]"]:
     """A run of this pass that sleeps right before it writes a file whose name fits."""
-    command = [sys.executable, "-m", "tests.shards.sleeper", pattern, corpus, output]
+    command = [sys.executable, "-m", "tests.pipeline.sleeper", pattern, corpus, output]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
     with subprocess.Popen(

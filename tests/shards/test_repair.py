@@ -11,18 +11,18 @@ import pytest
 
 from prewrite.base.errors import Interrupted, ShardError
 from prewrite.base.files import Folder
-from prewrite.shards.executor import RunConfig
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.passes import Document
+from prewrite.pipeline.run import run_pass
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Record
 from prewrite.shards.names import RecordName, block_of
-from prewrite.shards.passes import Document
 from prewrite.shards.repair import repair
-from prewrite.shards.run import run_pass
 from prewrite.shards.seal import opened, sealed
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
+from tests.pipeline.fake import InstantPass
 from tests.shards.edits import edited, replaced
-from tests.shards.fake import InstantPass
 
 
 def make(corpus: Path, out: Path, **settings: object) -> None:

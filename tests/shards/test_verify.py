@@ -13,14 +13,14 @@ import pytest
 
 from prewrite.base.errors import ShardError
 from prewrite.base.text import printable
-from prewrite.shards.executor import RunConfig
+from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.run import run_pass
 from prewrite.shards.repair import repair
-from prewrite.shards.run import run_pass
 from prewrite.shards.schema import footer_digest
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
+from tests.pipeline.fake import InstantPass
 from tests.shards.edits import edited
-from tests.shards.fake import InstantPass
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from prewrite.train import parallel
-from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.data.rows import PackedSequence, build_row, pack, unshared
 from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
 from prewrite.train.learner import Learner, forward_backward

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 
 T = TypeVar("T")
 _PORTS = 16

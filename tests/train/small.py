@@ -149,7 +149,7 @@ def settings(folder: Path, output: str = "run", **changed: Any) -> dict[str, Any
         "data": [{"set": str(folder / "set")}],
         "output": str(folder / output),
         "model": {"path": str(folder / "model")},
-        "batch": {"samples": 4, "row_tokens": 128, "max_seq_len": 64, "context_tokens": 16},
+        "batch": {"samples": 4, "sequence_tokens": 128, "max_seq_len": 64, "context_tokens": 16},
         "optimizer": {"lr": 1e-2, "min_lr": 1e-3, "warmup_steps": 2},
         "curriculum": [
             {"name": "imitate", "objective": "nll", "until": {"step": 4}},

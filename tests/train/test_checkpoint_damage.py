@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from prewrite.base.errors import PrewriteError
-from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.state import FileDigest
 from tests.train.launch import launch, started
 from tests.train.small import Command, curve, metrics, settings, weights

@@ -8,8 +8,8 @@ import yaml
 
 from prewrite.base.config import load
 from prewrite.base.errors import ConfigError
-from prewrite.train.config import TrainRecipe
-from prewrite.train.phases import Dpo, Grpo, Nll, RfNll, end_step
+from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll, end_step
+from prewrite.train.config.recipe import TrainRecipe
 from tests.base.test_config import keys
 
 GOOD = """
@@ -122,8 +122,14 @@ CURRICULUM = "train.curriculum"
         ("train.parallel.tp=0", "train.parallel.tp: found 0; accepted: greater than or equal to 1"),
         ("train.parallel.sequence=true", "train.parallel.tp: found 1; accepted with sequence: 2,"),
         ("train.parallel={tp: 3, sequence: true}", "train.parallel.tp: found 3; accepted with seq"),
-        ("train.batch.row_tokens=1024", "train.batch.row_tokens: found 1024; accepted: at least m"),
-        ("train.batch.row_tokens=8200", "train.batch.row_tokens: found 8200; accepted: a multiple"),
+        (
+            "train.batch.sequence_tokens=1024",
+            "train.batch.sequence_tokens: found 1024; accepted: at least m",
+        ),
+        (
+            "train.batch.sequence_tokens=8200",
+            "train.batch.sequence_tokens: found 8200; accepted: a multiple",
+        ),
         ("train.batch.context_tokens=2048", "train.batch.context_tokens: found 2048; accepted: l"),
         # The optimizer.
         ("train.optimizer.betas=0.9", "train.optimizer.betas: found 0.9; accepted: a list"),

@@ -16,7 +16,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
 from prewrite.train import cpu, parallel
-from prewrite.train.config import ModelConfig, ParallelConfig
+from prewrite.train.config.sections import ModelConfig, ParallelConfig
 from prewrite.train.model.build import build
 from prewrite.train.model.shape import load_shape
 from prewrite.train.model.weights import tensors

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ConfigError
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase, Plateau, end_step
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.curriculum import Curriculum, PhaseStart, stands_still
-from prewrite.train.phases import Phase, Plateau, end_step
 from prewrite.train.schedule import differing, learning_rate
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.model.shape import load_shape
 from prewrite.train.plan import plan
@@ -37,7 +37,7 @@ def recipe(folder: Path, output: str, **changed: Any) -> dict[str, Any]:
     train = settings(folder, output)
     train["batch"]["samples"] = 2
     phase = {"name": "prefer", "objective": ["dpo", "grpo"], "until": {"step": STEPS}}
-    train |= {"curriculum": [phase], "alarms": {"window": 3, "max_empty_steps": 0.5}}
+    train |= {"curriculum": [phase], "alerts": {"window": 3, "max_empty_steps": 0.5}}
     return train | changed
 
 
@@ -82,8 +82,8 @@ def test_what_was_learnt_from_is_said(run: Command) -> None:
     assert re.search(told, run.text, re.MULTILINE)
     flags = [step["learnt_cuts"] == 0 for step in steps]
     most = max(sum(flags[n : n + 3]) for n in range(STEPS - 2)) / 3
-    assert ("train.alarms.max_empty_steps: found a share of" in run.text) == (most > 0.5)
-    assert "train.alarms.max_failed_verdicts: found a share of" in run.text
+    assert ("train.alerts.max_empty_steps: found a share of" in run.text) == (most > 0.5)
+    assert "train.alerts.max_failed_verdicts: found a share of" in run.text
 
 
 def test_a_killed_run_goes_on_alike(run: Command, folder: Path) -> None:

@@ -6,7 +6,7 @@ the models is made sharp, so that a wrong position or a wrong mask shows; that i
 
 import pytest
 
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 from tests.train.equality import BROKEN, OBJECTIVES, Found, measure
 from tests.train.launch import launch
 from tests.train.model.cases import make

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from prewrite.train.config import TrainRecipe
+from prewrite.train.config.recipe import TrainRecipe
 
 
 def recipe(folder: Path, **train: Any) -> dict[str, Any]:

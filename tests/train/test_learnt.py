@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll
 from prewrite.train.data.rows import PackedSequence, build_row
 from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
-from prewrite.train.learnt import POINTS, LearningTally, cut_points
+from prewrite.train.learnt import POINTS, cut_points
 from prewrite.train.objectives import Loss
-from prewrite.train.phases import Dpo, Grpo, Nll, Objective, RfNll
+from prewrite.train.tally import LearningTally
 
 Text = tuple[int, float, str]
 """Kind, score, letters: one is a token."""

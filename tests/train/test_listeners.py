@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 from tests.listening import listening, open_to_others
 from tests.train.launch import launch, started
 from tests.train.small import Command, make_model, make_set, settings

@@ -8,7 +8,7 @@ import yaml
 from pytest import CaptureFixture, MonkeyPatch
 from transformers import AutoModelForCausalLM
 
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.plan import plan
 from tests.commands import train as main
 from tests.train.small import Command, metrics, settings

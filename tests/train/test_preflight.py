@@ -21,12 +21,13 @@ from transformers import AutoTokenizer
 
 from prewrite.base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from prewrite.shards.reader import ShardSet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.data.stored import places
-from prewrite.train.learnt import POINTS, LearningTally, cut_points
+from prewrite.train.learnt import POINTS, cut_points
 from prewrite.train.model.shape import load_shape
 from prewrite.train.plan import plan
+from prewrite.train.tally import LearningTally
 from tests.commands import train as main
 from tests.train.small import Command, Edit, make_set, metrics, settings
 
@@ -413,7 +414,7 @@ def test_weights_that_are_not_read_may_be_anything(small: Path, model: Path) -> 
 
 
 def test_sequences_have_the_positions_of_the_model(small: Path, model: Path) -> None:
-    batch = {"samples": 4, "row_tokens": 256, "context_tokens": 16}
+    batch = {"samples": 4, "sequence_tokens": 256, "context_tokens": 16}
     assert dry_run(small, model, batch=batch | {"max_seq_len": 128})
     with pytest.raises(ConfigError) as error:
         dry_run(small, model, batch=batch | {"max_seq_len": 129})
@@ -534,7 +535,7 @@ def _counts(config: TrainConfig) -> tuple[Counter[str], Counter[str]]:
 
 def test_what_a_late_phase_reads_is_opened_before_the_first(small: Path, tmp_path: Path) -> None:
     """Its probe and its pools to replay would be missed after all other phases."""
-    batch = {"samples": 4, "row_tokens": 128, "max_seq_len": 64, "context_tokens": 16}
+    batch = {"samples": 4, "sequence_tokens": 128, "max_seq_len": 64, "context_tokens": 16}
     rollouts = {"engine": "policy", "samples": 3, "tokens": 10}
     late = {"name": "late", "objective": "dpo", "candidates": ["rollout"], "until": {"step": 9}}
 
@@ -547,7 +548,7 @@ def test_what_a_late_phase_reads_is_opened_before_the_first(small: Path, tmp_pat
     with pytest.raises(ShardError, match=f"{tmp_path}/none: found no pools of rollouts; accepted"):
         check(**preferred, replay=str(tmp_path / "none"))
     judged = {"judge": {"engine": "judge", "criteria": ["quality"]}}
-    probe = {"set": str(tmp_path / "held-out"), "places": 2}
+    probe = {"set": str(tmp_path / "held-out"), "cut_points": 2}
     with pytest.raises(ShardError, match=f"{tmp_path}/held-out: no shard set here"):
         check(**judged, probe=probe)
     make_set(tmp_path / "held-out", seed=9)

@@ -124,7 +124,7 @@ def test_a_run_is_complete_as_long_as_its_model_is_there(
 
 
 @pytest.mark.parametrize(
-    ("ranks", "parallel", "row_tokens"),
+    ("ranks", "parallel", "sequence_tokens"),
     [
         (1, {"distributed_optimizer": False, "recompute": "full"}, 512),
         (2, {}, 128),
@@ -133,11 +133,11 @@ def test_a_run_is_complete_as_long_as_its_model_is_there(
     ],
 )
 def test_learns_the_same_on_every_layout(
-    whole: Command, small: Path, ranks: int, parallel: dict[str, object], row_tokens: int
+    whole: Command, small: Path, ranks: int, parallel: dict[str, object], sequence_tokens: int
 ) -> None:
     name = "-".join(map(str, parallel))
     train = settings(small, f"layout-{ranks}-{name}", parallel=parallel)
-    train["batch"]["row_tokens"] = row_tokens
+    train["batch"]["sequence_tokens"] = sequence_tokens
     train["checkpoint"] = {"every": 8}
     output = done(train, ranks)
     assert curve(output) == pytest.approx(curve(whole.output), rel=1e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
-from prewrite.train.config import OptimizerConfig
+from prewrite.train.config.sections import OptimizerConfig
 from prewrite.train.curriculum import PhaseStart
 from prewrite.train.schedule import learning_rate, rate
 from tests.train.test_curriculum import config

@@ -6,8 +6,8 @@ import pytest
 
 from prewrite.base.errors import ConfigError
 from prewrite.train.curriculum import Curriculum
-from prewrite.train.learnt import LearningTally
 from prewrite.train.state import State, settings
+from prewrite.train.tally import LearningTally
 from tests.train.test_curriculum import config
 
 

@@ -7,7 +7,7 @@ from prewrite.engine.config import EngineConfig
 from prewrite.engine.tokenizer import load_tokenizer
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.passes import judge_pass
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Loader
 from prewrite.train.data.stored import stored
 from prewrite.train.model.shape import ModelShape

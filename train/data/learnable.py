@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from prewrite.shards.filters import Mask
 from prewrite.shards.schema import TEXTS, USABLE
+from prewrite.train.config.phases import Nll, Phase, RfNll
 from prewrite.train.data.index import mask_of, read_part
 from prewrite.train.data.source import TrainingSet
-from prewrite.train.phases import Nll, Phase, RfNll
 
 
 def learnable(sources: Iterable[TrainingSet], phase: Phase) -> Counter[str]:

@@ -13,27 +13,26 @@ a few batches.
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.learnable import learnable
 from prewrite.train.data.order import Epochs, Order, SamplePosition
-from prewrite.train.data.places import PromptBatch, places_of, with_rollouts
 from prewrite.train.data.rows import PackedSequence, pack
 from prewrite.train.data.samples import DocumentSpan, TreeBuilder
 from prewrite.train.data.source import PartSamples, References, TrainingSet
 from prewrite.train.data.texts import TextTokens
-from prewrite.train.data.trees import ORIGINAL, Tree
-from prewrite.train.online.messages import PromptKey, RolloutGroup
-from prewrite.train.phases import Phase
+from prewrite.train.data.trees import Tree
 
 _READY = 3  # batches made ahead
 _NEAR = 8  # batches ahead of the newest whose parts are read
@@ -60,11 +59,25 @@ class Batch:
     shares: Shares
 
 
+@dataclass(frozen=True, eq=False)
+class LaidOut:
+    """One rank's share of the samples [first, stop), before it is packed. trees: those of each of
+    `spans`, in their order. counts, shares: as a `Batch` has them.
+    """
+
+    first: int
+    stop: int
+    spans: tuple[DocumentSpan, ...]
+    trees: tuple[list[Tree], ...]
+    counts: Counter[str]
+    shares: Shares
+
+
 class Loader:
     """Batches for data-parallel rank `rank` of `ranks`. Use it as a context manager, or close it.
 
     cache: a folder for the sets' indexes. wait_seconds: how long the last call of `batch` waited.
-    sizes: samples an epoch, by set.
+    sizes: samples an epoch, by set. texts: the tokens of texts, for whoever waits for `laid_out`.
     Raises ShardError, InputError or ConfigError, at once or from `batch`, for sets, filters and
     rows that cannot be used.
     """
@@ -82,7 +95,7 @@ class Loader:
         known: Callable[[str], frozenset[str]] = lambda url: frozenset(),
     ) -> None:
         self._config, self._rank, self._ranks = config, rank, ranks
-        self._texts, self._bos, self._eos = TextTokens(tokenizer), bos, eos
+        self.texts, self._bos, self._eos = TextTokens(tokenizer), bos, eos
         # In the order of their URLs, so that the order of the recipe does not matter.
         self._sources = sorted(
             (
@@ -94,7 +107,7 @@ class Loader:
         counts = _counts(self._sources, config.curriculum, Folder(cache))
         self.sizes = {s.url: sum(c) for s, c in zip(self._sources, counts, strict=True)}
         self._order = _order(self._sources, counts, config.seed)
-        self._places = lru_cache(maxsize=4 * _NEAR)(self._find_places)
+        self._positions = lru_cache(maxsize=4 * _NEAR)(self._find_positions)
         self._parts = _Parts(self._sources, references)
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._ahead: deque[tuple[int, Phase, Future[Batch]]] = deque()
@@ -117,20 +130,17 @@ class Loader:
         self.wait_seconds = time.perf_counter() - begun
         return batch
 
-    def asked(self, first: int, phase: Phase) -> Future[PromptBatch]:
-        """The same samples of an online phase, without rollouts, as soon as they are made."""
+    def laid_out(self, first: int, phase: Phase) -> LaidOut:
+        """The same samples as trees; for a caller that adds candidates before `pack`."""
         self._forget()
-        return self._maker.submit(self._ask, first, phase)
+        return self._maker.submit(self._lay_out, first, phase).result()
 
-    def finish(
-        self, asked: PromptBatch, groups: Mapping[PromptKey, RolloutGroup], phase: Phase
-    ) -> Batch:
-        """Their batch, with the rollouts of `groups`."""
-        trees = with_rollouts(asked.trees, groups, phase.stored)
-        rows = pack([tree for tree in trees if tree.candidates], self._config.batch.row_tokens)
-        counts = Counter(asked.counts)
-        counts["rollout"] += sum(len(group.rollouts) for group in groups.values())
-        return _batch(asked.first, asked.stop, rows, counts, asked.shares)
+    def pack(self, laid: LaidOut, trees: Iterable[Tree], counts: Counter[str]) -> Batch:
+        """A batch of `trees`, which were made of those of `laid`."""
+        rows = pack([*trees], self._config.batch.sequence_tokens)
+        used = sum(row.used for row in rows)
+        padding = sum(len(row.tokens_S) for row in rows) - used
+        return Batch(laid.first, laid.stop, tuple(rows), dict(counts), used, padding, laid.shares)
 
     def learnable(self, phase: Phase) -> Counter[str]:
         """What a phase without rollouts finds in the rows: `train.data.learnable`."""
@@ -152,7 +162,9 @@ class Loader:
         for first in range(0, len(part), size):
             numbers = range(first, min(first + size, len(part)))
             trees, _ = self._trees([part.stretch(n, n, None) for n in numbers])
-            rows = pack([tree for some in trees for tree in some], self._config.batch.row_tokens)
+            rows = pack(
+                [tree for some in trees for tree in some], self._config.batch.sequence_tokens
+            )
             yield from (row for row in rows if row.used)
 
     def close(self) -> None:
@@ -179,41 +191,21 @@ class Loader:
 
     def _make(self, first: int, phase: Phase) -> Batch:
         """The batch; runs in the one thread that makes batches."""
-        stretches, shares = self._share(first, phase)
-        trees, counts = self._trees(stretches)
-        rows = pack([tree for some in trees for tree in some], self._config.batch.row_tokens)
-        return _batch(first, first + self._config.batch.samples, rows, counts, shares)
+        laid = self._lay_out(first, phase)
+        return self.pack(laid, chain.from_iterable(laid.trees), laid.counts)
 
-    def _ask(self, first: int, phase: Phase) -> PromptBatch:
-        """What waits for rollouts; runs in that thread, too."""
-        stretches, shares = self._share(first, phase)
-        trees, counts = self._trees(stretches)
-        assert self._config.rollouts, "the configuration of an online phase has them"
-        judge = self._config.rollouts.judge
-        limit = judge.max_context_tokens if judge else self._config.batch.max_seq_len
-        places = tuple(
-            place
-            for stretch, some in zip(stretches, trees, strict=True)
-            for place in places_of(
-                stretch, some, self._texts, phase.stored, self._config.seed, limit
-            )
-        )
-        anchors = [(t.sample, c) for some in trees for t in some for c in t.candidates]
-        return PromptBatch(
-            first=first,
-            stop=first + self._config.batch.samples,
-            trees=tuple(tree for some in trees for tree in some),
-            places=places,
-            lengths={(n, c.id): len(c.tokens) for n, c in anchors if c.kind == ORIGINAL},
-            counts=dict(counts),
-            shares=shares,
-        )
+    def _lay_out(self, first: int, phase: Phase) -> LaidOut:
+        """The trees; runs in that thread, too."""
+        spans, shares = self._share(first, phase)
+        trees, counts = self._trees(spans)
+        stop = first + self._config.batch.samples
+        return LaidOut(first, stop, tuple(spans), tuple(trees), counts, shares)
 
     def _share(self, first: int, phase: Phase) -> tuple[list[DocumentSpan], Shares]:
         """This rank's stretches of the samples from `first` on, and everybody's samples."""
         samples = self._config.batch.samples
-        near = [self._places(first + number * samples) for number in range(_NEAR)]
-        windows = dict.fromkeys((p.set, p.window) for places in near for p in places)
+        near = [self._positions(first + number * samples) for number in range(_NEAR)]
+        windows = dict.fromkeys((p.set, p.window) for positions in near for p in positions)
         self._parts.hold(
             dict.fromkeys((s, part) for s, w in windows for part in self._order.sets[s].parts(w))
         )
@@ -225,20 +217,12 @@ class Loader:
 
     def _trees(self, stretches: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
         """The trees of each stretch, and what became of them."""
-        builder = TreeBuilder(self._texts, self._bos, self._eos, self._config.batch)
-        self._texts.prepare(text for stretch in stretches for text in stretch.texts())
+        builder = TreeBuilder(self.texts, self._bos, self._eos, self._config.batch)
+        self.texts.prepare(text for stretch in stretches for text in stretch.texts())
         return [builder.trees(stretch) for stretch in stretches], builder.counts
 
-    def _find_places(self, first: int) -> list[SamplePosition]:
+    def _find_positions(self, first: int) -> list[SamplePosition]:
         return [self._order.place(first + n) for n in range(self._config.batch.samples)]
-
-
-def _batch(
-    first: int, stop: int, rows: Sequence[PackedSequence], counts: Counter[str], shares: Shares
-) -> Batch:
-    used = sum(row.used for row in rows)
-    padding = sum(len(row.tokens_S) for row in rows) - used
-    return Batch(first, stop, tuple(rows), dict(counts), used, padding, shares)
 
 
 class _Parts:

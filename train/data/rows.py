@@ -6,8 +6,8 @@ at the positions from cut - 1 on; its labels are its n tokens. So every label st
 next-token training has it, and the first token of a branch is learnt as well. What is no label of
 a candidate has label 0 and is never trained on.
 
-Rows are as long as `row_tokens`, or shorter by some eighths of it: that bounds padding and keeps
-the number of different lengths, each of which a GPU compiles for, at eight.
+Rows are as long as `sequence_tokens`, or shorter by some eighths of it: that bounds padding and
+keeps the number of different lengths, each of which a GPU compiles for, at eight.
 
 Shape suffixes: S tokens of the row, T trained tokens (labels of all candidates, one after the
 other), C candidates.
@@ -80,8 +80,8 @@ def _moved(item: object, device: torch.device) -> dict[str, Any]:
     return {name: value.to(device) for name, value in tensors.items()}
 
 
-def pack(trees: Sequence[Tree], row_tokens: int) -> list[PackedSequence]:
-    """Rows of at most `row_tokens` tokens that hold `trees`, each of which fits in one.
+def pack(trees: Sequence[Tree], sequence_tokens: int) -> list[PackedSequence]:
+    """Rows of at most `sequence_tokens` tokens that hold `trees`, each of which fits in one.
 
     First-fit decreasing, which is deterministic; without trees one row of padding.
     """
@@ -92,15 +92,18 @@ def pack(trees: Sequence[Tree], row_tokens: int) -> list[PackedSequence]:
                 bins[number] = (free - tree.cost, [*members, tree])
                 break
         else:
-            bins.append((row_tokens - tree.cost, [tree]))
-    bins = bins or [(row_tokens, [])]
-    return [build_row(members, _length(row_tokens - free, row_tokens)) for free, members in bins]
+            bins.append((sequence_tokens - tree.cost, [tree]))
+    bins = bins or [(sequence_tokens, [])]
+    return [
+        build_row(members, _length(sequence_tokens - free, sequence_tokens))
+        for free, members in bins
+    ]
 
 
-def _length(used: int, row_tokens: int) -> int:
-    """The next multiple of an eighth of `row_tokens`, itself a multiple of 128 tokens."""
-    step = -(-row_tokens // 1024) * 128
-    return min(row_tokens, max(1, -(-used // step)) * step)
+def _length(used: int, sequence_tokens: int) -> int:
+    """The next multiple of an eighth of `sequence_tokens`, itself a multiple of 128 tokens."""
+    step = -(-sequence_tokens // 1024) * 128
+    return min(sequence_tokens, max(1, -(-used // step)) * step)
 
 
 def build_row(trees: Sequence[Tree], length: int) -> PackedSequence:

@@ -7,9 +7,9 @@ is EOS, as a label.
 
 Guarantees: every text that is to be learnt is in exactly one tree (a long original in pieces), but
 for a rewrite that does not fit even where its chunk begins a tree: that one is left out; no prefix
-with its text has more than `max_seq_len` inputs, no tree more than `row_tokens`. A stretch that is
-longer under the model's tokenizer is split before the first chunk that does not fit, and each
-further tree gets a context of its own. Splits depend on all texts of the rows, never on which
+with its text has more than `max_seq_len` inputs, no tree more than `sequence_tokens`. A stretch
+that is longer under the model's tokenizer is split before the first chunk that does not fit, and
+each further tree gets a context of its own. Splits depend on all texts of the rows, never on which
 of them a phase learns: so the prefix of a text, and with it a stored reference, is the same in
 every phase without rollouts (for those a phase keeps room). Nothing is dropped in silence: what is
 left out is counted.
@@ -22,7 +22,7 @@ from math import nan
 
 import numpy as np
 
-from prewrite.train.config import BatchConfig
+from prewrite.train.config.sections import BatchConfig
 from prewrite.train.data.texts import PlacedText, TextTokens
 from prewrite.train.data.trees import KINDS, Candidate, Tokens, Tree
 
@@ -174,7 +174,7 @@ class TreeBuilder:
             branches += place.branches
             if (
                 place.end - base > self._batch.max_seq_len
-                or place.trunk - base + branches > self._batch.row_tokens
+                or place.trunk - base + branches > self._batch.sequence_tokens
             ):
                 return count
         return len(places)

@@ -17,12 +17,12 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.shards.filters import Filter, Mask, parse_filter
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, USABLE, Row
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.rollouts import RolloutsConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.index import Ints, mask_of, read_part, spans, stretch_counts
 from prewrite.train.data.samples import DocumentSpan, ScoredChunk
 from prewrite.train.data.trees import KINDS, ORIGINAL, REWRITE
-from prewrite.train.online.config import RolloutsConfig
-from prewrite.train.phases import Phase
 
 Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""
@@ -147,7 +147,7 @@ class PartSamples:
         if phase and phase.online and (rollouts := self._source.rollouts):
             # The original says where the place is; it is taken out again where nobody learns it.
             kinds, room = kinds | {ORIGINAL}, (rollouts.samples, rollouts.tokens)
-            mask = drawn(mask, rollouts.places, self._source.seed, sample)
+            mask = drawn(mask, rollouts.cut_points, self._source.seed, sample)
         rows = self._table.slice(first, stop - first).to_pylist()
         begin = first - rows[0]["chunk"]
         return DocumentSpan(
@@ -195,8 +195,8 @@ def rollout_tokens(rollouts: RolloutsConfig | None) -> int:
     """Tokens of the rollouts of a sample, at most (of `every` place: of one)."""
     if not rollouts:
         return 0
-    places = rollouts.places if isinstance(rollouts.places, int) else 1
-    return places * rollouts.samples * rollouts.tokens
+    cut_points = rollouts.cut_points if isinstance(rollouts.cut_points, int) else 1
+    return cut_points * rollouts.samples * rollouts.tokens
 
 
 def _known(row: Row, criterion: str) -> dict[int, float]:

@@ -22,7 +22,7 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import content_digest
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, to_parquet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.source import Reference, References
 from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape
@@ -113,7 +113,7 @@ def places(config: TrainConfig, shape: ModelShape) -> dict[str, StoredReferences
         "init": config.model.init,
         "seed": config.seed if config.model.init == "scratch" else None,
         "dtype": config.model.dtype,
-        **config.batch.model_dump(include={"max_seq_len", "context_tokens", "row_tokens"}),
+        **config.batch.model_dump(include={"max_seq_len", "context_tokens", "sequence_tokens"}),
     }
     found = {}
     for data in config.data:

@@ -21,7 +21,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
 from prewrite.base.errors import ConfigError
-from prewrite.train.config import ModelConfig, ParallelConfig
+from prewrite.train.config.sections import ModelConfig, ParallelConfig
 from prewrite.train.model.attention import TreeAttention
 from prewrite.train.model.gpt import TreeModel
 from prewrite.train.model.shape import ModelShape

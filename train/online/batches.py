@@ -1,6 +1,6 @@
 """Batches of an online phase: asks the rollout worker ahead of time, waits, and packs.
 
-A step's samples, its places, their seeds and the weights that sample (`staleness`) follow from the
+A step's samples, its prompts, their seeds and the weights that sample (`staleness`) follow from the
 configuration, so what is asked for does too. Every data parallel rank asks for its own share, and
 for nothing that is in the store. Guarantee: after `drain` all that was asked for is in the store,
 so a checkpoint that is written then goes on with the same groups, on any number of ranks.
@@ -16,9 +16,9 @@ from prewrite.base.cli import console
 from prewrite.base.errors import ShardError
 from prewrite.engine.config import EngineConfig
 from prewrite.train import parallel
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Batch, Loader
-from prewrite.train.data.places import PromptBatch
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.online import kept_pools
 from prewrite.train.online.client import WorkerClient
@@ -31,11 +31,11 @@ from prewrite.train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
+from prewrite.train.online.prompts import PromptBatch, batch_with_rollouts, prompt_batch
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.online.store import RolloutStore, adopt, by_key, store_of
 from prewrite.train.online.weights import probe_logprobs, publish
 from prewrite.train.output import Output
-from prewrite.train.phases import Phase
 
 _PROOF = 64  # tokens on which new weights are proved
 
@@ -103,7 +103,7 @@ class OnlineBatches:
         if damaged and parallel.is_main():
             console.print(
                 f"{self._store.folder}: {damaged} records are torn, damaged or of another run; "
-                "those places are sampled again",
+                "those prompts are sampled again",
                 soft_wrap=True,
             )
 
@@ -123,19 +123,19 @@ class OnlineBatches:
         fresh = [s for s in staleness.due(step) if s < end and s not in self._steps]
         wanted = dict[int, tuple[RolloutPrompt, ...]]()
         for number in fresh:
-            asked = self._loader.asked(samples + (number - step) * size, phase).result()
-            keys = {place.key: place for place in asked.places}
+            asked = prompt_batch(self._loader, samples + (number - step) * size, phase, self.config)
+            keys = {prompt.key: prompt for prompt in asked.prompts}
             known = {key: self._known.pop(key) for key in keys if key in self._known}
             self._steps[number] = _Step(asked, known)
-            wanted[number] = tuple(place for key, place in keys.items() if key not in known)
+            wanted[number] = tuple(prompt for key, prompt in keys.items() if key not in known)
             if self.rollouts.replay:
                 self._check_replay(self.rollouts.replay, keys, known)
         if self.rollouts.replay or not parallel.any_of(any(wanted.values())):
             return
         self.sync(step, model)
-        for number, places in wanted.items():
-            if places:
-                self._ask(number, places, self.rollouts.samples, keep=True)
+        for number, prompts in wanted.items():
+            if prompts:
+                self._ask(number, prompts, self.rollouts.samples, keep=True)
                 self._steps[number].open = True
 
     def batch(self, step: int, phase: Phase) -> Fresh:
@@ -143,7 +143,7 @@ class OnlineBatches:
         with self._timed("wait"):
             self._settle(step)
         state = self._steps.pop(step)
-        batch = self._loader.finish(state.asked, state.groups, phase)
+        batch = batch_with_rollouts(self._loader, state.asked, state.groups, phase)
         return Fresh(batch, state.asked, state.groups, state.work)
 
     def drain(self) -> None:
@@ -162,13 +162,13 @@ class OnlineBatches:
         if parallel.is_main() and not self.rollouts.replay:
             self._store.trim(step)
 
-    def ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int) -> RolloutResponse:
-        """The groups of these places under the weights that were loaded last, beside the store.
+    def ask(self, number: int, prompts: Sequence[RolloutPrompt], rollouts: int) -> RolloutResponse:
+        """The groups of these prompts under the weights that were loaded last, beside the store.
 
         number: negative, and never used before.
         """
         if parallel.is_leader():
-            self._ask(number, places, rollouts, keep=False)
+            self._ask(number, prompts, rollouts, keep=False)
         with self._timed("wait"):
             return parallel.broadcast(self._answer(number))
 
@@ -215,19 +215,21 @@ class OnlineBatches:
             )  # fmt: skip
         return self._client
 
-    def _ask(self, number: int, places: Sequence[RolloutPrompt], rollouts: int, keep: bool) -> None:
+    def _ask(
+        self, number: int, prompts: Sequence[RolloutPrompt], rollouts: int, keep: bool
+    ) -> None:
         if parallel.is_leader():
-            self._worker.send(RolloutRequest(number, self._version, tuple(places), rollouts, keep))
+            self._worker.send(RolloutRequest(number, self._version, tuple(prompts), rollouts, keep))
 
     def _check_replay(
         self,
         folder: str,
-        places: Mapping[PromptKey, RolloutPrompt],
+        prompts: Mapping[PromptKey, RolloutPrompt],
         groups: Mapping[PromptKey, RolloutGroup],
     ) -> None:
-        """ShardError for a group of another place; a place without one is counted as skipped."""
+        """ShardError for a group of another prompt; a prompt without one is counted as skipped."""
         for key, group in groups.items():
-            if group.place != places[key].digest:
+            if group.prompt != prompts[key].digest:
                 raise ShardError(
                     f"{folder}: sample {key[0]}, row {key[1]}: found a pool of another prefix or "
                     "original; accepted: pools of a run with the same data, seed, batch, tokenizer "
@@ -246,7 +248,7 @@ class OnlineBatches:
 
     def _proof(self) -> tuple[int, ...]:
         """Tokens that any two weights tell apart: the beginning of a prefix, or any tokens."""
-        prompts = (place.prompt for step in self._steps.values() for place in step.asked.places)
+        prompts = (prompt.tokens for step in self._steps.values() for prompt in step.asked.prompts)
         found = next((prompt for prompt in prompts if len(prompt) > 1), None)
         return (found or tuple(range(1, 1 + _PROOF)))[:_PROOF]
 

@@ -22,8 +22,9 @@ from typing import TypeVar
 import torch
 
 from prewrite.base.errors import ConfigError, EngineError, PrewriteError
+from prewrite.base.processes import exit_cause, last_words
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online.messages import (
     Failed,
     RolloutRequest,
@@ -36,7 +37,9 @@ from prewrite.train.online.worker import WorkerConfig
 T = TypeVar("T")
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
-_COMMAND = "import sys; from train.online.worker import main; main(int(sys.argv[1]))"
+_COMMAND = (
+    "import sys; from prewrite.train.online.worker import main; main(*map(int, sys.argv[1:]))"
+)
 _GRACE = 5.0  # seconds to free models in
 
 
@@ -128,7 +131,7 @@ class WorkerClient:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, open(self._log, "wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, str(theirs.fileno())],
+                [sys.executable, "-c", _COMMAND, str(theirs.fileno()), str(os.getpid())],
                 env=_environment(),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -155,7 +158,7 @@ class WorkerClient:
                     self._failure = self._failure or kind(said.sentence)
                 self._news.notify_all()
         code = self._process.wait()
-        died = f"the rollout worker died ({_ending(code)}); {self._last_words()}"
+        died = f"the rollout worker died ({exit_cause(code)}); {self._last_words()}"
         with self._news:
             self._failure = self._failure or EngineError(died)
             self._news.notify_all()
@@ -194,13 +197,7 @@ class WorkerClient:
         self._process.wait()
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").split("\n")
-        words = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
-        return f"its last words, in {self._log}: {words[:200]}"
-
-
-def _ending(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        return f"its last words, in {self._log}: {last_words(self._log)}"
 
 
 def _environment() -> dict[str, str]:

@@ -53,7 +53,7 @@ _ROLLOUT = pa.struct(
 _GROUP: dict[str, pa.DataType] = {
     "sample": pa.int64(),
     "id": pa.string(),
-    "place": pa.string(),
+    "prompt": pa.string(),
     "version": pa.int64(),
     "rollouts": pa.list_(_ROLLOUT),
     "scores": _VALUES,
@@ -82,7 +82,7 @@ def write(folder: str | Folder, step: int, rank: int, pools: Pools) -> None:
     before = _last(target, rank) or _FIRST
     digest = _digest(f"{name}.parquet", before, [group for _, group in pools])
     columns = COLUMNS.with_metadata({_CHECK: digest, _BEFORE: before})
-    table = pa.Table.from_pylist([_row(place, group) for place, group in pools], columns)
+    table = pa.Table.from_pylist([_row(prompt, group) for prompt, group in pools], columns)
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
     target.write(f"{name}.md", readable(step, pools).encode())
@@ -161,11 +161,11 @@ def names(folder: str) -> list[str]:
 def readable(step: int, pools: Pools) -> str:
     """The pools as Markdown, the texts of each from the best score to the worst."""
     parts = [f"# Pools of step {step}"]
-    for place, group in pools:
+    for prompt, group in pools:
         parts += [f"## Sample {group.sample}", _fenced("\n".join(_facts(group)))]
-        parts += ["### Prefix", _fenced("".join(place.context)[-_SHOWN:])]
+        parts += ["### Prefix", _fenced("".join(prompt.context)[-_SHOWN:])]
         rollouts = {rollout_name(n): one.text for n, one in enumerate(group.rollouts)}
-        texts = place.stored | rollouts
+        texts = prompt.stored | rollouts
         for name in sorted(texts, key=lambda name: -group.scores.get(name, float("-inf"))):
             parts += [f"### {name}", _fenced(_told(group, name)), _fenced(texts[name])]
     return "\n\n".join(parts) + "\n"
@@ -190,8 +190,12 @@ def _fenced(text: str) -> str:
     return f"{fence}text\n{printable(text)}\n{fence}"
 
 
-def _row(place: RolloutPrompt, group: RolloutGroup) -> dict[str, Any]:
-    texts = {"prefix": "".join(place.context), "original": place.original, "stored": place.stored}
+def _row(prompt: RolloutPrompt, group: RolloutGroup) -> dict[str, Any]:
+    texts = {
+        "prefix": "".join(prompt.context),
+        "original": prompt.original,
+        "stored": prompt.stored,
+    }
     return group.model_dump() | texts
 
 

@@ -28,7 +28,7 @@ def rollout_name(number: int) -> str:
 class RolloutPrompt:
     """One cut that asks for rollouts.
 
-    sample: the number of the sample in the run's order. id: the shard row. prompt: the token ids
+    sample: the number of the sample in the run's order. id: the shard row. tokens: the ids
     that the policy goes on from. context, original: what the judge reads before the candidate, and
     as the reference. stored: name (`original`, `rewrite`) → text of those that compete. known:
     criterion → name → value 0..1 that the set holds and that need not be asked again. seed: of the
@@ -37,7 +37,7 @@ class RolloutPrompt:
 
     sample: int
     id: str
-    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
     context: tuple[str, ...]
     original: str
     stored: dict[str, str]
@@ -52,7 +52,7 @@ class RolloutPrompt:
     @property
     def digest(self) -> str:
         """SHA-256 of the prompt's tokens and of the original's."""
-        return fingerprint([self.prompt, self.original])
+        return fingerprint([self.tokens, self.original])
 
 
 class Rollout(BaseModel):
@@ -69,9 +69,9 @@ class Rollout(BaseModel):
 
 
 class RolloutGroup(BaseModel):
-    """The rollouts of a place and what the judge said of its pool.
+    """The rollouts of a prompt and what the judge said of its pool.
 
-    place: digest of the place. version: steps that the weights which sampled had made. rollouts:
+    place: digest of the prompt. version: steps that the weights which sampled had made. rollouts:
     fewer than were asked for, or none, where the engine failed. scores: name → combined score; a
     text that could not be judged is not in it. values: criterion → name → value 0..1. counts:
     verdicts by status, engine failures.
@@ -81,7 +81,7 @@ class RolloutGroup(BaseModel):
 
     sample: int
     id: str
-    place: str = ""
+    prompt: str = ""
     version: int
     rollouts: tuple[Rollout, ...]
     scores: Metrics
@@ -108,13 +108,13 @@ class WeightSync:
 
 @dataclass(frozen=True)
 class RolloutRequest:
-    """Sample and judge these places with the weights of `version`. number: the caller's, which the
-    answer bears. rollouts: how many at each place. keep: whether the groups go into the store.
+    """Sample and judge these prompts with the weights of `version`. number: the caller's, which the
+    answer bears. rollouts: how many at each prompt. keep: whether the groups go into the store.
     """
 
     number: int
     version: int
-    places: tuple[RolloutPrompt, ...]
+    prompts: tuple[RolloutPrompt, ...]
     rollouts: int
     keep: bool
 
@@ -132,7 +132,7 @@ class WeightsSynced:
 
 @dataclass(frozen=True)
 class RolloutResponse:
-    """The groups of a `RolloutRequest`, in the order of its places. values: what it took, as
+    """The groups of a `RolloutRequest`, in the order of its prompts. values: what it took, as
     metrics: seconds of sampling and of judging, and tokens and requests of both.
     """
 

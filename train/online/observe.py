@@ -9,7 +9,7 @@ tokens, for the word boundaries.
 from collections.abc import Iterator, Sequence
 from math import nan
 
-from prewrite.judge.text import distinct_share, is_refusal, repetition
+from prewrite.prompts.text import distinct_share, is_refusal, repetition
 from prewrite.shards.schema import TEXTS
 from prewrite.train.online.messages import Metrics, Rollout, RolloutGroup, RolloutPrompt
 
@@ -41,14 +41,14 @@ _SUMS = tuple(dict.fromkeys([*TOTALS, *(name for pair in MEANS.values() for name
 
 
 def tally(
-    groups: Sequence[RolloutGroup], places: Sequence[RolloutPrompt], tokens: Sequence[int]
+    groups: Sequence[RolloutGroup], prompts: Sequence[RolloutPrompt], tokens: Sequence[int]
 ) -> Metrics:
     """Sums over the pools of a step on one rank. places: of the groups, in their order; tokens:
-    how many the original of each place has under the policy's tokenizer.
+    how many the original of each prompt has under the policy's tokenizer.
     """
     sums = dict.fromkeys(_SUMS, 0.0)
-    for group, place, size in zip(groups, places, tokens, strict=True):
-        for name, value in _of_pool(group, place, size):
+    for group, prompt, size in zip(groups, prompts, tokens, strict=True):
+        for name, value in _of_pool(group, prompt, size):
             sums[name] += value
     return sums
 
@@ -62,7 +62,7 @@ def report(sums: Metrics) -> Metrics:
 
 
 def _of_pool(
-    group: RolloutGroup, place: RolloutPrompt, original_tokens: int
+    group: RolloutGroup, prompt: RolloutPrompt, original_tokens: int
 ) -> Iterator[tuple[str, float]]:
     yield "pools", 1
     yield from _scores(group.scores)
@@ -70,7 +70,7 @@ def _of_pool(
     yield from _variety([rollout.text for rollout in group.rollouts])
     names = [name for name in group.scores if name not in TEXTS]
     yield "unscored", len(group.rollouts) - len(names)
-    quotes_one = is_refusal(place.original)
+    quotes_one = is_refusal(prompt.original)
     for rollout in group.rollouts:
         yield "original_tokens", original_tokens
         yield "refusals", not quotes_one and is_refusal(rollout.text)

@@ -12,19 +12,19 @@ from prewrite.engine.config import EngineConfig
 from prewrite.engine.digest import identity
 from prewrite.shards.manifest import Usage
 from prewrite.train import parallel
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase, end_step
+from prewrite.train.config.rollouts import RolloutsConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.curriculum import Curriculum
 from prewrite.train.data.loader import Batch, Loader
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.names import ROLLOUTS
 from prewrite.train.online import kept_pools, observe
 from prewrite.train.online.batches import Fresh, OnlineBatches
-from prewrite.train.online.config import RolloutsConfig
 from prewrite.train.online.messages import Metrics
 from prewrite.train.online.probe import Probe
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.output import Output
-from prewrite.train.phases import Phase, end_step
 
 POOLS = "pools"
 PARTS = ("rollout", "judge")
@@ -71,17 +71,17 @@ class OnlinePhase:
         fresh, self._fresh = self._fresh, None
         if fresh is None:
             return {}
-        places = [place for place in fresh.asked.places if place.key in fresh.groups]
-        groups = [fresh.groups[place.key] for place in places]
+        prompts = [prompt for prompt in fresh.asked.prompts if prompt.key in fresh.groups]
+        groups = [fresh.groups[prompt.key] for prompt in prompts]
         pools = [
             pair
-            for pair in zip(places, groups, strict=True)
+            for pair in zip(prompts, groups, strict=True)
             if kept_pools.kept(pair[0].sample, self._rollouts.dump_every)
         ]
         if parallel.is_leader():
             kept_pools.write(self._pools, step, parallel.data_rank(), pools)
-        lengths = [fresh.asked.lengths[place.key] for place in places]
-        values = observe.report(parallel.all_reduce_sum(observe.tally(groups, places, lengths)))
+        lengths = [fresh.asked.lengths[prompt.key] for prompt in prompts]
+        values = observe.report(parallel.all_reduce_sum(observe.tally(groups, prompts, lengths)))
         return values | self._costs(fresh, step - 1, seconds)
 
     def probed(self, step: int, phase: Phase, model: Any) -> Metrics:
@@ -141,7 +141,7 @@ class OnlinePhase:
         """All that the groups of the run depend on; the weights follow from it."""
         judges = self._rollouts.judge.panel if self._rollouts.judge else ()
         names = {self._rollouts.engine, *judges} & self._engines.keys()
-        speed = {"output", "parallel", "checkpoint", "non_finite", "alarms"}
+        speed = {"output", "parallel", "checkpoint", "non_finite", "alerts"}
         return {
             "settings": self._config.model_dump(mode="json", exclude=speed),
             "data": self._loader.identity(),

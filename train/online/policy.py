@@ -14,7 +14,7 @@ from prewrite.engine.config import VllmConfig
 from prewrite.engine.tokenizer import continuation, load_tokenizer
 from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling
 from prewrite.engine.vllm_engine import VllmEngine, on_cpu
-from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.online.messages import Rollout, RolloutPrompt, WeightsSynced, WeightSync
 
 
@@ -63,15 +63,15 @@ class Policy:
         return WeightsSynced(sync.version, difference, time.monotonic() - begun)
 
     async def sample(
-        self, place: RolloutPrompt, rollouts: int
+        self, prompt: RolloutPrompt, rollouts: int
     ) -> tuple[tuple[Rollout, ...], Completion]:
-        """The rollouts of a place, none where the engine could not, and what it said."""
+        """The rollouts of a prompt, none where the engine could not, and what it said."""
         await self._wake()
         sampling = Sampling(
-            self._config.tokens, seed=place.seed, n=rollouts, logprobs=True, end=self._end
+            self._config.tokens, seed=prompt.seed, n=rollouts, logprobs=True, end=self._end
         )
-        told = await self._engine.complete(Request(Prompt(tokens=place.prompt), sampling))
-        return tuple(self._rollout(place, sample) for sample in told.samples), told
+        told = await self._engine.complete(Request(Prompt(tokens=prompt.tokens), sampling))
+        return tuple(self._rollout(prompt, sample) for sample in told.samples), told
 
     async def rest(self) -> None:
         """Nothing will be sampled for a while: by configuration the engine frees its memory."""
@@ -88,8 +88,8 @@ class Policy:
             self._sleeps = False
             await self._engine.wake()
 
-    def _rollout(self, place: RolloutPrompt, sample: Sample) -> Rollout:
+    def _rollout(self, prompt: RolloutPrompt, sample: Sample) -> Rollout:
         ended = sample.token_ids[-1:] == (self._end,)
         spoken = sample.token_ids[:-1] if ended else sample.token_ids
-        text = continuation(self._tokenizer, place.prompt, spoken)
+        text = continuation(self._tokenizer, prompt.tokens, spoken)
         return Rollout(text=text, tokens=sample.token_ids, logprobs=sample.logprobs, ended=ended)

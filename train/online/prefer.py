@@ -10,8 +10,8 @@ from prewrite.engine.config import EngineConfig
 from prewrite.judge.pool import Pool
 from prewrite.judge.probe import probe_judges
 from prewrite.judge.rating import CandidateValues, Rated, Rater
-from prewrite.train.online.config import RolloutsConfig
-from prewrite.train.phases import Kind
+from prewrite.train.config.phases import Kind
+from prewrite.train.config.rollouts import RolloutsConfig
 
 
 class Preferred:

@@ -1,24 +1,25 @@
-"""The probe: on fixed held-out places, how often a rollout beats the best stored text.
+"""The probe: on fixed held-out prompts, how often a rollout beats the best stored text.
 
-It decides when a run goes online, and watches it afterwards. One rollout a place, with the same
-seeds every time; a tie counts half, a place where one of the two has no score counts for nothing.
+It decides when a run goes online, and watches it afterwards. One rollout a prompt, with the same
+seeds every time; a tie counts half, a prompt where one of the two has no score counts for nothing.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from prewrite.engine.config import EngineConfig
 from prewrite.train import parallel
-from prewrite.train.config import DataConfig, TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.rollouts import ProbeConfig
+from prewrite.train.config.sections import DataConfig, TrainConfig
 from prewrite.train.data.feed import open_loader
-from prewrite.train.data.places import PromptBatch
 from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.online.batches import OnlineBatches
-from prewrite.train.online.config import ProbeConfig
 from prewrite.train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
-from prewrite.train.phases import Phase
+from prewrite.train.online.prompts import PromptBatch, prompt_batch
 
 _PHASE = {
     "name": "probe",
@@ -29,23 +30,25 @@ _PHASE = {
 
 
 class Probe:
-    """The places of this rank, read at the first use."""
+    """The prompts of this rank, read at the first use."""
 
     def __init__(
         self, config: TrainConfig, engines: Mapping[str, EngineConfig], shape: ModelShape
     ) -> None:
         self._config, self._engines, self._shape = config, engines, shape
-        self._places: tuple[RolloutPrompt, ...] | None = None
+        self._prompts: tuple[RolloutPrompt, ...] | None = None
 
     def __call__(self, online: OnlineBatches, step: int, model: Any) -> Metrics:
         """What the weights of now, after `step` steps, are worth; every process calls."""
-        if self._places is None:
-            self._places = self._read()
+        if self._prompts is None:
+            self._prompts = self._read()
         online.sync(step, model)
-        answer = online.ask(-1 - step, self._places, rollouts=1)
+        answer = online.ask(-1 - step, self._prompts, rollouts=1)
         results = [result for group in answer.groups if (result := _result(group)) is not None]
         won = {"won": sum(results), "judged": float(len(results))}
-        sums = parallel.all_reduce_sum(won | {"places": float(len(self._places))} | answer.values)
+        sums = parallel.all_reduce_sum(
+            won | {"cut_points": float(len(self._prompts))} | answer.values
+        )
         found = {"win_rate": sums.pop("won") / max(1.0, sums["judged"])}
         return {f"probe/{name}": value for name, value in (found | sums).items()}
 
@@ -57,19 +60,19 @@ class Probe:
         with parallel.main_first():
             loader = open_loader(config, self._shape, rank, ranks, engines=self._engines)
         with loader:
-            asked = loader.asked(0, config.curriculum[0]).result()
+            asked = prompt_batch(loader, 0, config.curriculum[0], config)
         return tuple(_against_the_best(asked))
 
 
 def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
-    """A recipe whose first batch is the probe's places."""
+    """A recipe whose first batch is the probe's prompts."""
     rollouts = config.rollouts
     assert rollouts
     return config.model_copy(
         update={
             "data": [DataConfig(set=probe.set, filter=probe.filter, weight=1.0)],
-            "batch": config.batch.model_copy(update={"samples": probe.places}),
-            "rollouts": rollouts.model_copy(update={"places": 1, "samples": 1}),
+            "batch": config.batch.model_copy(update={"samples": probe.cut_points}),
+            "rollouts": rollouts.model_copy(update={"cut_points": 1, "samples": 1}),
             "curriculum": [Phase.model_validate(_PHASE)],
         }
     )
@@ -78,12 +81,14 @@ def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
 def _against_the_best(asked: PromptBatch) -> Iterator[RolloutPrompt]:
     """Each place with its better stored text alone, as the set's judge saw it."""
     scores = {
-        (tree.sample, c.id, KINDS[c.kind]): c.score for tree in asked.trees for c in tree.candidates
+        (tree.sample, c.id, KINDS[c.kind]): c.score
+        for tree in chain.from_iterable(asked.laid.trees)
+        for c in tree.candidates
     }
-    for place in asked.places:
-        known = {name: scores[place.sample, place.id, name] for name in place.stored}
+    for prompt in asked.prompts:
+        known = {name: scores[prompt.sample, prompt.id, name] for name in prompt.stored}
         best = max(known, key=lambda name: (known[name] == known[name], known[name]))
-        yield replace(place, stored={best: place.stored[best]})
+        yield replace(prompt, stored={best: prompt.stored[best]})
 
 
 def _result(group: RolloutGroup) -> float | None:

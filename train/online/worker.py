@@ -9,7 +9,6 @@ terminal or a scheduler sends to all, it leaves to the trainer.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import threading
@@ -25,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.base.processes import end_with_parent
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.registry import close_engines
 from prewrite.judge.pool import Pool
 from prewrite.judge.rating import Rated
-from prewrite.judge.usage import usage_of
+from prewrite.prompts.usage import usage_of
 from prewrite.shards.manifest import Usage
-from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.online.messages import (
     Failed,
     Metrics,
@@ -46,9 +46,6 @@ from prewrite.train.online.messages import (
 from prewrite.train.online.policy import Policy
 from prewrite.train.online.prefer import rater
 from prewrite.train.online.store import RolloutStoreWriter
-
-_PARENT_DIED = signal.SIGRTMIN  # nobody else sends it
-_PR_SET_PDEATHSIG = 1
 
 SampledPrompt = tuple[RolloutPrompt, tuple[Rollout, ...]]
 
@@ -128,7 +125,7 @@ class RolloutWorker:
         self._connection.send(synced)
 
     async def _sample(self, ask: RolloutRequest, tasks: asyncio.TaskGroup) -> _Work:
-        """Sample all places; the judge begins with a document as soon as it is complete."""
+        """Sample all prompts; the judge begins with a document as soon as it is complete."""
         if ask.version != self._policy.version:
             raise PrewriteError(
                 f"an ask out of order: found one for version {ask.version}; accepted: "
@@ -136,17 +133,19 @@ class RolloutWorker:
             )
         work, begun = _Work(), time.monotonic()
 
-        async def document(places: Sequence[RolloutPrompt]) -> "asyncio.Task[list[RolloutGroup]]":
-            told = await asyncio.gather(*(self._policy.sample(p, ask.rollouts) for p in places))
+        async def document(prompts: Sequence[RolloutPrompt]) -> "asyncio.Task[list[RolloutGroup]]":
+            told = await asyncio.gather(*(self._policy.sample(p, ask.rollouts) for p in prompts))
             work.sampled = sum((usage_of(one) for _, one in told), work.sampled)
-            for place, (_, one) in zip(places, told, strict=True):
+            for prompt, (_, one) in zip(prompts, told, strict=True):
                 if one.error:
-                    print(f"sample {place.sample}, {place.id}: {one.error}", flush=True)
-            found = [(place, rollouts) for place, (rollouts, _) in zip(places, told, strict=True)]
+                    print(f"sample {prompt.sample}, {prompt.id}: {one.error}", flush=True)
+            found = [
+                (prompt, rollouts) for prompt, (rollouts, _) in zip(prompts, told, strict=True)
+            ]
             return tasks.create_task(self._judge(ask, found, work))
 
-        # The places of a sample are cuts of one document and share its beginning.
-        documents = [list(some) for _, some in groupby(ask.places, lambda place: place.sample)]
+        # The prompts of a sample are cuts of one document and share its beginning.
+        documents = [list(some) for _, some in groupby(ask.prompts, lambda prompt: prompt.sample)]
         work.judging = list(await asyncio.gather(*map(document, documents)))
         work.sample_seconds = time.monotonic() - begun
         return work
@@ -157,13 +156,13 @@ class RolloutWorker:
         """The groups of one document."""
         work.begun = min(work.begun, time.monotonic())
         there = [one for one in sampled if one[1]]
-        pools, known = [_pool(*one) for one in there], [place.known for place, _ in there]
+        pools, known = [_pool(*one) for one in there], [prompt.known for prompt, _ in there]
         rated = iter(await self._rater(pools, known))
         groups = list[RolloutGroup]()
-        for place, rollouts in sampled:
+        for prompt, rollouts in sampled:
             found = next(rated) if rollouts else Rated({}, {}, Counter(rollout_failed=ask.rollouts))
             work.judged += found.usage
-            groups.append(_group(ask, place, rollouts, found))
+            groups.append(_group(ask, prompt, rollouts, found))
         work.ended = max(work.ended, time.monotonic())
         return groups
 
@@ -176,9 +175,13 @@ class RolloutWorker:
         self._connection.send(RolloutResponse(ask.number, tuple(groups), work.values()))
 
 
-def main(descriptor: int) -> None:
-    """A worker that talks over the socket `descriptor`; the first message is its `WorkerConfig`."""
-    _die_with_parent()
+def main(descriptor: int, parent: int) -> None:
+    """A worker of the process `parent`, to which it talks over the socket `descriptor`; the first
+    message is its `WorkerConfig`.
+    """
+    end_with_parent(parent, _die)  # another child of the parent may hold the socket open
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # ignored, but not by what this process starts
     connection = Connection(descriptor)
     start: WorkerConfig = connection.recv()
     try:
@@ -217,14 +220,6 @@ async def _serve(start: WorkerConfig, connection: Connection) -> None:
         worker.close()
 
 
-def _die_with_parent() -> None:
-    """The pipe's end tells it, unless another child of the parent holds that open; so does this."""
-    signal.signal(_PARENT_DIED, lambda *_: _die())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # ignored, but not by what this process starts
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(_PARENT_DIED))
-
-
 def _die() -> None:
     """End this process and all that engines have started; `client` made it a group of its own."""
     os.killpg(0, signal.SIGKILL)
@@ -239,18 +234,18 @@ def _failed(error: BaseException) -> Failed:
     return Failed(f"the rollout worker failed: {type(error).__name__}: {text[:500]}")
 
 
-def _pool(place: RolloutPrompt, rollouts: Sequence[Rollout]) -> Pool:
+def _pool(prompt: RolloutPrompt, rollouts: Sequence[Rollout]) -> Pool:
     texts = {rollout_name(number): rollout.text for number, rollout in enumerate(rollouts)}
-    return Pool(place.id, place.context, place.original, place.stored | texts)
+    return Pool(prompt.id, prompt.context, prompt.original, prompt.stored | texts)
 
 
 def _group(
-    ask: RolloutRequest, place: RolloutPrompt, rollouts: tuple[Rollout, ...], rated: Rated
+    ask: RolloutRequest, prompt: RolloutPrompt, rollouts: tuple[Rollout, ...], rated: Rated
 ) -> RolloutGroup:
     return RolloutGroup(
-        sample=place.sample,
-        id=place.id,
-        place=place.digest,
+        sample=prompt.sample,
+        id=prompt.id,
+        prompt=prompt.digest,
         version=ask.version,
         rollouts=rollouts,
         scores=rated.scores,

@@ -6,8 +6,7 @@ from markupsafe import Markup
 
 from prewrite.base.report.page import render
 from prewrite.base.report.plots import colours
-from prewrite.base.text import printable
-from prewrite.shards.progress import span
+from prewrite.base.text import printable, span
 from prewrite.train.report import plots
 from prewrite.train.report.metrics import SAMPLES, Run, groups
 

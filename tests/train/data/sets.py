@@ -10,7 +10,7 @@ from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
 from prewrite.shards.manifest import File, Manifest, PassInfo
 from prewrite.shards.schema import schema, to_parquet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 
 MODEL = "models/smollm2-135m-instruct"
 BOS, EOS = 1, 2
@@ -89,7 +89,7 @@ def write_set(
 def config(*sets: str | Given, **changes: Any) -> TrainConfig:
     """A recipe over `sets`, small; `changes` of its other keys."""
     data = [{"set": item} if isinstance(item, str) else item for item in sets]
-    batch = {"samples": 4, "row_tokens": 256, "max_seq_len": 40, "context_tokens": 8}
+    batch = {"samples": 4, "sequence_tokens": 256, "max_seq_len": 40, "context_tokens": 8}
     phase = {"name": "all", "objective": "nll", "until": {"step": 10}}
     phase |= {"candidates": ["original", "rewrite"]}
     recipe = {"data": data, "output": "out", "model": {"path": MODEL}, "curriculum": [phase]}

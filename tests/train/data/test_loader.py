@@ -15,14 +15,14 @@ from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import differences
 from prewrite.shards.reader import ShardSet
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.phases import Phase
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Batch, Loader, share_out
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.data.source import References
-from prewrite.train.learnt import LearningTally
-from prewrite.train.phases import Phase
 from prewrite.train.state import State
 from prewrite.train.state import settings as settings_of
+from prewrite.train.tally import LearningTally
 from tests.train.data.sets import BOS, EOS, HOSTILE, config, ids, tokenizer, write_set
 from tests.train.data.test_rows import read
 
@@ -67,7 +67,7 @@ class Given:
     cache: str
 
     def config(self, *sets: Any, **changes: Any) -> TrainConfig:
-        batch = {"samples": 4, "row_tokens": 256, "max_seq_len": 48, "context_tokens": 16}
+        batch = {"samples": 4, "sequence_tokens": 256, "max_seq_len": 48, "context_tokens": 16}
         changes = {"batch": batch, "curriculum": PHASES, **changes}
         return config(*(sets or (self.one,)), **changes)
 
@@ -152,7 +152,7 @@ def test_every_epoch_learns_every_text_once_whatever_a_step_holds(
     sets: Given, samples: int
 ) -> None:
     """Each text: of all chunks of all documents, with a prefix out of its own document."""
-    batch = {"samples": samples, "row_tokens": 256, "max_seq_len": 48, "context_tokens": 16}
+    batch = {"samples": samples, "sequence_tokens": 256, "max_seq_len": 48, "context_tokens": 16}
     recipe = sets.config(batch=batch)
     given = {
         f"{d}-{c}": text for d, doc in enumerate(documents(0, 12)) for c, text in enumerate(doc)
@@ -178,7 +178,7 @@ def test_every_epoch_learns_every_text_once_whatever_a_step_holds(
 
 
 def test_sets_are_blended_by_weight_whatever_their_order_in_the_recipe(sets: Given) -> None:
-    batch = {"samples": 80, "row_tokens": 256, "max_seq_len": 48, "context_tokens": 16}
+    batch = {"samples": 80, "sequence_tokens": 256, "max_seq_len": 48, "context_tokens": 16}
     data = [{"set": sets.one, "weight": 3}, sets.two]
     found = []
     for some in (data, data[::-1]):

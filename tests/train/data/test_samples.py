@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prewrite.train.config import BatchConfig
+from prewrite.train.config.sections import BatchConfig
 from prewrite.train.data.rows import PackedSequence, pack
 from prewrite.train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
 from prewrite.train.data.texts import TextTokens
@@ -20,7 +20,7 @@ TEXTS = TextTokens(tokenizer())
 
 
 def batch(longest: int = 64, context: int = 8, row: int = 256) -> BatchConfig:
-    return BatchConfig(samples=1, row_tokens=row, max_seq_len=longest, context_tokens=context)
+    return BatchConfig(samples=1, sequence_tokens=row, max_seq_len=longest, context_tokens=context)
 
 
 def grow(
@@ -74,7 +74,7 @@ def test_every_text_is_learnt_once_after_its_own_prefix(
     assert builder.counts["too_long"] == len(long)
     learnt: dict[tuple[str, int], list[int]] = {}
     for tree in trees:
-        assert tree.cost <= limits.row_tokens and tree.trunk_inputs <= len(tree.trunk)
+        assert tree.cost <= limits.sequence_tokens and tree.trunk_inputs <= len(tree.trunk)
         for c in tree.candidates:
             assert c.cut + len(c.tokens) - 1 <= limits.max_seq_len
             own, number = [int(t) for t in c.tokens], int(c.id)
@@ -129,7 +129,7 @@ def _too_long(
     cut = min(1 + len(_joined(chunks[:number])), max(1, limits.context_tokens))
     ends = [cut + len(tokens) - 1 for tokens in own]
     inputs = (ends[0] if own[0] else cut - 1) + len(own[1])
-    return max(ends) > limits.max_seq_len or inputs > limits.row_tokens
+    return max(ends) > limits.max_seq_len or inputs > limits.sequence_tokens
 
 
 @settings(max_examples=60)
@@ -298,7 +298,7 @@ def test_a_tree_has_room_for_the_rollouts_of_its_places(
     places = [(tree, c) for tree in trees for c in tree.candidates if c.kind == ORIGINAL]
     for tree in trees:
         rollouts = sum(c.kind == ORIGINAL for c in tree.candidates) * count * tokens
-        assert tree.cost + rollouts <= limits.row_tokens
+        assert tree.cost + rollouts <= limits.sequence_tokens
     assert all(c.cut + tokens - 1 <= limits.max_seq_len for _, c in places)
     known = len(places) + builder.counts["no_room"] + builder.counts["no_tokens"]
     assert known == len(chunks)

@@ -75,11 +75,11 @@ def test_a_stretch_has_as_many_chunks_as_fit(
     tmp_path: Path, longest: int, context: int, tokens: int, size: int
 ) -> None:
     url = write_set(tmp_path / "set", ROWS, tokens=tokens)
-    batch = {"row_tokens": 2048, "max_seq_len": longest, "context_tokens": context}
+    batch = {"sequence_tokens": 2048, "max_seq_len": longest, "context_tokens": context}
     assert source(url, batch=batch).size == size
 
 
 def test_a_set_that_does_not_say_how_it_was_cut_has_chunks_of_128(tmp_path: Path) -> None:
     url = write_set(tmp_path / "set", ROWS, tokens=0)
-    batch = {"row_tokens": 2048, "max_seq_len": 1024, "context_tokens": 0}
+    batch = {"sequence_tokens": 2048, "max_seq_len": 1024, "context_tokens": 0}
     assert source(url, batch=batch).size == 8

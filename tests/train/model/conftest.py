@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 from tests.train.launch import launch
 from tests.train.model.cases import CASES, make
 from tests.train.model.measure import Found, measure

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from prewrite.train import parallel
-from prewrite.train.config import ModelConfig, ParallelConfig
+from prewrite.train.config.sections import ModelConfig, ParallelConfig
 from prewrite.train.model.build import build
 from prewrite.train.model.export import export
 from prewrite.train.model.shape import load_shape

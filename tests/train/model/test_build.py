@@ -2,7 +2,7 @@
 
 import pytest
 
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 from tests.train.model.conftest import LAYOUTS
 from tests.train.model.measure import Found
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from prewrite.engine.config import VllmConfig
 from prewrite.engine.encoding import PromptEncoder
 from prewrite.engine.types import Prompt, Request, Sample, Sampling
-from prewrite.train.config import ModelConfig, ParallelConfig
+from prewrite.train.config.sections import ModelConfig, ParallelConfig
 from tests.train.launch import launch, started
 from tests.train.model.cases import make
 

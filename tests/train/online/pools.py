@@ -21,10 +21,10 @@ def group(*texts: str | Rollout, sample: int = 0, **fields: Any) -> RolloutGroup
     return RolloutGroup.model_validate({"sample": sample, "rollouts": rollouts} | known)
 
 
-def place(sample: int = 0, original: str = "The original text.", **fields: Any) -> RolloutPrompt:
+def prompt(sample: int = 0, original: str = "The original text.", **fields: Any) -> RolloutPrompt:
     known: dict[str, Any] = {
         "id": "row",
-        "prompt": (1, 2),
+        "tokens": (1, 2),
         "context": ("What stands ", "before."),
         "stored": {"original": original},
         "seed": 0,
@@ -70,5 +70,5 @@ def any_pools(draw: st.DrawFn) -> list[tuple[RolloutPrompt, RolloutGroup]]:
         stored = draw(st.fixed_dictionaries({}, optional={"original": st.text()}))
         context = tuple(draw(st.lists(st.text(max_size=10), max_size=3)))
         original = draw(st.text(max_size=20))
-        pools.append((place(sample, original, id=id, context=context, stored=stored), found))
+        pools.append((prompt(sample, original, id=id, context=context, stored=stored), found))
     return pools

@@ -9,8 +9,9 @@ for here the faults are the point; ranks are threads that meet where processes w
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ShardError
-from prewrite.train.data.places import PromptBatch
+from prewrite.train.data.loader import LaidOut
 from prewrite.train.online import batches, kept_pools
 from prewrite.train.online.messages import (
     PromptKey,
@@ -34,6 +35,7 @@ from prewrite.train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
+from prewrite.train.online.prompts import PromptBatch
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.online.store import RolloutStoreWriter
 from prewrite.train.output import Output
@@ -103,7 +105,7 @@ class Engine:
 
     def work(self, asks: int) -> None:
         for ask, version in self._open[:asks]:
-            groups = tuple(group(place, version) for place in ask.places)
+            groups = tuple(group(prompt, version) for prompt in ask.prompts)
             self._store.append(ask.number, groups)
             self._done[ask.number] = RolloutResponse(ask.number, groups, {})
         self._open = self._open[asks:]
@@ -120,11 +122,24 @@ class Engine:
 ENGINES: list[Engine] = []
 
 
-def group(place: RolloutPrompt, version: int) -> RolloutGroup:
+def group(prompt: RolloutPrompt, version: int) -> RolloutGroup:
     rollout = Rollout(text="a", tokens=(version,), logprobs=(-1.0,), ended=False)
     return RolloutGroup(
-        sample=place.sample, id=place.id, version=version, rollouts=(rollout,), scores={}
+        sample=prompt.sample, id=prompt.id, version=version, rollouts=(rollout,), scores={}
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _read_by_reader() -> Iterator[None]:
+    """`Reader` makes prompts without a set, and batches that say which groups are in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "prompt_batch", lambda loader, first, *_: loader.asked(first))
+        patch.setattr(
+            batches,
+            "batch_with_rollouts",
+            lambda loader, asked, groups, _: loader.finish(asked, groups),
+        )
+        yield
 
 
 @dataclass
@@ -134,15 +149,14 @@ class Reader:
     rank: int
     ranks: int
 
-    def asked(self, first: int, phase: Any) -> "Future[PromptBatch]":
+    def asked(self, first: int) -> PromptBatch:
         mine = range(first + self.rank, first + SIZE, self.ranks)
-        places = tuple(RolloutPrompt(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
-        found: Future[PromptBatch] = Future()
-        found.set_result(PromptBatch(first, first + SIZE, (), places, {}, {}, ()))
-        return found
+        prompts = tuple(RolloutPrompt(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
+        laid = LaidOut(first, first + SIZE, (), (), Counter(), ())
+        return PromptBatch(laid, prompts, {})
 
-    def finish(self, asked: PromptBatch, groups: Any, phase: Any) -> Any:
-        assert [(p.sample, p.id) for p in asked.places] == sorted(groups)
+    def finish(self, asked: PromptBatch, groups: Any) -> Any:
+        assert [(p.sample, p.id) for p in asked.prompts] == sorted(groups)
         return {group.sample: group.version for group in groups.values()}
 
 
@@ -261,11 +275,12 @@ def test_groups_of_before_the_checkpoint_are_neither_asked_for_nor_lost(tmp_path
     assert [ask.number for ask, _ in engine._open] == [9]
 
 
-def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
-    """The pools in the first online step of a run that replays those which one kept at `places`."""
+def _replayed(folder: Path, prompts: dict[int, RolloutPrompt]) -> set[PromptKey]:
+    """The pools in the first online step of a run that replays those which one kept at
+    `prompts`."""
     pools = str(folder / "pools")
     kept = [
-        (one, group(one, 0).model_copy(update={"place": one.digest})) for one in places.values()
+        (one, group(one, 0).model_copy(update={"place": one.digest})) for one in prompts.values()
     ]
     kept_pools.write(pools, 1, 0, kept)
     config: Any = SimpleNamespace(
@@ -284,14 +299,14 @@ def _replayed(folder: Path, places: dict[int, RolloutPrompt]) -> set[PromptKey]:
 
 
 @pytest.mark.parametrize(
-    "other", [{"prompt": (1, 3)}, {"original": "b"}, {"id": "row-9"}, {"sample": 9}, {}]
+    "other", [{"tokens": (1, 3)}, {"original": "b"}, {"id": "row-9"}, {"sample": 9}, {}]
 )
 def test_pools_of_other_places_are_not_replayed(tmp_path: Path, other: dict[str, Any]) -> None:
     """Those of a run with other data or tokenizer; those of one that kept only some are."""
-    asked = {place.sample: place for place in Reader(0, 1).asked(0, None).result().places}
+    asked = {prompt.sample: prompt for prompt in Reader(0, 1).asked(0).prompts}
     kept = asked | {2: replace(asked[2], **other)}
     told = f"^{tmp_path}/pools: sample 2, row row-2: found a pool of another prefix or original"
     refused = pytest.raises(ShardError, match=told)
-    with refused if {"prompt", "original"} & other.keys() else nullcontext():
+    with refused if {"tokens", "original"} & other.keys() else nullcontext():
         found = _replayed(tmp_path, kept)
-        assert found == {place.key for place in asked.values()} & {p.key for p in kept.values()}
+        assert found == {prompt.key for prompt in asked.values()} & {p.key for p in kept.values()}

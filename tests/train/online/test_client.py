@@ -13,7 +13,7 @@ import pytest
 from prewrite.base.errors import ConfigError, EngineError
 from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.messages import RolloutRequest, WeightSync
-from tests.train.online.workers import PROOF, config, engines, make_policy, place, worker
+from tests.train.online.workers import PROOF, config, engines, make_policy, prompt, worker
 
 SYNC = WeightSync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))
 
@@ -51,7 +51,7 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as caught:
             client.answer(0)
         log = tmp_path / "run/rollouts/worker-0.log"
-        expected = f"the rollout worker died (killed by SIGKILL); its last words, in {log}: nothing"
+        expected = f"the rollout worker died (SIGKILL); its last words, in {log}: nothing"
         assert str(caught.value) == expected
         with pytest.raises(EngineError, match="died"):
             client.send(SYNC)
@@ -69,7 +69,7 @@ def test_a_worker_that_reads_nothing(tmp_path: Path) -> None:
     """A pipe that is full ends in an error as well."""
     with worker(config(tmp_path, timeout=0.5), engines(tmp_path)) as client:
         os.kill(client.pid, signal.SIGSTOP)
-        long = place(0, range(1_000_000))
+        long = prompt(0, range(1_000_000))
         with pytest.raises(EngineError, match="not answered"):
             client.send(RolloutRequest(0, 0, (long,), 1, keep=False))
 
@@ -128,8 +128,8 @@ def _train(folder: Path) -> None:
     client.send(WeightSync(0, str(folder / "model"), PROOF, told(model, PROOF)))
     client.synced(0)
     for number in range(64):
-        places = tuple(place(number, (1, sample)) for sample in range(64))
-        client.send(RolloutRequest(number, 0, places, 4, keep=False))
+        prompts = tuple(prompt(number, (1, sample)) for sample in range(64))
+        client.send(RolloutRequest(number, 0, prompts, 4, keep=False))
     client.answer(0)
     heir = os.fork()
     if heir:

@@ -6,7 +6,7 @@ import pytest
 
 from prewrite.base.config import load
 from prewrite.base.errors import ConfigError
-from prewrite.train.config import TrainRecipe
+from prewrite.train.config.recipe import TrainRecipe
 
 GOOD = """
 output: data/set
@@ -17,7 +17,7 @@ train:
   data: [{set: data/set}]
   output: data/run
   model: {path: models/any}
-  batch: {samples: 8, row_tokens: 4096, max_seq_len: 1024, context_tokens: 256}
+  batch: {samples: 8, sequence_tokens: 4096, max_seq_len: 1024, context_tokens: 256}
   optimizer: {warmup_steps: 10}
   curriculum:
     - {name: prefer, objective: dpo, until: {step: 100, win_rate: 0.5}}
@@ -69,8 +69,8 @@ def phase(text: str) -> str:
         ),
         (
             "train.rollouts.samples=25",
-            "train.batch.row_tokens: found 4096; accepted with 25 rollouts of 128 tokens: at least "
-            "4224",
+            "train.batch.sequence_tokens: found 4096; accepted with 25 rollouts of 128 tokens: at "
+            "least 4224",
         ),
         (
             "train.rollouts.tokens=768",
@@ -124,7 +124,7 @@ def phase(text: str) -> str:
             "train.rollouts.prefer: found rewrite; accepted: with rollout, a candidate of the "
             "phase p",
         ),
-        ("train.rollouts.places=0", "train.rollouts.places: found 0; accepted: "),
+        ("train.rollouts.cut_points=0", "train.rollouts.cut_points: found 0; accepted: "),
         (
             phase("objective: {kind: dpo, reference: stored}, candidates: [original, rollout]"),
             "train.curriculum.0.objective: found reference: stored; accepted with rollouts",

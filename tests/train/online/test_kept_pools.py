@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prewrite.base.errors import ShardError
 from prewrite.train.online.kept_pools import check, keep_until, kept, load, readable, write
-from tests.train.online.pools import any_pools, group, place, rollout
+from tests.train.online.pools import any_pools, group, prompt, rollout
 
 HOSTILE = [
     "```\n# not a heading\n```",
@@ -52,7 +52,7 @@ def test_nothing_kept_is_no_file(tmp_path: Path) -> None:
 
 def test_a_link_out_of_the_pools_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "pools"
-    write(str(folder), 1, 0, [(place(), group())])
+    write(str(folder), 1, 0, [(prompt(), group())])
     file = next(folder.glob("*.parquet"))
     file.rename(tmp_path / file.name)
     file.symlink_to(tmp_path / file.name)
@@ -63,7 +63,7 @@ def test_a_link_out_of_the_pools_is_refused(tmp_path: Path) -> None:
 def test_later_steps_are_taken_back(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for step in (1, 2, 30):
-        write(str(tmp_path), step, 0, [(place(step), group("a", sample=step))])
+        write(str(tmp_path), step, 0, [(prompt(step), group("a", sample=step))])
     keep_until(str(tmp_path), 2)
     assert sorted(sample for sample, _ in load(str(tmp_path))) == [1, 2]
     assert (tmp_path / "notes.txt").exists() and len(list(tmp_path.iterdir())) == 6
@@ -74,7 +74,7 @@ def test_later_steps_are_taken_back(tmp_path: Path) -> None:
 
 def step_of(folder: Path, step: int, rank: int = 0, text: str = "a") -> Path:
     """Keep a pool of this step; its file."""
-    write(str(folder), step, rank, [(place(step), group(text, sample=10 * step + rank))])
+    write(str(folder), step, rank, [(prompt(step), group(text, sample=10 * step + rank))])
     return folder / f"step-{step:08}-rank-{rank:05}.parquet"
 
 
@@ -158,7 +158,7 @@ def test_taking_back_what_is_damaged(tmp_path: Path) -> None:
 def test_the_table_opens_elsewhere(tmp_path: Path) -> None:
     """Prefix and texts stand beside the scores."""
     found = group("a", rollout("b", 3), scores={"original": 0.25, "rollout-1": 0.75}, version=7)
-    write(str(tmp_path), 8, 0, [(place(), found)])
+    write(str(tmp_path), 8, 0, [(prompt(), found)])
     query = (
         "select prefix, original, stored['original'], rollouts[2].text, len(rollouts[2].tokens), "
         f"scores['rollout-1'], version from '{tmp_path}/*.parquet'"
@@ -173,7 +173,7 @@ def test_a_page_to_read(tmp_path: Path) -> None:
     scores = {"original": 0.25, "rollout-1": 0.75}
     counts = {"verdict:ok": 2, "verdict:failed": 1}
     found = group("worse", "better", scores=scores, values=values, counts=counts, sample=6)
-    write(str(tmp_path), 12, 3, [(place(6), found)])
+    write(str(tmp_path), 12, 3, [(prompt(6), found)])
     text = (tmp_path / "step-00000012-rank-00003.md").read_text()
     headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
     assert headings == [
@@ -191,9 +191,9 @@ def test_a_page_to_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_breaks_the_page(text: str) -> None:
-    pools = [(place(original=text, id=text, context=(text,)), group(text, id=text))]
+    pools = [(prompt(original=text, id=text, context=(text,)), group(text, id=text))]
     page = readable(1, pools)
-    assert outside_fences(page) == outside_fences(readable(1, [(place(), group("tame"))]))
+    assert outside_fences(page) == outside_fences(readable(1, [(prompt(), group("tame"))]))
     assert all(c.isprintable() or c in "\n\t\N{REPLACEMENT CHARACTER}" for c in page)
 
 
@@ -245,8 +245,8 @@ def test_a_damaged_file(tmp_path: Path, table: Any) -> None:
 
 
 def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
-    """At any place: what is read is what was kept, or it is refused."""
-    pools = [(place(n), group("a" * n, "b", sample=n)) for n in range(9)]
+    """At any prompt: what is read is what was kept, or it is refused."""
+    pools = [(prompt(n), group("a" * n, "b", sample=n)) for n in range(9)]
     write(str(tmp_path), 1, 0, pools)
     kept, file = load(str(tmp_path)), tmp_path / "step-00000001-rank-00000.parquet"
     whole = file.read_bytes()
@@ -262,6 +262,6 @@ def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
 
 def test_a_pool_that_is_there_twice(tmp_path: Path) -> None:
     for step in (1, 2):
-        write(str(tmp_path), step, 0, [(place(3), group("a", sample=3))])
+        write(str(tmp_path), step, 0, [(prompt(3), group("a", sample=3))])
     with pytest.raises(ShardError, match="step-00000002-.*: sample 3, row row: found twice"):
         load(str(tmp_path))

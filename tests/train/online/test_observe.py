@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewrite.train.config import ParallelConfig
+from prewrite.train.config.sections import ParallelConfig
 from prewrite.train.online.messages import RolloutGroup, RolloutPrompt
 from prewrite.train.online.observe import MEANS, TOTALS, report, tally
 from tests.train.launch import launch, started
-from tests.train.online.pools import any_pools, group, place, rollout
+from tests.train.online.pools import any_pools, group, prompt, rollout
 
 NO_SHARES = {"spread", "chosen_score", "rejected_score", "length", "length_ratio", "entropy"}
 REFUSAL = "I'm sorry, but I can't help with that request."
 
 
 def watched(
-    *groups: RolloutGroup, places: list[RolloutPrompt] | None = None, tokens: int = 8
+    *groups: RolloutGroup, prompts: list[RolloutPrompt] | None = None, tokens: int = 8
 ) -> dict[str, float]:
-    found = report(tally(groups, places or [place()] * len(groups), [tokens] * len(groups)))
+    found = report(tally(groups, prompts or [prompt()] * len(groups), [tokens] * len(groups)))
     return {name.removeprefix("rollouts/"): value for name, value in found.items()}
 
 
@@ -57,7 +57,7 @@ def test_rollouts_alone_choose_a_rollout_as_often_as_chance() -> None:
 def test_length_end_and_entropy() -> None:
     first = group(rollout("a", 2, 0.5), rollout("b", 10, 1.5, ended=False))
     second = group(rollout("c", 6, 3.0))
-    found = report(tally([first, second], [place()] * 2, [4, 10]))
+    found = report(tally([first, second], [prompt()] * 2, [4, 10]))
     assert found["rollouts/length"] == pytest.approx(6)
     assert found["rollouts/length_ratio"] == pytest.approx(18 / (4 + 4 + 10))
     assert found["rollouts/ended"] == pytest.approx(2 / 3)
@@ -76,7 +76,7 @@ def test_texts() -> None:
 
 
 def test_a_document_may_quote_a_refusal() -> None:
-    same(watched(group(REFUSAL), places=[place(original=REFUSAL)]), refusals=0)
+    same(watched(group(REFUSAL), prompts=[prompt(original=REFUSAL)]), refusals=0)
 
 
 def test_verdicts_that_failed() -> None:
@@ -93,7 +93,7 @@ def added_up(*cases: list[RolloutGroup]) -> list[dict[str, float]]:
     with started(ParallelConfig()):
         for groups in cases:
             mine = groups[parallel.data_rank() :: parallel.data_size()]
-            sums = tally(mine, [place()] * len(mine), [8] * len(mine))
+            sums = tally(mine, [prompt()] * len(mine), [8] * len(mine))
             found.append(report(parallel.all_reduce_sum(sums)))
     return found
 
@@ -105,7 +105,7 @@ def test_two_processes_log_what_one_would() -> None:
     three = [*one, group(rollout("x y z a a a a", 9)), group(scores={})]
     for found in launch(added_up, 2, one, three):
         for groups, values in zip((one, three), found, strict=True):
-            alone = report(tally(groups, [place()] * len(groups), [8] * len(groups)))
+            alone = report(tally(groups, [prompt()] * len(groups), [8] * len(groups)))
             assert values == pytest.approx(alone, nan_ok=True)
 
 
@@ -121,11 +121,11 @@ def test_nothing_is_not_zero() -> None:
 @given(any_pools(), st.data())
 def test_ranks_add_up(pools: list[Any], data: st.DataObject) -> None:
     """However the pools are split, the sums have the same names in the same order and add up."""
-    places, groups = [one for one, _ in pools], [one for _, one in pools]
+    prompts, groups = [one for one, _ in pools], [one for _, one in pools]
     cut = data.draw(st.integers(0, len(pools)))
-    whole = tally(groups, places, [3] * len(pools))
-    first = tally(groups[:cut], places[:cut], [3] * cut)
-    rest = tally(groups[cut:], places[cut:], [3] * (len(pools) - cut))
+    whole = tally(groups, prompts, [3] * len(pools))
+    first = tally(groups[:cut], prompts[:cut], [3] * cut)
+    rest = tally(groups[cut:], prompts[cut:], [3] * (len(pools) - cut))
     assert [*whole] == [*first] == [*rest]
     for name, value in whole.items():
         if name not in ("surprise", "spread", "chosen_score", "rejected_score"):

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online import kept_pools
 from prewrite.train.plan import plan
 from tests.listening import open_to_others
@@ -54,7 +54,7 @@ def recipe(folder: Path, output: str, **changed: Any) -> dict[str, Any]:
         "max_staleness": 1,
         "tolerance": 0.001,
         "dump_every": 1,
-        "probe": {"set": str(folder / "held-out"), "places": 5, "every": 3},
+        "probe": {"set": str(folder / "held-out"), "cut_points": 5, "every": 3},
     }
     late = {
         "name": "explore",
@@ -65,7 +65,7 @@ def recipe(folder: Path, output: str, **changed: Any) -> dict[str, Any]:
     return settings(
         folder,
         output,
-        batch={"samples": 4, "row_tokens": 128, "max_seq_len": 64, "context_tokens": 16},
+        batch={"samples": 4, "sequence_tokens": 128, "max_seq_len": 64, "context_tokens": 16},
         curriculum=[{"name": "imitate", "objective": "nll", "until": {"step": ONLINE}}, late],
         rollouts=rollouts | changed,
     )

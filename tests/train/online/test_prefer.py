@@ -8,7 +8,7 @@ from prewrite.base.errors import EngineError
 from prewrite.engine.config import EndpointConfig
 from prewrite.judge.pool import Pool
 from prewrite.judge.rating import Rater
-from prewrite.train.online.config import RolloutsConfig
+from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.online.prefer import Preferred, rater
 from tests.engine.fault_server import Fault, FaultServer
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from prewrite.base.errors import EngineError
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import ParallelConfig, TrainConfig
+from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.online.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 from tests.train.launch import launch, started
-from tests.train.online.workers import PROOF, config, engines, make_policy, place, worker
+from tests.train.online.workers import PROOF, config, engines, make_policy, worker
 
 PROMPTS = [(1, 50, 60, 70), (1, 50, 60, 70, 80, 90, 91, 92, 93, 94), (1, 7, 8, 9)]
 
@@ -51,14 +51,14 @@ def live(config: TrainConfig, engines: dict[str, EngineConfig]) -> Life:
             publish(learner.model, shape, weights / str(step))
             logprobs = probe_logprobs(learner.model, PROOF)
             client.send(WeightSync(step, str(weights / str(step)), PROOF, logprobs))
-            places = tuple(place(number, prompt) for number, prompt in enumerate(PROMPTS))
-            client.send(RolloutRequest(step, step, places, 4, keep=False))
+            prompts = tuple(prompt(number, ids) for number, ids in enumerate(PROMPTS))
+            client.send(RolloutRequest(step, step, prompts, 4, keep=False))
             life.synced.append(client.synced(step))
             life.groups.append([*client.answer(step).groups])
             life.expected.append(
                 [
-                    [*probe_logprobs(learner.model, [*one.prompt, *rollout.tokens])]
-                    for one, group in zip(places, life.groups[-1], strict=True)
+                    [*probe_logprobs(learner.model, [*one.tokens, *rollout.tokens])]
+                    for one, group in zip(prompts, life.groups[-1], strict=True)
                     for rollout in group.rollouts
                 ]
             )
@@ -119,7 +119,7 @@ def test_weights_that_were_loaded_do_not_stay(life: Life) -> None:
 
 def measure(folder: Path, layouts: Sequence[ParallelConfig]) -> list[Any]:
     """What each layout says of the proof; the last weights that it published remain."""
-    from prewrite.train.config import ModelConfig
+    from prewrite.train.config.sections import ModelConfig
     from prewrite.train.model.build import build
     from prewrite.train.model.shape import load_shape
     from prewrite.train.online.weights import probe_logprobs, publish

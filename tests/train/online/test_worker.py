@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models
 from prewrite.base.errors import EngineError
 from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
-from prewrite.judge.text import variety
+from prewrite.prompts.text import variety
 from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.messages import (
     RolloutGroup,
@@ -24,13 +24,13 @@ from prewrite.train.online.messages import (
     WeightSync,
 )
 from prewrite.train.online.store import RolloutStore
-from tests.train.online.workers import EOS, PROOF, config, engines, make_policy, place, worker
+from tests.train.online.workers import EOS, PROOF, config, engines, make_policy, prompt, worker
 
-PLACES = (
-    place(0, (1, 50, 60, 70)),
-    place(0, (1, 50, 60, 70, 80, 90), row="next", known={"variety": {"original": 0.125}}),
-    place(1, range(100, 163)),
-    place(2, range(5, 70)),
+PROMPTS_ASKED = (
+    prompt(0, (1, 50, 60, 70)),
+    prompt(0, (1, 50, 60, 70, 80, 90), row="next", known={"variety": {"original": 0.125}}),
+    prompt(1, range(100, 163)),
+    prompt(2, range(5, 70)),
 )
 """Two cuts of one document, one with room for a single token, and one too long to be asked."""
 
@@ -60,8 +60,8 @@ def client(folder: Path, reference: Any) -> Iterator[WorkerClient]:
 @pytest.fixture(scope="module")
 def answers(client: WorkerClient) -> list[RolloutResponse]:
     """All places, kept; two of them again; none at all. Taken in the wrong order."""
-    client.send(RolloutRequest(9, 5, PLACES, 4, keep=True))
-    client.send(RolloutRequest(-1, 5, PLACES[:2], 2, keep=False))
+    client.send(RolloutRequest(9, 5, PROMPTS_ASKED, 4, keep=True))
+    client.send(RolloutRequest(-1, 5, PROMPTS_ASKED[:2], 2, keep=False))
     client.send(RolloutRequest(10, 5, (), 4, keep=True))
     last, second = client.answer(10), client.answer(-1)
     return [client.answer(9), second, last]
@@ -76,14 +76,14 @@ def told(model: Any, tokens: tuple[int, ...]) -> tuple[float, ...]:
 
 
 def pairs(answer: RolloutResponse) -> list[tuple[RolloutPrompt, RolloutGroup]]:
-    return [(place, group) for place, group in zip(PLACES, answer.groups, strict=False)]
+    return [(prompt, group) for prompt, group in zip(PROMPTS_ASKED, answer.groups, strict=False)]
 
 
 @pytest.mark.slow
 def test_groups_come_in_the_order_of_their_places(answers: list[RolloutResponse]) -> None:
     first, second, last = answers
     assert [(group.sample, group.id) for group in first.groups] == [
-        (place.sample, place.id) for place in PLACES
+        (prompt.sample, prompt.id) for prompt in PROMPTS_ASKED
     ]
     assert [group.version for group in first.groups] == [5, 5, 5, 5]
     assert [len(group.rollouts) for group in first.groups] == [4, 4, 4, 0]
@@ -99,11 +99,11 @@ def test_rollouts_are_the_policys(
     ended = 0
     for asked, group in pairs(answers[0]):
         for rollout in group.rollouts:
-            expected = told(reference, asked.prompt + rollout.tokens)[len(asked.prompt) - 1 :]
+            expected = told(reference, asked.tokens + rollout.tokens)[len(asked.tokens) - 1 :]
             assert rollout.logprobs == pytest.approx(expected, abs=1e-3)
             assert rollout.ended == (rollout.tokens[-1] == EOS)
             assert EOS not in rollout.tokens[:-1]
-            room = min(12, 64 - len(asked.prompt))
+            room = min(12, 64 - len(asked.tokens))
             assert rollout.ended or len(rollout.tokens) == room
             spoken = rollout.tokens[: len(rollout.tokens) - rollout.ended]
             assert rollout.text == tokenizer.decode(spoken)
@@ -187,13 +187,13 @@ def test_an_ask_for_other_weights_ends_the_worker(
     answers: list[RolloutResponse], client: WorkerClient
 ) -> None:
     assert client.difference < 1e-4
-    client.send(RolloutRequest(11, 6, PLACES[:1], 1, keep=False))
+    client.send(RolloutRequest(11, 6, PROMPTS_ASKED[:1], 1, keep=False))
     with pytest.raises(EngineError) as caught:
         client.answer(11)
     expected = "an ask out of order: found one for version 6; accepted: 5, which the engine has"
     assert str(caught.value) == expected
     with pytest.raises(EngineError, match="out of order"):
-        client.send(RolloutRequest(12, 5, PLACES[:1], 1, keep=False))
+        client.send(RolloutRequest(12, 5, PROMPTS_ASKED[:1], 1, keep=False))
 
 
 def test_a_space_that_begins_a_rollout_stays() -> None:

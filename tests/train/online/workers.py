@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prewrite.engine.config import EngineConfig
-from prewrite.train.config import TrainConfig
+from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.messages import RolloutPrompt
 from tests.train.small import make_model, settings
@@ -52,7 +52,7 @@ def config(folder: Path, **changed: Any) -> TrainConfig:
         "tokens": 12,
         **changed,
     }
-    batch = {"samples": 4, "row_tokens": 128, "max_seq_len": 64, "context_tokens": 16}
+    batch = {"samples": 4, "sequence_tokens": 128, "max_seq_len": 64, "context_tokens": 16}
     return TrainConfig.model_validate(settings(folder, batch=batch, rollouts=rollouts))
 
 
@@ -68,8 +68,8 @@ def worker(
         client.close()
 
 
-def place(sample: int, prompt: Sequence[int], row: str = "row", **others: Any) -> RolloutPrompt:
+def prompt(sample: int, tokens: Sequence[int], row: str = "row", **others: Any) -> RolloutPrompt:
     """A place with two stored texts."""
     stored = {"original": " the fox runs over seven hills", "rewrite": " the fox rests at home"}
     settings = {"context": ("One day",), "original": stored["original"], "stored": stored}
-    return RolloutPrompt(sample, row, tuple(prompt), seed=1000 + sample, **(settings | others))
+    return RolloutPrompt(sample, row, tuple(tokens), seed=1000 + sample, **(settings | others))

@@ -1,0 +1,1 @@
+"""The variants of the paper at tiny scale: trained, evaluated and compared."""

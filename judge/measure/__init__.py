@@ -1,0 +1,1 @@
+"""What measures a judge: labels, canaries, corruptions, trials of schedules."""

@@ -1,0 +1,67 @@
+"""Rows of a shard set chosen by chance, and what can be asked about them without labels."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from prewrite.judge.criteria import Criterion
+from prewrite.judge.measure.labels import LabelledItem
+from prewrite.judge.pool import Pool
+from prewrite.prompts.context import contexts
+from prewrite.shards.manifest import File
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import TEXTS, Row
+
+_PARTS = 8
+"""Parts a sample comes from at most: each is read to its end, and a large set has thousands."""
+
+SampledRow = tuple[Row, tuple[str, ...]]
+"""A row, and the pieces of its context."""
+
+
+def sample(url: str, rows: int, seed: int, max_context_tokens: int) -> list[SampledRow]:
+    """At most `rows` rows that are not `skipped`, each as likely as any other in the parts that
+    were drawn, in the order of the set. The same seed gives the same rows.
+    """
+    shards = ShardSet(url).finished()
+    parts = shards.manifest.parts
+    draw = random.Random(seed)  # noqa: S311  (a sample, no secret)
+    parts = sorted(draw.sample(parts, min(_PARTS, len(parts))), key=lambda part: part.name)
+    places = [(part.name, row) for part in parts for row in _judged(shards, part)]
+    chosen = set(draw.sample(places, min(rows, len(places))))
+    return [found for part in parts for found in _read(shards, part, chosen, max_context_tokens)]
+
+
+def _judged(shards: ShardSet, part: File) -> list[int]:
+    """The indices of the rows of a part that a judge looks at."""
+    batches = shards.batches(part, ["rewrite_status"])
+    statuses = [status for batch in batches for status in batch["rewrite_status"].to_pylist()]
+    return [index for index, status in enumerate(statuses) if status != "skipped"]
+
+
+def _read(
+    shards: ShardSet, part: File, chosen: set[tuple[str, int]], max_context_tokens: int
+) -> Iterator[SampledRow]:
+    index = 0
+    for rows in shards.documents(part):
+        inside = [place for place in range(len(rows)) if (part.name, index + place) in chosen]
+        index += len(rows)
+        if inside:
+            befores = contexts(rows, max_context_tokens)
+            yield from ((rows[place], befores[place]) for place in inside)
+
+
+def unlabelled(sampled: Sequence[SampledRow], criteria: Sequence[Criterion]) -> list[LabelledItem]:
+    """Every text of the rows on every criterion; pairs where a row has two texts that differ."""
+    items = []
+    for criterion in criteria:
+        for row, context in sampled:
+            texts = {name: row[name] for name in TEXTS if row[name]}
+            if criterion.kind != "pairwise":
+                alone = [{name: text} for name, text in texts.items()]
+            else:
+                alone = [texts] if len(set(texts.values())) == 2 else []
+            for one in alone:
+                items.append(
+                    LabelledItem(criterion, Pool(row["id"], context, row["original"], one))
+                )
+    return items

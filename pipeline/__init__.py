@@ -1,0 +1,1 @@
+"""What runs: a pass over documents, its workers, executors and resume."""

@@ -1,0 +1,1 @@
+"""Where the tasks of a pass run: this machine, Ray, Slurm."""

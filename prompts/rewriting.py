@@ -1,0 +1,71 @@
+"""What a model is asked to rewrite a chunk, and what its answer is worth."""
+
+import hashlib
+from collections.abc import Sequence
+
+from prewrite.engine.reasoning import spoken
+from prewrite.engine.types import Completion, Prompt, Request, Sampling
+from prewrite.prompts.checks import Checked, check
+from prewrite.prompts.config import RewriteConfig
+from prewrite.prompts.context import lead
+from prewrite.prompts.load import load_template
+from prewrite.shards.schema import Row
+
+
+class Rewriting:
+    """Requests and checks of one rewrite configuration. tokens: longest rewrite where
+    `rewrite.sampling.max_tokens` is null. primes: whether the engine begins the answer with the
+    last words before the chunk.
+    """
+
+    def __init__(self, config: RewriteConfig, tokens: int, primes: bool) -> None:
+        self.config, self.tokens, self.primes = config, tokens, primes
+        self.template = load_template(config.template)
+
+    def fence(self, rows: Sequence[Row]) -> str:
+        """The fence of a document's prompts. Joined: two chunks may spell a tag between them."""
+        return self.template.fence(["".join(row["original"] for row in rows)])
+
+    def request(self, row: Row, context: Sequence[str], fence: str) -> Request:
+        """What is asked about one chunk. context: the pieces of text before it."""
+        begin = self._lead(context)
+        texts = {"context": context, "lead": begin, "text": row["original"]}
+        prompt = Prompt(self.template.render(texts, fence), answer=begin.rstrip())
+        return Request(prompt, self._sampling(row, fence))
+
+    def checked(
+        self, original: str, context: Sequence[str], completion: Completion, fence: str
+    ) -> Checked:
+        """The rewrite in an answer, or why there is none."""
+        if completion.error is not None:
+            return Checked("failed", reason=f"engine: {completion.error}")
+        sample, finish = completion.samples[0], completion.samples[0].finish_reason
+        said = spoken(sample.text, original)
+        if said is None:
+            return Checked("failed", reason="only_reasoning")
+        # An endpoint that ignores the primed answer says its words again.
+        whole = said.lstrip().removeprefix(self._lead(context).strip() or "\0")
+        answer = self.template.before_tags(whole, fence)
+        if finish == "length" and len(answer) < len(whole):  # it went on behind its end
+            finish = "stop"
+        if self.template.without_labels(original) == original:
+            answer = self.template.without_labels(answer)
+        if whole and not answer.strip():
+            return Checked("failed", reason="leaked_tags")  # and nothing before them
+        # An original may speak of prompts, and then so may its rewrite.
+        repeats = self.template.repeated(answer) and not self.template.repeated(original)
+        return check(original, answer, finish, repeats, self.config.length)
+
+    def _lead(self, context: Sequence[str]) -> str:
+        return lead(context) if self.primes else ""
+
+    def _sampling(self, row: Row, fence: str) -> Sampling:
+        config = self.config.sampling
+        seed = hashlib.sha256(f"{config.seed}\0{row['id']}".encode()).digest()
+        return Sampling(
+            max_tokens=config.max_tokens or self.tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=int.from_bytes(seed[:4], "big") >> 1,
+            stop=self.template.ends(fence),
+        )

@@ -1,0 +1,129 @@
+"""From a recipe to both files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import prewrite.judge.judge
+from prewrite.engine.types import Completion, Request
+from prewrite.judge.measure import command
+from prewrite.judge.measure.sample import sample
+from tests.commands import judge
+from tests.judge.measure.test_labels import ALONE, PAIR
+from tests.scripted import Scripted, said
+
+
+def prefers_small_letters(request: Request) -> Completion:
+    """A judge that tells an original from the same text in capitals."""
+    if "C" in request.sampling.verdicts:
+        return said("", A=0.5, B=0.25, C=0.25)
+    first = "".join(request.prompt.user).partition("<first>")[2].partition("</first>")[0]
+    shares = {"1": 0.1, "2": 0.9} if first.isupper() else {"1": 0.8, "2": 0.2}
+    return said("", "stop", **shares)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Scripted engines stand where real ones would be loaded."""
+    scripted = Scripted(prefers_small_letters)
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: scripted)
+    section: dict[str, Any] = {"engine": "main", "criteria": ["quality", "factuality"]}
+    engines = {"main": {"kind": "vllm", "model": "none"}}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        json.dumps({"output": str(tmp_path / "out"), "engines": engines, "judge": section})
+    )
+    return path
+
+
+def read(recipe: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((recipe.parent / "out" / command.JSON).read_text())
+    return found
+
+
+def test_a_sample_of_a_set(
+    recipe: Path, rewritten: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "measure.report.rows=15"]
+    arguments.append("measure.report.canaries=false")
+    assert judge(["report", *arguments]) == 0
+    told = capsys.readouterr().out
+    assert "quality" in told and command.HTML in told
+    report = read(recipe)
+    assert report["source"] == f"15 rows of {rewritten}, without labels"
+    quality, factuality = report["judges"][0]["criteria"]
+    assert (quality["items"], factuality["items"]) == (15, 30)
+    assert quality["measures"]["order_inconsistency"]["value"] == 0
+    assert quality["cost"]["cache_hit_rate"] == 0.4
+    html = (recipe.parent / "out" / command.HTML).read_text()
+    assert "Without labels" not in html and "not measured" in html
+
+
+def test_labels(recipe: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    lines = [PAIR | {"first": "SHOUTED"}] * 12 + [ALONE] * 12
+    labels.write_text("\n".join(json.dumps(line) for line in lines))
+    arguments = ["--config", str(recipe), f"measure.report.labels={labels}"]
+    assert judge(["report", *arguments, "measure.report.canaries=false"]) == 0
+    quality, factuality = read(recipe)["judges"][0]["criteria"]
+    assert quality["measures"]["agreement"]["value"] == 1
+    assert quality["measures"]["kappa"]["why"].startswith("every label is the same")
+    assert factuality["labelled"] == 12
+
+
+def test_canaries_are_played_unless_told_not_to(recipe: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(json.dumps(PAIR))
+    arguments = ["--config", str(recipe), f"measure.report.labels={labels}"]
+    assert judge(["report", *arguments]) == 0
+    (measured,) = read(recipe)["judges"]
+    # It looks at capitals, which no attack changes.
+    assert measured["canaries"]["quality"]["n"] > 100
+    assert measured["canaries"]["all attacks"]["value"] == 0
+    assert judge(["report", *arguments, "measure.report.canaries=false"]) == 0
+    assert read(recipe)["judges"][0]["canaries"] == {}
+
+
+def test_the_same_seed_draws_the_same_rows(rewritten: str) -> None:
+    def drawn(seed: int) -> list[str]:
+        return [row["id"] for row, _ in sample(rewritten, 10, seed, 100)]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert len(set(drawn(0))) == 10
+
+
+def test_a_sampled_row_has_its_context(rewritten: str) -> None:
+    for row, context in sample(rewritten, 1000, 0, 10_000):
+        assert ("".join(context) == "") == (row["chunk"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "sentence"),
+    [
+        ("output=x", 1, "x: no shard set here"),
+        ("measure.report.labels=none.jsonl", 1, "none.jsonl: cannot read the labels"),
+        ("measure.report.label=x", 2, "unknown key 'label'; did you mean 'labels'?"),
+        ("judge.input=nowhere", 1, "no shard set here"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    recipe: Path, override: str, code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert judge(["report", "--config", str(recipe), override]) == code
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_judge_of_whom_nothing_can_be_read_is_not_measured(
+    recipe: Path,
+    rewritten: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = Scripted(lambda request: Completion((), error="HTTP 503: no capacity"))
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: silent)
+    arguments = ["--config", str(recipe), f"judge.input={rewritten}", "measure.report.rows=5"]
+    assert judge(["report", *arguments]) == 1
+    assert "judge report: " in (told := capsys.readouterr().err) and "HTTP 503" in told
+    assert not (recipe.parent / "out").exists()

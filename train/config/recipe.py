@@ -1,0 +1,52 @@
+"""The recipe of `prewrite train`, and which engines, criteria and places fit together in it."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from prewrite.base.config import Recipe, refuse
+from prewrite.engine.config import EngineConfig, VllmConfig
+from prewrite.judge.config import known_criteria, known_engine
+from prewrite.train.config.inputs import refuse_overlap
+from prewrite.train.config.sections import TrainConfig, is_one
+
+
+class TrainRecipe(Recipe):
+    """What `prewrite train` reads."""
+
+    engines: dict[str, EngineConfig] = {}
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _engines_fit(self) -> Self:
+        rollouts, path = self.train.rollouts, self.train.model.path
+        if not rollouts:
+            return self
+        known_engine("train.rollouts.engine", rollouts.engine, self.engines)
+        if rollouts.judge:
+            for name in rollouts.judge.panel:
+                known_engine("train.rollouts.judge.engine", name, self.engines)
+            known_criteria(rollouts.judge)
+        policy, longest = self.engines[rollouts.engine], self.train.batch.max_seq_len
+        if not isinstance(policy, VllmConfig) or policy.model != path:
+            found = f"{policy.kind} {policy.model}"
+            raise refuse(
+                f"engines.{rollouts.engine}: found {found}; accepted for train.rollouts.engine: "
+                f"vllm {path}, the model that is trained"
+            )
+        if policy.max_model_len and policy.max_model_len < longest:
+            raise refuse(
+                f"engines.{rollouts.engine}.max_model_len: found {policy.max_model_len}; accepted "
+                f"for train.rollouts.engine: at least train.batch.max_seq_len, {longest}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        refuse_overlap(self.train, self.engines)
+        if is_one(self.train.output, self.output):
+            raise refuse(
+                f"train.output: found '{self.train.output}', where `output` puts the shard set; "
+                "accepted: another folder"
+            )
+        return self

@@ -1,0 +1,98 @@
+"""The section `train.rollouts`: what the late phase samples, how it is judged, what is watched."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from prewrite.base.config import Location, Section, refuse
+from prewrite.judge.config import JudgeConfig
+from prewrite.train.config.phases import Kind, twice
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class ProbeConfig(Section):
+    """A fixed sample of held-out chunks, on which rollouts are compared with the stored texts."""
+
+    set: Location = Field(description="a judged shard set that is not trained on")
+    filter: str | None = Field(None, description="only chunks for which this condition holds")
+    cut_points: int = Field(64, ge=1, description="how many cut points")
+    every: int = Field(100, ge=1, description="steps between two probes")
+
+
+class RolloutsConfig(Section):
+    """What the online phases sample, with temperature 1 and top_p 1, and how it is judged.
+
+    A packed sequence must have room for the longest trunk and all rollouts of a cut point:
+    `batch.sequence_tokens` is at least `max_seq_len` + `samples` · `tokens`. `tokens` is less than
+    `max_seq_len` − `context_tokens`. Where the engine has a `max_model_len`, it is at least
+    `max_seq_len`. In a run that is continued `dump_every`, `sleep` and `timeout` may change; any
+    change empties the rollout store.
+    """
+
+    engine: str = Field(
+        description="a `vllm` engine under `engines`, whose `model` is `train.model.path`"
+    )
+    judge: JudgeConfig | None = Field(
+        None, description="how the pool is scored; or `prefer`. `input` is not read"
+    )
+    prefer: list[Kind] | None = Field(
+        None,
+        min_length=1,
+        description="in place of a judge: kinds of texts, the better ones first",
+    )
+    samples: int = Field(16, ge=1, description="rollouts at a cut point")
+    tokens: int = Field(128, ge=1, description="longest rollout, in tokens")
+    cut_points: PositiveInt | Literal["every"] = Field(
+        1, description="cut points of a sample that get rollouts, drawn; or every one"
+    )
+    sync_every: int = Field(
+        1, ge=1, description="steps between two loads of new weights; at most `max_staleness` + 1"
+    )
+    max_staleness: int = Field(
+        0, ge=0, description="how many steps old the weights that sampled may be; 0: on-policy"
+    )
+    sleep: bool = Field(
+        False,
+        description="the engine frees its GPU memory while the trainer steps; for `max_staleness: "
+        "0`",
+    )
+    tolerance: float = Field(
+        0.05,
+        gt=0,
+        description="largest mean difference between log-probabilities of engine and trainer on "
+        "the same tokens, in nats",
+    )
+    timeout: float = Field(1800, gt=0, description="seconds without an answer that count as a hang")
+    dump_every: int = Field(
+        0, ge=0, description="one pool in so many is kept in `rollouts/pools/`; 0 keeps none"
+    )
+    replay: Location | None = Field(
+        None, description="pools that an earlier run kept; then no engine is started"
+    )
+    probe: ProbeConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_says_what_is_better(self) -> "RolloutsConfig":
+        if (self.judge is None) == (self.prefer is None):
+            found = "neither judge nor" if self.judge is None else "both judge and"
+            raise refuse(f"judge: found {found} prefer; accepted: one of them")
+        for kind in twice(self.prefer or ()):
+            raise refuse(f"prefer: found '{kind}' twice")
+        if self.prefer and self.probe:
+            raise refuse("probe: found with prefer; accepted with a judge, whom it asks")
+        return self
+
+    @model_validator(mode="after")
+    def _fresh_enough(self) -> "RolloutsConfig":
+        if self.sync_every > self.max_staleness + 1:
+            raise refuse(
+                f"sync_every: found {self.sync_every}; accepted: at most {self.max_staleness + 1}, "
+                "max_staleness and one"
+            )
+        if self.sleep and self.max_staleness:
+            raise refuse(
+                "sleep: found true; accepted with max_staleness 0, where engine and "
+                "trainer take turns"
+            )
+        return self

@@ -1,0 +1,313 @@
+"""The section `train`: data, model, parallelism, batches, curriculum.
+
+Impossible combinations are refused here, before anything is loaded.
+"""
+
+from itertools import combinations, pairwise
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from prewrite.base.apart import lies_in
+from prewrite.base.config import Location, Section, WrittenLocation, refuse
+from prewrite.train.config.phases import Phase, end_step, twice
+from prewrite.train.config.rollouts import ProbeConfig, RolloutsConfig
+
+
+class DataConfig(Section):
+    """One shard set to train on."""
+
+    set: Location = Field(description="a finished shard set, at any fsspec URL; each set once")
+    weight: float = Field(
+        1.0, gt=0, description="its share of the samples, relative to the other sets"
+    )
+    filter: str | None = Field(
+        None,
+        description="only chunks for which this condition holds are trained on: `rewrite_score > "
+        "1.5 and source == 'c4'`",
+    )
+
+
+class ModelConfig(Section):
+    """The model that is trained."""
+
+    path: Location = Field(
+        description="a Hugging Face folder or id: architecture, tokenizer, weights"
+    )
+    revision: str | None = Field(None, description="commit, tag or branch of an id")
+    init: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="start from its weights, or from random ones"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="type of weights and activations; gradients are summed in float32"
+    )
+
+
+class ParallelConfig(Section):
+    """How the processes of torchrun share the work; data parallel is what is left over."""
+
+    tp: int = Field(1, ge=1, description="tensor parallel size")
+    pp: int = Field(1, ge=1, description="pipeline parallel size")
+    sequence: bool = Field(
+        False, description="split norms over tensor parallel ranks too; for `tp` of 2, 4, 8 or 16"
+    )
+    distributed_optimizer: bool = Field(
+        True, description="split the optimizer state over data parallel ranks"
+    )
+    recompute: Literal["none", "selective", "full"] = Field(
+        "none",
+        description="activations computed again in the backward pass: none, those of attention, "
+        "or all",
+    )
+
+    @model_validator(mode="after")
+    def _splits(self) -> Self:
+        # A row has a multiple of 16 tokens (an eighth of `sequence_tokens`), a rank an equal share.
+        if self.sequence and (self.tp == 1 or 16 % self.tp):
+            raise refuse(f"tp: found {self.tp}; accepted with sequence: 2, 4, 8, 16")
+        return self
+
+
+class BatchConfig(Section):
+    """How many samples a step has, and how they are packed."""
+
+    samples: int = Field(256, ge=1, le=1 << 20, description="samples in a step, all ranks together")
+    sequence_tokens: int = Field(
+        8192,
+        ge=128,
+        description="length of a packed sequence, one micro-batch; a multiple of 128, at least "
+        "`max_seq_len`",
+    )
+    max_seq_len: int = Field(
+        2048,
+        ge=16,
+        description="longest prefix and text that the model sees, in tokens; at most its "
+        "`max_position_embeddings`",
+    )
+    context_tokens: int = Field(
+        512, ge=0, description="tokens of prefix that a sample in mid-document starts with, at most"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.sequence_tokens < self.max_seq_len:
+            raise refuse(
+                f"sequence_tokens: found {self.sequence_tokens}; accepted: at least max_seq_len, "
+                f"{self.max_seq_len}"
+            )
+        if self.sequence_tokens % 128:
+            raise refuse(
+                f"sequence_tokens: found {self.sequence_tokens}; accepted: a multiple of 128"
+            )
+        if self.context_tokens >= self.max_seq_len:
+            raise refuse(
+                f"context_tokens: found {self.context_tokens}; accepted: less than max_seq_len, "
+                f"{self.max_seq_len}"
+            )
+        return self
+
+
+class OptimizerConfig(Section):
+    """AdamW and its learning rate. Defaults: continued training of arXiv 2601.21343."""
+
+    lr: float = Field(5e-6, gt=0, description="peak learning rate")
+    min_lr: float = Field(
+        5e-7, ge=0, description="learning rate at the end; not read by `constant`"
+    )
+    schedule: Literal["cosine", "wsd", "constant"] = Field(
+        "cosine", description="shape after the warm-up; `wsd` is warm-up, stable, decay"
+    )
+    warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
+    decay_steps: int = Field(0, ge=0, description="steps of the decay at the end; for `wsd` only")
+    betas: list[float] = Field([0.9, 0.95], description="AdamW's two betas")
+    eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's decay, not on norms and biases")
+    clip_grad: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no clipping")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_lr > self.lr and self.schedule != "constant":
+            raise refuse(f"min_lr: found {self.min_lr:g}; accepted: at most lr, {self.lr:g}")
+        if self.schedule == "wsd" and not self.decay_steps:
+            raise refuse("decay_steps: found 0; accepted with schedule wsd: at least 1")
+        if self.schedule != "wsd" and self.decay_steps:
+            raise refuse(
+                f"decay_steps: found {self.decay_steps}; accepted with schedule {self.schedule}: 0"
+            )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise refuse(
+                f"betas: found {self.betas}; accepted: two numbers, each at least 0 and below 1"
+            )
+        return self
+
+
+class AlertsConfig(Section):
+    """Alerts, each on a mean over the last `window` steps of a phase."""
+
+    window: int = Field(20, ge=1, description="steps in the mean")
+    action: Literal["warn", "stop"] = Field("warn", description="what an alert does")
+    max_failed_verdicts: float = Field(
+        0.5, ge=0, le=1, description="largest share of the verdicts that failed; 1: never"
+    )
+    max_empty_steps: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="largest share of the steps with nothing to learn from; 1: never",
+    )
+    min_spread: float = Field(
+        0.0,
+        ge=0,
+        description="of rollouts: smallest difference between best and worst score of a pool",
+    )
+    max_repetition: float = Field(
+        1.0, ge=0, le=1, description="largest share of a rollout's 4-grams that came before"
+    )
+    max_length_drift: float = Field(
+        4.0,
+        ge=1,
+        description="how many times longer or shorter than the originals rollouts may get",
+    )
+
+
+class CheckpointConfig(Section):
+    """Saved states of a run."""
+
+    every: int = Field(500, ge=1, description="steps between two checkpoints")
+    keep: int = Field(2, ge=1, description="how many of the newest are kept")
+    asynchronous: bool = Field(True, description="write them while training goes on")
+
+
+class TrainConfig(Section):
+    """A training run."""
+
+    data: list[DataConfig] = Field(min_length=1, description="the sets that are trained on")
+    output: WrittenLocation = Field(
+        description="folder of the run, on a disk that every process sees; no URL"
+    )
+    model: ModelConfig
+    seed: int = Field(
+        0, ge=0, le=(1 << 32) - 1, description="seed of the order of samples and of random weights"
+    )
+    parallel: ParallelConfig = ParallelConfig()
+    batch: BatchConfig = BatchConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    curriculum: list[Phase] = Field(min_length=1, description="phases, one after the other")
+    rollouts: RolloutsConfig | None = Field(
+        None,
+        description="what the online phases sample; required with a phase that has `rollout` "
+        "among its `candidates`",
+    )
+    alerts: AlertsConfig = AlertsConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    non_finite: Literal["stop", "skip"] = Field(
+        "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if "://" in self.output:
+            raise refuse(f"output: found '{self.output}'; accepted: a folder, no URL")
+        sets = [part.set.rstrip("/") for part in self.data]
+        for one, other in combinations(sets, 2):
+            if is_one(one, other):
+                raise refuse(f"data: found the set '{other}' twice; accepted: once, with a weight")
+        if self.output.rstrip("/") in sets:
+            raise refuse(f"output: found '{self.output}', a set under data; accepted: another one")
+        return self
+
+    @model_validator(mode="after")
+    def _phases_follow(self) -> Self:
+        for name in twice(phase.name for phase in self.curriculum):
+            raise refuse(f"curriculum: found the name '{name}' twice")
+        planned = earliest = 0
+        for number, phase in enumerate(self.curriculum):
+            key, end = f"curriculum.{number}.until", end_step(phase, self.batch.samples)
+            if end <= planned:
+                raise refuse(
+                    f"{key}: ends at step {end}, the phase before it at step {planned}; accepted: "
+                    "a later end (steps and samples are those of the whole run)"
+                )
+            planned, plateau = end, phase.until.plateau
+            if plateau and earliest + 2 * plateau.steps >= end:
+                raise refuse(
+                    f"{key}.plateau.steps: found {plateau.steps}; accepted: less than half of the "
+                    f"phase's {end - earliest} steps"
+                )
+            earliest = earliest + 2 * plateau.steps if plateau else end
+        return self
+
+    @model_validator(mode="after")
+    def _rollouts_fit(self) -> Self:
+        for number, phase in enumerate(self.curriculum):
+            probe = self.rollouts and self.rollouts.probe
+            if phase.online and not self.rollouts:
+                raise refuse(f"rollouts: this key is required for the phase {phase.name}")
+            preferred = self.rollouts and self.rollouts.prefer
+            for kind in phase.candidates if phase.online and preferred else ():
+                if preferred and kind not in preferred:
+                    raise refuse(
+                        f"rollouts.prefer: found {', '.join(preferred)}; accepted: with {kind}, "
+                        f"a candidate of the phase {phase.name}"
+                    )
+            if phase.until.win_rate and not probe:
+                raise refuse(f"rollouts.probe: required by curriculum.{number}.until.win_rate")
+        if self.rollouts:
+            self._room(self.rollouts)
+            self._held_out(self.rollouts.probe)
+        return self
+
+    def _held_out(self, probe: ProbeConfig | None) -> None:
+        """Refuse a probe on what is trained on, as far as places tell."""
+        for data in self.data if probe else ():
+            split = probe and data.filter and probe.filter and data.filter != probe.filter
+            if probe and is_one(data.set, probe.set) and not split:
+                raise refuse(
+                    f"rollouts.probe.set: found '{probe.set}', a set under data; accepted: another "
+                    "one, or filters that split it"
+                )
+
+    def _room(self, rollouts: RolloutsConfig) -> None:
+        """Refuse rollouts for which a row has no room beside the longest trunk."""
+        batch = self.batch
+        if rollouts.tokens >= batch.max_seq_len - batch.context_tokens:
+            raise refuse(
+                f"rollouts.tokens: found {rollouts.tokens}; accepted: less than max_seq_len without"
+                f" context_tokens, {batch.max_seq_len - batch.context_tokens}"
+            )
+        needed = batch.max_seq_len + rollouts.samples * rollouts.tokens
+        if needed > batch.sequence_tokens:
+            raise refuse(
+                f"batch.sequence_tokens: found {batch.sequence_tokens}; accepted with "
+                f"{rollouts.samples} rollouts of {rollouts.tokens} tokens: at least "
+                f"{-(-needed // 128) * 128}"
+            )
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        ends = [end_step(phase, self.batch.samples) for phase in self.curriculum]
+        restarts = [
+            ends[number - 1]
+            for number, phase in enumerate(self.curriculum)
+            if number and phase.learning_rate == "restart"
+        ]
+        borders = [0, *restarts, ends[-1]]
+        room = min(end - begin for begin, end in pairwise(borders))
+        warmup, decay = self.optimizer.warmup_steps, self.optimizer.decay_steps
+        if warmup + decay > room:
+            key = "warmup_steps" if warmup > room else "decay_steps"
+            raise refuse(
+                f"optimizer.{key}: warm-up and decay take {warmup + decay} steps; accepted: at "
+                f"most {room}, the shortest time from a start of the learning rate to its end"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run, at most."""
+        return end_step(self.curriculum[-1], self.batch.samples)
+
+
+def is_one(one: str, other: str) -> bool:
+    """Whether two places are the same, however they are spelt."""
+    return lies_in(one, other) and lies_in(other, one)
