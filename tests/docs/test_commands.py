@@ -106,7 +106,7 @@ NOT_RUN = {
     "docs/for-pretraining-teams.md": ["needs eight GPUs"],
     "docs/processes.md": ["needs eight GPUs", "needs four nodes", "needs eight GPUs"],
     "docs/reproducing.md": ["needs 8B and 120B models", "needs eight GPUs"],
-    "docs/redpajama-v2.md": ["needs RedPajama v2 and a model from the hub"],
+    "docs/corpus.md": ["needs RedPajama v2 and a model from the hub"],
 }
 _MODEL = "models/smollm2-135m-instruct"
 _ENGINE = f"{{kind: vllm, model: {_MODEL}}}"
@@ -122,7 +122,7 @@ _MODELS = (
 )
 STAND_INS = {
     "docs/ablations.md": f"{_CORPUS} {_MODELS}",
-    "docs/redpajama-v2.md": _CORPUS,
+    "docs/corpus.md": _CORPUS,
     "docs/reproducing.md": f"{_CORPUS} {_MODELS}",
 }
 """For models and corpora that are not here, in the dry runs of what cannot run."""
