@@ -144,7 +144,7 @@ def beside_a_criterion(data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
         Path(data["model"]).touch()
     if function := data.get("function"):
         module, name = function.split(":")
-        sources = [block.values[0] for block in blocks("python") if "classifiers" in str(block.id)]
+        sources = [block.values[0] for block in blocks("python") if "criteria" in str(block.id)]
         source = next(str(source) for source in sources if f"def {name}(" in str(source))
         Path(f"{module}.py").write_text(source)
 
@@ -194,7 +194,7 @@ def test_relative_links_resolve(path: Path) -> None:
 
 def test_pages_stay_short() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in PAGES}
-    assert not {name: length for name, length in lengths.items() if length > 130}
+    assert not {name: length for name, length in lengths.items() if length > 200}
 
 
 def test_pages_name_no_place_of_one_machine() -> None:
@@ -543,16 +543,16 @@ def test_judging_has_every_way_to_combine() -> None:
 
 
 def test_the_report_page_has_every_measure_and_corruption() -> None:
-    assert first_cells("docs/judge-report.md") >= {*MEANING, *CORRUPTIONS}
+    assert first_cells("docs/trusting-a-judge.md") >= {*MEANING, *CORRUPTIONS}
 
 
 def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:
     attacks = {family: some for family, some in load_suite().attacks.items() if family != CONTROL}
     size = f"plants {sum(map(len, attacks.values()))} such attacks, in {len(attacks)} families"
-    assert size in page("docs/canaries.md")
+    assert size in page("docs/trusting-a-judge.md")
     counted = {field.name for field in fields(AttackTally)} - {"low", "high"}
-    assert first_cells("docs/canaries.md") >= counted
-    assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/canaries.md")]
+    assert first_cells("docs/trusting-a-judge.md") >= counted
+    assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/trusting-a-judge.md")]
 
 
 def test_the_readme_has_every_column() -> None:
