@@ -600,17 +600,16 @@ def test_rollouts_watching_has_every_metric_and_column() -> None:
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
-def test_training_checks_has_every_alarm() -> None:
-    text = page("docs/training-checks.md")
+def test_training_runs_has_every_alert() -> None:
+    text = page("docs/training-runs.md")
     assert not [name for name in AlarmsConfig.model_fields if f"`{name}" not in text]
 
 
 def test_training_has_every_count_of_samples() -> None:
     counted = re.search(r"^COUNTED = (\(.*?\))$", page("train/trainer.py"), re.M | re.S)
     assert counted
-    for page_name in ("docs/training-data.md", "docs/training-runs.md"):
-        for name in ast.literal_eval(counted[1]):
-            assert f"`data/{name}`" in page(page_name), name
+    for name in ast.literal_eval(counted[1]):
+        assert f"`data/{name}`" in page("docs/training.md"), name
 
 
 def test_training_has_every_key_that_may_change() -> None:
