@@ -594,9 +594,9 @@ def test_training_has_every_metric_of_an_objective() -> None:
         assert f"`{told}`" in text, name
 
 
-def test_rollouts_watching_has_every_metric_and_column() -> None:
+def test_online_has_every_metric_and_column() -> None:
     names = {*observe.TOTALS, *observe.MEANS, *kept_pools.COLUMNS.names}
-    text = page("docs/rollouts-watching.md")
+    text = page("docs/online.md")
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
