@@ -146,7 +146,7 @@ def beside_a_criterion(data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
         Path(data["model"]).touch()
     if function := data.get("function"):
         module, name = function.split(":")
-        sources = [block.values[0] for block in blocks("python") if "classifiers" in str(block.id)]
+        sources = [block.values[0] for block in blocks("python") if "criteria" in str(block.id)]
         source = next(str(source) for source in sources if f"def {name}(" in str(source))
         Path(f"{module}.py").write_text(source)
 
@@ -199,7 +199,7 @@ def test_pages_stay_short() -> None:
     """Those that are read; what is looked up in a reference is found by its headings."""
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in PAGES}
     references = {*GENERATED, "docs/errors.md"}
-    assert not {n: lines for n, lines in lengths.items() if lines > 130 and n not in references}
+    assert not {n: lines for n, lines in lengths.items() if lines > 200 and n not in references}
 
 
 def test_pages_name_no_place_of_one_machine() -> None:
@@ -468,25 +468,38 @@ def called_with(name: str, argument: str | int) -> set[str]:
     return found
 
 
-def first_cells(name: str) -> set[str]:
-    """What stands as code in the first column of the tables of a page."""
-    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page(name), re.MULTILINE)
+def code_cells(text: str) -> set[str]:
+    """What is code in the first column of the tables of a text."""
+    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
     return {one for cell in cells for one in re.findall(r"`(\w+)`", cell)}
+
+
+def first_cells(name: str) -> set[str]:
+    """What is code in the first column of the tables of a page."""
+    return code_cells(page(name))
+
+
+def cells_below(name: str, heading: str) -> set[str]:
+    """The same of the section with that heading alone."""
+    sections = re.split(r"^## ", page(name), flags=re.MULTILINE)
+    (text,) = [one for one in sections if one.startswith(f"{heading}\n")]
+    return code_cells(text)
 
 
 def test_corpus_has_every_reason_of_a_skip() -> None:
     reasons = called_with("BadRecord", 0) | called_with("Fault", 0)
     assert len(reasons) >= 10
-    assert first_cells("docs/corpus.md") == reasons
+    assert cells_below("docs/corpus.md", "Bad records") == reasons
 
 
 def test_corpus_has_every_suffix_and_layout() -> None:
-    text = page("docs/corpus.md") + page("docs/layouts.md")
+    text = page("docs/corpus.md")
     assert not [one for one in (*SUFFIXES, *LAYOUTS) if f"`{one}`" not in text]
 
 
-def test_redpajama_has_every_reason_to_leave_a_document_out() -> None:
-    assert first_cells("docs/redpajama-v2.md") >= {"filtered", "duplicate"}
+def test_corpus_has_every_reason_to_leave_a_document_out() -> None:
+    section = "RedPajama v2: filter and duplicates"
+    assert cells_below("docs/corpus.md", section) >= {"filtered", "duplicate"}
 
 
 def test_rewriting_has_every_status_and_reason() -> None:
@@ -522,16 +535,16 @@ def test_judging_has_every_way_to_combine() -> None:
 
 
 def test_the_report_page_has_every_measure_and_corruption() -> None:
-    assert first_cells("docs/judge-report.md") >= {*MEANING, *CORRUPTIONS}
+    assert first_cells("docs/trusting-a-judge.md") >= {*MEANING, *CORRUPTIONS}
 
 
 def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:
     attacks = {family: some for family, some in load_suite().attacks.items() if family != CONTROL}
     size = f"plants {sum(map(len, attacks.values()))} such attacks, in {len(attacks)} families"
-    assert size in page("docs/canaries.md")
+    assert size in page("docs/trusting-a-judge.md")
     counted = {field.name for field in fields(AttackTally)} - {"low", "high"}
-    assert first_cells("docs/canaries.md") >= counted
-    assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/canaries.md")]
+    assert first_cells("docs/trusting-a-judge.md") >= counted
+    assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/trusting-a-judge.md")]
 
 
 def test_the_readme_has_every_column() -> None:
@@ -575,23 +588,22 @@ def test_training_has_every_metric_of_an_objective() -> None:
         assert f"`{told}`" in text, name
 
 
-def test_rollouts_watching_has_every_metric_and_column() -> None:
+def test_online_has_every_metric_and_column() -> None:
     names = {*observe.TOTALS, *observe.MEANS, *kept_pools.COLUMNS.names}
-    text = page("docs/rollouts-watching.md")
+    text = page("docs/online.md")
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
-def test_training_checks_has_every_alert() -> None:
-    text = page("docs/training-checks.md")
+def test_training_runs_has_every_alert() -> None:
+    text = page("docs/training-runs.md")
     assert not [name for name in AlertsConfig.model_fields if f"`{name}" not in text]
 
 
 def test_training_has_every_count_of_samples() -> None:
     counted = re.search(r"^COUNTED = (\(.*?\))$", page("train/trainer.py"), re.M | re.S)
     assert counted
-    for page_name in ("docs/training-data.md", "docs/training-runs.md"):
-        for name in ast.literal_eval(counted[1]):
-            assert f"`data/{name}`" in page(page_name), name
+    for name in ast.literal_eval(counted[1]):
+        assert f"`data/{name}`" in page("docs/training.md"), name
 
 
 def test_training_has_every_key_that_may_change() -> None:
