@@ -188,7 +188,8 @@ def describe(field: FieldInfo) -> str:
         return field.description
     text = inspect.getdoc(sections_of(field.annotation)[0]) or ""
     first = " ".join(text.partition("\n\n")[0].split()).rstrip(".")
-    return first if first[1:2].isupper() else first[:1].lower() + first[1:]
+    plain = first.partition(" ")[0][1:]  # no name such as AdamW
+    return first[:1].lower() + first[1:] if not plain or plain.islower() else first
 
 
 def _default(field: FieldInfo) -> str:
