@@ -13,8 +13,15 @@ from scripts.homonyms import homonyms
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
-    *("base", "shards", "engine", "pipeline", "judge", "prompts"),
-    *("rewrite", "train", "evaluation"),
+    "base",
+    "shards",
+    "engine",
+    "pipeline",
+    "prompts",
+    "judge",
+    "rewrite",
+    "train",
+    "evaluation",
 )
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
@@ -55,16 +62,20 @@ def test_contracts_are_kept() -> None:
         ("train", "vllm"),
         ("train", "rewrite"),
         ("engine", "megatron"),
+        ("pipeline", "judge"),
+        ("pipeline", "prompts"),
+        ("prompts", "judge"),
+        ("train/data", "train.online"),
     ],
 )
 def test_a_planted_import_breaks_a_contract(copy: Path, package: str, imported: str) -> None:
     planted = copy / package / "planted.py"
-    name = f"prewrite.{imported}" if imported in PACKAGES else imported
+    name = f"prewrite.{imported}" if imported.split(".")[0] in PACKAGES else imported
     planted.write_text(f"def late() -> None:\n    import {name}\n")
     result = lint_imports(copy)
     assert result.returncode == 1, result.stdout
-    assert f"{package}.planted" in result.stdout
-    assert "1 broken" in result.stdout
+    assert f"{package.replace('/', '.')}.planted" in result.stdout
+    assert "0 broken" not in result.stdout
 
 
 def test_shards_loads_no_model_library() -> None:

@@ -151,7 +151,7 @@ def evaluating(folder: Path, names: list[str]) -> SizeOverrides:
         "evaluate.models": {name: str(folder / name / "model") for name in ["base", *names]},
         "evaluate.judge.criteria": criteria,
         "evaluate.judge.readout": "distribution",
-        "evaluate.prefixes": {"ordinary": {"set": str(folder / "held"), "places": 16}},
+        "evaluate.prefixes": {"ordinary": {"set": str(folder / "held"), "cut_points": 16}},
         "evaluate.tokens": 48,
         "evaluate.context_tokens": 128,
         "evaluate.sampled.continuations": 0,

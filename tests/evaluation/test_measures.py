@@ -106,6 +106,6 @@ def test_the_table_marks_what_is_apart_from_the_base() -> None:
     assert f"| safety | {cell} | {cell} ▲ | {cell} ▼ | {cell} |" in text
     assert "| tokens | – | 0.500 [0.400, 0.600] • | – | – |" in text
     assert "0.400 [0.300, 0.450] ▼" in text
-    assert "## ordinary, greedy: 30 places, 9 documents" in text
+    assert "## ordinary, greedy: 30 cut points, 9 documents" in text
     assert "Judge: J" in text and "warning: W" in text
     assert "difference_" not in text

@@ -19,7 +19,7 @@ from prewrite.rewrite.meter import Meter
 from prewrite.rewrite.plan import make_plan
 from prewrite.rewrite.sample import FIELDS, read
 from prewrite.shards.reader import ShardSet
-from tests.commands import rewrite as main
+from tests.commands import plan as main
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.pipeline.runs import corpus_lines, recipe
 from tests.scripted import Scripted, said
@@ -108,7 +108,7 @@ def test_failed_requests_are_told(
         return Fault(400) if "Document 2 " in call.text else None
 
     server.plan = refused
-    assert main(["plan", "--config", str(path), "input.limit=4"]) == 0
+    assert main(["--config", str(path), "input.limit=4"]) == 0
     out = capsys.readouterr().out
     assert "of the requests failed" in out and "GPU-hours of an endpoint are not counted" in out
     assert "all of the corpus was read" in out
@@ -120,7 +120,7 @@ def test_ids_that_are_replaced_are_told(
     path = written(tmp_path, server, 1, 0)
     texts = [json.dumps({"text": f"The fox ran {n} miles.", "id": "d"}) for n in range(4)]
     (tmp_path / "in/000.jsonl").write_text("\n".join(texts))
-    assert main(["plan", "--config", str(path)]) == 0
+    assert main(["--config", str(path)]) == 0
     assert "\n3 ids replaced: duplicate\n" in capsys.readouterr().out
 
 
@@ -135,7 +135,7 @@ def test_a_run_that_would_end_for_what_failed_is_not_forecast(
         return Fault(400) if asked == stage and call.number else None
 
     server.plan = refused
-    assert main(["plan", "--config", str(path), "run.max_failed=0.5"]) == 1
+    assert main(["--config", str(path), "run.max_failed=0.5"]) == 1
     out, err = capsys.readouterr()
     assert "a whole run" not in out
     assert f"error: {stage}: " in err and "engine: HTTP 400: scripted 400" in err
@@ -158,7 +158,7 @@ def test_a_mistake_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = written(tmp_path, server, 1, 2)
-    assert main(["plan", "--config", str(path), override]) == code
+    assert main(["--config", str(path), override]) == code
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and sentence in errors[0]
 

@@ -280,7 +280,7 @@ def _replayed(folder: Path, prompts: dict[int, RolloutPrompt]) -> set[PromptKey]
     `prompts`."""
     pools = str(folder / "pools")
     kept = [
-        (one, group(one, 0).model_copy(update={"place": one.digest})) for one in prompts.values()
+        (one, group(one, 0).model_copy(update={"prompt": one.digest})) for one in prompts.values()
     ]
     kept_pools.write(pools, 1, 0, kept)
     config: Any = SimpleNamespace(

@@ -14,7 +14,7 @@ from prewrite.engine.config import EngineConfig
 from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.online.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 from tests.train.launch import launch, started
-from tests.train.online.workers import PROOF, config, engines, make_policy, worker
+from tests.train.online.workers import PROOF, config, engines, make_policy, prompt, worker
 
 PROMPTS = [(1, 50, 60, 70), (1, 50, 60, 70, 80, 90, 91, 92, 93, 94), (1, 7, 8, 9)]
 
