@@ -171,7 +171,7 @@ def _title(key: str, model: type[BaseModel]) -> str:
 
 
 def _kind(model: type[BaseModel]) -> str:
-    """What tells a section from others in its place; empty where there are none."""
+    """The kind of a section that is one of several; empty where there are none."""
     tag = model.model_fields.get("kind")
     return str(get_args(tag.annotation)[0]) if tag else ""
 

@@ -28,7 +28,7 @@ def text() -> str:
 
 
 def _partial(node: Any) -> Any:
-    """The schema of recipes that leave something out; their kinds are then told apart by no key."""
+    """The schema of recipes that leave something out; kinds are then not exclusive."""
     if isinstance(node, list):
         return [_partial(one) for one in node]
     if not isinstance(node, dict):
