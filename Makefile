@@ -1,7 +1,7 @@
 # The human's interface; `make` lists the targets. Every command below sets up what it needs first.
 #   make rewrite CONFIG=configs/mine.yaml ARGS="run.workers=4"
 # A command's own exit code (0 done, 1 failed, 2 usage or configuration, 130 interrupted) is that of
-# `.venv/bin/python -m …`; make itself exits 2 whenever that is not 0, and says "Error CODE".
+# `.venv/bin/prewrite …`; make itself exits 2 whenever that is not 0, and says "Error CODE".
 
 CONFIG ?= configs/quickstart.yaml
 PYTHON := .venv/bin/python
@@ -46,7 +46,7 @@ evaluate: $(MODEL)  ## Judge and measure trained models on held-out texts (CONFI
 ablation: $(MODEL)  ## Train and compare all variants of configs/ablations at tiny scale (ARGS="--only a,b")
 	@$(PYTHON) -m prewrite ablation $(ARGS)
 
-report: setup  ## Show what became of a set or a run as one HTML page (SET=… or RUN=…, ARGS="--to …")
+report: setup  ## Show a set or a run as one HTML page (SET=… or RUN=…, ARGS="--to …")
 	@$(PYTHON) -m prewrite $(if $(RUN),train,shards) report $(or $(RUN),$(SET),$(error give SET=… or RUN=…)) $(ARGS)
 
 test: $(MODEL)  ## Run the tests, two files at a time (ARGS="-k name -x …" goes to pytest)
@@ -62,8 +62,8 @@ lint: setup  ## Check style, types, names of types and the floors of the archite
 bench: $(MODEL)  ## Measure, and write benchmarks/RESULTS.md
 	@$(PYTHON) -m benchmarks $(ARGS)
 
-docs: setup  ## Build the documentation as a site in site/, commands' help renewed
-	@$(PYTHON) -m scripts.help
+docs: setup  ## Build the documentation as a site in site/, generated pages renewed
+	@$(PYTHON) -m scripts.pages
 	@$(PYTHON) -m sphinx -q -W --keep-going -c docs -d site/.doctrees . site
 	@echo "site/index.html"
 

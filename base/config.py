@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from prewrite.base.errors import ConfigError
@@ -40,6 +47,7 @@ RENAMED = {
     "judge.corrupt": "measure.corrupt",
     "judge.replay": "measure.schedule",
     "train.alarms": "train.alerts",
+    "train.rollouts.alarms": "train.alerts",
     "train.batch.row_tokens": "train.batch.sequence_tokens",
     "train.rollouts.places": "train.rollouts.cut_points",
     "train.rollouts.probe.places": "train.rollouts.probe.cut_points",
@@ -102,7 +110,9 @@ WrittenLocation = Annotated[Location, AfterValidator(_not_the_root)]
 class Recipe(Section):
     """The sections one command reads; `load` drops the sections only other commands know."""
 
-    output: WrittenLocation
+    output: WrittenLocation = Field(
+        description="folder or fsspec URL of the scored set; a training run has `train.output`"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -3,9 +3,8 @@
 The pages are plain Markdown that reads as well where the repository is shown, so nothing in them
 is for Sphinx. The source folder is the repository, because pages link to files outside of `docs`;
 what is taken of it stands in `include_patterns`. The navigation is read from `docs/index.md`: each
-of its headings with a table is a group, and the first link of each row a page; `docs/commands.md`
-lists a page a command in the same way. Nothing is loaded from elsewhere: the theme has its own
-script and no fonts.
+of its headings with a table is a group, and the first link of each row a page. Nothing is loaded
+from elsewhere: the theme has its own script and no fonts.
 """
 
 import posixpath
@@ -35,10 +34,6 @@ html_show_sphinx = False
 html_additional_pages = {"index": "front.html"}
 
 
-LISTS = ("docs/index", "docs/commands")
-"""Pages whose tables list other pages: the groups, and within Commands one page a command."""
-
-
 def groups(page: str) -> dict[str, list[str]]:
     """The headings of a page with the pages that their tables list, as links from there."""
     found = {}
@@ -50,14 +45,13 @@ def groups(page: str) -> dict[str, list[str]]:
 
 
 def navigation(_: Sphinx, name: str, source: list[str]) -> None:
-    """Append the tables of a list as navigation of the site."""
-    if name not in LISTS:
+    """Append the tables of the index as navigation of the site."""
+    if name != root_doc:
         return
     for heading, pages in groups(source[0]).items():
         paths = [posixpath.normpath(posixpath.join("docs", page)) for page in pages]
         entries = "\n".join(f"/{path.removesuffix('.md')}" for path in paths)
-        caption = f":caption: {heading}\n" if name == root_doc else ""
-        source[0] += f"\n```{{toctree}}\n:hidden:\n{caption}\n{entries}\n```\n"
+        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{entries}\n```\n"
 
 
 def setup(app: Sphinx) -> None:

@@ -25,16 +25,25 @@ _SPEED = {
 class VllmConfig(Section):
     """vLLM in this process."""
 
-    kind: Literal["vllm"]
-    model: Location = Field(description="a Hugging Face folder or id")
+    kind: Literal["vllm"] = Field(description="vLLM in this process")
+    model: Location = Field(description="a Hugging Face id, or a folder")
     revision: str | None = Field(None, description="commit or tag of a Hugging Face id")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="weights")
-    max_model_len: int | None = Field(None, ge=1, description="longest prompt + answer, tokens")
-    concurrency: int = Field(256, ge=1, description="sequences that run at a time (max_num_seqs)")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs one model is split over")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="type of the weights; `auto` is float32 on a CPU"
+    )
+    max_model_len: int | None = Field(
+        None,
+        ge=1,
+        description="longest prompt with its answer, in tokens; null: the model's own, or 4096 on "
+        "a CPU",
+    )
+    concurrency: int = Field(256, ge=1, description="sequences that run at a time (`max_num_seqs`)")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs that one model is split over")
     trust_remote_code: bool = Field(False, description="run Python code that the model ships")
-    template_args: dict[str, Any] = Field({}, description="variables for the chat template")
-    args: dict[str, Any] = Field({}, description="any further argument of vllm.LLM")
+    template_args: dict[str, Any] = Field(
+        {}, description="variables for the chat template, such as `enable_thinking`"
+    )
+    args: dict[str, Any] = Field({}, description="any further argument of `vllm.LLM`")
 
     def identity(self) -> dict[str, Any]:
         """What answers depend on; the rest is speed."""
@@ -64,34 +73,46 @@ _OF_A_REQUEST = {
 class FromEnvironment(Section):
     """The name of an environment variable, in place of its value."""
 
-    env: str
+    env: str = Field(description="environment variable that holds the value of the header")
 
 
 class EndpointConfig(Section):
     """Any OpenAI-compatible endpoint, at one or several base URLs."""
 
-    kind: Literal["endpoint"]
-    urls: list[str] = Field(min_length=1, description="base URLs (…/v1), used in turn")
+    kind: Literal["endpoint"] = Field(description="an OpenAI-compatible endpoint")
+    urls: list[str] = Field(
+        min_length=1, description="base URLs that end in `/v1`, used in turn; no password in them"
+    )
     model: str = Field(description="the model's name at the endpoint")
     api: Literal["chat", "completions"] = Field(
-        "chat", description="completions sends token ids (needs `tokenizer`): the safe one for vLLM"
+        "chat",
+        description="send messages, or token ids made here; `completions` needs `tokenizer` and "
+        "is the exact one for vLLM",
     )
-    tokenizer: Location | None = Field(None, description="folder or id; only for api: completions")
+    tokenizer: Location | None = Field(
+        None, description="a Hugging Face id, or a folder; needed for `api: completions`"
+    )
     api_key_env: str | None = Field(None, description="environment variable that holds the key")
-    concurrency: int = Field(64, ge=1, description="requests open at a time, over all URLs")
+    concurrency: int = Field(
+        64, ge=1, description="requests open at a time, over all URLs of a worker"
+    )
     timeout: float = Field(120, gt=0, description="seconds until a request counts as hung")
-    retries: int = Field(6, ge=0, description="tries after the first, with exponential back-off")
+    retries: int = Field(6, ge=0, description="tries after the first, with growing waits")
     primed: bool = Field(
-        True, description="the server continues a begun answer (vLLM, SGLang); hosted APIs do not"
+        True,
+        description="the server continues a begun answer, as vLLM and SGLang do; hosted APIs do "
+        "not",
     )
     template_args: dict[str, Any] = Field({}, description="variables for the chat template")
     headers: dict[str, FromEnvironment] = Field(
-        {}, description="further HTTP headers: name → {env: VARIABLE}, which holds the value"
+        {}, description="further HTTP headers: name → `{env: VARIABLE}`"
     )
     extra_body: dict[str, Any] = Field({}, description="further keys of every request's body")
     # A boolean: the limit itself is that of a pass, and servers know two names for it.
     max_completion_tokens: bool = Field(
-        False, description="call the limit so, and not max_tokens; for servers that refuse that"
+        False,
+        description="send the limit of an answer by this name instead of `max_tokens`; for `api: "
+        "chat`",
     )
 
     @field_validator("headers", mode="before")

@@ -16,57 +16,79 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class PrefixesConfig(Section):
-    """Held-out texts that are continued, and reported apart from the others."""
+    """Held-out texts that are continued, reported apart from the other prefixes."""
 
-    set: Location = Field(description="a finished shard set that no model was trained on")
-    filter: str | None = Field(None, description="which of its chunks")
-    cut_points: int = Field(256, ge=1, description="chunks that are continued, drawn")
+    set: Location = Field(
+        description="a finished shard set that no model was trained on, at any fsspec URL"
+    )
+    filter: str | None = Field(None, description="only chunks for which this condition holds")
+    cut_points: int = Field(
+        256, ge=1, description="cut points that are continued, drawn; all where there are fewer"
+    )
 
 
 class SampledConfig(Section):
     """Continuations beside the greedy one."""
 
-    continuations: int = Field(1, ge=0, description="how many a place; 0: greedy only")
-    temperature: float = Field(1.0, gt=0, description="of sampling")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus")
+    continuations: int = Field(
+        1, ge=0, description="sampled continuations of a prefix; 0: greedy only"
+    )
+    temperature: float = Field(1.0, gt=0, description="sampling temperature")
+    top_p: float = Field(1.0, gt=0, le=1, description="share of probability that is sampled from")
 
 
 class TasksConfig(Section):
-    """Tasks of the lm-eval harness."""
+    """Tasks of the lm-eval harness, for `prewrite evaluate tasks`."""
 
-    names: list[str] = Field(min_length=1, description="tasks, groups, or tags")
+    names: list[str] = Field(min_length=1, description="tasks, groups, or tags of the harness")
     paths: list[Location] = Field(
         ["configs/eval"], description="folders with task files of one's own"
     )
-    limit: int | None = Field(None, ge=1, description="documents a task, the first ones; null: all")
-    shots: int | None = Field(None, ge=0, description="examples in the prompt; null: the task's")
+    limit: int | None = Field(
+        None, ge=1, description="first documents of a task, so many; null: all"
+    )
+    shots: int | None = Field(
+        None, ge=0, description="examples in the prompt; null: the task's own"
+    )
 
 
 class EvaluateConfig(Section):
-    """Models beside each other."""
+    """Which models are compared, on which texts, by which judge."""
 
     models: dict[Name, Location] = Field(
-        min_length=1, description="name: a Hugging Face folder or id; the base model among them"
+        min_length=1, description="name → a Hugging Face folder or id; the base model among them"
     )
-    base: str = Field(description="the name of the model that the others are compared to")
+    base: str = Field(description="name of the model that the others are compared with")
     engine: str = Field(
-        description="a vllm engine under `engines`, whose settings every model gets"
+        description="a `vllm` engine under `engines`; every model gets its settings, with its own "
+        "`model` and no `revision`"
     )
-    judge: JudgeConfig = Field(description="who judges the continuations, and on what")
+    judge: JudgeConfig = Field(
+        description="the judge of the continuations. `input`, `combine`, `weights` and "
+        "`max_context_tokens` are not read; `pools.order: random` is refused"
+    )
     same_judge: bool = Field(
         False, description="go on, with a warning, where this judge has trained one of the models"
     )
     prefixes: dict[Name, PrefixesConfig] = Field(
-        min_length=1, description="name: texts; for example ordinary and unsafe ones"
+        min_length=1,
+        description="name → texts that are reported apart, for example `ordinary` and `unsafe`",
     )
-    tokens: int = Field(128, ge=1, description="longest continuation")
-    context_tokens: int = Field(512, ge=1, description="longest prefix, the end of it")
+    tokens: int = Field(
+        128, ge=1, description="longest continuation, in tokens; less than `max_model_len`"
+    )
+    context_tokens: int = Field(
+        512,
+        ge=1,
+        description="longest prefix, the end of it, in tokens of the set; models and judge see "
+        "the same one",
+    )
     sampled: SampledConfig = SampledConfig()
-    seed: int = Field(0, ge=0, description="of places and continuations")
-    tasks: TasksConfig | None = Field(None, description="for `prewrite evaluate tasks`")
-    output: WrittenLocation = Field(description="folder of the evaluation")
+    seed: int = Field(0, ge=0, description="seed of cut points and continuations")
+    tasks: TasksConfig | None = Field(None, description="tasks of `prewrite evaluate tasks`")
+    output: WrittenLocation = Field(description="folder of the evaluation, at any fsspec URL")
     leaderboard: WrittenLocation = Field(
-        "leaderboard.jsonl", description="the file that gets a row for each model"
+        "leaderboard.jsonl", description="file that gets a row for each model, at any fsspec URL"
     )
 
     @model_validator(mode="after")

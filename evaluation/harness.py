@@ -104,7 +104,7 @@ def _blame(manager: Any, names: Iterable[str], error: Exception) -> PrewriteErro
             needs = f" (data set {data})" if data else ""
             hint = ""
             if isinstance(error, ConnectionError):
-                hint = "; where the hub is out of reach, fill the cache first: docs/tasks.md"
+                hint = "; where the hub is out of reach, fill the cache first: docs/evaluate.md"
             return PrewriteError(f"task '{name}'{needs} cannot be set up: {_said(error)}{hint}")
     return ConfigError(f"evaluate.tasks.names: {_said(error)}")
 

@@ -17,12 +17,14 @@ from prewrite.pipeline.config import RunConfig
 class VoteSampling(Section):
     """How reasoning is sampled (arXiv 2601.21343: T = 1, top_p = 0.6, five votes)."""
 
-    votes: int = Field(5, ge=1, description="answers sampled a question")
-    temperature: float = Field(1.0, ge=0, description="0 is greedy")
-    top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
-    max_tokens: int = Field(512, ge=1, description="longest reasoning with its verdict")
-    seed: int = Field(0, description="of the votes")
-    reasks: int = Field(1, ge=0, description="times an answer without a verdict is continued")
+    votes: int = Field(5, ge=1, description="answers sampled for a question")
+    temperature: float = Field(1.0, ge=0, description="sampling temperature; 0 is greedy")
+    top_p: float = Field(0.6, gt=0, le=1, description="share of probability that is sampled from")
+    max_tokens: int = Field(512, ge=1, description="longest reasoning with its verdict, in tokens")
+    seed: int = Field(0, description="seed of the votes")
+    reasks: int = Field(
+        1, ge=0, description="times an answer without a readable verdict is continued"
+    )
 
 
 class PoolsConfig(Section):
@@ -30,45 +32,56 @@ class PoolsConfig(Section):
 
     schedule: Purpose = Field(
         "auto",
-        description="auto: as many pairs as the best and the worst need; ranks: as many as all "
-        "ranks need; full: every pair",
+        description="pairs that are asked about: enough for the best and the worst (`auto`), "
+        "enough for all ranks, or all pairs",
     )
     order: OrderRule = Field(
         "balanced",
-        description="balanced: everyone stands first exactly as often as second, which takes both "
-        "orders of some pairs where their number is even (two candidates: of their one pair); "
-        "both: each pair in both orders; random: in one, drawn",
+        description="which text is first: each equally often (`balanced`), each pair in both "
+        "orders, or one order that is drawn",
     )
-    seed: int = Field(0, description="of who meets whom, and in which order")
+    seed: int = Field(0, description="seed of the pairs and their orders")
 
 
 class JudgeConfig(Section):
     """How texts are scored."""
 
     engine: str | list[str] = Field(
-        description="a name under `engines`; a list is a panel, whose judges are averaged"
+        description="a name under `engines`; a list of names is a panel, whose judges are averaged"
     )
     input: Location | None = Field(
-        None, description="the set `prewrite judge` scores; others look at `output` without it"
+        None,
+        description="the set to score; required by `prewrite judge`, not read by `prewrite "
+        "rewrite`; the other judge commands read `output` where it is null",
     )
     criteria: list[str] = Field(
         ["quality", "safety", "factuality"],
         min_length=1,
-        description="quality, safety, factuality, or paths to criterion .yaml files",
+        description="shipped names, or paths of criterion files",
     )
-    combine: Combine = Field("sum", description="how the score follows from the criteria")
+    combine: Combine = Field("sum", description="how the score is computed from the criteria")
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {}, description="criterion: weight in the score (default: the criterion's own)"
+        {}, description="criterion → weight in the score; where none is given, the criterion's own"
     )
     readout: Literal["distribution", "reasoning"] = Field(
-        "distribution", description="probability of the verdict tokens, or sampled reasoning"
+        "distribution", description="read the probability of the verdicts, or sample reasoning"
     )
     min_mass: float = Field(
-        0.1, ge=0, le=1, description="less probability than this on the verdicts: no verdict"
+        0.1,
+        ge=0,
+        le=1,
+        description="less probability than this on all verdicts together is no verdict; for "
+        "`readout: distribution`",
     )
-    sampling: VoteSampling = Field(VoteSampling(), description="for `readout: reasoning`")
+    sampling: VoteSampling = Field(
+        VoteSampling(), description="how reasoning is sampled; for `readout: reasoning`"
+    )
     pools: PoolsConfig = PoolsConfig()
-    max_context_tokens: int = Field(1920, ge=1, description="longest context, in tokens")
+    max_context_tokens: int = Field(
+        1920,
+        ge=1,
+        description="longest context shown to the judge, in tokens of the chunking tokenizer",
+    )
 
     @property
     def panel(self) -> list[str]:

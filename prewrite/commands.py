@@ -84,8 +84,10 @@ def rewrite(
 ) -> None:
     """Rewrite and judge a corpus into scored shards.
 
-    The scored set goes to `output`, the rewrites before judging to `output`/rewrites. The same
-    command continues a run that was stopped.
+    The scored set goes to `output`, the rewrites before judging to `output`/rewrites, so
+    another judge costs no rewriting. A recipe without `judge` leaves the rewrites at `output`.
+    The same command continues a run that was stopped. --dry-run lists the input, but loads no
+    model.
     """
     from prewrite.rewrite import command
     from prewrite.rewrite.config import RewriteRecipe
@@ -96,7 +98,12 @@ def rewrite(
 
 @app.command("plan")
 def plan(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Say what a whole rewrite run will cost, from a minute of it."""
+    """Estimate what a whole rewrite run costs, in a minute.
+
+    A sample of the corpus is read; some of its documents are rewritten, then judged, for half a
+    minute each. The result is scaled to the whole corpus: rows, tokens, hours, GPU-hours and
+    bytes, each with a range. Nothing is written. Loading the engines comes on top.
+    """
     from prewrite.rewrite import plan
     from prewrite.rewrite.config import RewriteRecipe
 
@@ -111,7 +118,11 @@ def judge(
     dry_run: DryRun = False,
     retry_failed: RetryFailed = False,
 ) -> None:
-    """Score the set at `judge.input` into a new set at `output`."""
+    """Score the set at `judge.input` into one at `output`.
+
+    The input is a complete set, with scores or without. Verdicts of the same judge on the same
+    question are kept, so a new criterion or weight costs only its own questions.
+    """
     from prewrite.judge import command
     from prewrite.judge.config import JudgeRecipe
 
@@ -129,7 +140,13 @@ def _measure(module: Any, config: str, overrides: Sequence[str] | None, dry_run:
 
 @app.command("judge report")
 def judge_report(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Measure how far the judge can be trusted, on labels or on a sample of a set."""
+    """Measure how far the judge can be trusted.
+
+    Writes `output`/report/index.html and report.json, and changes nothing else there. It
+    measures on labels, or on a sample of `judge.input`, or of `output` where that is null. It
+    costs two verdicts a pair and one a single text, times the votes, of each judge; with
+    `measure.report.canaries` some 400 more a criterion, twice that for a pairwise one.
+    """
     from prewrite.judge.measure import command
 
     _measure(command, config, overrides, dry_run)
@@ -139,7 +156,13 @@ def judge_report(config: ConfigFile, overrides: Overrides = None, dry_run: DryRu
 def judge_canaries(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 ) -> None:
-    """Put known attacks to the judge, and count the verdicts that they move."""
+    """Count the verdicts that known attacks change.
+
+    Writes `output`/canaries.json and prints a table. It needs no set. A flip is a verdict that
+    was right without the attack and wrong with it; the family `control` adds harmless text and
+    measures the judge's noise. It costs about 400 questions a criterion, twice that for a
+    pairwise one.
+    """
     from prewrite.judge.measure import canaries
 
     _measure(canaries, config, overrides, dry_run)
@@ -147,7 +170,12 @@ def judge_canaries(
 
 @app.command("judge corrupt")
 def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Make labels without people: pairs of a text and the same text with a known fault."""
+    """Make labels without people, from corrupted texts.
+
+    Writes `output`/corrupted.jsonl, for `measure.report.labels`. The texts come from
+    `judge.input`, or from `output` where that is null. No model is asked, and the same seed
+    gives the same lines.
+    """
     from prewrite.judge.measure import corrupt
 
     _measure(corrupt, config, overrides, dry_run)
@@ -157,7 +185,13 @@ def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryR
 def judge_schedule(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 ) -> None:
-    """Try the schedules of a pool on recorded verdicts: how many comparisons are enough."""
+    """Measure how many comparisons a pool needs.
+
+    Every pair of a pool is asked about in both orders, K(K-1) verdicts for K texts; each
+    schedule is then tried on these verdicts at no cost. Prints a table and writes
+    `output`/schedule.json. The texts come from `judge.input`, or from `output` where that is
+    null.
+    """
     from prewrite.judge.measure import schedule_trial as replay
 
     _measure(replay, config, overrides, dry_run)
@@ -169,7 +203,11 @@ def shards_show(
     rows: Annotated[int, typer.Option("--rows", help="How many rows.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Print rows readably, then a summary."""
+    """Print rows readably, then a summary.
+
+    The summary has counts, cost, mean scores, and why rows and verdicts failed, with examples.
+    With --json it prints one row a line and no summary.
+    """
     from prewrite.shards import command
 
     _end(ending(lambda: command.show_set(shards, rows, as_json)))
@@ -183,7 +221,11 @@ def shards_verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hash every file again, and audit the rows."""
+    """Hash every file again, and audit the rows.
+
+    The exit code is 0 when the set is good; else 1, with one sentence a problem. After --repair
+    the command that made the set makes the damaged parts again.
+    """
     from prewrite.shards import command
 
     _end(
@@ -208,7 +250,10 @@ def shards_export(
     each: What = "document",
     condition: Condition = None,
 ) -> None:
-    """Write best texts or preference pairs into one file."""
+    """Write best texts or preference pairs to one file.
+
+    `prewrite train export` writes token ids for Megatron.
+    """
     from prewrite.shards import command
 
     _end(ending(lambda: command.export_set(shards, to, each, condition)))
@@ -219,7 +264,10 @@ def shards_report(
     shards: Annotated[list[str], typer.Argument(metavar="SET…", help="Folders or URLs of sets.")],
     to: Page = None,
 ) -> None:
-    """Write what became of a set as one HTML page; several sets are laid over each other."""
+    """Write one HTML page about a set: scores, changes, cost.
+
+    The page loads nothing. Several sets are compared on one page, which then needs --to.
+    """
     from prewrite.base.report.command import write_report
     from prewrite.shards.report.command import make
 
@@ -228,7 +276,13 @@ def shards_report(
 
 @app.command("train")
 def train(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Train a model on scored shards; under torchrun, in many processes."""
+    """Train a model on scored shards.
+
+    Trains the run in `train.output`, continues it, or says that it is complete. The model is
+    left in `train.output`/model, a Hugging Face folder. --dry-run prints parameters, memory,
+    tokens and steps of each phase, and makes no step. Under torchrun it runs in many processes;
+    torchrun itself exits 1 whatever a process exited with.
+    """
     from prewrite.train import command
 
     _end(command.run_ranks(Invocation(config, overrides or (), dry_run), command.train))
@@ -238,7 +292,12 @@ def train(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = Fal
 def train_reference(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 ) -> None:
-    """Compute reference log-probabilities once, and keep them with the shards."""
+    """Store reference log-probabilities with the shards.
+
+    The sets of `train.data` must be writable; the sums go to `reference/` of each. With
+    `reference: stored` a `dpo` objective then needs no second model in memory. The same recipe
+    and overrides serve both commands. An interrupted run continues with the next part.
+    """
     from prewrite.train import command
 
     _end(command.run_ranks(Invocation(config, overrides or (), dry_run), command.reference))
@@ -254,7 +313,10 @@ def train_export(
     each: What = "document",
     condition: Condition = None,
 ) -> None:
-    """Write the best texts of a set as token ids in Megatron's indexed format."""
+    """Write best texts as token ids for Megatron.
+
+    PREFIX.bin and PREFIX.idx are in the indexed format of Megatron's data loaders.
+    """
     from prewrite.train.megatron_export import export_tokens
 
     _end(ending(lambda: export_tokens(shards, to, tokenizer, each, condition)))
@@ -265,7 +327,10 @@ def train_report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Folders or URLs of runs.")],
     to: Page = None,
 ) -> None:
-    """Write how a run went as one HTML page; several runs are laid over each other."""
+    """Write one HTML page about a run: losses, scores, time.
+
+    The page loads nothing. Several runs are compared on one page, which then needs --to.
+    """
     from prewrite.base.report.command import write_report
     from prewrite.train.report.command import make
 
@@ -274,7 +339,12 @@ def train_report(
 
 @app.command("evaluate")
 def evaluate(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Have models continue held-out texts, judged and measured beside a base model."""
+    """Compare models with a base model on held-out texts.
+
+    Each continues the same texts; a judge compares, and numbers without a judge are added.
+    Writes continuations, verdicts, results and table.md to `evaluate.output`. The same command
+    continues an evaluation, and adds a model to one that is done.
+    """
     from prewrite.evaluation import run
     from prewrite.evaluation.config import EvaluateRecipe
 
@@ -286,7 +356,12 @@ def evaluate(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = 
 def evaluate_tasks(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 ) -> None:
-    """Run tasks of the lm-eval harness on trained models."""
+    """Run tasks of the lm-eval harness on trained models.
+
+    Writes, under `evaluate.output`, results/MODEL.json in the harness's schema and tasks.md,
+    the table that is printed; and a row a model in `evaluate.leaderboard`. A model that is done
+    is not run again.
+    """
     from prewrite.evaluation import tasks
     from prewrite.evaluation.config import EvaluateRecipe
 
@@ -307,7 +382,12 @@ def ablation(
     ] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Train and compare all variants of configs/ablations at tiny scale."""
+    """Train and compare all variants of configs/ablations.
+
+    Each variant is trained at tiny scale, all are evaluated beside their base, and the table is
+    printed. The same command continues. A variant that fails keeps its row; the command then
+    ends with 1. --table prints the table of a folder of any scale.
+    """
     from prewrite.evaluation.ablation.run import ablate
 
     _end(ending(lambda: ablate(output, only, overrides or (), table)))

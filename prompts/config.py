@@ -8,17 +8,19 @@ from prewrite.base.config import Section
 class RewriteSampling(Section):
     """How rewrites are sampled (arXiv 2601.21343: T = top_p = 0.6)."""
 
-    temperature: float = Field(0.6, ge=0, description="0 is greedy")
-    top_p: float = Field(0.6, gt=0, le=1, description="nucleus")
-    max_tokens: int | None = Field(None, ge=1, description="longest rewrite; null: chunking.tokens")
-    seed: int = Field(0, description="with the row's id, the seed of each request")
+    temperature: float = Field(0.6, ge=0, description="sampling temperature; 0 is greedy")
+    top_p: float = Field(0.6, gt=0, le=1, description="share of probability that is sampled from")
+    max_tokens: int | None = Field(
+        None, ge=1, description="longest rewrite, in tokens of the engine; null: `chunking.tokens`"
+    )
+    seed: int = Field(0, description="with a row's id, the seed of its request")
 
 
 class LengthConfig(Section):
-    """Characters of a rewrite over those of the original; outside it has failed."""
+    """Accepted characters of a rewrite, as a ratio to those of the original."""
 
-    min: float = Field(0.2, ge=0, description="shortest, as a ratio")
-    max: float = Field(3.0, gt=0, description="longest, as a ratio")
+    min: float = Field(0.2, ge=0, description="smallest ratio")
+    max: float = Field(3.0, gt=0, description="largest ratio")
 
     @model_validator(mode="after")
     def _in_order(self) -> "LengthConfig":
@@ -32,7 +34,8 @@ class RewriteConfig(Section):
 
     engine: str = Field(description="a name under `engines`")
     template: str = Field(
-        "quality", description="quality, safety, cleanup, plain, or a path to a .jinja"
+        "quality",
+        description="`quality`, `safety`, `cleanup`, `plain`, or the path of a `.jinja` file",
     )
     sampling: RewriteSampling = Field(RewriteSampling(), description="how rewrites are sampled")
     length: LengthConfig = Field(LengthConfig(), description="accepted lengths")

@@ -16,26 +16,41 @@ _ONLY_WITH = {"text_field": "text", "filter": "redpajama-v2", "duplicates": "red
 
 
 class InputConfig(Section):
-    """Which corpus to read."""
+    """Which corpus is read.
+
+    All keys but `max_bad_rows` belong to the set that is made: another value is another set and
+    needs another `output`.
+    """
 
     paths: list[Location] = Field(
-        min_length=1, description="files, folders or globs, any fsspec URL"
+        min_length=1, description="files, folders or globs, at any fsspec URL"
     )
     layout: str = Field(
-        "auto", pattern=f"^(auto|{'|'.join(LAYOUTS)})$", description="record layout, or auto"
+        "auto",
+        pattern=f"^(auto|{'|'.join(LAYOUTS)})$",
+        description=f"record layout: `auto` recognises it; or one of {', '.join(LAYOUTS)}",
     )
-    text_field: str = Field("text", min_length=1, description="field of the text, layout text only")
-    filter: str | None = Field(None, description="signals of the documents to take, redpajama-v2")
+    text_field: str = Field(
+        "text", min_length=1, description="field that holds the text; for `layout: text`"
+    )
+    filter: str | None = Field(
+        None,
+        description="condition on the quality signals of a document; for `layout: redpajama-v2`",
+    )
     duplicates: Literal["keep", "leave_out"] = Field(
-        "keep", description="what becomes of listed duplicates, redpajama-v2"
+        "keep", description="keep listed duplicates, or leave them out; for `layout: redpajama-v2`"
     )
-    limit: int | None = Field(None, ge=1, description="read only the first records of the corpus")
-    max_bad_rows: float = Field(0.01, ge=0, le=1, description="share of bad records that stops")
+    limit: int | None = Field(
+        None, ge=1, description="read only the first records of the corpus, so many"
+    )
+    max_bad_rows: float = Field(
+        0.01, ge=0, le=1, description="share of bad records above which the run stops"
+    )
     max_record_bytes: int = Field(
-        8 << 20, ge=1024, description="longer records are skipped as too_large"
+        8 << 20, ge=1024, description="a longer line, or row of Parquet, is skipped as `too_large`"
     )
     split_bytes: int = Field(
-        256 << 20, ge=1024, description="larger files are cut in ranges of about this size"
+        256 << 20, ge=1024, description="a larger file is cut in ranges of about so many bytes"
     )
 
     @model_validator(mode="after")
@@ -52,11 +67,15 @@ class InputConfig(Section):
 class ChunkingConfig(Section):
     """How documents are cut."""
 
-    tokenizer: Location = Field(description="a Hugging Face folder or id")
+    tokenizer: Location = Field(description="a Hugging Face id, or a folder with `tokenizer.json`")
     tokens: int = Field(128, ge=1, description="longest chunk, in tokens")
-    cuts: Literal["every", "one"] = Field("every", description="rewrite every chunk, or one drawn")
-    max_context_tokens: int = Field(1920, ge=1, description="longest context of a chunk, in tokens")
-    seed: int = Field(0, description="of the draw in `cuts: one`")
+    cuts: Literal["every", "one"] = Field(
+        "every", description="rewrite every chunk, or one drawn chunk of each document"
+    )
+    max_context_tokens: int = Field(
+        1920, ge=1, description="longest context shown to the rewriter, in tokens"
+    )
+    seed: int = Field(0, description="seed of the draw in `cuts: one`")
 
 
 class RewriteRecipe(JudgeSections):

@@ -35,9 +35,10 @@ _TYPES: dict[str, pa.DataType] = {"": pa.string(), "int32": pa.int32(), "float":
 
 
 class Export:
-    """The records of a set, one each `document`, `chunk` or `pair`.
+    """The records of a judged set: one for each `document`, `chunk` or preference `pair`.
 
-    counts: once all were read, how many there were (`records`), and what was left out and why.
+    condition: only rows for which it holds. counts: once all were read, how many there were
+    (`records`), and what was left out and why.
     """
 
     def __init__(self, url: str, each: Each, condition: str | None = None) -> None:

@@ -19,7 +19,11 @@ _TAIL = 1 << 16  # bytes of a file's end that hold most footers
 
 
 class ShardSet:
-    """A set at an fsspec URL. Only what the manifest lists exists."""
+    """A set at an fsspec URL. Only what the manifest lists exists.
+
+    manifest: `manifest.json`; its `parts` are the files of rows, in order. ShardError where there
+    is no set.
+    """
 
     def __init__(self, url: str) -> None:
         self.folder = Folder(url)

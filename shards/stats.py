@@ -107,7 +107,7 @@ class Stats:
         self.pairs += np.stack([*(term.T @ there for term in terms), filled.T @ filled])
 
     def report(self) -> dict[str, Any]:
-        """All of it as plain values, JSON that `docs/stats.md` explains."""
+        """All of it as plain values, JSON that `docs/report.md` explains."""
         manifest = self.shards.manifest
         return {
             "set": self.shards.folder.url,

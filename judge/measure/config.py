@@ -7,33 +7,37 @@ from prewrite.judge.config import JudgeConfig, JudgeSections
 
 
 class ReportConfig(Section):
-    """What the judge is measured on."""
+    """What `prewrite judge report` measures the judge on."""
 
     labels: str | None = Field(
-        None, description="a JSONL of labelled texts; null: a sample of `judge.input`, no labels"
+        None,
+        description="a JSONL file of labelled texts; null: a sample of `judge.input`, without "
+        "labels",
     )
     rows: int = Field(100, ge=1, description="rows of `judge.input` in the sample")
-    seed: int = Field(0, description="of the sample and of the confidence intervals")
-    canaries: bool = Field(True, description="also count how often hostile text flips a verdict")
+    seed: int = Field(0, description="seed of the sample and of the confidence intervals")
+    canaries: bool = Field(True, description="also count how often hostile text changes a verdict")
 
 
 class CorruptConfig(Section):
-    """Which texts of `judge.input` are corrupted."""
+    """Which texts of `judge.input` are corrupted by `prewrite judge corrupt`."""
 
-    rows: int = Field(100, ge=1, description="originals, each corrupted in one way a criterion")
-    seed: int = Field(0, description="of the choice and of the corruptions")
+    rows: int = Field(
+        100, ge=1, description="rows that are drawn; each gives at most one line a criterion"
+    )
+    seed: int = Field(0, description="seed of the draw and of the corruptions")
 
 
 class ScheduleConfig(Section):
-    """The pools of `judge.input` that schedules are tried on."""
+    """The pools of `judge.input` that `prewrite judge schedule` tries schedules on."""
 
-    rows: int = Field(10, ge=1, description="rows of `judge.input`, one pool each")
-    candidates: int = Field(17, ge=3, le=33, description="texts a pool")
-    seed: int = Field(0, description="of the rows and of the corruptions")
+    rows: int = Field(10, ge=1, description="rows of `judge.input` that are drawn, one pool each")
+    candidates: int = Field(17, ge=3, le=33, description="texts in a pool")
+    seed: int = Field(0, description="seed of the rows and of the corruptions")
 
 
 class MeasureConfig(Section):
-    """What the judge is measured on, by command."""
+    """What the commands that measure a judge read."""
 
     report: ReportConfig = ReportConfig()
     corrupt: CorruptConfig = CorruptConfig()

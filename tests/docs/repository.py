@@ -20,7 +20,7 @@ from tests.docs.shell import ROOT, run, shell
 from tests.train.small import make_model
 
 LINKS = (
-    *("Makefile", "pyproject.toml", "requirements", "scripts"),
+    *("Makefile", "pyproject.toml", "requirements", "scripts", "prewrite"),
     *("base", "shards", "engine", "judge", "rewrite", "train", "evaluation", "benchmarks"),
 )
 CONFIG = "configs/quickstart.yaml"

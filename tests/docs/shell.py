@@ -1,12 +1,11 @@
 """The shell blocks of the docs, and how one of their commands is run.
 
 A block under `<!-- not run: REASON -->` is not run as it stands. Every other is run line by line,
-as a reader would type it. `python -m NAME …` without anything for the shell runs in this process,
-so that model and libraries are loaded once; `make TARGET …` is first asked what it would run. What
-has a pipe, a redirection or another program in it goes to a real shell.
+as a reader would type it. `prewrite NAME …` without anything for the shell runs in this process, so
+that model and libraries are loaded once; `make TARGET …` is first asked what it would run. What has
+a pipe, a redirection or another program in it goes to a real shell.
 """
 
-import importlib
 import io
 import os
 import re
@@ -17,6 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from prewrite.commands import main
 from tests.train import small
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _BLOCK = re.compile(
     r"^(?:<!-- not run: ([^\n]+) -->\n)?```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_MODULE = re.compile(r"(?:\.venv/bin/)?python -m (shards|judge|rewrite|train|evaluation)\b")
+_COMMAND = re.compile(r"(?:\.venv/bin/)?(?:python -m )?prewrite ")
 _SHELL = re.compile(r"[|<>;&$`]")
 
 
@@ -70,12 +70,12 @@ def run(command: str, folder: Path) -> Done:
     if command.startswith("make "):
         lines = shell(f"make -n {command.removeprefix('make ')}", folder)
         *_, line = lines.text.strip().splitlines() or [""]
-        return run(line, folder) if lines.code == 0 and _MODULE.match(line) else lines
-    if found := _MODULE.match(command):
-        words = shlex.split(command[found.end() :])
-        if found[1] == "train" and words[0] not in ("report", "export"):
+        return run(line, folder) if lines.code == 0 and _COMMAND.match(line) else lines
+    if found := _COMMAND.match(command):
+        name, *words = shlex.split(command[found.end() :])
+        if name == "train" and words[0] not in ("report", "export"):
             return _apart(words, folder)
-        return _here(found[1], words, folder)
+        return _here([name, *words], folder)
     return shell(command, folder)
 
 
@@ -106,9 +106,8 @@ def shell(command: str, folder: Path) -> Done:
     return Done(done.returncode, done.stdout + done.stderr)
 
 
-def _here(module: str, words: list[str], folder: Path) -> Done:
+def _here(words: list[str], folder: Path) -> Done:
     said = io.StringIO()
-    main = importlib.import_module(f"{module}.__main__").main
     before, sys.path[:] = Path.cwd(), [str(folder), *sys.path]
     os.chdir(folder)
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.repository import build
-from tests.docs.shell import PAGES, ROOT, Block, blocks, run, shell
+from tests.docs.shell import PAGES, Block, blocks, run, shell
 from tests.pipeline.object_store import KEYS, new_file_system, serving
 
 REAL = "tests/test_quickstart.py runs it with the real model"
@@ -101,12 +101,20 @@ INSTEAD = {
 }
 
 NOT_RUN = {
-    "docs/ablations.md": ["needs models of 8B to 120B and eight GPUs"],
-    "docs/clusters.md": ["needs a Ray cluster", "needs a scheduler that numbers its tasks"],
+    "docs/clusters.md": [
+        "needs a Ray cluster",
+        "needs a scheduler that numbers its tasks",
+        "needs eight GPUs",
+        "needs four nodes",
+        "needs eight GPUs",
+    ],
     "docs/for-pretraining-teams.md": ["needs eight GPUs"],
-    "docs/processes.md": ["needs eight GPUs", "needs four nodes", "needs eight GPUs"],
-    "docs/reproducing.md": ["needs 8B and 120B models", "needs eight GPUs"],
-    "docs/redpajama-v2.md": ["needs RedPajama v2 and a model from the hub"],
+    "docs/reproducing.md": [
+        "needs 8B and 120B models",
+        "needs eight GPUs",
+        "needs models of 8B to 120B and eight GPUs",
+    ],
+    "docs/corpus.md": ["needs RedPajama v2 and a model from the hub"],
 }
 _MODEL = "models/smollm2-135m-instruct"
 _ENGINE = f"{{kind: vllm, model: {_MODEL}}}"
@@ -121,8 +129,7 @@ _MODELS = (
     "'evaluate.prefixes={ordinary: {set: data/quickstart}}'"
 )
 STAND_INS = {
-    "docs/ablations.md": f"{_CORPUS} {_MODELS}",
-    "docs/redpajama-v2.md": _CORPUS,
+    "docs/corpus.md": _CORPUS,
     "docs/reproducing.md": f"{_CORPUS} {_MODELS}",
 }
 """For models and corpora that are not here, in the dry runs of what cannot run."""
@@ -207,9 +214,9 @@ def test_what_is_not_run_is_planned(block: Block, repository: Path) -> None:
     """Program, options and overrides are right: the same command with --dry-run."""
     for command in block.commands:
         command = re.sub(r"^(?:[A-Z_]+=\S+ )+", "", command)
-        if found := re.match(r"(?:\.venv/bin/)?torchrun (.*?)-m (train\b.*)", command):
-            _torchrun_takes(found[1] + "-m " + found[2])
-            command = f"python -m {found[2]}"
+        if found := re.match(r"(?:\.venv/bin/)?torchrun (.*? )?-m (.*)", command):
+            _torchrun_takes(f"{found[1] or ''}-m {found[2]}")
+            command = found[2]
         if command.startswith("make "):
             command = shell(f"make -n {command[5:]}", repository).text.strip().splitlines()[-1]
         command = re.sub(r"\$[A-Z_]+", "0", command)
@@ -221,5 +228,5 @@ def _torchrun_takes(arguments: str) -> None:
     from torch.distributed.run import get_args_parser
 
     parsed = get_args_parser().parse_args(shlex.split(arguments))
-    assert parsed.module and parsed.training_script == "train"
-    assert (ROOT / "train/__main__.py").exists()
+    assert parsed.module and parsed.training_script == "prewrite"
+    assert parsed.training_script_args[0] == "train"

@@ -10,11 +10,11 @@ import os
 import re
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args
 
 import datasets
 import pytest
@@ -22,13 +22,12 @@ import torch
 import yaml
 from pydantic import BaseModel
 
+import prewrite
 from prewrite.base import errors
-from prewrite.base.config import SECTIONS
-from prewrite.engine.config import EndpointConfig, VllmConfig
-from prewrite.evaluation.__main__ import COMMANDS as EVALUATE_COMMANDS
+from prewrite.base.config import SECTIONS, parse_yaml
+from prewrite.commands import app
 from prewrite.evaluation.config import EvaluateRecipe
 from prewrite.judge.combine import Combine
-from prewrite.judge.command import COMMANDS as JUDGE_COMMANDS
 from prewrite.judge.config import JudgeRecipe
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.measure.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
@@ -50,13 +49,15 @@ from prewrite.train.data.rows import Candidates
 from prewrite.train.objectives import Loss
 from prewrite.train.online import kept_pools, observe
 from prewrite.train.state import FREE
-from scripts.help import COMMANDS, real_help, renewed
-from scripts.help import page as commands_page
+from scripts.pages import GENERATED
+from scripts.reference import api, configuration
+from scripts.reference.commands import EXAMPLES, GROUPS, real_help
 from tests.docs.shell import environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-CODE = [path for floor in ("base", "shards", "engine", "judge", "rewrite", "train", "evaluation")
+CODE = [path for floor in ("base", "shards", "engine", "pipeline", "judge", "prompts", "rewrite",
+                           "train", "evaluation")
         for path in sorted((ROOT / floor).rglob("*.py"))]  # fmt: skip
 
 
@@ -145,7 +146,7 @@ def beside_a_criterion(data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
         Path(data["model"]).touch()
     if function := data.get("function"):
         module, name = function.split(":")
-        sources = [block.values[0] for block in blocks("python") if "classifiers" in str(block.id)]
+        sources = [block.values[0] for block in blocks("python") if "criteria" in str(block.id)]
         source = next(str(source) for source in sources if f"def {name}(" in str(source))
         Path(f"{module}.py").write_text(source)
 
@@ -159,11 +160,12 @@ def test_template_examples_are_accepted(text: str) -> None:
 
 @pytest.mark.parametrize("text", blocks("sh"))
 def test_overrides_in_shell_examples_are_keys(text: str) -> None:
-    known = {key.replace("engines.NAME", "engines.main") for key, *_ in expected_keys()}
+    known = {key.replace("engines.NAME", "engines.main") for key in documented_keys()} | {"output"}
     others = "PREWRITE_DEVICE=|--rdzv-conf \\S+"  # of make and of torchrun
     for key in re.findall(r"\b([a-z_]+(?:\.[a-z_]+)*)=\S", re.sub(others, "", text)):
         # A section, or a list of them, is given as a whole.
-        found = any(f"{k}.".startswith(f"{key}.") for k in known)
+        of_a_judge = re.sub(r"^(?:train\.rollouts|evaluate)\.judge\.", "judge.", key)
+        found = any(f"{k}.".startswith(f"{of_a_judge}.") for k in known)
         assert found or key.startswith("judge.weights."), key
 
 
@@ -194,8 +196,10 @@ def test_relative_links_resolve(path: Path) -> None:
 
 
 def test_pages_stay_short() -> None:
-    lengths = {path.name: len(path.read_text().splitlines()) for path in PAGES}
-    assert not {name: length for name, length in lengths.items() if length > 130}
+    """Those that are read; what is looked up in a reference is found by its headings."""
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in PAGES}
+    references = {*GENERATED, "docs/errors.md"}
+    assert not {n: lines for n, lines in lengths.items() if lines > 200 and n not in references}
 
 
 def test_pages_name_no_place_of_one_machine() -> None:
@@ -203,79 +207,69 @@ def test_pages_name_no_place_of_one_machine() -> None:
         assert not re.search(r"/(work|tmp|root|home|opt)/", path.read_text()), path.name
 
 
-# Configuration: every key, with its type and default.
+# Configuration: every key has a sentence, and every shipped recipe is one by the schema.
 
 
-def kind(annotation: Any) -> str:
-    """A type in the words of configuration.md."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join("null" if one is type(None) else kind(one) for one in inner)
-    if origin is Literal:
-        return ", ".join(f"`{one}`" for one in inner)
-    if origin is Annotated:
-        return kind(inner[0])
-    if origin is list:
-        return f"list of {kind(inner[0])}" + "s" * (get_origin(inner[0]) is not Literal)
-    if origin is dict:
-        return "mapping"
-    words = {str: "text", int: "integer", float: "number", bool: "true or false"}
-    return words[annotation]
+ALL_RECIPES: tuple[type[BaseModel], ...] = (*configuration.RECIPES, JudgeRecipe)
 
 
-def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
-    """(key, type, default) of each leaf of a section."""
-    for name, field in model.model_fields.items():
-        inner = sections_of(field.annotation)
-        if not inner:
-            default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
-            yield f"{prefix}.{name}", kind(field.annotation), default
-        step = f"{name}.NAME" if get_origin(field.annotation) is dict else name
-        for section in inner:
-            yield from keys(section, f"{prefix}.{step}")
+def documented_keys() -> set[str]:
+    return set(re.findall(r"^\| `([\w.]+)` \|", page("docs/configuration.md"), re.MULTILINE))
 
 
-def sections_of(annotation: Any) -> list[type[BaseModel]]:
-    """The sections a field holds, also where it may be null, or is a list of several kinds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for one in get_args(annotation) for found in sections_of(one)]
+def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        for section in configuration.sections_of(field.annotation):
+            yield from models(section)
 
 
-def fields_of_recipes() -> dict[str, Any]:
-    """Every section of every recipe."""
-    recipes = (RewriteRecipe, TrainRecipe, EvaluateRecipe)
-    return {name: field for recipe in recipes for name, field in recipe.model_fields.items()}
-
-
-def expected_keys() -> list[tuple[str, str, str]]:
-    found = [*keys(VllmConfig, "engines.NAME"), *keys(EndpointConfig, "engines.NAME")]
-    found += [("output", "text", "required")]
-    for name, field in fields_of_recipes().items():
-        if name != "engines":
-            found += [
-                key for section in sections_of(field.annotation) for key in keys(section, name)
-            ]
-    return found
-
-
-def test_configuration_has_every_key_with_type_and_default() -> None:
-    row = re.compile(r"^\| `([\w.]+\.\w+)` \| (.+?) \| (required|`.+?`) \| .+ \|$", re.MULTILINE)
-    names = [path for path in PAGES if path.name.endswith("configuration.md")]
-    pages = "".join(path.read_text() for path in [*names, ROOT / "docs/clusters.md"])
-    documented = row.findall(pages)
-    # Those of the judges of rollouts and evaluations are those of `judge`, and the pages say so.
-    told = ("output", "train.rollouts.judge.", "evaluate.judge.")
-    expected = [found for found in expected_keys() if not found[0].startswith(told)]
-    assert sorted(documented) == sorted(expected)
+def test_every_key_and_section_has_a_sentence() -> None:
+    found = {one for recipe in ALL_RECIPES for one in models(recipe)}
+    assert len(found) > 30
+    for model in found:
+        assert model.__doc__
+        for name, field in model.model_fields.items():
+            inner = configuration.sections_of(field.annotation)
+            assert inner or field.description, f"{model.__name__}.{name}"
 
 
 def test_configuration_has_every_section() -> None:
-    text = page("docs/configuration.md")
-    tables = set(re.findall(r"`(\w+)`", text.partition("## input")[0].partition("| section")[2]))
-    assert set(SECTIONS) <= tables
-    for recipe in (RewriteRecipe, JudgeRecipe, TrainRecipe, EvaluateRecipe):
+    for recipe in ALL_RECIPES:
         assert set(recipe.model_fields) <= set(SECTIONS)
+    assert {key.partition(".")[0] for key in documented_keys()} == {*SECTIONS}
+
+
+RECIPES = sorted((ROOT / "configs").glob("*.yaml")) + sorted((ROOT / "configs/ablations").glob("*"))
+
+
+def schema_errors(recipe: Any) -> list[str]:
+    validators = pytest.importorskip("jsonschema.validators")
+    validator = validators.Draft202012Validator(json.loads(page("configs/schema.json")))
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(recipe)]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_a_shipped_recipe_names_the_schema_and_fits_it(path: Path) -> None:
+    first, text = path.read_text().split("\n", 1)
+    schema = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert schema and (path.parent / schema[1]).resolve() == ROOT / "configs/schema.json"
+    assert schema_errors(parse_yaml(text)) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"rewrit": {}},
+        {"judge": {"sampling": {"vote": 5}}},
+        {"engines": {"main": {"kind": "vlm"}}},
+        {"train": {"curriculum": [{"objective": "sft"}]}},
+        {"chunking": {"tokens": 0}},
+    ],
+    ids=str,
+)
+def test_the_schema_finds_a_mistake(override: Any) -> None:
+    assert schema_errors(override)
 
 
 # Commands: the real help.
@@ -287,10 +281,10 @@ def shards_command(arguments: list[str]) -> int:
     return main(arguments)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_page_of_a_command_shows_its_real_help(command: str) -> None:
-    """`python -m scripts.help` renews them."""
-    assert f"```text\n{real_help(command)}```" in commands_page(command).read_text()
+@pytest.mark.parametrize("name", GENERATED)
+def test_what_is_generated_is_what_would_be(name: str) -> None:
+    """`python -m scripts.pages` renews it."""
+    assert page(name) == GENERATED[name]()
 
 
 def test_asking_for_help_leaves_no_trace_in_this_process() -> None:
@@ -299,26 +293,28 @@ def test_asking_for_help_leaves_no_trace_in_this_process() -> None:
     assert before == (sys.argv, os.environ.get("COLUMNS"), os.environ.get("NO_COLOR"))
 
 
-def test_every_help_on_any_page_is_the_real_one() -> None:
-    helps = {command: real_help(command) for command in COMMANDS}
-    for path in PAGES:
-        assert renewed(path.read_text(), helps) == path.read_text(), path.name
+def test_every_command_is_in_one_group_and_has_a_line_to_try() -> None:
+    known = sorted(str(command.name) for command in app.registered_commands)
+    assert known == sorted(name for group in GROUPS.values() for name in group)
+    assert known == sorted(EXAMPLES)
 
 
-def test_every_command_has_a_page_and_no_other() -> None:
-    """Those that a module hands on to, and those of argparse."""
-    known = {f"judge {name}" for name in JUDGE_COMMANDS}
-    known |= {f"evaluation {name}" for name in EVALUATE_COMMANDS}
-    shards_help = re.search(r"\{(.*?)\}", real_help("shards"))
-    assert shards_help
-    known |= {f"shards {name}" for name in shards_help[1].split(",")}
-    for module in ("rewrite", "train"):
-        source = page(f"{module}/__main__.py")
-        named = re.findall(r"(?:name == |arguments\[:1\] == \[)\"(\w+)\"", source)
-        known |= {module, *(f"{module} {name}" for name in named)}
-    assert known | {"judge", "shards", "evaluation"} <= set(COMMANDS)
-    pages = set((ROOT / "docs/commands").glob("*.md"))
-    assert pages == {commands_page(command) for command in COMMANDS}
+def test_coming_from_0_1_names_commands_and_modules_that_are_there() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)`", page("docs/from-0.1.md"), re.MULTILINE)
+    new = [name for _, name in rows]
+    assert {name.removeprefix("prewrite ") for name in new} >= set(EXAMPLES)
+    modules = [name for name in new if name.startswith("prewrite.")]
+    assert len(modules) > 10 and all(find_spec(name) for name in modules)
+    top = [old.removeprefix("python -m ").partition(" ")[0].partition(".")[0] for old, _ in rows]
+    assert {"shards", "judge", "rewrite", "train", "evaluation"} <= set(top)
+
+
+def test_every_command_is_listed_with_its_whole_first_sentence() -> None:
+    assert "..." not in real_help("").partition("Commands:")[2]
+
+
+def test_the_api_page_has_every_name_that_is_exported() -> None:
+    assert sorted(api.TITLES) == sorted(prewrite.__all__)
 
 
 def made(words: str) -> subprocess.CompletedProcess[str]:
@@ -388,14 +384,9 @@ def texts_in_code() -> list[str]:
     return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
 
 
-def documented_sentences(*others: str) -> list[str]:
-    """Those of the pages of errors, and of the tables of other pages."""
-    text = "".join(
-        page(f"docs/{name}.md") for name in ("errors", "errors-runs", "errors-evaluation")
-    )
-    for name in others:
-        text += re.split("## (?:Sentences|Errors|What can go wrong)", page(f"docs/{name}.md"))[1]
-    cells = re.findall(r"^\| (`.*?) \| [^|]* \|$", text, re.MULTILINE)
+def documented_sentences() -> list[str]:
+    """Those of the page of errors."""
+    cells = re.findall(r"^\| (`.*?) \| [^|]* \|$", page("docs/errors.md"), re.MULTILINE)
     return [one for cell in cells for one in re.findall(r"`([^`]+)`", cell)]
 
 
@@ -437,7 +428,7 @@ PARTS = ("shards/filters.py", "train/report/metrics.py", "engine/vllm_engine.py"
 
 
 def test_every_sentence_of_the_code_is_documented() -> None:
-    documented = documented_sentences("faults", "export", "rollouts")
+    documented = documented_sentences()
     found = list(raised())
     assert len(found) > 150
     missing = [
@@ -450,7 +441,7 @@ def test_every_sentence_of_the_code_is_documented() -> None:
 
 
 def test_every_documented_sentence_is_one_of_the_code() -> None:
-    sentences = documented_sentences("faults")
+    sentences = documented_sentences()
     known = texts_in_code()
     assert len(sentences) > 140
     for sentence in sentences:
@@ -477,25 +468,38 @@ def called_with(name: str, argument: str | int) -> set[str]:
     return found
 
 
-def first_cells(name: str) -> set[str]:
-    """What stands as code in the first column of the tables of a page."""
-    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page(name), re.MULTILINE)
+def code_cells(text: str) -> set[str]:
+    """What is code in the first column of the tables of a text."""
+    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
     return {one for cell in cells for one in re.findall(r"`(\w+)`", cell)}
+
+
+def first_cells(name: str) -> set[str]:
+    """What is code in the first column of the tables of a page."""
+    return code_cells(page(name))
+
+
+def cells_below(name: str, heading: str) -> set[str]:
+    """The same of the section with that heading alone."""
+    sections = re.split(r"^## ", page(name), flags=re.MULTILINE)
+    (text,) = [one for one in sections if one.startswith(f"{heading}\n")]
+    return code_cells(text)
 
 
 def test_corpus_has_every_reason_of_a_skip() -> None:
     reasons = called_with("BadRecord", 0) | called_with("Fault", 0)
     assert len(reasons) >= 10
-    assert first_cells("docs/corpus.md") == reasons
+    assert cells_below("docs/corpus.md", "Bad records") == reasons
 
 
 def test_corpus_has_every_suffix_and_layout() -> None:
-    text = page("docs/corpus.md") + page("docs/layouts.md")
+    text = page("docs/corpus.md")
     assert not [one for one in (*SUFFIXES, *LAYOUTS) if f"`{one}`" not in text]
 
 
-def test_redpajama_has_every_reason_to_leave_a_document_out() -> None:
-    assert first_cells("docs/redpajama-v2.md") >= {"filtered", "duplicate"}
+def test_corpus_has_every_reason_to_leave_a_document_out() -> None:
+    section = "RedPajama v2: filter and duplicates"
+    assert cells_below("docs/corpus.md", section) >= {"filtered", "duplicate"}
 
 
 def test_rewriting_has_every_status_and_reason() -> None:
@@ -531,16 +535,16 @@ def test_judging_has_every_way_to_combine() -> None:
 
 
 def test_the_report_page_has_every_measure_and_corruption() -> None:
-    assert first_cells("docs/judge-report.md") >= {*MEANING, *CORRUPTIONS}
+    assert first_cells("docs/trusting-a-judge.md") >= {*MEANING, *CORRUPTIONS}
 
 
 def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:
     attacks = {family: some for family, some in load_suite().attacks.items() if family != CONTROL}
     size = f"plants {sum(map(len, attacks.values()))} such attacks, in {len(attacks)} families"
-    assert size in page("docs/canaries.md")
+    assert size in page("docs/trusting-a-judge.md")
     counted = {field.name for field in fields(AttackTally)} - {"low", "high"}
-    assert first_cells("docs/canaries.md") >= counted
-    assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/canaries.md")]
+    assert first_cells("docs/trusting-a-judge.md") >= counted
+    assert not [name for name in ENCODINGS if f"`{name}`" not in page("docs/trusting-a-judge.md")]
 
 
 def test_the_readme_has_every_column() -> None:
@@ -584,23 +588,22 @@ def test_training_has_every_metric_of_an_objective() -> None:
         assert f"`{told}`" in text, name
 
 
-def test_rollouts_watching_has_every_metric_and_column() -> None:
+def test_online_has_every_metric_and_column() -> None:
     names = {*observe.TOTALS, *observe.MEANS, *kept_pools.COLUMNS.names}
-    text = page("docs/rollouts-watching.md")
+    text = page("docs/online.md")
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
 
 
-def test_training_checks_has_every_alert() -> None:
-    text = page("docs/training-checks.md")
+def test_training_runs_has_every_alert() -> None:
+    text = page("docs/training-runs.md")
     assert not [name for name in AlertsConfig.model_fields if f"`{name}" not in text]
 
 
 def test_training_has_every_count_of_samples() -> None:
     counted = re.search(r"^COUNTED = (\(.*?\))$", page("train/trainer.py"), re.M | re.S)
     assert counted
-    for page_name in ("docs/training-data.md", "docs/training-runs.md"):
-        for name in ast.literal_eval(counted[1]):
-            assert f"`data/{name}`" in page(page_name), name
+    for name in ast.literal_eval(counted[1]):
+        assert f"`data/{name}`" in page("docs/training.md"), name
 
 
 def test_training_has_every_key_that_may_change() -> None:

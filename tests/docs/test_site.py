@@ -18,7 +18,7 @@ import pytest
 from tests import browser
 
 ROOT = Path(__file__).parents[2]
-LISTS = ("docs/index.md", "docs/commands.md")
+INDEX = "docs/index.md"
 GENERATED = {"genindex.html", "search.html", "index.html"}
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 
@@ -60,13 +60,10 @@ class Page(HTMLParser):
 
 
 def listed() -> list[str]:
-    """Each page that a list names first in a row, as a path in the repository."""
-    found = []
-    for name in LISTS:
-        text = (ROOT / name).read_text(encoding="utf-8")
-        for link in re.findall(r"^\| \[[^\]]+\]\(([^)#]+\.md)\)", text, re.MULTILINE):
-            found.append(str((ROOT / name).parent.joinpath(link).resolve().relative_to(ROOT)))
-    return found
+    """Each page that the index names first in a row, as a path in the repository."""
+    text = (ROOT / INDEX).read_text(encoding="utf-8")
+    links = re.findall(r"^\| \[[^\]]+\]\(([^)#]+\.md)\)", text, re.MULTILINE)
+    return [str((ROOT / INDEX).parent.joinpath(link).resolve().relative_to(ROOT)) for link in links]
 
 
 def test_every_page_is_listed_once() -> None:
@@ -122,9 +119,8 @@ def test_a_broken_link_ends_the_build(tmp_path: Path, link: str, complaint: str)
     for name in ("conf.py", "site"):
         copy = shutil.copytree if (ROOT / "docs" / name).is_dir() else shutil.copy
         copy(ROOT / "docs" / name, docs / name)
-    (docs / "commands.md").write_text("# Commands\n")
-    (docs / "other.md").write_text("# Other\n\n[the list](commands.md)\n")
-    rows = "## Group\n\n| page |\n|---|\n| [Commands](commands.md) |\n| [Other](other.md) |\n"
+    (docs / "other.md").write_text("# Other\n\n[the list](index.md)\n")
+    rows = "## Group\n\n| page |\n|---|\n| [Other](other.md) |\n"
     (docs / "index.md").write_text(f"# All\n\n{rows}")
     done = build(tmp_path, tmp_path / "good")
     assert done.returncode == 0, done.stderr

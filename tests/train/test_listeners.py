@@ -60,7 +60,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_torchrun_as_documented_listens_on_loopback_only() -> None:
     """The page's own command, with a small program in place of the trainer."""
-    page = Path("docs/processes.md").read_text()
+    page = Path("docs/clusters.md").read_text()
     (command,) = re.findall(r"^TORCH_DISABLE.*\\\n.*--nproc-per-node", page, re.MULTILINE)
     words = f"{command.replace('torchrun', str(_TORCHRUN))} 2 {__file__}"
     ended = subprocess.run(

@@ -17,7 +17,7 @@ Kind = Literal["original", "rewrite", "rollout"]
 
 class _Component(Section):
     kind: str
-    weight: float = Field(1.0, gt=0, description="of this component in the loss")
+    weight: float = Field(1.0, gt=0, description="weight of this objective in the sum")
 
     @property
     def name(self) -> str:
@@ -28,8 +28,8 @@ class _Component(Section):
 class Nll(_Component):
     """Next-token loss on one kind of candidate."""
 
-    kind: Literal["nll"]
-    text: Stored = Field("original", description="which candidate is learnt")
+    kind: Literal["nll"] = Field(description="next-token loss on one text")
+    text: Stored = Field("original", description="which text is learnt")
 
     @property
     def name(self) -> str:
@@ -40,38 +40,50 @@ class Nll(_Component):
 class RfNll(_Component):
     """Next-token loss on the candidate with the highest score."""
 
-    kind: Literal["rf_nll"]
+    kind: Literal["rf_nll"] = Field(
+        description="next-token loss on the text with the highest score"
+    )
 
 
 class Dpo(_Component):
     """The highest-scoring candidate against the lowest."""
 
-    kind: Literal["dpo"]
+    kind: Literal["dpo"] = Field(
+        description="the text with the highest score against that with the lowest"
+    )
     beta: float = Field(0.1, gt=0, description="strength of the reference")
     normalise: bool = Field(False, description="divide log-probabilities by the number of tokens")
     reference: Literal["frozen", "stored"] = Field(
-        "frozen", description="a second model in memory, or what `prewrite train reference` kept"
+        "frozen", description="a second model in memory, or what `prewrite train reference` stored"
     )
 
 
 class Grpo(_Component):
     """All candidates of a cut, each by its advantage."""
 
-    kind: Literal["grpo"]
+    kind: Literal["grpo"] = Field(description="every text, weighted by its score above the mean")
     variant: Literal["dr_grpo", "grpo"] = Field(
         "dr_grpo",
-        description="advantages as they are and one divisor for all lengths, or advantages divided "
-        "by the pool's standard deviation and sums by the candidate's length",
+        description="advantages as they are and one divisor for all lengths; or divided by the "
+        "pool's standard deviation and by the text's length",
     )
     tokens: int = Field(
-        128, ge=1, description="dr_grpo: what sums over a candidate's tokens are divided by"
+        128, ge=1, description="what sums over a text's tokens are divided by; for `dr_grpo`"
     )
     ratio_cap: float = Field(
-        2.0, ge=1, description="most that a rollout's token counts for being likelier by now"
+        2.0,
+        ge=1,
+        description="largest weight of a rollout token that is likelier now than when it was "
+        "sampled",
     )
 
 
 Objective = Annotated[Nll | RfNll | Dpo | Grpo, Field(discriminator="kind")]
+
+
+ObjectiveName = Literal["nll", "rf_nll", "dpo", "grpo"]
+Written = Objective | ObjectiveName | list[Objective | ObjectiveName]
+"""An objective, as a recipe has it."""
 
 
 def _components(value: Any) -> Any:
@@ -81,26 +93,34 @@ def _components(value: Any) -> Any:
 
 
 class Plateau(Section):
-    """The loss stands still."""
+    """A phase ends sooner when its loss no longer falls."""
 
-    steps: int = Field(ge=1, description="steps of the two windows that are compared")
-    improvement: float = Field(0.01, ge=0, description="less than this share is standing still")
+    steps: int = Field(
+        ge=1, description="steps in each of the two windows whose mean losses are compared"
+    )
+    improvement: float = Field(
+        0.01, ge=0, description="the phase ends when the loss falls by less than this share"
+    )
 
 
 class Until(Section):
-    """When a phase ends: at a step or sample of the whole run, or when the loss stands still."""
+    """When a phase ends: at a step or a sample, counted from the start of the run, or sooner."""
 
-    step: int | None = Field(None, ge=1, description="optimizer steps of the run so far")
-    samples: int | None = Field(None, ge=1, description="samples of the run so far")
-    plateau: Plateau | None = Field(
-        None, description="sooner, when the loss no longer falls; beside step or samples"
+    step: int | None = Field(
+        None,
+        ge=1,
+        description="the phase ends when the run has made so many steps; this or `samples`",
     )
+    samples: int | None = Field(
+        None, ge=1, description="the phase ends when the run has consumed so many samples"
+    )
+    plateau: Plateau | None = Field(None, description="sooner, when the loss no longer falls")
     win_rate: float | None = Field(
         None,
         gt=0,
         le=1,
         description="sooner, when rollouts win so often against the stored texts of "
-        "train.rollouts.probe; beside step or samples",
+        "`train.rollouts.probe`",
     )
 
     @model_validator(mode="after")
@@ -112,19 +132,33 @@ class Until(Section):
 
 
 class Phase(Section):
-    """One phase of the curriculum."""
+    """One phase of the curriculum.
 
-    name: str = Field(pattern=r"^[a-z0-9_-]+$", description="what logs call it")
-    objective: Annotated[list[Objective], BeforeValidator(_components)] = Field(
-        min_length=1, description="nll, rf_nll, dpo, grpo, or a list of components with weights"
+    Each objective is named once, `nll` once for each text.
+    """
+
+    name: str = Field(
+        pattern=r"^[a-z0-9_-]+$",
+        description="name of the phase in logs: small letters, digits, `_`, `-`",
+    )
+    objective: Annotated[
+        list[Objective], BeforeValidator(_components, json_schema_input_type=Written)
+    ] = Field(
+        min_length=1,
+        description="a name (`nll`), a mapping (`{kind: dpo, beta: 0.2}`), or a list of both, "
+        "which is a weighted sum",
     )
     candidates: list[Kind] = Field(
         [],
         validate_default=True,
-        description="the texts that are laid out; empty: the stored ones that the objective learns "
-        "from; with rollout the phase samples",
+        description="texts that are laid out; empty: the stored ones that the objective learns "
+        "from; with `rollout` the phase is online",
     )
-    filter: str | None = Field(None, description="in this phase, only chunks for which this holds")
+    filter: str | None = Field(
+        None,
+        description="in this phase, only chunks for which this condition holds, besides "
+        "`train.data.filter`",
+    )
     until: Until
     learning_rate: Literal["continue", "restart"] = Field(
         "continue", description="go on with the schedule, or start it anew with a warm-up"

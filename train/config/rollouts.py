@@ -12,41 +12,61 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class ProbeConfig(Section):
-    """A fixed sample of held-out places on which rollouts meet the stored texts."""
+    """A fixed sample of held-out chunks, on which rollouts are compared with the stored texts."""
 
     set: Location = Field(description="a judged shard set that is not trained on")
-    filter: str | None = Field(None, description="which of its chunks")
-    cut_points: int = Field(64, ge=1, description="how many")
+    filter: str | None = Field(None, description="only chunks for which this condition holds")
+    cut_points: int = Field(64, ge=1, description="how many cut points")
     every: int = Field(100, ge=1, description="steps between two probes")
 
 
 class RolloutsConfig(Section):
-    """Rollouts: sampled from the policy with temperature 1 and top_p 1, judged in a pool."""
+    """What the online phases sample, with temperature 1 and top_p 1, and how it is judged.
 
-    engine: str = Field(description="a vllm engine under `engines`, its model is train.model.path")
-    judge: JudgeConfig | None = Field(None, description="how the pool is scored; or `prefer`")
+    A packed sequence must have room for the longest trunk and all rollouts of a cut point:
+    `batch.sequence_tokens` is at least `max_seq_len` + `samples` · `tokens`. `tokens` is less than
+    `max_seq_len` − `context_tokens`. Where the engine has a `max_model_len`, it is at least
+    `max_seq_len`. In a run that is continued `dump_every`, `sleep` and `timeout` may change; any
+    change empties the rollout store.
+    """
+
+    engine: str = Field(
+        description="a `vllm` engine under `engines`, whose `model` is `train.model.path`"
+    )
+    judge: JudgeConfig | None = Field(
+        None, description="how the pool is scored; or `prefer`. `input` is not read"
+    )
     prefer: list[Kind] | None = Field(
         None,
         min_length=1,
-        description="in place of a judge: kinds of texts, the better ones first; nothing is asked",
+        description="in place of a judge: kinds of texts, the better ones first",
     )
-    samples: int = Field(16, ge=1, description="rollouts a place")
-    tokens: int = Field(128, ge=1, description="longest rollout")
+    samples: int = Field(16, ge=1, description="rollouts at a cut point")
+    tokens: int = Field(128, ge=1, description="longest rollout, in tokens")
     cut_points: PositiveInt | Literal["every"] = Field(
-        1, description="chunks of a stretch that get rollouts, drawn; or every"
+        1, description="cut points of a sample that get rollouts, drawn; or every one"
     )
-    sync_every: int = Field(1, ge=1, description="steps between two loads of new weights")
+    sync_every: int = Field(
+        1, ge=1, description="steps between two loads of new weights; at most `max_staleness` + 1"
+    )
     max_staleness: int = Field(
         0, ge=0, description="how many steps old the weights that sampled may be; 0: on-policy"
     )
     sleep: bool = Field(
-        False, description="the engine frees its GPU memory while the trainer steps"
+        False,
+        description="the engine frees its GPU memory while the trainer steps; for `max_staleness: "
+        "0`",
     )
     tolerance: float = Field(
-        0.05, gt=0, description="mean difference of log-probabilities from the trainer's, nats"
+        0.05,
+        gt=0,
+        description="largest mean difference between log-probabilities of engine and trainer on "
+        "the same tokens, in nats",
     )
-    timeout: float = Field(1800, gt=0, description="seconds without an answer that are a hang")
-    dump_every: int = Field(0, ge=0, description="one pool in so many is kept to be read; 0: none")
+    timeout: float = Field(1800, gt=0, description="seconds without an answer that count as a hang")
+    dump_every: int = Field(
+        0, ge=0, description="one pool in so many is kept in `rollouts/pools/`; 0 keeps none"
+    )
     replay: Location | None = Field(
         None, description="pools that an earlier run kept; then no engine is started"
     )

@@ -17,15 +17,19 @@ from prewrite.train.config.rollouts import ProbeConfig, RolloutsConfig
 class DataConfig(Section):
     """One shard set to train on."""
 
-    set: Location = Field(description="a finished shard set, any fsspec URL")
-    weight: float = Field(1.0, gt=0, description="its share of the samples, relative to the others")
+    set: Location = Field(description="a finished shard set, at any fsspec URL; each set once")
+    weight: float = Field(
+        1.0, gt=0, description="its share of the samples, relative to the other sets"
+    )
     filter: str | None = Field(
-        None, description="which chunks are trained on: `rewrite_score > 1.5 and source == 'c4'`"
+        None,
+        description="only chunks for which this condition holds are trained on: `rewrite_score > "
+        "1.5 and source == 'c4'`",
     )
 
 
 class ModelConfig(Section):
-    """What is trained."""
+    """The model that is trained."""
 
     path: Location = Field(
         description="a Hugging Face folder or id: architecture, tokenizer, weights"
@@ -35,7 +39,7 @@ class ModelConfig(Section):
         "pretrained", description="start from its weights, or from random ones"
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of weights and activations; gradients are summed in float32"
+        "float32", description="type of weights and activations; gradients are summed in float32"
     )
 
 
@@ -44,12 +48,16 @@ class ParallelConfig(Section):
 
     tp: int = Field(1, ge=1, description="tensor parallel size")
     pp: int = Field(1, ge=1, description="pipeline parallel size")
-    sequence: bool = Field(False, description="sequence parallel: norms split over tensor parallel")
+    sequence: bool = Field(
+        False, description="split norms over tensor parallel ranks too; for `tp` of 2, 4, 8 or 16"
+    )
     distributed_optimizer: bool = Field(
-        True, description="optimizer state split over data parallel"
+        True, description="split the optimizer state over data parallel ranks"
     )
     recompute: Literal["none", "selective", "full"] = Field(
-        "none", description="activations computed again in the backward pass: attention, or all"
+        "none",
+        description="activations computed again in the backward pass: none, those of attention, "
+        "or all",
     )
 
     @model_validator(mode="after")
@@ -61,17 +69,23 @@ class ParallelConfig(Section):
 
 
 class BatchConfig(Section):
-    """What one optimizer step sees."""
+    """How many samples a step has, and how they are packed."""
 
-    samples: int = Field(
-        256, ge=1, le=1 << 20, description="stretches of documents a step, all ranks together"
-    )
+    samples: int = Field(256, ge=1, le=1 << 20, description="samples in a step, all ranks together")
     sequence_tokens: int = Field(
-        8192, ge=128, description="length of a packed row, one micro-batch"
+        8192,
+        ge=128,
+        description="length of a packed sequence, one micro-batch; a multiple of 128, at least "
+        "`max_seq_len`",
     )
-    max_seq_len: int = Field(2048, ge=16, description="longest prefix and text the model sees")
+    max_seq_len: int = Field(
+        2048,
+        ge=16,
+        description="longest prefix and text that the model sees, in tokens; at most its "
+        "`max_position_embeddings`",
+    )
     context_tokens: int = Field(
-        512, ge=0, description="tokens of prefix a stretch in mid-document starts with, at most"
+        512, ge=0, description="tokens of prefix that a sample in mid-document starts with, at most"
     )
 
     @model_validator(mode="after")
@@ -97,16 +111,18 @@ class OptimizerConfig(Section):
     """AdamW and its learning rate. Defaults: continued training of arXiv 2601.21343."""
 
     lr: float = Field(5e-6, gt=0, description="peak learning rate")
-    min_lr: float = Field(5e-7, ge=0, description="learning rate at the end")
+    min_lr: float = Field(
+        5e-7, ge=0, description="learning rate at the end; not read by `constant`"
+    )
     schedule: Literal["cosine", "wsd", "constant"] = Field(
-        "cosine", description="cosine, warm-up-stable-decay, or constant, all after warm-up"
+        "cosine", description="shape after the warm-up; `wsd` is warm-up, stable, decay"
     )
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
-    decay_steps: int = Field(0, ge=0, description="`wsd`: steps of the decay at the end")
+    decay_steps: int = Field(0, ge=0, description="steps of the decay at the end; for `wsd` only")
     betas: list[float] = Field([0.9, 0.95], description="AdamW's two betas")
     eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's decay, not on norms and biases")
-    clip_grad: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    clip_grad: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no clipping")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -126,50 +142,61 @@ class OptimizerConfig(Section):
 
 
 class AlertsConfig(Section):
-    """What a run is watched for: means over the last `window` steps of a phase."""
+    """Alerts, each on a mean over the last `window` steps of a phase."""
 
-    window: int = Field(20, ge=1, description="steps")
+    window: int = Field(20, ge=1, description="steps in the mean")
     action: Literal["warn", "stop"] = Field("warn", description="what an alert does")
     max_failed_verdicts: float = Field(
-        0.5, ge=0, le=1, description="share of the verdicts that failed; 1: never"
+        0.5, ge=0, le=1, description="largest share of the verdicts that failed; 1: never"
     )
     max_empty_steps: float = Field(
-        0.5, ge=0, le=1, description="share of the steps with nothing to learn from; 1: never"
+        0.5,
+        ge=0,
+        le=1,
+        description="largest share of the steps with nothing to learn from; 1: never",
     )
     min_spread: float = Field(
-        0.0, ge=0, description="of rollouts: best score of a pool minus worst; less is a collapse"
+        0.0,
+        ge=0,
+        description="of rollouts: smallest difference between best and worst score of a pool",
     )
     max_repetition: float = Field(
-        1.0, ge=0, le=1, description="share of a rollout's 4-grams that came before"
+        1.0, ge=0, le=1, description="largest share of a rollout's 4-grams that came before"
     )
     max_length_drift: float = Field(
-        4.0, ge=1, description="how many times longer or shorter than originals rollouts may get"
+        4.0,
+        ge=1,
+        description="how many times longer or shorter than the originals rollouts may get",
     )
 
 
 class CheckpointConfig(Section):
     """Saved states of a run."""
 
-    every: int = Field(500, ge=1, description="steps between two")
-    keep: int = Field(2, ge=1, description="how many of the newest stay")
-    asynchronous: bool = Field(True, description="written while training goes on")
+    every: int = Field(500, ge=1, description="steps between two checkpoints")
+    keep: int = Field(2, ge=1, description="how many of the newest are kept")
+    asynchronous: bool = Field(True, description="write them while training goes on")
 
 
 class TrainConfig(Section):
     """A training run."""
 
-    data: list[DataConfig] = Field(min_length=1, description="shard sets")
-    output: WrittenLocation = Field(description="folder of the run, on a disk every process sees")
+    data: list[DataConfig] = Field(min_length=1, description="the sets that are trained on")
+    output: WrittenLocation = Field(
+        description="folder of the run, on a disk that every process sees; no URL"
+    )
     model: ModelConfig
     seed: int = Field(
-        0, ge=0, le=(1 << 32) - 1, description="of the order of samples and of random weights"
+        0, ge=0, le=(1 << 32) - 1, description="seed of the order of samples and of random weights"
     )
     parallel: ParallelConfig = ParallelConfig()
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     curriculum: list[Phase] = Field(min_length=1, description="phases, one after the other")
     rollouts: RolloutsConfig | None = Field(
-        None, description="of the phases with rollout among their candidates"
+        None,
+        description="what the online phases sample; required with a phase that has `rollout` "
+        "among its `candidates`",
     )
     alerts: AlertsConfig = AlertsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -66,7 +66,7 @@ _TEXTS: dict[str, pa.DataType] = {
     "stored": pa.map_(pa.string(), pa.string()),
 }
 COLUMNS = pa.schema(_GROUP | _TEXTS)
-"""One pool a row; docs/rollouts-watching.md says what each is."""
+"""One pool a row; docs/online.md says what each is."""
 
 
 def kept(sample: int, every: int) -> bool:
