@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import prewrite.evaluation.chunks
 import prewrite.evaluation.run
 import prewrite.evaluation.writing
-from prewrite.base.errors import EngineError, InputError, PrewriteError, ShardError
+from prewrite.base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from prewrite.base.files import Folder
 from prewrite.evaluation import chunks
 from prewrite.evaluation import run as running
@@ -170,7 +170,7 @@ def test_one_model_more_costs_that_model(folder: Path, whole: Path, clock: Clock
 def test_another_configuration_is_refused(
     folder: Path, whole: Path, changed: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(ShardError, match=said):
+    with pytest.raises(ConfigError, match=said):
         run(recipe(folder, whole, **changed))
 
 
@@ -184,7 +184,7 @@ def test_another_generation_of_the_texts_is_refused(folder: Path, whole: Path) -
     run(recipe(folder, output))
     try:
         manifest.model_copy(update={"generation": 2}).save(Folder(str(folder / "set")))
-        with pytest.raises(ShardError, match=r"evaluate\.prefixes\.one\.generation: 1 → 2"):
+        with pytest.raises(ConfigError, match=r"evaluate\.prefixes\.one\.generation: 1 → 2"):
             run(recipe(folder, output))
     finally:
         manifest.save(Folder(str(folder / "set")))

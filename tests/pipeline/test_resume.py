@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prewrite.base.errors import EngineError, InputError, PrewriteError, ShardError
+from prewrite.base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from prewrite.base.files import Folder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.passes import Document
@@ -283,7 +283,7 @@ def test_another_configuration_leaves_a_killed_run_as_it_is(texts: Path, tmp_pat
         record.unlink()
     before = sorted(path.name for path in out.rglob("*.json*") if path.name != "lock.json")
     (texts / "0.jsonl").unlink()
-    with pytest.raises(ShardError, match="another configuration"):
+    with pytest.raises(ConfigError, match="another configuration"):
         run(f"{texts}/*.jsonl", out, seed=3)
     assert sorted(path.name for path in out.rglob("*.json*") if path.name != "lock.json") == before
 
@@ -314,7 +314,7 @@ def test_the_manifest_of_an_older_run_is_refused(
             lambda job=job: unfinished(job, job.source.splits(), str(out), 1),
         ):
             sentence = rf"{found}.*: found a commit of the run \w{{8}},|under another configuration"
-            with pytest.raises(ShardError, match=sentence):
+            with pytest.raises(PrewriteError, match=sentence):
                 action()
         after = {p: p.read_bytes() for p in out.rglob("*.*") if p.is_file() and p.name != LOCK}
         assert after == before

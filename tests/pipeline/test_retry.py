@@ -413,7 +413,7 @@ def test_what_cannot_be_retried(texts: Path, good: Path, change: Callable[[Path]
 
 def test_another_configuration_is_refused(texts: Path, good: Path) -> None:
     other = FlakyPass((f"{texts}/*.jsonl",), window=8, seed=1)
-    with pytest.raises(ShardError, match="another configuration"):
+    with pytest.raises(ConfigError, match="another configuration"):
         check(FlakyAgain(other, str(good)))  # type: ignore[arg-type]
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prewrite.base.errors import EngineError, InputError, Interrupted, ShardError
+from prewrite.base.errors import ConfigError, EngineError, InputError, Interrupted, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
@@ -113,7 +113,7 @@ def test_a_complete_set_is_left_alone(corpus: Path, tmp_path: Path) -> None:
 
 def test_another_configuration_is_refused_with_the_difference(corpus: Path, tmp_path: Path) -> None:
     run(job_of(corpus), tmp_path / "set")
-    with pytest.raises(ShardError, match=r"seed: 0 → 1"):
+    with pytest.raises(ConfigError, match=r"seed: 0 → 1"):
         run(job_of(corpus, seed=1), tmp_path / "set")
 
 

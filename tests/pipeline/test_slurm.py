@@ -300,7 +300,7 @@ def test_another_configuration_is_refused_before_anything_is_submitted(
     assert submit("run.step=rewrite:1")[0] == 0
     for step in ("null", "rewrite:2"):
         code, _, err = submit("chunking.tokens=32", f"run.step={step}")
-        assert code == 1 and "chunking.tokens: 48 → 32" in err
+        assert code == 2 and "chunking.tokens: 48 → 32" in err
     assert len(queue.jobs()) == 2
 
 
