@@ -74,7 +74,7 @@ lock:  ## Resolve requirements/*.lock from pyproject.toml, keeping pins that fit
 	@scripts/lock.sh $(ARGS)
 
 clean:  ## Remove the environment, the model and caches (data/ stays)
-	rm -rf .venv models .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv models .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
 	rm -rf *.egg-info build site
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -83,4 +83,4 @@ help:  ## List the targets
 
 # The quick-start model, converted once out of an installed package; it appears whole or not at all.
 $(MODEL): | setup
-	@$(PYTHON) -m prewrite.engine.smollm2 $@
+	@$(PYTHON) -m scripts.quickstart_model $@

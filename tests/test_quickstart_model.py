@@ -10,7 +10,7 @@ from gguf import GGUFReader, dequantize
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prewrite.engine.smollm2 import (
+from scripts.quickstart_model import (
     FILES,
     build_config,
     convert,

@@ -9,7 +9,7 @@ appears whole or not at all; ten seconds on two cores.
 Source: HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0. A model this small, cut to 4 bits, proves
 the machinery and nothing else: do not judge a corpus by its scores.
 
-    python -m prewrite.engine.smollm2 models/smollm2-135m-instruct
+    python -m scripts.quickstart_model models/smollm2-135m-instruct
 """
 
 import json
@@ -210,6 +210,6 @@ def convert(target: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m prewrite.engine.smollm2 FOLDER")
+        sys.exit("usage: python -m scripts.quickstart_model FOLDER")
     convert(Path(sys.argv[1]))
     print(f"model: {sys.argv[1]} (SmolLM2-135M-Instruct, 4 bits: proves the machinery only)")
