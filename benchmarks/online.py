@@ -1,4 +1,4 @@
-"""Does the late phase teach? Online DPO against offline DPO going on, by a judge that can tell.
+"""Does the online phase teach? Online DPO against offline DPO going on, by a judge that can tell.
 
 The judge is a function: the share of words that are known times the variety (1 - repeated
 4-grams); either alone is easily had, by repeating "the" or by writing noise. Policy and scored set

@@ -1,4 +1,4 @@
-"""What a step of the late phase costs: its parts, overlap, the prefix cache, and TRL beside it.
+"""What a step of the online phase costs: its parts, overlap, the prefix cache, and TRL beside it.
 
 The policy and the scored set are those of `benchmarks.tiny_policy`; every run is `prewrite train`,
 with one thread for the trainer and one for the engines. The judge is a function, and costs next to

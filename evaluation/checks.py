@@ -12,7 +12,7 @@ import pyarrow as pa
 from prewrite.base.errors import ConfigError
 from prewrite.evaluation.config import EvaluateRecipe
 from prewrite.evaluation.cut_points import CutPoint
-from prewrite.judge.provenance import Jury, Provenance, TrainedOn, read
+from prewrite.judge.provenance import JudgeIdentity, Provenance, TrainedOn, read
 from prewrite.shards.filters import parse_filter
 from prewrite.shards.reader import ShardSet
 
@@ -27,15 +27,15 @@ def notes(recipe: EvaluateRecipe, known: Mapping[str, Provenance]) -> dict[str, 
     """What has to stand beside the results of each model. ConfigError where the judge is one that
     trained a model and `evaluate.same_judge` does not allow it.
     """
-    jury = Jury.of(recipe.evaluate.judge, recipe.engines)
-    return {name: list(_notes(recipe, jury, name, known)) for name in recipe.evaluate.models}
+    judges = JudgeIdentity.of(recipe.evaluate.judge, recipe.engines)
+    return {name: list(_notes(recipe, judges, name, known)) for name in recipe.evaluate.models}
 
 
 def _notes(
-    recipe: EvaluateRecipe, jury: Jury, name: str, known: Mapping[str, Provenance]
+    recipe: EvaluateRecipe, judges: JudgeIdentity, name: str, known: Mapping[str, Provenance]
 ) -> Iterator[str]:
-    juries = known[name].juries if name in known else []
-    if shared := dict.fromkeys(what for other in juries for what in jury.shared_with(other)):
+    judged_by = known[name].judged_by if name in known else []
+    if shared := dict.fromkeys(what for other in judged_by for what in judges.shared_with(other)):
         sentence = f"{' and '.join(shared)} judged what {name} was trained on"
         if not recipe.evaluate.same_judge:
             raise ConfigError(
@@ -43,7 +43,7 @@ def _notes(
                 "evaluate.same_judge: true, which warns instead"
             )
         yield f"warning: {sentence}, so its scores are no independent evidence"
-    if jury.holds(recipe.engine(name)):
+    if judges.holds(recipe.engine(name)):
         yield f"note: {name} is itself a judge, and may favour what it would write"
     if name not in known:
         yield (

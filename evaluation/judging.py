@@ -139,8 +139,8 @@ def judge(
             cut_points = sum(len(some) for _, some in left[name])
             console.print(f"{name}: {cut_points} cut points to judge", soft_wrap=True)
             own = base if name == config.base else _texts(folder, name, chunks)
-            referee = ContinuationJudge(panel, criteria, (name, config.base), own, base)
-            await _judge(folder, name, left[name], referee)
+            compared = ContinuationJudge(panel, criteria, (name, config.base), own, base)
+            await _judge(folder, name, left[name], compared)
 
     asyncio.run(every_model())
 
@@ -182,7 +182,7 @@ def _failure(verdict: Row) -> Failure:
 
 
 async def _judge(
-    folder: Folder, name: str, chunks: Sequence[CutPointChunk], referee: ContinuationJudge
+    folder: Folder, name: str, chunks: Sequence[CutPointChunk], compared: ContinuationJudge
 ) -> None:
     def keep(chunk: str, found: list[tuple[list[Row], list[Row]]]) -> None:
         scores = [row for rows, _ in found for row in rows]
@@ -190,9 +190,9 @@ async def _judge(
         write_rows(folder, f"{VERDICTS}/{name}/{chunk}", verdicts, VERDICT_SCHEMA)
         write_rows(folder, f"{FOLDER}/{name}/{chunk}", scores, SCHEMA)  # last: it stands for both
 
-    engines = [judge.engine for judge in referee.panel.judges if judge.engine]
+    engines = [judge.engine for judge in compared.panel.judges if judge.engine]
     window = max((engine.concurrency for engine in engines), default=32)
-    await work(chunks, referee, keep, window)
+    await work(chunks, compared, keep, window)
 
 
 def _texts(folder: Folder, model: str, chunks: Sequence[CutPointChunk]) -> Continuations:

@@ -29,7 +29,7 @@ from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
 from prewrite.evaluation.writing import write
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.probe import probe_judges
-from prewrite.judge.provenance import Jury
+from prewrite.judge.provenance import JudgeIdentity
 from prewrite.shards.reader import ShardSet
 
 STATE = "evaluation.json"
@@ -123,7 +123,7 @@ def config_of(recipe: EvaluateRecipe) -> dict[str, Any]:
         "seed": evaluate.seed,
         "engine": {key: value for key, value in engine.items() if key not in _OF_MODEL},
         "judge": evaluate.judge.model_dump(mode="json", exclude=_NOT_READ),
-        "jury": Jury.of(evaluate.judge, recipe.engines).model_dump(mode="json"),
+        "jury": JudgeIdentity.of(evaluate.judge, recipe.engines).model_dump(mode="json"),
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prewrite.base.errors import InputError
 from prewrite.base.fingerprint import fingerprint
@@ -24,7 +24,7 @@ NAME = "prewrite.json"
 
 
 class _ProvenanceModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class TrainedOn(_ProvenanceModel):
@@ -57,9 +57,9 @@ class TrainedOn(_ProvenanceModel):
         return self.parts == other.parts or made != [] and made == other.passes[:1]
 
 
-class Jury(_ProvenanceModel):
-    """Who judged. judges: name → identity of the engine; criteria: identities, those that ask a
-    model (`needs_engine`) and those that ask none.
+class JudgeIdentity(_ProvenanceModel):
+    """Who judged, and on what. judges: name → identity of the engine; criteria: identities, those
+    that ask a model (`needs_engine`) and those that ask none.
     """
 
     judges: dict[str, dict[str, Any]]
@@ -67,7 +67,7 @@ class Jury(_ProvenanceModel):
     asked: list[str]
 
     @classmethod
-    def of(cls, judge: JudgeConfig, engines: Mapping[str, EngineConfig]) -> "Jury":
+    def of(cls, judge: JudgeConfig, engines: Mapping[str, EngineConfig]) -> "JudgeIdentity":
         """The one that a section `judge` describes."""
         criteria = [load_criterion(name) for name in judge.criteria]
         asked = [criterion.name for criterion in criteria if criterion.needs_engine]
@@ -81,8 +81,8 @@ class Jury(_ProvenanceModel):
         """Whether the model of an engine is one of the judges."""
         return any(_same_model(one, identity(engine)) for one in self.judges.values())
 
-    def shared_with(self, other: "Jury") -> list[str]:
-        """In words, what of this jury is in the other one, too. A set's manifest names its judge
+    def shared_with(self, other: "JudgeIdentity") -> list[str]:
+        """In words, what of these judges is among the others, too. A set's manifest names its judge
         also where only functions scored it: that one has said nothing.
         """
         models = [
@@ -104,7 +104,7 @@ class Provenance(_ProvenanceModel):
 
     format_version: int = 1
     data: list[TrainedOn] = []
-    juries: list[Jury] = []
+    judged_by: list[JudgeIdentity] = Field([], alias="juries")  # its name in the file
 
     def after(self, earlier: "Provenance | None") -> "Provenance":
         """This one, with what the model came from already had."""
@@ -112,7 +112,7 @@ class Provenance(_ProvenanceModel):
             return self
         return Provenance(
             data=_distinct([*earlier.data, *self.data]),
-            juries=_distinct([*earlier.juries, *self.juries]),
+            judged_by=_distinct([*earlier.judged_by, *self.judged_by]),
         )
 
 
@@ -130,14 +130,14 @@ def read(model: str) -> Provenance | None:
         ) from None
 
 
-def set_jury(manifest: Manifest) -> Jury | None:
+def set_judges(manifest: Manifest) -> JudgeIdentity | None:
     """Who gave a set its scores; None where it has none."""
     made = manifest.passes[-1]
     if made.name != "judge":
         return None
     criteria = made.config["criteria"]
     asked = [one["name"] for one in criteria if one["kind"] in _ASKED]
-    return Jury(
+    return JudgeIdentity(
         judges=made.config["judges"] if asked else {},
         criteria=[{k: v for k, v in one.items() if k not in _NOT_IDENTITY} for one in criteria],
         asked=asked,

@@ -5,7 +5,7 @@ is measured on the first samples of each phase.
 Memory is an estimate: weights, gradients and optimizer state by their sizes (AdamW: two float32
 numbers a parameter, and the weight itself once more under bfloat16), activations by the count of
 Korthikanti et al., arXiv 2205.05198, for attention that materialises no scores. The engines of a
-late phase come on top: they take what `engines` gives them.
+online phase come on top: they take what `engines` gives them.
 """
 
 import os

@@ -53,7 +53,7 @@ def preflight(
 def _check_rollouts(
     config: TrainConfig, shape: ModelShape, engines: Mapping[str, EngineConfig] | None
 ) -> None:
-    """Open what a late phase reads beside the sets, which may be after thousands of steps."""
+    """Open what a online phase reads beside the sets, which may be after thousands of steps."""
     rollouts = config.rollouts
     if rollouts and rollouts.replay and any(phase.online for phase in config.curriculum):
         kept_pools.check(rollouts.replay)

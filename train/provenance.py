@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.config import JudgeConfig
-from prewrite.judge.provenance import Jury, Provenance, TrainedOn, read, set_jury
+from prewrite.judge.provenance import JudgeIdentity, Provenance, TrainedOn, read, set_judges
 from prewrite.shards.filters import parse_filter
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
@@ -20,18 +20,18 @@ def provenance(
     config: TrainConfig, folder: Path, engines: Mapping[str, EngineConfig] | None
 ) -> Provenance:
     """That of the model that a run makes. folder: the one it starts from."""
-    data, juries = list[TrainedOn](), list[Jury]()
+    data, judged_by = list[TrainedOn](), list[JudgeIdentity]()
     for one in config.data:
         manifest = ShardSet(one.set).manifest
         data.append(TrainedOn.of(one.set, manifest, one.filter))
-        jury = set_jury(manifest)
-        if jury and _reads_scores(config, one, manifest) and jury not in juries:
-            juries.append(jury)
+        judges = set_judges(manifest)
+        if judges and _reads_scores(config, one, manifest) and judges not in judged_by:
+            judged_by.append(judges)
     judge = _rollout_judge(config)
     if judge and engines:
-        juries.append(Jury.of(judge, engines))
+        judged_by.append(JudgeIdentity.of(judge, engines))
     earlier = read(str(folder)) if config.model.init == "pretrained" else None
-    return Provenance(data=data, juries=juries).after(earlier)
+    return Provenance(data=data, judged_by=judged_by).after(earlier)
 
 
 def _rollout_judge(config: TrainConfig) -> JudgeConfig | None:

@@ -1,6 +1,6 @@
 """Reference log-probabilities, computed once and kept with the shards.
 
-`prewrite train reference` runs the configured model over every stretch of the configured sets and
+`prewrite train reference` runs the configured model over every span of the configured sets and
 keeps the summed log-probability of each candidate (`train.data.stored` says where). Then
 `reference: stored` trains DPO with no second model in memory. Guarantee: a file is whole or not
 there, so an interrupted pass goes on; one that is damaged, or of another part or model, is made

@@ -1,10 +1,10 @@
 """The learning rate of a step: linear warm-up, then cosine, warm-up-stable-decay or constant.
 
-A stretch of the schedule runs from the start of the run, or of a phase with `learning_rate:
+A span of the schedule runs from the start of the run, or of a phase with `learning_rate:
 restart`, to the planned end of the last phase before the next restart. Where it starts is what the
 run measured (a plateau may have ended the phase before it early), where it ends is what the
 configuration says; so the rate is a pure function of the step and of where the phases began, and a
-resumed run has the same. A stretch that a plateau ends early breaks its decay off there.
+resumed run has the same. A span that a plateau ends early breaks its decay off there.
 
 The shapes are those of Megatron-Core's OptimizerParamScheduler, which is not used: it counts its
 own steps beside the curriculum and knows no restart, and gives the first step of a run a rate of 0.
@@ -51,7 +51,7 @@ def differing(
 
 
 def rate(config: OptimizerConfig, done: int, steps: int) -> float:
-    """The rate of the last of `done` steps, in a stretch of `steps`. Units: those of `lr`.
+    """The rate of the last of `done` steps, in a span of `steps`. Units: those of `lr`.
 
     wsd falls as 1 - sqrt(share of the decay), the best shape of arXiv 2405.18392.
     """
@@ -60,8 +60,8 @@ def rate(config: OptimizerConfig, done: int, steps: int) -> float:
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "cosine":
-        span = max(1, steps - config.warmup_steps)
-        height = (1 + cos(pi * min(1.0, (done - config.warmup_steps) / span))) / 2
+        steps_left = max(1, steps - config.warmup_steps)
+        height = (1 + cos(pi * min(1.0, (done - config.warmup_steps) / steps_left))) / 2
     else:
         decayed = done - (steps - config.decay_steps)
         height = 1 - sqrt(min(1.0, max(0.0, decayed / config.decay_steps)))

@@ -59,7 +59,7 @@ class Trainer:
     ) -> None:
         self.config, self.shape, self.loader, self.output = config, shape, loader, output
         self._base = parallel.by_main(lambda: base_digest(shape))
-        self.late = OnlinePhase(config, engines or {}, shape, loader, output)
+        self.online = OnlinePhase(config, engines or {}, shape, loader, output)
         self.checkpoints = Checkpoints(output, config.checkpoint)
         self.curriculum = Curriculum(config.curriculum)
         self.skipped = self.empty = 0
@@ -86,7 +86,7 @@ class Trainer:
         learner = self._begun()
         with (
             closing(self.checkpoints),
-            closing(self.late),
+            closing(self.online),
             self._log() as log,
             _signals() as caught,
         ):
@@ -96,14 +96,14 @@ class Trainer:
                 stop = parallel.any_of(bool(caught))
                 due = self.curriculum.step % self.config.checkpoint.every == 0
                 if due or stop or self.curriculum.over:
-                    self.late.drain()
+                    self.online.drain()
                     self.checkpoints.save(learner, self._state(log))
-                    self.late.saved(self.checkpoints.oldest())
+                    self.online.saved(self.checkpoints.oldest())
                 if stop and not self.curriculum.over:
                     break
             self.checkpoints.finish()
             if self.curriculum.over:
-                self.late.done()
+                self.online.done()
         if not self.curriculum.over:
             step = self.curriculum.step
             raise Interrupted(f"stopped after step {step}; the same command continues")
@@ -117,7 +117,7 @@ class Trainer:
         self._found = whole
         self._tell_phases()
         self.checkpoints.clean(whole)
-        self.late.begin(self.curriculum.step, self.curriculum.samples)
+        self.online.begin(self.curriculum.step, self.curriculum.samples)
         learner = Learner(self.config, self.shape)
         if self._found:
             self.checkpoints.load(learner, self._found)
@@ -179,7 +179,7 @@ class Trainer:
         step = curriculum.step
         rate = learning_rate(self.config, step, curriculum.starts)
         if phase.online:
-            batch = self.late.batch(curriculum, learner.model)
+            batch = self.online.batch(curriculum, learner.model)
         else:
             batch = self.loader.batch(curriculum.samples, phase)
         ready = time.monotonic()
@@ -188,8 +188,8 @@ class Trainer:
         if outcome.fault:
             self._fault(step + 1, batch, outcome.fault)
         values = {**outcome.values, "learning_rate": rate, "grad_norm": outcome.grad_norm}
-        values |= self.late.watched(step + 1, trained - ready)
-        values |= self.late.probed(step + 1, phase, learner.model)
+        values |= self.online.watched(step + 1, trained - ready)
+        values |= self.online.probed(step + 1, phase, learner.model)
         curriculum.after_step(
             step + 1, batch.stop, outcome.values["loss"], values.get("probe/win_rate")
         )
@@ -202,7 +202,7 @@ class Trainer:
         if curriculum.current is not phase or curriculum.over:
             self._end(phase)
         if curriculum.current is not phase:
-            self.late.forget()
+            self.online.forget()
 
     def _watch(self, phase: Phase, outcome: StepResult, values: Metrics) -> None:
         """Count a step, and sound the alerts that it raises."""

@@ -117,7 +117,7 @@ def training_run(folder: Path) -> None:
     (folder / "model").mkdir()
     for file in MODEL.iterdir():
         (folder / "model" / file.name).symlink_to(file)
-    left = Provenance(data=[], juries=[])
+    left = Provenance(data=[], judged_by=[])
     (folder / "model" / PROVENANCE).write_text(left.model_dump_json())
 
 

@@ -11,7 +11,7 @@ from prewrite.base.files import Folder
 from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
 from prewrite.evaluation.config import EvaluateRecipe
 from prewrite.evaluation.cut_points import cut_points_of
-from prewrite.judge.provenance import NAME, Jury, Provenance, TrainedOn
+from prewrite.judge.provenance import NAME, JudgeIdentity, Provenance, TrainedOn
 from prewrite.shards.manifest import Manifest
 from tests.evaluation.sets import MODEL, make_set
 
@@ -45,9 +45,9 @@ def leave(folder: Path, provenance: Provenance) -> Path:
     return folder
 
 
-def jury(engine: str, *criteria: str) -> Jury:
+def judges(engine: str, *criteria: str) -> JudgeIdentity:
     made = recipe("any", "any", judge={"engine": engine, "criteria": list(criteria)})
-    return Jury.of(made.evaluate.judge, made.engines)
+    return JudgeIdentity.of(made.evaluate.judge, made.engines)
 
 
 def said(recipe: EvaluateRecipe) -> str:
@@ -59,7 +59,7 @@ def test_the_training_judge_is_refused_unless_allowed(tmp_path: Path, held_out: 
     """The same weights under another name are the same judge."""
     copy = tmp_path / "copy"
     copy.symlink_to(MODEL)
-    model = leave(tmp_path / "model", Provenance(juries=[jury("main", "quality")]))
+    model = leave(tmp_path / "model", Provenance(judged_by=[judges("main", "quality")]))
     judge = {"engine": "copy", "criteria": ["safety"]}
     made = recipe(model, held_out)
     engines = made.model_dump()["engines"] | {"copy": {"kind": "vllm", "model": str(copy)}}
@@ -81,17 +81,17 @@ def test_the_training_judge_is_refused_unless_allowed(tmp_path: Path, held_out: 
 
 
 def test_another_judge_is_welcome(tmp_path: Path, held_out: str) -> None:
-    model = leave(tmp_path / "model", Provenance(juries=[jury("far", "safety")]))
+    model = leave(tmp_path / "model", Provenance(judged_by=[judges("far", "safety")]))
     assert "warning" not in said(recipe(model, held_out))
 
 
 def test_a_function_that_gave_the_reward_is_the_same_judge(tmp_path: Path, held_out: str) -> None:
-    model = leave(tmp_path / "model", Provenance(juries=[jury("far", "variety")]))
+    model = leave(tmp_path / "model", Provenance(judged_by=[judges("far", "variety")]))
     with pytest.raises(ConfigError, match="the criterion variety judged what trained was"):
         said(recipe(model, held_out))
-    known = jury("far", "variety").model_dump()
+    known = judges("far", "variety").model_dump()
     known["criteria"][0]["version"] = 0
-    model = leave(tmp_path / "older", Provenance(juries=[Jury.model_validate(known)]))
+    model = leave(tmp_path / "older", Provenance(judged_by=[JudgeIdentity.model_validate(known)]))
     assert "warning" not in said(recipe(model, held_out))
 
 

@@ -8,7 +8,7 @@ import pytest
 from prewrite.engine.config import VllmConfig
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.passes import judge_pass
-from prewrite.judge.provenance import NAME, Jury, Provenance, TrainedOn, read, set_jury
+from prewrite.judge.provenance import NAME, JudgeIdentity, Provenance, TrainedOn, read, set_judges
 from prewrite.shards.manifest import Manifest, PassInfo
 
 
@@ -16,9 +16,9 @@ def engine(model: str, **changed: Any) -> VllmConfig:
     return VllmConfig(kind="vllm", model=model, **changed)
 
 
-def jury(model: str, *criteria: str, **changed: Any) -> Jury:
+def judges(model: str, *criteria: str, **changed: Any) -> JudgeIdentity:
     config = JudgeConfig(engine="main", criteria=list(criteria))
-    return Jury.of(config, {"main": engine(model, **changed)})
+    return JudgeIdentity.of(config, {"main": engine(model, **changed)})
 
 
 def judged(url: str, model: str, *criteria: str) -> Manifest:
@@ -34,42 +34,42 @@ def judged(url: str, model: str, *criteria: str) -> Manifest:
 
 
 def test_the_jury_of_a_set_is_that_of_its_configuration(tmp_path: Path) -> None:
-    found = set_jury(judged(str(tmp_path), "big", "quality", "variety"))
-    assert found == jury("big", "quality", "variety")
-    nobody = set_jury(judged(str(tmp_path), "big", "variety"))
-    assert nobody == jury("big", "variety")
+    found = set_judges(judged(str(tmp_path), "big", "quality", "variety"))
+    assert found == judges("big", "quality", "variety")
+    nobody = set_judges(judged(str(tmp_path), "big", "variety"))
+    assert nobody == judges("big", "variety")
     assert nobody and nobody.judges == {}, "an engine that was asked nothing judged nothing"
     rewritten = PassInfo(name="rewrite", fingerprint="0", config={})
-    assert set_jury(Manifest(status="complete", passes=[rewritten], inputs=[])) is None
+    assert set_judges(Manifest(status="complete", passes=[rewritten], inputs=[])) is None
 
 
 @pytest.mark.parametrize(
     ("other", "shared"),
     [
-        (jury("big", "factuality"), ["the model big"]),
-        (jury("big", "factuality", max_model_len=99, dtype="float32"), ["the model big"]),
-        (jury("small", "safety"), []),
-        (jury("small", "variety"), ["the criterion variety"]),
-        (jury("big", "variety"), ["the criterion variety"]),
+        (judges("big", "factuality"), ["the model big"]),
+        (judges("big", "factuality", max_model_len=99, dtype="float32"), ["the model big"]),
+        (judges("small", "safety"), []),
+        (judges("small", "variety"), ["the criterion variety"]),
+        (judges("big", "variety"), ["the criterion variety"]),
     ],
 )
 def test_a_model_is_the_same_on_any_criterion_a_function_only_itself(
-    other: Jury, shared: list[str]
+    other: JudgeIdentity, shared: list[str]
 ) -> None:
-    assert jury("big", "safety", "variety").shared_with(other) == shared
+    assert judges("big", "safety", "variety").shared_with(other) == shared
 
 
 def test_a_judge_that_was_asked_nothing_is_not_shared(tmp_path: Path) -> None:
-    scored = set_jury(judged(str(tmp_path), "big", "variety"))
-    assert scored and jury("big", "safety").shared_with(scored) == []
-    assert jury("big", "variety").shared_with(scored) == ["the criterion variety"]
+    scored = set_judges(judged(str(tmp_path), "big", "variety"))
+    assert scored and judges("big", "safety").shared_with(scored) == []
+    assert judges("big", "variety").shared_with(scored) == ["the criterion variety"]
 
 
 def test_a_folder_is_known_by_its_content_under_any_name(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text("2" if name == "three" else "1")
-    one, two, three = (jury(str(tmp_path / name), "safety") for name in ("one", "two", "three"))
+    one, two, three = (judges(str(tmp_path / name), "safety") for name in ("one", "two", "three"))
     assert two.shared_with(one) == [f"the model {tmp_path / 'two'}"]
     assert three.shared_with(one) == []
     assert one.holds(engine(str(tmp_path / "two")))
@@ -78,14 +78,14 @@ def test_a_folder_is_known_by_its_content_under_any_name(tmp_path: Path) -> None
 
 def test_it_is_written_and_read_and_taken_along(tmp_path: Path) -> None:
     first = TrainedOn(set="a", passes=["x"], parts="p")
-    earlier = Provenance(data=[first], juries=[jury("big", "safety")])
+    earlier = Provenance(data=[first], judged_by=[judges("big", "safety")])
     (tmp_path / NAME).write_text(earlier.model_dump_json())
     found = read(str(tmp_path))
     assert found == earlier
     second = TrainedOn(set="b", passes=["y"], parts="q", filter="chunk > 1")
-    both = Provenance(data=[second, first], juries=earlier.juries).after(found)
+    both = Provenance(data=[second, first], judged_by=earlier.judged_by).after(found)
     assert both.data == [first, second]
-    assert both.juries == earlier.juries
+    assert both.judged_by == earlier.judged_by
     assert read("an/id") is None
 
 

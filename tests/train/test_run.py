@@ -86,7 +86,7 @@ def test_says_beside_the_model_what_it_was_trained_on(whole: Command, small: Pat
     assert left
     assert [one.set for one in left.data] == [str(small / "set")]
     assert left.data[0].same_as(TrainedOn.of("", ShardSet(str(small / "set")).manifest, None))
-    assert left.juries == []  # the scores of this set came from no judge pass
+    assert left.judged_by == []  # the scores of this set came from no judge pass
 
 
 def test_a_second_start_says_that_the_run_is_complete(whole: Command, small: Path) -> None:

@@ -1,4 +1,4 @@
-"""Learning rates: Megatron-Core's shapes, from each restart to the planned end of its stretch."""
+"""Learning rates: Megatron-Core's shapes, from each restart to the planned end of its span."""
 
 from typing import Any
 

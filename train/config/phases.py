@@ -12,7 +12,7 @@ Stored = Literal["original", "rewrite"]
 """The candidates that shards hold."""
 
 Kind = Literal["original", "rewrite", "rollout"]
-"""Those, and what the policy samples in the late phase."""
+"""Those, and what the policy samples in the online phase."""
 
 
 class _Component(Section):

@@ -1,4 +1,4 @@
-"""The section `train.rollouts`: what the late phase samples, how it is judged, what is watched."""
+"""The section `train.rollouts`: what the online phase samples, how it is judged and observed."""
 
 from typing import Annotated, Literal
 

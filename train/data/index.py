@@ -1,6 +1,6 @@
 """How many samples each part of a set holds, and which rows they are.
 
-A stretch is up to `size` consecutive chunks of a document, from chunk 0, size, 2·size …; it is a
+A span is up to `size` consecutive chunks of a document, from chunk 0, size, 2·size …; it is a
 sample when at least one of its chunks passes the filters. Counting them reads a few narrow columns
 of the whole set once, in threads; the counts are kept in a small file and used again as long as
 parts, size and filters are the same. A damaged file is made anew.
@@ -47,7 +47,7 @@ def stretch_counts(
 
         with ThreadPoolExecutor(_THREADS) as pool:
             counts = list(pool.map(count, shards.manifest.parts))
-        stored = {"stretches": counts, "check": fingerprint([about, counts])}
+        stored = {"spans": counts, "check": fingerprint([about, counts])}
         cache.write(name, json.dumps(stored).encode())
     return counts
 
@@ -56,7 +56,7 @@ def _remembered(cache: Folder, name: str, about: Any) -> list[int] | None:
     """What the file says, where it is as it was written, for just this."""
     try:
         found = json.loads(cache.read(name) or b"")
-        counts, check = list(found["stretches"]), found["check"]
+        counts, check = list(found["spans"]), found["check"]
         return counts if check == fingerprint([about, counts]) else None
     except (ValueError, TypeError, KeyError, RecursionError, ShardError):
         return None
@@ -84,7 +84,7 @@ def mask_of(table: pa.Table, filters: Sequence[Filter]) -> Mask:
 
 
 def spans(table: pa.Table, size: int, mask: Mask) -> Ints:
-    """[first row, row after the last] of each stretch with a row for which `mask` holds."""
+    """[first row, row after the last] of each span with a row for which `mask` holds."""
     chunk = table["chunk"].to_numpy()
     first = np.flatnonzero(chunk % size == 0)
     if not len(first):

@@ -161,7 +161,7 @@ class Loader:
         size = self._config.batch.samples
         for first in range(0, len(part), size):
             numbers = range(first, min(first + size, len(part)))
-            trees, _ = self._trees([part.stretch(n, n, None) for n in numbers])
+            trees, _ = self._trees([part.span(n, n, None) for n in numbers])
             rows = pack(
                 [tree for some in trees for tree in some], self._config.batch.sequence_tokens
             )
@@ -202,24 +202,24 @@ class Loader:
         return LaidOut(first, stop, tuple(spans), tuple(trees), counts, shares)
 
     def _share(self, first: int, phase: Phase) -> tuple[list[DocumentSpan], Shares]:
-        """This rank's stretches of the samples from `first` on, and everybody's samples."""
+        """This rank's spans of the samples from `first` on, and everybody's samples."""
         samples = self._config.batch.samples
         near = [self._positions(first + number * samples) for number in range(_NEAR)]
         windows = dict.fromkeys((p.set, p.window) for positions in near for p in positions)
         self._parts.hold(
             dict.fromkeys((s, part) for s, w in windows for part in self._order.sets[s].parts(w))
         )
-        places = [(self._parts.part(place), place.stretch) for place in near[0]]
-        costs = [part.cost(stretch, phase) for part, stretch in places]
+        places = [(self._parts.part(place), place.span) for place in near[0]]
+        costs = [part.cost(span, phase) for part, span in places]
         shares = share_out(costs, self._ranks)
-        mine = [places[n][0].stretch(places[n][1], first + n, phase) for n in shares[self._rank]]
+        mine = [places[n][0].span(places[n][1], first + n, phase) for n in shares[self._rank]]
         return mine, tuple(tuple(first + n for n in numbers) for numbers in shares)
 
-    def _trees(self, stretches: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
-        """The trees of each stretch, and what became of them."""
+    def _trees(self, spans: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
+        """The trees of each span, and what became of them."""
         builder = TreeBuilder(self.texts, self._bos, self._eos, self._config.batch)
-        self.texts.prepare(text for stretch in stretches for text in stretch.texts())
-        return [builder.trees(stretch) for stretch in stretches], builder.counts
+        self.texts.prepare(text for span in spans for text in span.texts())
+        return [builder.trees(span) for span in spans], builder.counts
 
     def _find_positions(self, first: int) -> list[SamplePosition]:
         return [self._order.place(first + n) for n in range(self._config.batch.samples)]

@@ -1,7 +1,7 @@
 """The order of samples: sample i is a pure function of (shard sets, weights, seed, i).
 
-A sample is a stretch of a document. Each epoch of a set visits every stretch once: its parts are
-permuted and grouped into windows of some 65,536 rows, and the stretches of a window are shuffled.
+A sample is a span of a document. Each epoch of a set visits every span once: its parts are
+permuted and grouped into windows of some 65,536 rows, and the spans of a window are shuffled.
 So a reader holds about one window a set, and the state of a run is one integer. Several sets are
 blended in blocks: each set has a fixed quota of every block, and the block is permuted.
 
@@ -23,19 +23,19 @@ _BLOCK = 1000  # samples a set; the share of a set is exact to one in a block
 
 
 class SamplePosition(NamedTuple):
-    """Where a sample lies: set, window (epoch, number in it), part, number of the stretch in it."""
+    """Where a sample lies: set, window (epoch, number in it), part, number of the span in it."""
 
     set: int
     window: tuple[int, int]
     part: int
-    stretch: int
+    span: int
 
 
 class Epochs:
-    """The epochs of one set, without end; `stretches` and `rows` of its parts."""
+    """The epochs of one set, without end; `spans` and `rows` of its parts."""
 
-    def __init__(self, stretches: Sequence[int], rows: Sequence[int], key: Sequence[int]) -> None:
-        counts, sizes = np.array(stretches, np.int64), np.array(rows, np.int64)
+    def __init__(self, spans: Sequence[int], rows: Sequence[int], key: Sequence[int]) -> None:
+        counts, sizes = np.array(spans, np.int64), np.array(rows, np.int64)
         self._parts = np.flatnonzero(counts)
         self._counts, self._rows = counts[self._parts], sizes[self._parts]
         self._key = tuple(key)
@@ -44,12 +44,12 @@ class Epochs:
         self._shuffled = lru_cache(maxsize=4)(self._shuffle)
 
     def place(self, number: int) -> tuple[tuple[int, int], int, int]:
-        """Window, part and stretch of visit `number` of this set, counted over all epochs."""
+        """Window, part and span of visit `number` of this set, counted over all epochs."""
         epoch, within = divmod(number, self.size)
         _, starts = self._windows(epoch)
         window = int(np.searchsorted(starts, within, side="right")) - 1
-        part, stretch = self._shuffled(epoch, window)[within - starts[window]]
-        return (epoch, window), int(part), int(stretch)
+        part, span = self._shuffled(epoch, window)[within - starts[window]]
+        return (epoch, window), int(part), int(span)
 
     def parts(self, window: tuple[int, int]) -> list[int]:
         """The parts that a window is made of."""
@@ -66,7 +66,7 @@ class Epochs:
         return windows, np.cumsum([0, *sizes[:-1]])
 
     def _shuffle(self, epoch: int, window: int) -> Ints:
-        """(part, stretch) of each visit of a window, in order."""
+        """(part, span) of each visit of a window, in order."""
         parts = self._windows(epoch)[0][window]
         pairs = [
             np.stack([np.full(self._counts[p], self._parts[p]), np.arange(self._counts[p])], axis=1)

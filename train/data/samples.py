@@ -1,13 +1,13 @@
-"""A stretch of a document to trees: what is laid out, and with which prefix.
+"""A span of a document to trees: what is laid out, and with which prefix.
 
 The trunk starts with the last `context_tokens` (at least one) tokens of BOS and the text before
-the stretch: so BOS is the root at a document's start, and in mid-document the context's first
+the span: so BOS is the root at a document's start, and in mid-document the context's first
 token is. Each chunk and each rewrite is tokenised on its own. What follows a document's last chunk
 is EOS, as a label.
 
 Guarantees: every text that is to be learnt is in exactly one tree (a long original in pieces), but
 for a rewrite that does not fit even where its chunk begins a tree: that one is left out; no prefix
-with its text has more than `max_seq_len` inputs, no tree more than `sequence_tokens`. A stretch
+with its text has more than `max_seq_len` inputs, no tree more than `sequence_tokens`. A span
 that is longer under the model's tokenizer is split before the first chunk that does not fit, and
 each further tree gets a context of its own. Splits depend on all texts of the rows, never on which
 of them a phase learns: so the prefix of a text, and with it a stored reference, is the same in
@@ -75,9 +75,9 @@ class DocumentSpan:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A chunk in the tokens of its stretch, from `start`, with a candidate for each of its texts.
+    """A chunk in the tokens of its span, from `start`, with a candidate for each of its texts.
 
-    trunk, end: inputs of the stretch up to its last on the trunk, and to the last of its longest
+    trunk, end: inputs of the span up to its last on the trunk, and to the last of its longest
     candidate. branches: inputs of its branches.
     """
 
@@ -90,7 +90,7 @@ class _Place:
 
 
 class TreeBuilder:
-    """Makes trees of stretches; `counts` says what became of them."""
+    """Makes trees of spans; `counts` says what became of them."""
 
     def __init__(self, texts: TextTokens, bos: int, eos: int, batch: BatchConfig) -> None:
         self.texts, self._bos, self._batch = texts, np.array([bos], np.int32), batch
@@ -98,9 +98,9 @@ class TreeBuilder:
         self._context = max(1, batch.context_tokens)
         self.counts: Counter[str] = Counter()
 
-    def trees(self, stretch: DocumentSpan) -> list[Tree]:
-        """The trees of a stretch; none where nothing is to be learnt."""
-        tokens, places = self._places(stretch)
+    def trees(self, span: DocumentSpan) -> list[Tree]:
+        """The trees of a span; none where nothing is to be learnt."""
+        tokens, places = self._places(span)
         trees: list[Tree] = []
         while places:
             count = self._fitting(places)
@@ -108,20 +108,20 @@ class TreeBuilder:
                 base = self._base(places[0])
                 chosen = [c for place in places[:count] for c in _learnt(place)]
                 trunk = tokens[base : places[count - 1].trunk + 1]
-                trees += _tree(stretch.sample, trunk, chosen, base)
+                trees += _tree(span.sample, trunk, chosen, base)
             else:
-                trees += self._pieces(stretch.sample, tokens, places[0])
+                trees += self._pieces(span.sample, tokens, places[0])
             places = places[max(1, count) :]
-        self._count(stretch, trees)
+        self._count(span, trees)
         return trees
 
-    def _places(self, stretch: DocumentSpan) -> tuple[Tokens, list[_Place]]:
+    def _places(self, span: DocumentSpan) -> tuple[Tokens, list[_Place]]:
         """The tokens of context and originals, joined, and where in them each chunk lies."""
-        parts, places = [self._before(stretch)], []
-        start, last = len(parts[0]), len(stretch.chunks) - 1
-        for number, chunk in enumerate(stretch.chunks):
-            first = stretch.first + number == 0
-            end = self._eos if stretch.ends and number == last else self._none
+        parts, places = [self._before(span)], []
+        start, last = len(parts[0]), len(span.chunks) - 1
+        for number, chunk in enumerate(span.chunks):
+            first = span.first + number == 0
+            end = self._eos if span.ends and number == last else self._none
             parts.append(self.texts((chunk.original, first)))
             found = tuple(self._candidates(chunk, first, end, start))
             if not self._fitting([_place(replace(chunk, room=(0, 0)), start, found)]):
@@ -134,12 +134,12 @@ class TreeBuilder:
             start += len(parts[-1])
         return np.concatenate(parts), places
 
-    def _before(self, stretch: DocumentSpan) -> Tokens:
-        """The last tokens of BOS and all text before the stretch."""
-        parts, number, missing = list[Tokens](), stretch.first, self._context
+    def _before(self, span: DocumentSpan) -> Tokens:
+        """The last tokens of BOS and all text before the span."""
+        parts, number, missing = list[Tokens](), span.first, self._context
         while number and missing > 0:
             number -= 1
-            parts.append(self.texts((stretch.original(number), number == 0)))
+            parts.append(self.texts((span.original(number), number == 0)))
             missing -= len(parts[-1])
         # Where the text is long enough, BOS is cut off again.
         joined: Tokens = np.concatenate([self._bos, *parts[::-1]])
@@ -197,16 +197,16 @@ class TreeBuilder:
             yield from _tree(sample, tokens[base : cut + size], pieces, base)
             at += size
 
-    def _count(self, stretch: DocumentSpan, trees: Sequence[Tree]) -> None:
+    def _count(self, span: DocumentSpan, trees: Sequence[Tree]) -> None:
         laid = [(number, c) for number, tree in enumerate(trees) for c in tree.candidates]
         self.counts.update(KINDS[c.kind] for _, c in laid)
-        bare = {chunk.id for chunk in stretch.chunks if chunk.learn} - {c.id for _, c in laid}
+        bare = {chunk.id for chunk in span.chunks if chunk.learn} - {c.id for _, c in laid}
         self.counts["cuts"] += len({(number, c.cut) for number, c in laid}) + len(bare)
         self.counts["samples"] += 1
         self.counts["trees"] += len(trees)
         self.counts["split"] += len(trees) > 1
         self.counts["no_candidate"] += not trees
-        self.counts["context_only"] += sum(not chunk.learn for chunk in stretch.chunks)
+        self.counts["context_only"] += sum(not chunk.learn for chunk in span.chunks)
 
 
 def _learnt(place: _Place) -> list[Candidate]:
@@ -214,7 +214,7 @@ def _learnt(place: _Place) -> list[Candidate]:
 
 
 def _place(chunk: ScoredChunk, start: int, candidates: tuple[Candidate, ...]) -> _Place:
-    """A chunk whose tokens begin at `start` of its stretch, with what it needs of a tree."""
+    """A chunk whose tokens begin at `start` of its span, with what it needs of a tree."""
     lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in candidates]
     trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)
     longest = max((length for length, _ in lengths), default=trunk)
@@ -224,6 +224,6 @@ def _place(chunk: ScoredChunk, start: int, candidates: tuple[Candidate, ...]) ->
 
 
 def _tree(sample: int, trunk: Tokens, candidates: Sequence[Candidate], base: int) -> list[Tree]:
-    """The tree whose trunk begins at `base` of the stretch's tokens; none without candidates."""
+    """The tree whose trunk begins at `base` of the span's tokens; none without candidates."""
     moved = tuple(replace(c, cut=c.cut - base) for c in candidates)
     return [Tree(sample, trunk, moved)] if moved else []

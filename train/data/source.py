@@ -1,4 +1,4 @@
-"""A shard set as the trainer sees it: parts as tables in memory, their rows as stretches.
+"""A shard set as the trainer sees it: parts as tables in memory, their rows as spans.
 
 Memory: the texts, ids and scores of a part, as Arrow columns; `meta` and raw verdicts stay on disk.
 """
@@ -38,8 +38,8 @@ _COLUMNS = ("id", "chunk", "chunks", "original", "original_tokens", "rewrite", "
 class TrainingSet:
     """One set of the recipe, `train.data[number]`.
 
-    size: chunks of a stretch, so many that with its context it has `max_seq_len` tokens; it never
-    depends on the phase. context: chunks before a stretch that hold its context, as a rule. known:
+    size: chunks of a span, so many that with its context it has `max_seq_len` tokens; it never
+    depends on the phase. context: chunks before a span that hold its context, as a rule. known:
     the criteria whose columns the judge of rollouts takes over.
     """
 
@@ -127,9 +127,9 @@ class PartSamples:
     def __len__(self) -> int:
         return len(self._spans)
 
-    def cost(self, stretch: int, phase: Phase) -> int:
-        """What a stretch costs to lay out, roughly: UTF-8 bytes of its texts and its context."""
-        first, stop = self._spans[stretch]
+    def cost(self, span: int, phase: Phase) -> int:
+        """What a span costs to lay out, roughly: UTF-8 bytes of its texts and its context."""
+        first, stop = self._spans[span]
         context = min(self._chunk[first], self._source.context)
         size = self._bytes[stop] - self._bytes[first - context]
         if "rewrite" in phase.candidates:
@@ -138,8 +138,8 @@ class PartSamples:
             size += _BYTES * rollout_tokens(self._source.rollouts)
         return int(size)
 
-    def stretch(self, number: int, sample: int, phase: Phase | None) -> DocumentSpan:
-        """A stretch with what `phase` learns of it; None: all that `train.data` passes."""
+    def span(self, number: int, sample: int, phase: Phase | None) -> DocumentSpan:
+        """A span with what `phase` learns of it; None: all that `train.data` passes."""
         first, stop = (int(row) for row in self._spans[number])
         kinds = frozenset(KINDS.index(kind) for kind in (phase.stored if phase else TEXTS))
         mask = self._masks[phase.name if phase else None][first:stop]

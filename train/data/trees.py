@@ -1,6 +1,6 @@
-"""A stretch of a document and every text that may follow a place in it: one tree.
+"""A span of a document and every text that may follow a place in it: one tree.
 
-The *trunk* is the stretch itself, as tokens: a root token (BOS, or the first token of the context),
+The *trunk* is the span itself, as tokens: a root token (BOS, or the first token of the context),
 context, then the chunks that are trained on. A *candidate* is one text for one chunk:
 the original, which lies on the trunk and costs nothing, or a branch (a rewrite, later a rollout)
 with tokens of its own. Candidates with the same `cut` compete with each other.

@@ -143,7 +143,7 @@ def _copy(shape: ModelShape, dtype: str, part: Path, left: Provenance | None) ->
     config["architectures"] = [ARCHITECTURES[shape.family]]
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     if left:
-        (part / NAME).write_text(left.model_dump_json(indent=1) + "\n")
+        (part / NAME).write_text(left.model_dump_json(indent=1, by_alias=True) + "\n")
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -1,1 +1,1 @@
-"""The late phase: texts sampled from the policy in training, judged, and learnt from."""
+"""The online phase: texts sampled from the policy in training, judged, and learnt from."""

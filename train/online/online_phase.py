@@ -1,4 +1,4 @@
-"""The late phase as the trainer sees it: batches with rollouts, what is watched, and the probe.
+"""The online phase as the trainer sees it: batches with rollouts, what is watched, and the probe.
 
 It stands between the loop and what makes rollouts, so that the loop reads the same in every phase.
 What it needs is made at its first use: a run, or a phase, without rollouts starts no engine.

@@ -73,8 +73,8 @@ def test_counts_are_read_again_and_made_anew_when_they_cannot_be(
     with monkeypatch.context() as patch:
         patch.setattr(ShardSet, "batches", no_reading)
         assert stretch_counts(shards, 2, [], Folder(str(tmp_path))) == counts
-    changed = json.loads(good) | {"stretches": [1, 2, 3, 4]}
-    for bad in ("", "{", "[]", "{}", "null", json.dumps(changed), '{"stretches": 1}', "\x80"):
+    changed = json.loads(good) | {"spans": [1, 2, 3, 4]}
+    for bad in ("", "{", "[]", "{}", "null", json.dumps(changed), '{"spans": 1}', "\x80"):
         file.write_bytes(bad.encode("latin-1"))
         assert stretch_counts(shards, 2, [], Folder(str(tmp_path))) == counts
         assert file.read_text() == good

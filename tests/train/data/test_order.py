@@ -13,30 +13,30 @@ from prewrite.train.data.order import Epochs, Order, SamplePosition, permutation
 counts = st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any)
 
 
-def epochs(stretches: Sequence[int], rows: int = 5000, key: Sequence[int] = (0, 0)) -> Epochs:
-    return Epochs(stretches, [rows] * len(stretches), key)
+def epochs(spans: Sequence[int], rows: int = 5000, key: Sequence[int] = (0, 0)) -> Epochs:
+    return Epochs(spans, [rows] * len(spans), key)
 
 
 def order(sets: Sequence[Sequence[int]], weights: Sequence[float], seed: int = 0) -> Order:
-    made = [epochs(stretches, key=(seed, n)) for n, stretches in enumerate(sets)]
+    made = [epochs(spans, key=(seed, n)) for n, spans in enumerate(sets)]
     return Order(made, weights, seed)
 
 
 @settings(max_examples=30)
 @given(counts, st.integers(1, 70_000), st.integers(0, 2**64), st.integers(0, 3))
 def test_every_epoch_visits_every_stretch_once(
-    stretches: list[int], rows: int, seed: int, epoch: int
+    spans: list[int], rows: int, seed: int, epoch: int
 ) -> None:
-    one = epochs(stretches, rows, (seed, 1))
+    one = epochs(spans, rows, (seed, 1))
     first = epoch * one.size
     visits = [one.place(n)[1:] for n in range(first, first + one.size)]
-    assert sorted(visits) == [(p, s) for p, n in enumerate(stretches) for s in range(n)]
+    assert sorted(visits) == [(p, s) for p, n in enumerate(spans) for s in range(n)]
 
 
 @settings(max_examples=30)
 @given(counts, st.integers(1, 70_000))
-def test_a_window_is_visited_in_one_go_and_names_its_parts(stretches: list[int], rows: int) -> None:
-    one = epochs(stretches, rows)
+def test_a_window_is_visited_in_one_go_and_names_its_parts(spans: list[int], rows: int) -> None:
+    one = epochs(spans, rows)
     visits = [one.place(n) for n in range(2 * one.size)]
     windows = [window for window, _, _ in visits]
     assert windows == sorted(windows)

@@ -1,4 +1,4 @@
-"""A document's stretches to trees: every text once, with the right prefix, within the limits."""
+"""A document's spans to trees: every text once, with the right prefix, within the limits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,11 +26,11 @@ def batch(longest: int = 64, context: int = 8, row: int = 256) -> BatchConfig:
 def grow(
     chunks: Sequence[ScoredChunk], size: int, limits: BatchConfig
 ) -> tuple[list[Tree], TreeBuilder]:
-    """The trees of all stretches of a document whose stretches have `size` chunks."""
+    """The trees of all spans of a document whose spans have `size` chunks."""
     builder, trees = TreeBuilder(TEXTS, BOS, EOS, limits), list[Tree]()
     for first in range(0, len(chunks), size):
         part = chunks[first : first + size]
-        stretch = DocumentSpan(
+        span = DocumentSpan(
             sample=first // size,
             first=first,
             chunks=part,
@@ -38,8 +38,8 @@ def grow(
             context=2,
             ends=first + size >= len(chunks),
         )
-        TEXTS.prepare(stretch.texts())
-        trees += builder.trees(stretch)
+        TEXTS.prepare(span.texts())
+        trees += builder.trees(span)
     return trees, builder
 
 

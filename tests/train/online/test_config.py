@@ -1,4 +1,4 @@
-"""The late phase in a recipe: what fits loads, what cannot be is refused in one sentence."""
+"""The online phase in a recipe: what fits loads, what cannot be is refused in one sentence."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Runs with a late phase, as a user starts them: real Megatron, real vLLM, a judge that can tell.
+"""Runs with a online phase, as a user starts them: real Megatron, real vLLM, a judge that can tell.
 
 Few runs, for each starts an engine: one that nothing stops, with a lag of one step; the same one
 killed three times, and gone on with on two ranks; one that learns from kept pools again.
@@ -31,7 +31,7 @@ CRITERION = {
     "function": "tests.functions:letters",
     "scale": [0, 1],
 }
-ONLINE = 2  # steps before the late phase
+ONLINE = 2  # steps before the online phase
 STEPS = 7
 
 

@@ -38,11 +38,11 @@ def made(
         )
         for number, text in enumerate(WORDS)
     ]
-    stretch = DocumentSpan(3, 0, chunks, lambda number: WORDS[number], 2, True)
+    span = DocumentSpan(3, 0, chunks, lambda number: WORDS[number], 2, True)
     limits = BatchConfig(samples=1, sequence_tokens=128, max_seq_len=64, context_tokens=8)
-    TEXTS.prepare(stretch.texts())
-    trees = TreeBuilder(TEXTS, BOS, EOS, limits).trees(stretch)
-    return trees, list(prompts_of(stretch, trees, TEXTS, stored, 1, 100))
+    TEXTS.prepare(span.texts())
+    trees = TreeBuilder(TEXTS, BOS, EOS, limits).trees(span)
+    return trees, list(prompts_of(span, trees, TEXTS, stored, 1, 100))
 
 
 def test_a_place_is_what_policy_and_judge_need() -> None:
