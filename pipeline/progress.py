@@ -9,9 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
+from prewrite.base.progress import ProgressBar
 from prewrite.base.text import span
 from prewrite.shards.manifest import Usage
 from prewrite.shards.show import cache_share
@@ -21,18 +20,14 @@ class Progress:
     """Counts of one worker. A log line comes after `every` seconds (s) where there is no bar."""
 
     def __init__(self, label: str, total_bytes: int, console: Console, every: float = 10.0) -> None:
-        self.label, self.total_bytes, self.console, self.every = label, total_bytes, console, every
+        self.label, self.total_bytes = label, total_bytes
         self.rows = self.read = self.failed = self.earlier = self.bytes = 0
         self.usage = Usage()
-        self.started = self._logged = time.monotonic()
-        self._bar: Bar | None = None
+        self.started = time.monotonic()
+        self._bar = ProgressBar(label, 1.0, console, every)
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
-            self._bar = Bar(*columns, TextColumn("{task.fields[facts]}"), console=self.console)
-            self._bar.add_task(self.label, total=1.0, facts="")
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(
@@ -41,11 +36,9 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar:
-            self._show()
-            self._bar.stop()
-        elif kind is None:
-            self.console.print(f"{self.label}: {self.facts()}", soft_wrap=True)
+        if kind is None:
+            self._bar.show(self._share(), self.facts(), now=True)
+        self._bar.stop()
 
     def resumed(self, rows: int) -> None:
         """Rows an earlier run had committed."""
@@ -64,11 +57,7 @@ class Progress:
         self.rows += rows
         self.failed += failed
         self.usage += usage
-        if self._bar:
-            self._show()
-        elif time.monotonic() - self._logged >= self.every:
-            self._logged = time.monotonic()
-            self.console.print(f"{self.label}: {self.facts()}", soft_wrap=True)
+        self._bar.show(self._share(), self.facts())
 
     def facts(self) -> str:
         """The counts in one line."""
@@ -90,7 +79,3 @@ class Progress:
         of_bytes = self.bytes / self.total_bytes if self.total_bytes else 1.0
         of_rows = self.rows / self.read if self.read else 1.0
         return min(of_bytes * of_rows, 1.0)
-
-    def _show(self) -> None:
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=self._share(), facts=self.facts())

@@ -15,10 +15,9 @@ from math import isfinite, isnan, nan
 from types import TracebackType
 from typing import Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from prewrite.base.cli import console
 from prewrite.base.files import Folder
+from prewrite.base.progress import ProgressBar
 from prewrite.base.text import span
 from prewrite.train.metrics import parse, shortened
 from prewrite.train.names import BOARD, METRICS
@@ -50,7 +49,7 @@ class RunLog:
         # A slow import (2 s) that only a run needs.
         from torch.utils.tensorboard import SummaryWriter
 
-        self.step, self.steps, self.every = step, steps, every
+        self.step, self.steps = step, steps
         self._output, self._path = output, output.root / METRICS
         data = output.folder().read(METRICS) or b""
         kept, told = keep_until(data, step, known, str(self._path))
@@ -61,16 +60,11 @@ class RunLog:
         with output.told(output.root / BOARD):
             self._board = SummaryWriter(str(output.root / BOARD), purge_step=step + 1)
         self._excepthook, threading.excepthook = threading.excepthook, self._of_thread
-        self._bar: Progress | None = None
+        self._bar = ProgressBar("", steps, console, every)
         self._first, self._started = step, time.monotonic()
-        self._printed = 0.0
 
     def __enter__(self) -> Self:
-        if console.is_terminal:
-            columns = (TextColumn("train"), BarColumn(20), TimeElapsedColumn())
-            self._bar = Progress(*columns, TextColumn("{task.fields[facts]}"), console=console)
-            self._bar.add_task("train", total=self.steps, completed=self.step, facts="")
-            self._bar.start()
+        self._bar.start(self.step)
         return self
 
     def __exit__(
@@ -79,8 +73,7 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        self._bar.stop()
         with suppress(OSError):  # of what could not be written, which was told
             self._metrics.close()
         try:
@@ -111,11 +104,7 @@ class RunLog:
                 if value is not None:  # of others TensorBoard complains
                     self._board.add_scalar(key, value, step)
         shown = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=step, facts=shown)
-        elif time.monotonic() - self._printed >= self.every or step == self.steps:
-            self._printed = time.monotonic()
-            console.print(shown, soft_wrap=True)
+        self._bar.show(step, shown, now=step in (self._first + 1, self.steps))
 
     def _of_thread(self, failed: threading.ExceptHookArgs) -> None:
         """TensorBoard's thread hands on what the disk has refused, and need not print it."""

@@ -34,12 +34,12 @@ def test_rows_that_are_read_but_not_done_do_not_count_as_done(progress: Progress
     assert progress._share() == pytest.approx(0.4)
 
 
-def test_log_lines_where_there_is_no_terminal(progress: Progress) -> None:
-    with progress:
+def test_log_lines_where_there_is_no_terminal() -> None:
+    file = io.StringIO()
+    with Progress("rewrite", 1000, Console(file=file, width=200), every=0.0) as progress:
         progress.begun(1)
         progress.finished(1, 0, Usage())
-    assert isinstance(progress.console.file, io.StringIO)
-    assert progress.console.file.getvalue().count("rewrite: 1 rows") == 2
+    assert file.getvalue().count("rewrite: 1 rows") == 2
 
 
 def test_a_bar_on_a_terminal() -> None:
