@@ -52,7 +52,7 @@ def run(recipe: EvaluateRecipe) -> None:
     write(folder, models, splits, evaluate)
     judge(folder, splits, evaluate, recipe.engines)
     refuse_silent(folder, splits, evaluate)
-    report(folder, recipe, config_of(recipe), splits, warnings)
+    report(folder, recipe, identity_of(recipe), splits, warnings)
     state["complete"] = sorted({*state["complete"], *evaluate.models})
     _keep(folder, state)
 
@@ -102,7 +102,7 @@ def _prepared(recipe: EvaluateRecipe) -> tuple[Splits, Notes]:
     return splits, warnings
 
 
-def config_of(recipe: EvaluateRecipe) -> dict[str, Any]:
+def identity_of(recipe: EvaluateRecipe) -> dict[str, Any]:
     """What the numbers depend on beside the models."""
     evaluate = recipe.evaluate
     sets = {one.set: ShardSet(one.set).manifest for one in evaluate.prefixes.values()}
@@ -133,7 +133,7 @@ _NOT_READ = {"input", "combine", "weights"}
 
 def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
     """The state of this evaluation; ConfigError where the folder holds another one."""
-    config = config_of(recipe)
+    config = identity_of(recipe)
     models = {name: identity(recipe.engine(name)) for name in recipe.evaluate.models}
     data = folder.read(STATE)
     if data is None:

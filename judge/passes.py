@@ -129,7 +129,7 @@ class JudgePass:
         """The criteria that are asked about."""
         return [criterion for criterion in self.criteria if criterion.name not in self.kept]
 
-    def config(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What the scores depend on; the input by what made it and by its bytes."""
         manifest = ShardSet(self.url).finished().manifest
         return {
@@ -167,7 +167,7 @@ class JudgePass:
     def begin(self, splits: list[Split]) -> Manifest:
         """The input's manifest with this pass added."""
         before = ShardSet(self.url).manifest
-        config = self.config()
+        config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         return before.model_copy(
             update={

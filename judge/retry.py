@@ -67,7 +67,7 @@ class JudgeAgain(OfJob):
     def follows(self, manifest: Manifest) -> bool:
         """Whether only the bytes of the input differ."""
         *before, made = manifest.passes
-        if made.name != self.name or _bare(made.config) != _bare(self.config()):
+        if made.name != self.name or _bare(made.config) != _bare(self.identity()):
             return False
         now = ShardSet(self.job.url).manifest.passes
         return [_bare(one.config) for one in before] == [_bare(one.config) for one in now]
@@ -115,7 +115,7 @@ class JudgeAgain(OfJob):
     @cached_property
     def _input(self) -> dict[str, File]:
         """The parts of the input by split; none where they are those that the set was made of."""
-        manifest, now = Manifest.load(Folder(self.url)), self.config()["input"]
+        manifest, now = Manifest.load(Folder(self.url)), self.identity()["input"]
         if manifest.passes[-1].config["input"] == now:
             return {}
         return {block_of(p.name): p for p in ShardSet(self.job.url).finished().manifest.parts}
@@ -144,7 +144,7 @@ def refuse_behind(job: JudgePass, output: str) -> None:
     again = JudgeAgain(job, output, "")
     if not found or found.status != "complete" or not again.follows(found):
         return
-    if found.passes[-1].fingerprint != fingerprint(again.config()):
+    if found.passes[-1].fingerprint != fingerprint(again.identity()):
         raise ShardError(
             f"{output}: it was judged before the rows of {job.url} became others; run this command "
             "with --retry-failed, which asks about those rows"

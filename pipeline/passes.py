@@ -179,7 +179,7 @@ class Pass(Protocol):
         """Where its documents come from."""
         ...
 
-    def config(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Everything the rows depend on, fingerprinted; a resume under another is refused."""
         ...
 

@@ -96,9 +96,9 @@ class OfJob:
         """The parts of the set."""
         return OldParts(cast(Again, self))
 
-    def config(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """That of the pass, over its input as it is now."""
-        return self.job.config()
+        return self.job.identity()
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def check(job: Again) -> Manifest:
 
 def is_behind(job: Again) -> bool:
     """Whether the input of a set has changed since the set was made."""
-    return check(job).passes[-1].fingerprint != fingerprint(job.config())
+    return check(job).passes[-1].fingerprint != fingerprint(job.identity())
 
 
 def is_begun(job: Again) -> bool:
@@ -272,7 +272,7 @@ def retry_all(jobs: Sequence[Again], run: RunConfig) -> bool:
 def _usable(job: Again, folder: Folder, old: Manifest) -> Manifest | None:
     """What an earlier retry has made for this very configuration."""
     new = generation.made(folder, old)
-    return new if new and new.passes[-1].fingerprint == fingerprint(job.config()) else None
+    return new if new and new.passes[-1].fingerprint == fingerprint(job.identity()) else None
 
 
 def _committed(folder: Folder, new: Manifest) -> set[tuple[str, int]]:

@@ -101,7 +101,7 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
     found = Manifest.find(folder)
     if found is None:
         return None
-    last, config = found.passes[-1], job.config()
+    last, config = found.passes[-1], job.identity()
     if last.fingerprint == fingerprint(config) and last.name == job.name:
         if found.status != "complete" and not found.columns.equals(job.columns):
             raise ShardError(

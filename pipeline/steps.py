@@ -64,7 +64,7 @@ def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[
     """The tasks, of so many, that have something left to do."""
     folder = Folder(output)
     found = Manifest.find(folder)
-    made = fingerprint(job.config())
+    made = fingerprint(job.identity())
     commit_log = commit_log_of(found, folder) if found else CommitLog(folder, job.columns, made, "")
     left = [number for number, split in enumerate(splits) if not is_done(commit_log, split)]
     return sorted({number % tasks for number in left})

@@ -44,7 +44,7 @@ class PassTasks:
 
     def commit_log(self) -> CommitLog:
         """What is committed so far."""
-        made, owner = fingerprint(self.job.config()), self.folder.owner
+        made, owner = fingerprint(self.job.identity()), self.folder.owner
         return CommitLog(self.folder, self.job.columns, made, owner)
 
     def has_suspected(self, ranks: Sequence[int]) -> bool:

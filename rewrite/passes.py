@@ -39,7 +39,7 @@ class RewritePass:
         """The corpus."""
         return Corpus(self.recipe.input, self.recipe.chunking)
 
-    def config(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What the rows depend on: settings, model, template, and the input files by size."""
         recipe = self.recipe
         files, beside = self.source.listing(), self.source.beside()
@@ -55,7 +55,7 @@ class RewritePass:
 
     def begin(self, splits: list[Split]) -> Manifest:
         """The manifest of a set to be made."""
-        config = self.config()
+        config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         passed = self.source.found.passed
         return Manifest(

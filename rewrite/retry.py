@@ -39,7 +39,7 @@ class RewriteAgain(OfJob):
 
     def follows(self, manifest: Manifest) -> bool:
         """See `pipeline.retry.Again`; a corpus has no earlier state."""
-        return manifest.passes[-1].fingerprint == fingerprint(self.config())
+        return manifest.passes[-1].fingerprint == fingerprint(self.identity())
 
     def failed(self, counts: Mapping[str, int]) -> int:
         """Rows."""

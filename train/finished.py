@@ -15,7 +15,7 @@ from prewrite.train.digests import digest
 from prewrite.train.model.export import is_ours
 from prewrite.train.names import MODEL, RECORD
 from prewrite.train.output import Output
-from prewrite.train.owned import about
+from prewrite.train.owned import run_record
 from prewrite.train.state import FileDigest
 
 
@@ -35,14 +35,14 @@ def is_finished(output: Output) -> bool:
 def begin(output: Output) -> None:
     """Take the model of an earlier end out of `run.json`. One process calls."""
     if is_finished(output):
-        output.folder().write(RECORD, (json.dumps(about()) + "\n").encode())
+        output.folder().write(RECORD, (json.dumps(run_record()) + "\n").encode())
 
 
 def finish(output: Output) -> None:
     """Record the files of the model. One process calls."""
     folder = output.root / MODEL
     files = {path.name: digest(path) for path in sorted(folder.iterdir()) if is_ours(path.name)}
-    found = about() | {"model": {name: file.model_dump() for name, file in files.items()}}
+    found = run_record() | {"model": {name: file.model_dump() for name, file in files.items()}}
     output.folder().write(RECORD, (json.dumps(found) + "\n").encode())
 
 

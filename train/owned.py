@@ -28,10 +28,10 @@ def claim(root: Path, folder: Folder) -> None:
         file = root / RECORD
         if file.exists():
             console.print(f"{file}: damaged; written anew, for a whole checkpoint is there")
-        folder.write(RECORD, (json.dumps(about()) + "\n").encode())
+        folder.write(RECORD, (json.dumps(run_record()) + "\n").encode())
 
 
-def about() -> dict[str, Any]:
+def run_record() -> dict[str, Any]:
     """What `run.json` says of each run."""
     return {"format": FORMAT, "made_by": "prewrite train"}
 

@@ -62,7 +62,7 @@ def _run(folder: Path, names: Sequence[str], overrides: Sequence[str]) -> dict[s
     trained = [_variant(folder, name, overrides) for name in names]
     failed = {step.name: said for step in trained if (said := steps.run(step))}
     done = [step for step in trained if step.name not in failed]
-    steps.made = fingerprint([steps.key(step) for step in done])
+    steps.made = fingerprint([steps.identity(step) for step in done])
     changes = sizes.overrides(sizes.evaluating(folder, [step.name for step in done]))
     said = steps.run(AblationStep("evaluation", "evaluate", sizes.EVALUATION, changes))
     return failed | ({"evaluation": said} if said else {})
@@ -100,7 +100,7 @@ def _prepare(steps: Steps, folder: Path) -> None:
     for step in prepared:
         if said := steps.run(step):
             raise PrewriteError(f"{step.name}: {said}")
-    steps.made = fingerprint([steps.key(step) for step in prepared])
+    steps.made = fingerprint([steps.identity(step) for step in prepared])
 
 
 def _pieces(text: str) -> list[str]:

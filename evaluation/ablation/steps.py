@@ -50,7 +50,7 @@ class Steps:
 
     def run(self, step: AblationStep) -> str | None:
         """Run a step that is not done; the sentence of its failure, if it fails."""
-        key, done = self.key(step), self._folder / f"done/{step.name}.json"
+        key, done = self.identity(step), self._folder / f"done/{step.name}.json"
         if done.exists() and json.loads(done.read_text())["fingerprint"] == key:
             return None
         log, begun = self._folder / f"logs/{step.name}.log", time.monotonic()
@@ -64,7 +64,7 @@ class Steps:
         done.write_text(json.dumps({"fingerprint": key}))
         return None
 
-    def key(self, step: AblationStep) -> str:
+    def identity(self, step: AblationStep) -> str:
         """What a step depends on."""
         recipe = load(Plain, step.config, step.overrides).model_dump(include=_READS[step.command])
         return fingerprint([self.made, step.command, recipe])

@@ -119,11 +119,11 @@ class Tiny:
     def source(self) -> Records:
         return Records()
 
-    def config(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         return {"engine": {"model": "tiny"}, "salt": self.salt}
 
     def begin(self, splits: list[Split]) -> Manifest:
-        config = self.config()
+        config = self.identity()
         made = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         return Manifest(passes=[made], inputs=inputs(splits), criteria=["quality"])
 

@@ -72,11 +72,11 @@ class InstantPass:
             ChunkingConfig(tokenizer=TOKENIZER, tokens=self.tokens, seed=self.seed),
         )
 
-    def config(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         return {"seed": self.seed, "paths": list(self.paths), "tokens": self.tokens}
 
     def begin(self, splits: list[Split]) -> Manifest:
-        config = self.config()
+        config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         return Manifest(passes=[info], inputs=inputs(splits))
 

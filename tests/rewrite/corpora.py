@@ -43,5 +43,5 @@ class CorpusPass(InstantPass):
     def source(self) -> Corpus:
         return corpus(*self.paths, **self.options)
 
-    def config(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         return {"paths": list(self.paths), **self.options}

@@ -13,9 +13,11 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
 
 
-def config_of(folder: Path, *overrides: str) -> dict[str, object]:
+def identity_of(folder: Path, *overrides: str) -> dict[str, object]:
     paths = f"input.paths=['{folder}/*.jsonl']"
-    return RewritePass(load(RewriteRecipe, "configs/quickstart.yaml", [paths, *overrides])).config()
+    return RewritePass(
+        load(RewriteRecipe, "configs/quickstart.yaml", [paths, *overrides])
+    ).identity()
 
 
 @pytest.fixture
@@ -25,9 +27,9 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def test_a_corpus_may_move(corpus: Path, tmp_path: Path) -> None:
-    before = config_of(corpus)
+    before = identity_of(corpus)
     corpus.rename(tmp_path / "elsewhere")
-    assert config_of(tmp_path / "elsewhere") == before
+    assert identity_of(tmp_path / "elsewhere") == before
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_a_corpus_may_move(corpus: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_changes_no_row_may_change(corpus: Path, override: str) -> None:
-    assert config_of(corpus, override) == config_of(corpus)
+    assert identity_of(corpus, override) == identity_of(corpus)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +60,15 @@ def test_what_changes_no_row_may_change(corpus: Path, override: str) -> None:
     ],
 )
 def test_what_changes_rows_is_named(corpus: Path, override: str, key: str) -> None:
-    lines = differences(config_of(corpus), config_of(corpus, override))
+    lines = differences(identity_of(corpus), identity_of(corpus, override))
     assert any(line.startswith(f"{key}: ") for line in lines), lines
 
 
 def test_a_longer_input_file_is_another_input(corpus: Path) -> None:
-    before = config_of(corpus)
+    before = identity_of(corpus)
     with open(corpus / "c4.jsonl", "a") as stream:
         stream.write('{"text": "more"}\n')
-    assert "input.listing" in differences(before, config_of(corpus))[0]
+    assert "input.listing" in differences(before, identity_of(corpus))[0]
 
 
 @pytest.mark.parametrize(

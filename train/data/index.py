@@ -31,13 +31,13 @@ def stretch_counts(
     shards: ShardSet, size: int, filters: Sequence[Filter], cache: Folder
 ) -> list[int]:
     """The number of samples of each part of `shards`, from a file in `cache` where it is known."""
-    about = {
+    identity = {
         "parts": [part.sha256 for part in shards.manifest.parts],
         "size": size,
         "filters": [item.text for item in filters],
     }
-    name = f"index-{fingerprint(about)[:32]}.json"
-    counts = _remembered(cache, name, about)
+    name = f"index-{fingerprint(identity)[:32]}.json"
+    counts = _remembered(cache, name, identity)
     if counts is None:
 
         def count(part: File) -> int:
@@ -47,17 +47,17 @@ def stretch_counts(
 
         with ThreadPoolExecutor(_THREADS) as pool:
             counts = list(pool.map(count, shards.manifest.parts))
-        stored = {"spans": counts, "check": fingerprint([about, counts])}
+        stored = {"spans": counts, "check": fingerprint([identity, counts])}
         cache.write(name, json.dumps(stored).encode())
     return counts
 
 
-def _remembered(cache: Folder, name: str, about: Any) -> list[int] | None:
+def _remembered(cache: Folder, name: str, identity: Any) -> list[int] | None:
     """What the file says, where it is as it was written, for just this."""
     try:
         found = json.loads(cache.read(name) or b"")
         counts, check = list(found["spans"]), found["check"]
-        return counts if check == fingerprint([about, counts]) else None
+        return counts if check == fingerprint([identity, counts]) else None
     except (ValueError, TypeError, KeyError, RecursionError, ShardError):
         return None
 

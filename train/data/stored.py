@@ -42,12 +42,12 @@ _CHECK = "prewrite.check"
 
 @dataclass(frozen=True)
 class StoredReferences:
-    """Where the references of a set lie. about: all that they depend on. parts: name → SHA-256 of
-    each part of the set.
+    """Where the references of a set lie. identity: all that they depend on. parts: name → SHA-256
+    of each part of the set.
     """
 
     folder: Folder
-    about: dict[str, Any]
+    identity: dict[str, Any]
     parts: dict[str, str]
 
     def read(self, part: str) -> Reference | None:
@@ -74,11 +74,11 @@ class StoredReferences:
 
     def finish(self) -> None:
         """Say what they depend on: all parts are there."""
-        text = json.dumps(self.about, indent=1, sort_keys=True) + "\n"
+        text = json.dumps(self.identity, indent=1, sort_keys=True) + "\n"
         self.folder.write(MANIFEST, text.encode())
 
     def _check(self, part: str, columns: dict[str, list[Any]]) -> str:
-        return fingerprint([self.about, self.parts[part], columns])
+        return fingerprint([self.identity, self.parts[part], columns])
 
 
 def stored(config: TrainConfig, shape: ModelShape) -> References:
@@ -119,7 +119,7 @@ def places(config: TrainConfig, shape: ModelShape) -> dict[str, StoredReferences
     found = {}
     for data in config.data:
         parts = {part.name: part.sha256 for part in ShardSet(data.set).manifest.parts}
-        about = model | {"parts": fingerprint([*parts.values()]), "filter": data.filter}
-        url = f"{data.set.rstrip('/')}/reference/{fingerprint(about)[:16]}"
-        found[data.set] = StoredReferences(Folder(url, data.set), about, parts)
+        identity = model | {"parts": fingerprint([*parts.values()]), "filter": data.filter}
+        url = f"{data.set.rstrip('/')}/reference/{fingerprint(identity)[:16]}"
+        found[data.set] = StoredReferences(Folder(url, data.set), identity, parts)
     return found

@@ -66,8 +66,8 @@ class OnlineBatches:
     """Rollouts for this rank; every process makes one, and those that share a copy of the model
     hold the same groups. No engine is started before it is needed.
 
-    about: all that groups depend on beside the weights. seconds: of waiting and of loading weights
-    since they were last taken.
+    identity: all that groups depend on beside the weights. seconds: of waiting and of loading
+    weights since they were last taken.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class OnlineBatches:
         engines: Mapping[str, EngineConfig],
         shape: ModelShape,
         loader: Loader,
-        about: Any,
+        identity: Any,
         output: Output,
     ) -> None:
         assert config.rollouts, "the configuration of a run with online phases has them"
         self.config, self.rollouts = config, config.rollouts
         self._engines, self._shape, self._loader = engines, shape, loader
         self._output, self._weights = output, output.scratch / "weights"
-        self._store = RolloutStore(output.folder(store_of(output)), about)
+        self._store = RolloutStore(output.folder(store_of(output)), identity)
         self._known: dict[PromptKey, RolloutGroup] = {}
         self._steps: dict[int, _Step] = {}
         self._client: WorkerClient | None = None

@@ -128,7 +128,7 @@ class OnlinePhase:
     @cached_property
     def _online(self) -> OnlineBatches:
         online = OnlineBatches(
-            self._config, self._engines, self._shape, self._loader, self._about(), self._output
+            self._config, self._engines, self._shape, self._loader, self._identity(), self._output
         )
         online.resume(self._first)
         return online
@@ -137,7 +137,7 @@ class OnlinePhase:
     def _probe(self) -> Probe:
         return Probe(self._config, self._engines, self._shape)
 
-    def _about(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         """All that the groups of the run depend on; the weights follow from it."""
         judges = self._rollouts.judge.panel if self._rollouts.judge else ()
         names = {self._rollouts.engine, *judges} & self._engines.keys()

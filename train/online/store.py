@@ -34,7 +34,7 @@ _ASKS = 64  # in a file
 class _Manifest(BaseModel):
     """The content of `manifest.json`."""
 
-    about: str
+    identity: str
     name: str
 
 
@@ -88,17 +88,17 @@ def store_of(output: Output) -> str:
 
 
 class RolloutStore:
-    """What the workers of the run have kept in `folder`. about: all that groups depend on."""
+    """What the workers of the run have kept in `folder`. identity: all that groups depend on."""
 
-    def __init__(self, folder: Folder, about: Any) -> None:
-        self.folder, self._about, self._place = Path(folder.root), fingerprint(about), folder
+    def __init__(self, folder: Folder, identity: Any) -> None:
+        self.folder, self._identity, self._place = Path(folder.root), fingerprint(identity), folder
 
     def claim(self) -> None:
         """Make the store this configuration's: the files of another one go. One process calls."""
         if not self._name():
             for file in self._files():
                 file.unlink(missing_ok=True)
-            manifest = _Manifest(about=self._about, name=uuid4().hex)
+            manifest = _Manifest(identity=self._identity, name=uuid4().hex)
             self._place.write(MANIFEST, manifest.model_dump_json().encode())
 
     def read(self, samples: int) -> tuple[dict[PromptKey, RolloutGroup], int]:
@@ -134,7 +134,7 @@ class RolloutStore:
     def _name(self) -> str | None:
         """What the records of this configuration bear; None: the manifest is not of it."""
         found = _manifest(self._place)
-        return found.name if found and found.about == self._about else None
+        return found.name if found and found.identity == self._identity else None
 
 
 def _manifest(folder: Folder) -> _Manifest | None:

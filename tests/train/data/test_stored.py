@@ -34,7 +34,7 @@ def others(folder: Path) -> Iterator[StoredReferences]:
     """Where the same file would be of something else."""
     mine = place(folder)
     for about in ({"model": "other"}, {"max_seq_len": 63}):
-        yield replace(mine, about=mine.about | about)
+        yield replace(mine, identity=mine.identity | about)
     yield replace(mine, parts=PARTS | {"part-0": "c" * 64})
 
 

@@ -109,16 +109,18 @@ def test_another_configuration_starts_with_an_empty_store(tmp_path: Path) -> Non
     assert samples(tmp_path) == []
 
 
-@pytest.mark.parametrize("manifest", ["", "[]", '{"about": 7}', "{", '{"about": "a", "name": ""}'])
+@pytest.mark.parametrize(
+    "manifest", ["", "[]", '{"identity": 7}', "{", '{"identity": "a", "name": ""}']
+)
 def test_a_damaged_manifest_is_another_configuration(tmp_path: Path, manifest: str) -> None:
     claimed(tmp_path)
     RolloutStoreWriter(tmp_path, 0).append(0, [group(1)])
     (tmp_path / "manifest.json").write_text(manifest)
     assert samples(tmp_path) == []
-    assert "about" in json.loads((tmp_path / "manifest.json").read_text())
+    assert "identity" in json.loads((tmp_path / "manifest.json").read_text())
 
 
-@pytest.mark.parametrize("about", [ABOUT, {"seed": 2}], ids=["same", "other"])
+@pytest.mark.parametrize("identity", [ABOUT, {"seed": 2}], ids=["same", "other"])
 @pytest.mark.parametrize("whole", [True, False], ids=["file", "record"])
 def test_records_of_another_run_are_not_read(tmp_path: Path, about: object, whole: bool) -> None:
     """Not even those of a run of the same configuration."""
