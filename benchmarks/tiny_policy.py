@@ -85,7 +85,7 @@ def command(name: str, folder: Path, train: dict[str, Any], **sections: Any) -> 
     recipe = folder / f"{name}.yaml"
     parts = {"output": str(folder / "set"), "engines": engines(folder), **sections}
     recipe.write_text(yaml.safe_dump(parts | ({"train": train} if train else {})), encoding="utf-8")
-    subprocess.run([sys.executable, "-m", name, "--config", str(recipe)], check=True)
+    subprocess.run([sys.executable, "-m", "prewrite", name, "--config", str(recipe)], check=True)
 
 
 def engines(folder: Path) -> dict[str, Any]:

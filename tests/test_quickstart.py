@@ -24,8 +24,16 @@ CRITERIA = ("quality", "safety", "factuality")
 
 
 def command(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """`python -m NAME --config configs/quickstart.yaml …` in a process of its own."""
-    arguments = [sys.executable, "-m", name, "--config", "configs/quickstart.yaml", *overrides]
+    """`prewrite NAME --config configs/quickstart.yaml …` in a process of its own."""
+    arguments = [
+        sys.executable,
+        "-m",
+        "prewrite",
+        name,
+        "--config",
+        "configs/quickstart.yaml",
+        *overrides,
+    ]
     return subprocess.run(arguments, capture_output=True, text=True, timeout=280, check=False)
 
 
@@ -129,7 +137,7 @@ def test_a_second_run_says_complete(run: tuple[Path, str]) -> None:
     assert done.returncode == 0
     assert "the set is complete" in done.stdout
     changed = command("rewrite", *overrides, "rewrite.sampling.seed=1")
-    assert changed.returncode == 1
+    assert changed.returncode == 2
     assert "rewrite.sampling.seed: 0 → 1" in changed.stderr
 
 
@@ -240,7 +248,7 @@ def evaluate(
     }
     out = trained.parent / "evaluation"
     return command(
-        "evaluation",
+        "evaluate",
         f"evaluate.models.trained={trained}/model",
         f"evaluate.prefixes={json.dumps(prefixes)}",
         "evaluate.tokens=8",

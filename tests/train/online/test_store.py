@@ -124,7 +124,10 @@ def test_a_damaged_manifest_is_another_configuration(tmp_path: Path, manifest: s
 @pytest.mark.parametrize("whole", [True, False], ids=["file", "record"])
 def test_records_of_another_run_are_not_read(tmp_path: Path, identity: object, whole: bool) -> None:
     """Not even those of a run of the same configuration."""
-    for folder, known, some in ((tmp_path / "a", ABOUT, (1, 2)), (tmp_path / "b", identity, (1, 3))):
+    for folder, known, some in (
+        (tmp_path / "a", ABOUT, (1, 2)),
+        (tmp_path / "b", identity, (1, 3)),
+    ):
         claimed(folder, known)
         RolloutStoreWriter(folder, 0).append(0, [group(n, version=some[1]) for n in some])
     (mine,), (others,) = ((tmp_path / one).glob("*.jsonl") for one in "ab")
