@@ -33,7 +33,7 @@ def test_stored_references_train_as_frozen_ones(
     damaged = bytearray((folder / PARTS[1]).read_bytes())
     damaged[len(damaged) // 3] ^= 4
     (folder / PARTS[1]).write_bytes(damaged)
-    _says(train, 1, f"{PARTS[1]}: not there, damaged, or of another part or model; run `python -m")
+    _says(train, 1, f"{PARTS[1]}: not there, damaged, or of another part or model; run `prewrite")
     again = Command(train | {"parallel": {"pp": 2}}, "reference", ranks=2)
     assert again.end() == 0 and again.text == f"reference: {folder}/{PARTS[1]}\n"
     second = pq.read_table(folder / PARTS[1]).to_pydict()
