@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prewrite.base.errors import EngineError
+from prewrite.base.extras import require
 from prewrite.base.fingerprint import canonical
 from prewrite.engine.config import EndpointConfig, EngineConfig
 from prewrite.engine.types import Engine
@@ -76,6 +77,7 @@ async def _ask_first(config: EndpointConfig, engine: Engine, first: Sequence[Fir
 
 def get_pooling(model: str, revision: str | None, args: dict[str, Any]) -> "PoolingModel":
     """A classifier in vLLM, loaded at its first use; EngineError when it cannot be."""
+    require("vllm")
     from prewrite.engine.pooling import PoolingModel
 
     key = canonical([model, revision, args])
@@ -97,6 +99,7 @@ def _load(config: EngineConfig) -> Engine:
         from prewrite.engine.endpoint import EndpointEngine
 
         return EndpointEngine(config)
+    require("vllm")
     from prewrite.engine.vllm_engine import VllmEngine
 
     return VllmEngine(config)

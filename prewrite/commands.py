@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 from prewrite import __version__
 from prewrite.base.cli import Invocation, ending, run_recipe
 from prewrite.base.config import near
-from prewrite.base.console import accept_any_terminal
 from prewrite.shards.export import Each
 
 
@@ -399,9 +398,8 @@ def _end(code: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code: 0 done, 1 failed, 2 usage or configuration, 130 interrupted."""
-    accept_any_terminal()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(sys.argv[1:] if arguments is None else list(arguments), prog_name="prewrite")
+        return ending(lambda: app(words, prog_name="prewrite"))
     except SystemExit as end:
         return int(end.code or 0)
-    return 0
