@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # torch reads it when it is first imported, by whichever library; its warnings about memory binding
 # and missing kernels tell a user nothing.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# So does transformers: that without torch it has tokenizers only, which is what is needed here.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 TRIES = 3
 """How often an endpoint is asked one thing before a run: one odd answer must not refuse it."""

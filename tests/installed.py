@@ -86,7 +86,14 @@ class Installed:
         return self.python(str(self.packages / "bin/prewrite"), *words, **variables)
 
 
-SCRIPT = "import sys\nfrom {module} import {name}\nsys.exit({name}())\n"
+SCRIPT = """\
+import sys
+from {0.module} import {0.attr}
+
+if __name__ == "__main__":
+    sys.exit({0.attr}())
+"""
+"""A command as pip writes it."""
 
 
 def install(wheel: Path, extras: Iterable[str], packages: Path, folder: Path) -> Installed:
@@ -99,6 +106,5 @@ def install(wheel: Path, extras: Iterable[str], packages: Path, folder: Path) ->
                 (packages / top).symlink_to(str(one.locate_file(top)))
     (point,) = Distribution.at(next(packages.glob("prewrite-*.dist-info"))).entry_points
     (packages / "bin").mkdir(exist_ok=True)
-    script = SCRIPT.format(module=point.module, name=point.attr)
-    (packages / "bin/prewrite").write_text(script)
+    (packages / "bin" / point.name).write_text(SCRIPT.format(point))
     return Installed(packages, folder)
