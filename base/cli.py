@@ -18,6 +18,7 @@ import yaml
 from prewrite.base.config import Recipe, load
 from prewrite.base.console import PlainConsole, accept_any_terminal
 from prewrite.base.errors import PrewriteError
+from prewrite.base.extras import missing
 from prewrite.base.files import of_storage
 from prewrite.base.secret import redact
 from prewrite.base.text import printable
@@ -94,7 +95,7 @@ def sentence(error: Exception) -> PrewriteError | None:
         return PrewriteError(f"not enough memory: {str(error) or 'no more can be had'}")
     if of_storage(error) and not isinstance(error, OSError):
         return PrewriteError(f"the storage cannot be used: {' '.join(str(error).split())}")
-    return None
+    return missing(error)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from prewrite.base.errors import InputError, PrewriteError, ShardError
+from prewrite.base.extras import missing
 
 _STORAGE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "aiohttp", "fsspec")
 """Libraries of object stores; they raise their own exceptions for missing keys and the like."""
@@ -145,7 +146,8 @@ def resolve(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise InputError(f"{url}: cannot open this kind of location: {error}") from None
+        unknown = InputError(f"{url}: cannot open this kind of location: {error}")
+        raise missing(error.__cause__) or unknown from None
     return fs, str(path)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prewrite.base.errors import EngineError
+from prewrite.base.extras import require
 from prewrite.base.fingerprint import canonical
 from prewrite.engine.config import EndpointConfig, EngineConfig
 from prewrite.engine.types import Engine
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # torch reads it when it is first imported, by whichever library; its warnings about memory binding
 # and missing kernels tell a user nothing.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# So does transformers: that without torch it has tokenizers only, which is what is needed here.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 TRIES = 3
 """How often an endpoint is asked one thing before a run: one odd answer must not refuse it."""
@@ -76,6 +79,7 @@ async def _ask_first(config: EndpointConfig, engine: Engine, first: Sequence[Fir
 
 def get_pooling(model: str, revision: str | None, args: dict[str, Any]) -> "PoolingModel":
     """A classifier in vLLM, loaded at its first use; EngineError when it cannot be."""
+    require("vllm")
     from prewrite.engine.pooling import PoolingModel
 
     key = canonical([model, revision, args])
@@ -97,6 +101,7 @@ def _load(config: EngineConfig) -> Engine:
         from prewrite.engine.endpoint import EndpointEngine
 
         return EndpointEngine(config)
+    require("vllm")
     from prewrite.engine.vllm_engine import VllmEngine
 
     return VllmEngine(config)

@@ -11,7 +11,6 @@ sets with scripts, and a model's code runs only where its engine has `trust_remo
 """
 
 import importlib.metadata
-import importlib.util
 import logging
 import os
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 
 from prewrite.base.config import near
 from prewrite.base.errors import ConfigError, EngineError, PrewriteError
+from prewrite.base.extras import require
 from prewrite.engine.config import VllmConfig
 from prewrite.engine.vllm_engine import arguments, first_line, load_sentence, prepare
 from prewrite.evaluation.config import TasksConfig
@@ -29,10 +29,7 @@ from prewrite.evaluation.config import TasksConfig
 
 def version() -> str:
     """The harness's version; PrewriteError where it is not installed."""
-    if importlib.util.find_spec("lm_eval") is None:
-        raise PrewriteError(
-            "lm-eval is not installed: pip install lm-eval (the extra eval of this project)"
-        )
+    require("lm_eval")
     return importlib.metadata.version("lm-eval")
 
 
@@ -160,6 +157,7 @@ def _refuse(name: str, task: Any) -> None:
 
 def language_model(config: VllmConfig) -> Any:
     """The model as the harness sees it, loaded; EngineError where that fails."""
+    require("vllm")
     settings = arguments(config)
     prepare(settings)
     try:

@@ -17,6 +17,7 @@ from numbers import Real
 from typing import Any
 
 from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.base.extras import require
 from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.registry import get_pooling
 from prewrite.judge.criteria import Classifier, PythonFunction
@@ -137,6 +138,7 @@ def _vllm(criterion: Classifier) -> Adapter:
 
 
 def _skops(criterion: Classifier) -> Adapter:
+    require("skops")
     from skops.io import get_untrusted_types, load
 
     if unknown := get_untrusted_types(file=criterion.model):
@@ -153,6 +155,7 @@ def _skops(criterion: Classifier) -> Adapter:
 
 
 def _onnx(criterion: Classifier) -> Adapter:
+    require("onnxruntime")
     import numpy
     import onnxruntime
 

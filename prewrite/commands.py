@@ -12,8 +12,10 @@ from typer.core import TyperGroup
 from prewrite import __version__
 from prewrite.base.cli import Invocation, ending, run_recipe
 from prewrite.base.config import near
-from prewrite.base.console import accept_any_terminal
 from prewrite.shards.export import Each
+
+_FIRST = "prewrite.first"
+"""The word of the command line whose second one is completed, in the context's `meta`."""
 
 
 class Commands(TyperGroup):
@@ -25,10 +27,28 @@ class Commands(TyperGroup):
         if rest and f"{first} {rest[0]}" in self.commands:
             return super().resolve_command(ctx, [f"{first} {rest[0]}", *rest[1:]])
         seconds = [name.split()[1] for name in self.commands if name.startswith(f"{first} ")]
+        if ctx.resilient_parsing:  # a shell asks how the line may go on
+            ctx.meta[_FIRST] = first if seconds and not rest else None
+            return (None, None, []) if ctx.meta[_FIRST] else super().resolve_command(ctx, args)
         if seconds and (first not in self.commands or (rest and rest[0].isalpha())):
             found = f"'{rest[0]}';{near(rest[0], seconds)}" if rest else "nothing;"
             ctx.fail(f"{first}: found {found} accepted: {', '.join(seconds)}")
+        firsts = list(dict.fromkeys(name.split()[0] for name in self.commands))
+        if first not in firsts:
+            ctx.fail(f"found '{first}';{near(first, firsts)} accepted: {', '.join(firsts)}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """What a word may become: never two at once, which a shell would take for one."""
+        first = ctx.meta.get(_FIRST)
+        found = super().shell_complete(ctx, f"{first} {incomplete}" if first else incomplete)
+        for item in found:
+            item.value = item.value.split()[1 if first else 0]
+        found = list({item.value: item for item in reversed(found)}.values())[::-1]
+        if own := self.commands.get(first):
+            with own.make_context(first, [], parent=ctx, resilient_parsing=True) as below:
+                found += own.shell_complete(below, incomplete)
+        return found
 
 
 app = typer.Typer(
@@ -399,9 +419,8 @@ def _end(code: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code: 0 done, 1 failed, 2 usage or configuration, 130 interrupted."""
-    accept_any_terminal()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(sys.argv[1:] if arguments is None else list(arguments), prog_name="prewrite")
+        return ending(lambda: app(words, prog_name="prewrite"))
     except SystemExit as end:
         return int(end.code or 0)
-    return 0

@@ -17,9 +17,12 @@ compile() {  # compile PYTHON INPUT OPTION …
     "$uv" pip compile --quiet --python-version "$1" --python-platform x86_64-manylinux_2_31 "${@:2}"
 }
 
+extras=(--extra rewrite --extra train --extra classifiers --extra report --extra s3 --extra ray)
+extras+=(--extra eval --extra quickstart --extra dev)
+
 resolve() {  # resolve cpu|gpu PYTHON OPTION …, starting with the pins that the lock holds
     sed 's/+cpu$//' "$lock" > "$work/lock"
-    compile "$2" pyproject.toml --extra "$1" --extra quickstart --extra dev --no-annotate \
+    compile "$2" pyproject.toml --extra "$1" "${extras[@]}" --no-annotate \
         --override "requirements/$1-overrides.txt" --custom-compile-command "make lock" \
         --output-file "$work/lock" "${@:3}" > /dev/null
     [ "$1" = gpu ] || sed -i 's/^torch==.*/&+cpu/' "$work/lock"

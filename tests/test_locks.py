@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from scripts import shared_files
 
@@ -72,6 +74,20 @@ def test_a_lock_has_cuda_13_or_none(lock: Path) -> None:
     numbered = r"cuda-(python|bindings|toolkit)|nvidia-(cublas|cuda-\w+)"
     majors |= {pins[name].split(".")[0] for name in pins if re.fullmatch(numbered, name)}
     assert majors == ({"13"} if lock.stem.startswith("gpu") else set())
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_a_lock_has_every_extra_of_its_device(lock: Path) -> None:
+    other = "cpu" if lock.stem.startswith("gpu") else "gpu"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [line for extra in extras if extra != other for line in extras[extra]]
+    wanted = [Requirement(line) for line in (*project["dependencies"], *lines)]
+    pins = {canonicalize_name(name): version for name, version in pinned(lock).items()}
+    assert all(one.specifier.contains(pins[canonicalize_name(one.name)]) for one in wanted)
+    script = (ROOT / "scripts/lock.sh").read_text()
+    passed = {*re.findall(r"--extra (\w+)", script), "docs"}  # dev has all of docs
+    assert passed | {"cpu", "gpu"} == set(extras)
 
 
 def test_the_locks_of_a_device_have_the_same_versions_of_what_matters() -> None:

@@ -12,7 +12,7 @@ import secrets
 import signal
 from typing import Any
 
-from prewrite.base.errors import ConfigError, Interrupted, PrewriteError, ShardError
+from prewrite.base.errors import Interrupted, PrewriteError, ShardError
 from prewrite.pipeline.tasks import PassTasks
 
 _RESTARTS = 3
@@ -109,12 +109,8 @@ def _connected(workers: int) -> Any:
         # Ray listens on all interfaces, and whoever may talk to it may run code.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError(
-            "run.executor: found 'ray', but the package ray is not installed; pip install ray"
-        ) from None
+    import ray
+
     if ray.is_initialized():
         return ray
     own: dict[str, Any] = {

@@ -182,5 +182,5 @@ def test_a_folder_that_is_none_and_a_harness_that_is_missing(
     with pytest.raises(ConfigError, match="paths: found 'no-such'; accepted: a folder"):
         harness.load_tasks(config("local", paths=["no-such"]))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(PrewriteError, match="lm-eval is not installed: pip install lm-eval"):
+    with pytest.raises(PrewriteError, match=r"lm_eval is not installed.*prewrite\[eval\]"):
         harness.version()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from prewrite.base.errors import ConfigError, PrewriteError
+from prewrite.base.extras import missing
 from prewrite.base.processes import end_with_parent
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.registry import close_engines
@@ -228,8 +229,9 @@ def _die() -> None:
 def _failed(error: BaseException) -> Failed:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, PrewriteError):
-        return Failed(str(error), "config" if isinstance(error, ConfigError) else "engine")
+    known = missing(error) or error
+    if isinstance(known, PrewriteError):
+        return Failed(str(known), "config" if isinstance(known, ConfigError) else "engine")
     text = " ".join(str(error).split())
     return Failed(f"the rollout worker failed: {type(error).__name__}: {text[:500]}")
 
