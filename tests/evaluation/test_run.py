@@ -107,7 +107,7 @@ def test_the_results_have_the_keys_of_the_harness(evaluated: Path) -> None:
 def test_the_table_and_the_leaderboard(evaluated: Path) -> None:
     text = (evaluated / "out/table.md").read_text()
     assert "|  | base | twin | broken |" in text
-    assert "## other, sampled: 3 places, " in text
+    assert "## other, sampled: 3 cut points, " in text
     (line,) = [x for x in text.splitlines() if x.startswith("| bits_per_byte") and "▼" in x][:1]
     assert line.count("▼") == 1
     board = leaderboard(str(evaluated / "leaderboard.jsonl"))
@@ -123,7 +123,7 @@ def test_a_second_run_asks_nobody(evaluated: Path, capsys: pytest.CaptureFixture
 
 def test_the_plan_says_what_would_be_done(evaluated: Path) -> None:
     text = plan(recipe(evaluated, output=str(evaluated / "fresh")))
-    assert "ordinary: 4 places in " in text
-    assert f"twin ({MODEL}): 7 of 7 places to continue, 2 texts each; 56 questions" in text
+    assert "ordinary: 4 cut points in " in text
+    assert f"twin ({MODEL}): 7 of 7 cut points to continue, 2 texts each; 56 questions" in text
     assert "base is itself a judge" in text
     assert not (evaluated / "fresh").exists()

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from prewrite.base.fingerprint import fingerprint
-from prewrite.pipeline import tasks as executor
 from prewrite.pipeline.config import RunConfig
+from prewrite.pipeline.executor import local
 from prewrite.pipeline.passes import (
     Document,
     DocumentResult,
@@ -148,8 +148,8 @@ def without_worker_pools() -> None:
     """From now on no run of this process starts others: each costs a second, and steps in it are
     not seen. A run that suspects a document does so.
     """
-    assert hasattr(executor, "WorkerPool")
-    setattr(executor, "WorkerPool", _Here)  # noqa: B010
+    assert hasattr(local, "WorkerPool")
+    setattr(local, "WorkerPool", _Here)  # noqa: B010
 
 
 def go(output: str, salt: str = "") -> Manifest:
