@@ -49,7 +49,7 @@ async def measure(folder: Path, models: dict[str, Path]) -> dict[str, Measured]:
         told = await asyncio.gather(*(engine.token_likelihood(tokens) for tokens in pieces))
         written[name] = continuations, -fmean(p for one in told for p in one.samples[0].logprobs)
     engine.close()
-    return await _judged(places, written)
+    return await _judged(written)
 
 
 def _held_out(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
@@ -85,30 +85,28 @@ async def _continue(folder: Path, engine: Any, prompt: list[int], number: int) -
     return found
 
 
-async def _judged(
-    places: Sequence[list[int]], written: dict[str, tuple[list[list[Any]], float]]
-) -> dict[str, Measured]:
+async def _judged(written: dict[str, tuple[list[list[Any]], float]]) -> dict[str, Measured]:
     from prewrite.judge.config import JudgeConfig
     from prewrite.judge.pool import Pool
-    from prewrite.judge.rating import Rater
+    from prewrite.judge.scorer import PoolScorer
 
-    rater = Rater(JudgeConfig.model_validate(JUDGE), {})  # these criteria ask no engine
+    scorer = PoolScorer.load(JudgeConfig.model_validate(JUDGE), {})  # they ask no engine
     found = {}
     for name, (continuations, nll) in written.items():
         pools = [
             Pool(str(n), (), "", {str(k): one[0] for k, one in enumerate(some)})
             for n, some in enumerate(continuations)
         ]
-        rated = await rater(pools, [{}] * len(places))
-        found[name] = _means(rated, [one for some in continuations for one in some], nll)
+        scored = await scorer(pools)
+        found[name] = _means(scored, [one for some in continuations for one in some], nll)
     return found
 
 
-def _means(rated: Sequence[Any], texts: Sequence[Any], nll: float) -> Measured:
+def _means(scored: Sequence[Any], texts: Sequence[Any], nll: float) -> Measured:
     """A text without a score (fewer than four words) counts as 0: here it must not be left out."""
-    scores = [[one.scores.get(str(k), 0.0) for k in range(CONTINUATIONS)] for one in rated]
+    scores = [[one.scores.get(str(k), 0.0) for k in range(CONTINUATIONS)] for one in scored]
     known, variety = (
-        fmean(value for one in rated for value in one.values[name].values())
+        fmean(value for one in scored for value in one.values[name].values())
         for name in ("known_words", "variety")
     )
     return Measured(
@@ -119,5 +117,5 @@ def _means(rated: Sequence[Any], texts: Sequence[Any], nll: float) -> Measured:
         tokens=fmean(one[1] for one in texts),
         ended=fmean(one[2] for one in texts),
         nll=nll,
-        unscored=sum(CONTINUATIONS - len(one.scores) for one in rated),
+        unscored=sum(CONTINUATIONS - len(one.scores) for one in scored),
     )

@@ -16,7 +16,7 @@ from prewrite.engine.registry import get_engine
 from prewrite.engine.types import Completion, Engine, Request, Sampling
 from prewrite.engine.vllm_engine import VllmEngine
 from prewrite.judge.judge import Judge
-from prewrite.judge.scorer import Scorer
+from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.passes import Document
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
@@ -51,7 +51,7 @@ async def _note(recipe: RewriteRecipe) -> dict[str, list[Request]]:
     assert recipe.judge
     rewriter, scorer = (
         Rewriter(rewriting, recipe),
-        Scorer([Judge("main", judging, recipe.judge)], recipe.judge),
+        RowScorer([Judge("main", judging, recipe.judge)], recipe.judge),
     )
     for split in source.splits():
         for item in source.read(split, 0):

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prewrite.engine.config import EngineConfig
+from prewrite.judge.pool import Pool
 from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.online.messages import RolloutPrompt, RolloutRequest, WeightSync
 
@@ -49,7 +50,7 @@ def _rounds() -> list[tuple[RolloutPrompt, ...]]:
     each = max(1, min(6, len(documents) // (ROUNDS + 1)))
     return [
         tuple(
-            RolloutPrompt(n, f"{n}-{cut}", tuple(ids[:cut]), (), "", {}, seed=1000 * n + cut)
+            RolloutPrompt(n, tuple(ids[:cut]), 1000 * n + cut, Pool(f"{n}-{cut}", (), "", {}))
             for n, ids in enumerate(documents[first : first + each], first)
             for cut in range(STRIDE, len(ids), STRIDE)
         )

@@ -31,7 +31,7 @@ from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
 from prewrite.evaluation.writing import ORIGINAL
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
-from prewrite.judge.panel import Panel, PanelResult, consistency, mean_scores
+from prewrite.judge.panel import Panel, PanelResult, consistency, fence_texts, mean_scores
 from prewrite.judge.pool import Pool, judgements
 from prewrite.judge.unread import failure, refuse_unread
 from prewrite.shards.failures import Failure, FailureTally, by_reason
@@ -82,10 +82,8 @@ class ContinuationJudge:
             for criterion in self.criteria
             for text, pool in self._pools(cut_point, criterion)
         ]
-        texts = ["".join(cut_point.context), cut_point.original]
-        texts += [text for _, _, pool in asked for text in pool.candidates.values()]
         questions = [(criterion, pool) for criterion, _, pool in asked]
-        said = await self.panel(questions, [*dict.fromkeys(texts)])
+        said = await self.panel(questions, fence_texts(pool for _, pool in questions))
         scores, verdicts = list[Row](), list[Row]()
         for (criterion, text, _), one in zip(asked, said, strict=True):
             which = {"split": cut_point.split, "decoding": text[0], "number": text[1]}

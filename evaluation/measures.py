@@ -20,7 +20,7 @@ from math import log
 
 import numpy as np
 
-from prewrite.evaluation.bootstrap import RatioTerm, ratio
+from prewrite.base.intervals import RatioTerm, ratio
 from prewrite.evaluation.results import MetricValue
 from prewrite.evaluation.writing import GREEDY, ORIGINAL, SAMPLED
 from prewrite.judge.criteria import Criterion

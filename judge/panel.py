@@ -7,7 +7,7 @@ those that could be read would favour what only a lenient judge reads.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
@@ -72,6 +72,14 @@ class Panel:
         results = await asyncio.gather(*(result_of(judge) for judge in judges))
         named = {judge.name: result for judge, result in zip(judges, results, strict=True)}
         return PanelResult(named, sum(costs, Usage()))
+
+
+def fence_texts(pools: Iterable[Pool]) -> list[str]:
+    """All that stands in the prompts about `pools`, each text once; the pieces of a context joined,
+    for two may spell a tag between them.
+    """
+    texts = (("".join(p.context), p.reference, *p.candidates.values()) for p in pools)
+    return [*dict.fromkeys(text for some in texts for text in some)]
 
 
 def mean_scores(results: Sequence[Result]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from prewrite.engine.digest import identity
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
-from prewrite.judge.scorer import Scorer
+from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.passes import Document, End, Item, Split, Work
 from prewrite.shards.manifest import File, Manifest, PassInfo
 from prewrite.shards.names import block_of, verdicts
@@ -185,7 +185,7 @@ class JudgePass:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """Load the judges in this process, if there is something to ask them."""
-        yield Scorer(load_judges(self.judge, self.engines, self.fresh), self.judge, self.kept)
+        yield RowScorer(load_judges(self.judge, self.engines, self.fresh), self.judge, self.kept)
 
 
 def judge_pass(url: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> JudgePass:

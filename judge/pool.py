@@ -27,19 +27,35 @@ from prewrite.judge.config import PoolsConfig
 from prewrite.judge.criteria import Criterion, PromptedCriterion
 from prewrite.judge.readout import Verdict
 from prewrite.judge.schedule import GameSchedule, OrderRule, Pair, first_round, plan, second_round
-from prewrite.shards.schema import Row
+from prewrite.shards.schema import Row, StoredValues
 
 _EVEN = 1e-6  # verdicts are stored as float32; nearer to 0.5 they cannot be told from a tie
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The candidates of one row by name, what stands before them, their reference."""
+    """The candidates of one row by name, what stands before them, their reference. known: what a
+    set holds of them, by the same judges in the same way.
+    """
 
     row_id: str
     context: tuple[str, ...]
     reference: str
     candidates: Mapping[str, str]
+    known: StoredValues = field(default_factory=dict)
+
+    def known_on(self, criterion: Criterion) -> dict[str, float | None]:
+        """What need not be asked again: of one candidate alone the same is said in any pool, while
+        a win rate depends on who else plays.
+        """
+        known = self.known.get(criterion.name, {})
+        found = {name: known[name] for name in self.candidates if name in known}
+        return {} if criterion.kind == "pairwise" and len(found) < len(self.candidates) else found
+
+    def unjudged(self, criterion: Criterion) -> dict[str, str]:
+        """The candidates that are still to be asked about."""
+        known = self.known_on(criterion)
+        return {name: text for name, text in self.candidates.items() if name not in known}
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,17 @@ from prewrite.base.fingerprint import fingerprint, mixed
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import Criterion, PromptedCriterion
 from prewrite.judge.judge import CostedAnswer, Judge, load_judges
-from prewrite.judge.panel import Panel, PanelResult, mean_scores
+from prewrite.judge.panel import Panel
 from prewrite.judge.passes import JudgePass, SetSource
 from prewrite.judge.pool import Question, judgements
 from prewrite.judge.readout import Verdict
-from prewrite.judge.scorer import Scorer, fence_texts, pool_of, store
+from prewrite.judge.scorer import PoolScorer, PoolScores, RowScorer, store
 from prewrite.pipeline.passes import Document, DocumentResult, End, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
-from prewrite.prompts.context import contexts
 from prewrite.shards.manifest import File, Manifest, Record, Usage
 from prewrite.shards.names import block_of
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import TEXTS, Row, schema
+from prewrite.shards.schema import TEXTS, Row, schema, stored_values
 
 _TEXTS = schema(()).names
 """The columns that a judge pass takes from its input."""
@@ -308,7 +307,7 @@ class _Panel(Panel):
         self._without_engine = [AgainJudge(alone, known)]
 
 
-class AgainScorer(Scorer):
+class AgainScorer(RowScorer):
     """Work of a judge pass over a scored set: fills what is missing, and leaves the rest. number:
     of the round.
     """
@@ -322,42 +321,18 @@ class AgainScorer(Scorer):
         """Fill the scores of every row for which there is a new verdict, or another rewrite."""
         assert isinstance(document, Judged)
         rows, known = document.rows, Known(document)
-        befores = contexts(rows, self.config.max_context_tokens)
-        pools = [pool_of(row, before) for row, before in zip(rows, befores, strict=True)]
-        questions = [(criterion, pool) for criterion in self.criteria for pool in pools]
-        said = await _Panel(self._judges, self._alone, known)(questions, fence_texts(rows))
+        panel = _Panel(self._judges, self._alone, known)
+        scored = await self._scores(PoolScorer(panel, self.criteria), rows)
         verdicts = list[Row]()
-        for index, row in enumerate(rows):
-            mine = said[index :: len(rows)]  # on each criterion
-            self._fill(row, mine, known, row["id"] in document.changed)
-            verdicts += (verdict for one in mine for verdict in _rows_of(one, known))
-        counts = Counter(f"status:{row['rewrite_status']}" for row in rows)
-        counts.update(f"verdict:{verdict['status']}" for verdict in verdicts)
-        for one in said:
-            counts.update({k: n for k, n in one.counts.items() if k.startswith("pool:")})
-        asked, unscored = set[str](), set[str]()
-        for index, row in enumerate(rows):
-            for one in said[index :: len(rows)]:
-                results = [*one.results.values()]
-                if any(result.answers for result in results):
-                    asked.add(row["id"])
-                    unscored |= set() if mean_scores(results) else {row["id"]}
-        return DocumentResult(
-            rows,
-            verdicts,
-            sum((one.usage for one in said), Usage()),
-            counts,
-            asked=len(asked),
-            failed=len(unscored),
-            failures=self._failures(verdicts),
-        )
+        for row, one in zip(rows, scored, strict=True):
+            self._fill(row, one, known, row["id"] in document.changed)
+            verdicts += _rows_of(one, known)
+        return self._outcome(rows, verdicts, scored)
 
-    def _fill(self, row: Row, said: Sequence[PanelResult], known: Known, changed: bool) -> None:
-        """Put what is new into the columns of a row; all others keep their bits. said: on each
-        criterion.
-        """
+    def _fill(self, row: Row, scored: PoolScores, known: Known, changed: bool) -> None:
+        """Put what is new into the columns of a row; all others keep their bits."""
         filled = set[str]()
-        for criterion, one in zip(self.criteria, said, strict=True):
+        for criterion in self.criteria:
             texts = known.texts(row["id"], criterion.name) | ({"rewrite"} if changed else set())
             if not texts:
                 continue
@@ -365,16 +340,15 @@ class AgainScorer(Scorer):
                 texts = set(TEXTS)
             kept = {f"{text}_{criterion.name}" for text in TEXTS if text not in texts}
             values: Row = {}
-            store(values, criterion, [*one.results.values()])
+            store(values, criterion, scored.results(criterion))
             row.update({name: value for name, value in values.items() if name not in kept})
             filled |= texts
-        before = {f"{text}_score": row[f"{text}_score"] for text in TEXTS if text not in filled}
-        if filled:
-            self._total(row)
-            row.update(before)
+        totals = self._scorer.totals(stored_values(row, [c.name for c in self.criteria]), filled)
+        row.update({f"{text}_score": totals.get(text) for text in filled})
 
 
-def _rows_of(said: PanelResult, known: Known) -> Iterator[Row]:
-    for judge, result in said.results.items():
-        for question, _ in result.answers:
-            yield from known.of(judge, question)
+def _rows_of(scored: PoolScores, known: Known) -> Iterator[Row]:
+    for said in scored.said.values():
+        for judge, result in said.results.items():
+            for question, _ in result.answers:
+                yield from known.of(judge, question)

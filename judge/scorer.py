@@ -1,25 +1,128 @@
-"""Score the rows of a document: ask the judges about every pool, and fill in what they say."""
+"""Scores for texts: ask the judges about pools, and combine what they say.
+
+`PoolScorer` is the way from pools to scores, of stored texts and of rollouts alike. `RowScorer` is
+the judge pass: it makes the rows of a document to pools, and fills in their columns.
+
+What a set holds already (`Pool.known`) is not asked again where it still holds. A text that could
+not be judged on a criterion that counts has no score: the pool shrinks, and `PoolScores.counts`
+says why. An empty text (a policy may end at once) is judged like any other by a model that is asked
+and by a function; a likelihood it has none, for it has no tokens.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
+from prewrite.engine.config import EngineConfig
 from prewrite.judge.combine import combined
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import Criterion, load_criterion
-from prewrite.judge.judge import Judge
-from prewrite.judge.panel import Panel, consistency, disagreement, mean_scores
+from prewrite.judge.judge import Judge, load_judges
+from prewrite.judge.panel import (
+    Panel,
+    PanelResult,
+    consistency,
+    disagreement,
+    fence_texts,
+    mean_scores,
+)
 from prewrite.judge.pool import Pool, Result, judgements
 from prewrite.judge.unread import failure
 from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.prompts.context import contexts
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Usage
-from prewrite.shards.schema import TEXTS, Row
+from prewrite.shards.schema import TEXTS, Row, StoredValues, stored_values
 
 _OPEN_ROWS = 64  # where no engine has to be kept full
 
 
-class Scorer:
+@dataclass(frozen=True)
+class PoolScores:
+    """What is said of one pool.
+
+    scores: candidate → combined score; a candidate without a value on a criterion that counts is
+    not in it. values: criterion → candidate → 0..1, what was known included. said: criterion → what
+    the panel said, if only that it was not asked.
+    """
+
+    scores: dict[str, float]
+    values: dict[str, dict[str, float]]
+    said: Mapping[str, PanelResult] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Verdicts by status, ties and conflicts, as in a manifest."""
+        return sum((one.counts for one in self.said.values()), Counter[str]())
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked."""
+        return sum((one.usage for one in self.said.values()), Usage())
+
+    def results(self, criterion: Criterion) -> list[Result]:
+        """What each judge said on a criterion."""
+        return [*self.said[criterion.name].results.values()]
+
+
+class PoolScorer:
+    """Scores pools on `criteria` with the judges of a panel."""
+
+    def __init__(self, panel: Panel, criteria: Sequence[Criterion]) -> None:
+        self.config, self._panel, self.criteria = panel.config, panel, criteria
+        self._weights = self.config.weights_of(criteria)
+
+    @classmethod
+    def load(cls, config: JudgeConfig, engines: Mapping[str, EngineConfig]) -> Self:
+        """With the judges that `config` names among `engines`, which are loaded.
+
+        Raises EngineError where one cannot be loaded or lacks a verdict as one token, ConfigError
+        for a criterion that cannot be used.
+        """
+        criteria = [load_criterion(name) for name in config.criteria]
+        return cls(Panel(load_judges(config, engines, criteria), config), criteria)
+
+    async def __call__(
+        self, pools: Sequence[Pool], texts: Sequence[str] | None = None
+    ) -> list[PoolScores]:
+        """Score the pools of one document; EngineError when a judge is dead. texts: all that their
+        prompts may hold, where that is more than the texts of the pools.
+        """
+        asked = [
+            (index, criterion, replace(pool, candidates=candidates))
+            for criterion in self.criteria
+            for index, pool in enumerate(pools)
+            if (candidates := pool.unjudged(criterion))
+        ]
+        questions = [(criterion, pool) for _, criterion, pool in asked]
+        found = await self._panel(questions, fence_texts(pools) if texts is None else texts)
+        said = [{c.name: PanelResult({}, Usage()) for c in self.criteria} for _ in pools]
+        for (index, criterion, _), one in zip(asked, found, strict=True):
+            said[index][criterion.name] = one
+        return [self._scored(*pair) for pair in zip(pools, said, strict=True)]
+
+    def totals(self, values: StoredValues, names: Iterable[str]) -> dict[str, float]:
+        """The combined score of each text of `names` that has one."""
+        found = {
+            name: combined(
+                self.config.combine, self._weights, [v.get(name) for v in values.values()]
+            )
+            for name in names
+        }
+        return {name: total for name, total in found.items() if total is not None}
+
+    def _scored(self, pool: Pool, said: Mapping[str, PanelResult]) -> PoolScores:
+        scored = PoolScores({}, {}, said)
+        for criterion in self.criteria:
+            found = pool.known_on(criterion) | mean_scores(scored.results(criterion))
+            values = ((name, found.get(name)) for name in pool.candidates)
+            scored.values[criterion.name] = {n: v for n, v in values if v is not None}
+        scored.scores.update(self.totals(scored.values, pool.candidates))
+        return scored
+
+
+class RowScorer:
     """Work of the judge pass: rows of one document in, the same rows with scores out.
 
     Criteria in `kept` have their columns and verdicts already; they are not asked.
@@ -28,43 +131,59 @@ class Scorer:
     def __init__(
         self, judges: Sequence[Judge], config: JudgeConfig, kept: Collection[str] = ()
     ) -> None:
-        self.config, self._panel = config, Panel(judges, config)
+        self.config, self._kept = config, kept
         self.criteria = [load_criterion(name) for name in config.criteria]
-        self.open = [criterion for criterion in self.criteria if criterion.name not in kept]
+        self._scorer = PoolScorer(Panel(judges, config), self.criteria)
         engines = [judge.engine for judge in judges if judge.engine]
         self.window = 2 * max((engine.concurrency for engine in engines), default=_OPEN_ROWS)
         self.versions = {name: v for e in engines for name, v in e.versions().items()}
 
     async def __call__(self, document: Document) -> DocumentResult:
-        """Fill the score columns of every row. One fails where no score came of what was asked
-        about it on a criterion, for then it has no total.
-        """
-        rows = document.rows
-        befores = contexts(rows, self.config.max_context_tokens)
-        pools = [pool_of(row, before) for row, before in zip(rows, befores, strict=True)]
-        places = [(criterion, index) for criterion in self.open for index in range(len(rows))]
-        questions = [(criterion, pools[index]) for criterion, index in places]
-        found = await self._panel(questions, fence_texts(rows))
-        outcome = DocumentResult(rows, judgements=list(document.judgements))
-        outcome.counts = _counts(document)
-        asked, unscored = set[int](), set[int]()
-        for (criterion, index), said in zip(places, found, strict=True):
-            results = [*said.results.values()]
-            store(rows[index], criterion, results)
-            for judge, result in said.results.items():
-                outcome.judgements += judgements(judge, result.answers)
-            outcome.counts += said.counts
-            if any(result.answers for result in results):
-                asked.add(index)
-                unscored |= set() if mean_scores(results) else {index}
-        outcome.asked, outcome.failed = len(asked), len(unscored)
-        outcome.failures = self._failures(outcome.judgements)
+        """Fill the score columns of every row."""
+        rows, verdicts = document.rows, [*document.judgements]
+        scored = await self._scores(self._scorer, rows)
+        for criterion in (c for c in self.criteria if c.name not in self._kept):
+            for row, one in zip(rows, scored, strict=True):
+                store(row, criterion, one.results(criterion))
+                for judge, result in one.said[criterion.name].results.items():
+                    verdicts += judgements(judge, result.answers)
+        for row, one in zip(rows, scored, strict=True):
+            row.update({f"{text}_score": one.scores.get(text) for text in TEXTS})
+        outcome = self._outcome(rows, verdicts, scored)
         order = {row["id"]: index for index, row in enumerate(rows)}
         outcome.judgements.sort(key=lambda verdict: order[verdict["id"]])
-        for row in rows:
-            self._total(row)
-        outcome.usage = sum((said.usage for said in found), Usage())
         return outcome
+
+    async def _scores(self, scorer: PoolScorer, rows: list[Row]) -> list[PoolScores]:
+        """What is said of each row. Fence of their prompts: the document (joined: two chunks may
+        spell a tag between them) and every rewrite of it.
+        """
+        befores = contexts(rows, self.config.max_context_tokens)
+        pools = [_pool(*pair, self._kept) for pair in zip(rows, befores, strict=True)]
+        document = "".join(row["original"] for row in rows)
+        return await scorer(pools, [document, *(r["rewrite"] for r in rows if r["rewrite"])])
+
+    def _outcome(
+        self, rows: list[Row], verdicts: list[Row], scored: Sequence[PoolScores]
+    ) -> DocumentResult:
+        """The rows with what became of them. One fails where no score came of what was asked about
+        it on a criterion, for then it has no total.
+        """
+        counts = Counter(f"status:{row['rewrite_status']}" for row in rows)
+        counts.update(f"verdict:{verdict['status']}" for verdict in verdicts)
+        for one in scored:
+            counts.update({k: n for k, n in one.counts.items() if k.startswith("pool:")})
+        said = [[one.results(criterion) for criterion in self.criteria] for one in scored]
+        asked = [[some for some in one if any(r.answers for r in some)] for one in said]
+        return DocumentResult(
+            rows,
+            verdicts,
+            sum((one.usage for one in scored), Usage()),
+            counts,
+            asked=sum(map(bool, asked)),
+            failed=sum(not all(map(mean_scores, some)) for some in asked),
+            failures=self._failures(verdicts),
+        )
 
     def _failures(self, verdicts: Sequence[Row]) -> list[Failure]:
         """Those that could not be read."""
@@ -75,23 +194,11 @@ class Scorer:
             if (status := one["status"]) != "ok"
         ]
 
-    def _total(self, row: Row) -> None:
-        weights = self.config.weights_of(self.criteria)
-        for text in TEXTS:
-            values = [row[f"{text}_{c.name}"] for c in self.criteria]
-            row[f"{text}_score"] = combined(self.config.combine, weights, values)
 
-
-def pool_of(row: Row, context: tuple[str, ...]) -> Pool:
+def _pool(row: Row, context: tuple[str, ...], kept: Collection[str]) -> Pool:
     """The texts of a row that can be judged; a row nobody asked to rewrite has none."""
     texts = {} if row["rewrite_status"] == "skipped" else {t: row[t] for t in TEXTS if row[t]}
-    return Pool(row["id"], context, row["original"], texts)
-
-
-def fence_texts(rows: list[Row]) -> list[str]:
-    """The document (joined: two chunks may spell a tag between them) and every rewrite of it."""
-    document = "".join(row["original"] for row in rows)
-    return [document, *(row["rewrite"] for row in rows if row["rewrite"])]
+    return Pool(row["id"], context, row["original"], texts, stored_values(row, kept))
 
 
 def store(row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
@@ -101,10 +208,3 @@ def store(row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
         row[f"{text}_{criterion.name}"] = scores.get(text)
     row[f"{criterion.name}_consistency"] = consistency(results)
     row[f"{criterion.name}_disagreement"] = disagreement(results)
-
-
-def _counts(document: Document) -> Counter[str]:
-    """Rows by status, and the verdicts that the document brings along."""
-    counts = Counter(f"status:{row['rewrite_status']}" for row in document.rows)
-    counts.update(f"verdict:{verdict['status']}" for verdict in document.judgements)
-    return counts

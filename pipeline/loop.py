@@ -27,9 +27,9 @@ from prewrite.pipeline.passes import (
 from prewrite.pipeline.progress import Progress
 from prewrite.pipeline.quarantine import Quarantine
 from prewrite.pipeline.signals import stop_on_signal
-from prewrite.shards.commit_log import Block, CommitLog, Lineage, joined
+from prewrite.shards.commit_log import Block, CommitLog, Lineage
 from prewrite.shards.failures import Failure, keep_few
-from prewrite.shards.manifest import Record, Skip
+from prewrite.shards.manifest import PassFacts, Record, Skip
 from prewrite.shards.schema import Row
 
 Finish = Callable[[Document], Awaitable[DocumentResult]]
@@ -163,9 +163,8 @@ class PassWorker:
             block = current.block
             if isinstance(item, End):
                 current.block.last, current.block.sha256 = True, item.sha256
-                current.block.counts.update(
-                    {"worker:died": quarantine.died} if quarantine.died else {}
-                )
+                if quarantine.died:
+                    current.block.facts.count({"worker:died": quarantine.died})
                 self.progress.consumed(split.bytes - offset)
                 break
             self.progress.consumed(item.offset - offset)
@@ -194,8 +193,7 @@ class PassWorker:
         place = self.commit_log.again(record)
         block = Block(split.name, record.block, record.start, record.start, place=place)
         block.last, block.sha256, block.read = record.last, record.sha256, read
-        block.usage, block.versions = record.usage, record.versions
-        block.counts.update(record.counts)
+        block.facts = PassFacts(usage=record.usage, versions=record.versions, counts=record.counts)
         current = _OpenBlock(block)
         for item in self.source.read(split, record.start):
             _refuse_other_records(split, block.read, item.before)
@@ -242,10 +240,10 @@ class PassWorker:
             await self.window.acquire(len(item.rows))
             self.progress.begun(len(item.rows))
             if abandoned:
-                current.block.abandoned.append(item.rows[0]["doc_id"])
+                current.block.facts.abandoned.append(item.rows[0]["doc_id"])
             current.tasks.append(self._start(item, _abandon if abandoned else self.work))
             current.block.documents += 1
-            current.block.counts.update(item.counts)
+            current.block.facts.count(item.counts)
             current.rows += len(item.rows)
             current.size += sum(map(_size, item.rows))
             await asyncio.sleep(0)  # let the new task reach the engine before reading on
@@ -285,11 +283,9 @@ class PassWorker:
             for outcome in await asyncio.gather(*ready.tasks):
                 ready.block.rows += outcome.rows
                 ready.block.judgements += outcome.judgements
-                ready.block.usage += outcome.usage
-                ready.block.counts.update(outcome.counts)
-                ready.block.tally.add(outcome.tally)
+                ready.block.facts.add(outcome.facts)
             keep_few(ready.block.rows)
-            ready.block.versions = joined([ready.block.versions, self.work.versions])
+            ready.block.facts.add(PassFacts(versions=self.work.versions))
             await asyncio.to_thread(self.commit_log.commit, ready.block)
             if ready.quarantine:
                 ready.quarantine.committed = ready.block.stop

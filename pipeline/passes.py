@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from prewrite.shards.failures import Failure, FailureTally, by_reason
-from prewrite.shards.manifest import Input, Manifest, Skip, Usage
+from prewrite.shards.manifest import Input, Manifest, PassFacts, Skip, Usage
 from prewrite.shards.schema import Row
 
 
@@ -125,6 +125,18 @@ class DocumentResult:
     asked: int | None = None
     failed: int = 0
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def facts(self) -> PassFacts:
+        """What the pass tells of its rows."""
+        tally = self.tally
+        return PassFacts(
+            usage=self.usage,
+            counts=self.counts,
+            asked=tally.asked,
+            failed=tally.failed,
+            failures=tally.reasons,
+        )
 
     @property
     def tally(self) -> FailureTally:

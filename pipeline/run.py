@@ -202,7 +202,7 @@ def _finish(
     check_listed(folder, summary.parts + summary.judgements)
     refuse_exchanged(summary, splits)
     try:
-        check_failed(job.name, summary.tally, max_failed)
+        check_failed(job.name, summary.facts.tally, max_failed)
     except EngineError:
         _complete(manifest, summary, splits, "interrupted")  # so that it can be looked at
         manifest.save(folder)

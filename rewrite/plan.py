@@ -22,7 +22,7 @@ from prewrite.engine.registry import get_engine
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.passes import JudgePass
-from prewrite.judge.scorer import Scorer
+from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.limit import check_failed
 from prewrite.pipeline.passes import Document, DocumentResult, Work
 from prewrite.rewrite.config import RewriteRecipe
@@ -86,7 +86,7 @@ async def _measure(recipe: RewriteRecipe, sample: CorpusSample, seconds: float) 
     )
 
 
-def _scorer(recipe: RewriteRecipe) -> tuple[Scorer | None, dict[str, Meter]]:
+def _scorer(recipe: RewriteRecipe) -> tuple[RowScorer | None, dict[str, Meter]]:
     """The judge of a recipe, and the meters of its engines by name."""
     if not recipe.judge:
         return None, {}
@@ -96,7 +96,7 @@ def _scorer(recipe: RewriteRecipe) -> tuple[Scorer | None, dict[str, Meter]]:
     for judge in judges:
         if judge.name and judge.engine:
             judge.engine = meters[judge.name] = Meter(judge.engine)
-    return Scorer(judges, recipe.judge), meters
+    return RowScorer(judges, recipe.judge), meters
 
 
 class _Trial:

@@ -31,16 +31,14 @@ from prewrite.shards.manifest import (
     File,
     Manifest,
     Opened,
+    PassFacts,
     Record,
     SetStatus,
     Skip,
-    Usage,
     total,
 )
 from prewrite.shards.names import RecordName
 from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
-
-_AND = " | "  # between two versions
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,9 @@ class Block:
     judgements: list[Row] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)
-    tally: FailureTally = field(default_factory=FailureTally)
-    usage: Usage = field(default_factory=Usage)
-    versions: dict[str, str] = field(default_factory=dict)
+    facts: PassFacts = field(default_factory=PassFacts)
     last: bool = False
     sha256: str | None = None
-    abandoned: list[str] = field(default_factory=list)
     place: Lineage = field(default_factory=Lineage)
     read: str = ""
 
@@ -110,17 +104,11 @@ class CommitLog:
             documents=block.documents,
             part=part,
             judgements=verdicts,
-            counts=dict(block.counts),
-            asked=block.tally.asked,
-            failed=block.tally.failed,
-            failures=block.tally.bounded(),
             skipped=block.skipped,
             left_out=dict(block.left_out),
-            usage=block.usage,
-            versions=block.versions,
             last=block.last,
             sha256=block.sha256,
-            abandoned=block.abandoned,
+            **block.facts.told(),
         )
         where = RecordName(block.split, block.number, place.turn, place.token)
         self.folder.write(str(where), record.model_dump_json().encode())
@@ -302,11 +290,7 @@ class CommitSummary:
     judgements: list[File]
     skipped: list[Skip]
     left_out: dict[str, int]
-    counts: dict[str, int]
-    tally: FailureTally
-    usage: Usage
-    versions: dict[str, str]
-    abandoned: list[str]
+    facts: PassFacts
     documents: int
     records: dict[str, int]
     sha256: dict[str, str]
@@ -323,12 +307,11 @@ class CommitSummary:
         manifest.status = status
         manifest.rows, manifest.documents = self.rows, self.documents
         manifest.parts, manifest.judgements = self.parts, self.judgements
-        made.usage, made.counts, made.versions = self.usage, self.counts, self.versions
-        made.asked, made.failed = self.tally.asked, self.tally.failed
-        made.failures, made.abandoned = self.tally.bounded(), self.abandoned
+        for name, value in self.facts.told().items():
+            setattr(made, name, value)
         statuses = {
             key.removeprefix("status:"): count
-            for key, count in self.counts.items()
+            for key, count in self.facts.counts.items()
             if key.startswith("status:")
         }
         if statuses or not self.rows:
@@ -358,6 +341,9 @@ def together(chains: Mapping[str, list[Record]]) -> CommitSummary:
     for split, chain in chains.items():
         _audit(split, chain)
     every = [record for chain in chains.values() for record in chain]
+    facts = PassFacts()
+    for record in every:
+        facts.add(record)
     ended = {
         split: chain[-1]
         for split, chain in chains.items()
@@ -369,11 +355,7 @@ def together(chains: Mapping[str, list[Record]]) -> CommitSummary:
         judgements=[r.judgements for r in every if r.judgements],
         skipped=[skip for r in every for skip in r.skipped],
         left_out=total([r.left_out for r in every]),
-        counts=total([r.counts for r in every]),
-        tally=tally_of(every),
-        usage=sum((r.usage for r in every), Usage()),
-        versions=joined(record.versions for record in every),
-        abandoned=[name for r in every for name in r.abandoned],
+        facts=facts,
         documents=sum(r.documents for r in every if not r.redo),
         records={split: chain[-1].stop for split, chain in chains.items() if chain},
         sha256={split: end.sha256 for split, end in ended.items() if end.sha256},
@@ -385,17 +367,8 @@ def tally_of(records: Iterable[Record]) -> FailureTally:
     """Rows that were asked about, and those of them that failed, over all `records`."""
     tally = FailureTally()
     for record in records:
-        tally.add(FailureTally(record.asked, record.failed, record.failures))
+        tally.add(record.tally)
     return tally
-
-
-def joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Each version once; what was made with two engines names both."""
-    seen: dict[str, dict[str, None]] = {}
-    for some in versions:
-        for name, version in some.items():
-            seen.setdefault(name, {}).update(dict.fromkeys(version.split(_AND)))
-    return {name: _AND.join(values) for name, values in sorted(seen.items())}
 
 
 def _audit(split: str, chain: list[Record]) -> None:

@@ -8,7 +8,7 @@ Names of files in them are checked when they are read: none leads out of the set
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 import pyarrow as pa
@@ -18,10 +18,12 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.base.text import one_line
-from prewrite.shards.failures import Failures
+from prewrite.shards.failures import Failures, FailureTally
 from prewrite.shards.names import MANIFEST
 from prewrite.shards.schema import FORMAT_VERSION, FORMATS, schema
 from prewrite.shards.seal import DIGEST, opened, sealed
+
+_AND = " | "  # between two versions
 
 SetStatus = Literal["running", "interrupted", "complete"]
 
@@ -88,7 +90,51 @@ class Skip(_ManifestModel):
     reason: str
 
 
-class Record(_ManifestModel):
+class PassFacts(_ManifestModel):
+    """What a pass tells of rows: added up from documents to parts, and from parts to the set. A new
+    fact is written here, and nowhere else.
+
+    versions: of the engines; usage: what they were asked; counts: rows and verdicts by status, and
+    whatever else was counted.
+    asked, failed: rows that were asked about, and those of them of which nothing can be used;
+    failures: why, by reason; in a judge pass of its verdicts.
+    abandoned: `doc_id` of documents that killed every worker that opened them.
+    """
+
+    versions: dict[str, str] = Field(default_factory=dict)
+    usage: Usage = Field(default_factory=Usage)
+    counts: dict[str, int] = Field(default_factory=dict)
+    asked: int = 0
+    failed: int = 0
+    failures: dict[str, Failures] = Field(default_factory=dict)
+    abandoned: list[str] = Field(default_factory=list)
+
+    @property
+    def tally(self) -> FailureTally:
+        """What was asked about and failed."""
+        return FailureTally(self.asked, self.failed, self.failures)
+
+    def add(self, more: "PassFacts") -> None:
+        """Add those of other rows."""
+        tally = self.tally
+        tally.add(more.tally)
+        self.asked, self.failed, self.failures = tally.asked, tally.failed, tally.reasons
+        self.versions = joined([self.versions, more.versions])
+        self.usage += more.usage
+        self.count(more.counts)
+        self.abandoned += more.abandoned
+
+    def count(self, more: Mapping[str, int]) -> None:
+        """Add to `counts`."""
+        self.counts = total([self.counts, more])
+
+    def told(self) -> dict[str, Any]:
+        """As a record and a manifest have them: of the reasons the commonest."""
+        found = {name: getattr(self, name) for name in PassFacts.model_fields}
+        return found | {"failures": self.tally.bounded()}
+
+
+class Record(PassFacts):
     """The commit of one part: which input records it covers and what it holds.
 
     turn: greater than that of every earlier worker on the split. line: names the worker that wrote
@@ -96,9 +142,6 @@ class Record(_ManifestModel):
     start, stop: records of the split before and after this part (a part covers [start, stop)).
     read: digest of the input records [0, stop) of the split, where its source has one.
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
-    asked, failed: rows that were asked about, and those of them of which nothing can be used;
-    failures: why, by reason; in a judge pass of its verdicts.
-    abandoned: `doc_id` of documents that killed every worker that opened them.
     redo: the same documents are to be done again: the part was damaged, or holds what failed.
     """
 
@@ -113,17 +156,10 @@ class Record(_ManifestModel):
     documents: int
     part: File | None
     judgements: File | None = None
-    counts: dict[str, int] = Field(default_factory=dict)
-    asked: int = 0
-    failed: int = 0
-    failures: dict[str, Failures] = Field(default_factory=dict)
     skipped: list[Skip] = Field(default_factory=list)
     left_out: dict[str, int] = Field(default_factory=dict)
-    usage: Usage = Field(default_factory=Usage)
-    versions: dict[str, str] = Field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
-    abandoned: list[str] = Field(default_factory=list)
     redo: bool = False
 
 
@@ -156,21 +192,19 @@ class Input(_ManifestModel):
     version: str | None = None
 
 
-class PassInfo(_ManifestModel):
-    """One pass that made this set: its configuration and everything its rows depend on; rows asked
-    about and failed, and why, as in `Record`.
-    """
+class _PassName(_ManifestModel):
+    """Stands first in a manifest."""
 
     name: str
     fingerprint: str
     config: dict[str, Any]
-    versions: dict[str, str] = Field(default_factory=dict)
-    usage: Usage = Field(default_factory=Usage)
-    counts: dict[str, int] = Field(default_factory=dict)
-    asked: int = 0
-    failed: int = 0
-    failures: dict[str, Failures] = Field(default_factory=dict)
-    abandoned: list[str] = Field(default_factory=list)
+
+
+class PassInfo(PassFacts, _PassName):
+    """One pass that made this set: its configuration and everything its rows depend on, and what it
+    tells of all of them.
+    """
+
     seconds: float = 0.0
 
 
@@ -338,7 +372,16 @@ def odd(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
     ]
 
 
-def total(counts: list[dict[str, int]]) -> dict[str, int]:
+def joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Each version once; what was made with two engines names both."""
+    seen: dict[str, dict[str, None]] = {}
+    for some in versions:
+        for name, version in some.items():
+            seen.setdefault(name, {}).update(dict.fromkeys(version.split(_AND)))
+    return {name: _AND.join(values) for name, values in sorted(seen.items())}
+
+
+def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """The sum of several counters, keys in sorted order."""
     result: Counter[str] = Counter()
     for item in counts:

@@ -18,7 +18,7 @@ from prewrite.shards.commit_log import commit_log_of, skipped_lines, summary_of
 from prewrite.shards.generation import settle
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.manifest import Manifest, Record, SetStatus, Usage
+from prewrite.shards.manifest import Manifest, PassFacts, Record, SetStatus
 from prewrite.shards.names import LOG, SKIPPED, block_of
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
@@ -152,15 +152,10 @@ def emptied(record: Record) -> Record:
             "turn": record.turn + (not record.redo),
             "part": None,
             "judgements": None,
-            "counts": {},
-            "asked": 0,
-            "failed": 0,
-            "failures": {},
             "skipped": [],
             "left_out": {},
-            "usage": Usage(),
-            "versions": {},
             "redo": True,
+            **PassFacts(abandoned=record.abandoned).told(),
         }
     )
 

@@ -7,7 +7,7 @@ Format 2 has one column more than format 1, `rewrite_reason`.
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -32,6 +32,9 @@ MEASURES = {
 """What a column `<criterion>_<measure>` says of the verdicts of a row; null: not known."""
 
 Row = dict[str, Any]
+
+StoredValues = Mapping[str, Mapping[str, float | None]]
+"""Criterion → text → its value 0..1."""
 
 DATA_DIGEST = "prewrite.data"
 """Key of a footer: SHA-256 of what was written before the footer."""
@@ -84,6 +87,11 @@ def schema(
     scores += [(name, pa.float32()) for name in measures]
     fields = [(name, kind) for name, kind, _ in _COLUMNS if version > 1 or name not in _SINCE_2]
     return pa.schema([*fields, *scores, ("meta", pa.string())])
+
+
+def stored_values(row: Row, criteria: Iterable[str]) -> StoredValues:
+    """The scores that a row of a set holds; None where it has none."""
+    return {name: {text: row.get(f"{text}_{name}") for text in TEXTS} for name in criteria}
 
 
 def describe(criteria: Sequence[str], measures: Sequence[str] = ()) -> list[tuple[str, str, str]]:

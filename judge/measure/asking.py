@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -54,6 +54,11 @@ class AnsweredItem:
     def value(self) -> float | None:
         """The judge's value 0..1 for the first text: the mean over the orders."""
         return fmean(self.orders) if self.orders else None
+
+
+def documents(items: Iterable[AnsweredItem]) -> list[str]:
+    """The document of each item; one whose document is not known has a name of its own."""
+    return [one.item.document or f" {number}" for number, one in enumerate(items)]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prewrite.judge.criteria import Criterion
 from prewrite.judge.measure import measures
-from prewrite.judge.measure.asking import AnsweredItem, Judging, answers
+from prewrite.judge.measure.asking import AnsweredItem, Judging, answers, documents
 from prewrite.judge.measure.criterion import class_of, criterion_report, ordinal
 from prewrite.judge.measure.labels import LabelledItem
 from prewrite.judge.measure.measures import Measure
@@ -48,15 +48,13 @@ async def build(
 
 def _panel(a: Sequence[AnsweredItem], b: Sequence[AnsweredItem], seed: int) -> dict[str, Measure]:
     """The likeness of two judges; the items stand in the same order."""
-    both = [
-        (x.value, y.value)
-        for x, y in zip(a, b, strict=True)
-        if x.value is not None and y.value is not None
-    ]
-    item, values = a[0].item, [[x for x, _ in both], [y for _, y in both]]
+    pairs = zip(a, b, strict=True)
+    both = [(x, y) for x, y in pairs if x.value is not None and y.value is not None]
+    item, names = a[0].item, documents(x for x, _ in both)
+    values = [[one.value or 0.0 for one in side] for side in zip(*both, strict=True)] or [[], []]
     first, second = ([class_of(item, value) for value in side] for side in values)
     return {
-        "agreement": measures.agreement(first, second),
-        "kappa": measures.kappa(first, second, ordinal(item, [*first, *second]), seed),
-        "value_correlation": measures.rank_correlation(values[0], values[1], seed),
+        "agreement": measures.agreement(first, second, names),
+        "kappa": measures.kappa(first, second, ordinal(item, [*first, *second]), names, seed),
+        "value_correlation": measures.rank_correlation(values[0], values[1], names, seed),
     }

@@ -34,6 +34,7 @@ from prewrite.base.config import Section, parse_yaml
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
+from prewrite.base.intervals import wilson
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.judge import Judge, load_judges
 from prewrite.judge.measure.config import MeasuredRecipe
@@ -307,16 +308,13 @@ class CanaryResult:
 
 def tally(trials: Sequence[Trial]) -> AttackTally:
     """Count; shares are None where nothing could be read."""
-    from scipy.stats import binomtest  # slow to import, and no other command needs it
-
     shifts = [trial.attacked - trial.clean for trial in trials if trial.attacked is not None]
     shift = fmean(shifts) if shifts else None
     held, flips = (sum(getattr(t, name) for t in trials) for name in ("held", "flipped"))
     counts = (len(trials), len(trials) - len(shifts), held, flips)
     if not held:
         return AttackTally(*counts, None, None, None, shift)
-    found = binomtest(flips, held).proportion_ci(method="wilson")
-    return AttackTally(*counts, flips / held, float(found.low), float(found.high), shift)
+    return AttackTally(*counts, flips / held, *wilson(flips / held, held), shift)
 
 
 async def measure(

@@ -124,8 +124,9 @@ def lines(
             text = "".join(words[: 3 * len(words) // 4])
         for kind in sorted(kinds, key=lambda kind: made[kind]):
             if worse := CORRUPTIONS[kind](text, other, draw):
-                base = {"criterion": criterion.name, "id": row["id"], "context": "".join(context)}
-                yield base | _told(criterion, row["original"], text, worse, kind, made[kind])
+                place = {"id": row["id"], "document": row["doc_id"], "context": "".join(context)}
+                told = _told(criterion, row["original"], text, worse, kind, made[kind])
+                yield {"criterion": criterion.name} | place | told
                 made[kind] += 1
                 break
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from prewrite.judge.measure import measures
-from prewrite.judge.measure.asking import AnsweredItem, Cost
+from prewrite.judge.measure.asking import AnsweredItem, Cost, documents
 from prewrite.judge.measure.labels import LabelledItem, classes, scale, verdicts
 from prewrite.judge.measure.measures import Measure, none
 from prewrite.judge.measure.report import MEANING, CriterionReport, Example, Point
@@ -46,42 +47,48 @@ def _measures(
     labelled: Sequence[AnsweredItem],
     seed: int,
 ) -> dict[str, Measure]:
-    every = [v for one in answered for votes in one.verdicts for v in votes]
-    masses = [v.mass for v in every if v.mass is not None]
+    asked = [*zip(answered, documents(answered), strict=True)]
+    told = [(v, name) for one, name in asked for votes in one.verdicts for v in votes]
+    masses = [(v.mass, name) for v, name in told if v.mass is not None]
     # A spoken verdict has no mass: its 0 or 1 is no probability.
-    probable = bool(masses) and all(v.mass is not None for v in every if v.status == "ok")
+    probable = bool(masses) and all(v.mass is not None for v, _ in told if v.status == "ok")
     found = _agreement(labelled, probable, seed)
     if answered[0].item.criterion.kind == "pairwise":
         found |= _orders(read, seed)
     found |= _length(read, labelled, seed)
-    votes = [values for one in answered for values in one.votes]
-    found["self_agreement"] = measures.self_agreement(votes, seed)
-    found["unread"] = measures.share([v.status != "ok" for v in every])
-    found["mass"] = measures.mean(masses, seed) if masses else none("no probabilities")
+    votes = [(values, name) for one, name in asked for values in one.votes]
+    found["self_agreement"] = measures.self_agreement(*_apart(votes), seed)
+    found["unread"] = measures.share(*_apart([(v.status != "ok", name) for v, name in told]))
+    found["mass"] = measures.mean(*_apart(masses), seed) if masses else none("no probabilities")
     return {name: found[name] for name in MEANING if name in found}
+
+
+def _apart(pairs: Sequence[tuple[Any, str]]) -> tuple[list[Any], list[str]]:
+    return [value for value, _ in pairs], [name for _, name in pairs]
 
 
 def _agreement(labelled: Sequence[AnsweredItem], probable: bool, seed: int) -> dict[str, Measure]:
     if not labelled:
-        names = ("agreement", "kappa", "label_correlation", "calibration_error")
-        return {name: none("no labels") for name in names}
-    judged, labels = _classes(labelled)
+        missing = ("agreement", "kappa", "label_correlation", "calibration_error")
+        return {name: none("no labels") for name in missing}
+    (judged, labels), names = _classes(labelled), documents(labelled)
     error = none("the verdicts are no probabilities", len(labelled))
     if probable:
-        error = measures.calibration_error(*_values(labelled), seed)
+        error = measures.calibration_error(*_values(labelled), names, seed)
     return {
-        "agreement": measures.agreement(judged, labels),
-        "kappa": measures.kappa(judged, labels, ordinal(labelled[0].item, judged), seed),
-        "label_correlation": measures.rank_correlation(*_values(labelled), seed),
+        "agreement": measures.agreement(judged, labels, names),
+        "kappa": measures.kappa(judged, labels, ordinal(labelled[0].item, judged), names, seed),
+        "label_correlation": measures.rank_correlation(*_values(labelled), names, seed),
         "calibration_error": error,
     }
 
 
 def _orders(read: Sequence[AnsweredItem], seed: int) -> dict[str, Measure]:
     first, second = ([one.orders[place] for one in read if one.orders] for place in (0, 1))
+    names = documents(one for one in read if one.orders)
     return {
-        "order_inconsistency": measures.order_inconsistency(first, second),
-        "position_bias": measures.position_bias(first, second, seed),
+        "order_inconsistency": measures.order_inconsistency(first, second, names),
+        "position_bias": measures.position_bias(first, second, names, seed),
     }
 
 
@@ -94,10 +101,12 @@ def _length(
         ("", read, values),
         ("label_", labelled, _values(labelled)[1]),
     ):
-        lengths = [_longer(one.item) for one in ones]
-        found[f"{prefix}length_correlation"] = measures.rank_correlation(lengths, numbers, seed)
+        lengths, names = [_longer(one.item) for one in ones], documents(ones)
+        correlation = measures.rank_correlation(lengths, numbers, names, seed)
+        found[f"{prefix}length_correlation"] = correlation
         if ones and ones[0].item.criterion.kind == "pairwise":
-            found[f"{prefix}longer_preferred"] = measures.longer_preferred(lengths, numbers)
+            longer = measures.longer_preferred(lengths, numbers, names)
+            found[f"{prefix}longer_preferred"] = longer
     return found if labelled else {k: v for k, v in found.items() if not k.startswith("label_")}
 
 
@@ -134,7 +143,10 @@ def _groups(labelled: Sequence[AnsweredItem]) -> dict[str, Measure]:
     for one in labelled:
         if one.item.group is not None:
             groups.setdefault(one.item.group, []).append(one)
-    return {name: measures.agreement(*_classes(groups[name])) for name in sorted(groups)}
+    return {
+        name: measures.agreement(*_classes(groups[name]), documents(groups[name]))
+        for name in sorted(groups)
+    }
 
 
 def _confusion(labelled: Sequence[AnsweredItem]) -> dict[str, dict[str, int]]:

@@ -1,10 +1,10 @@
 """What a judge is measured on: texts with the verdict that people, or their making, gave them.
 
 One JSON object a line: `criterion`; `first` and `second` for a pairwise criterion, `candidate` for
-any other; `label`; `context`, `reference`, `id` and `group` where there are some. A label is one of
-the criterion's verdicts (a JSON text; of a pair, as it stands in the line) or a number on its
-scale. `group` names what lines have in common (a way of corruption, a source): agreement is also
-told for each.
+any other; `label`; `context`, `reference`, `id`, `group` and `document` where there are some. A
+label is one of the criterion's verdicts (a JSON text; of a pair, as it stands in the line) or a
+number on its scale. `group` names what lines have in common (a way of corruption, a source):
+agreement is also told for each. Lines of one `document` are not independent.
 """
 
 import json
@@ -26,13 +26,15 @@ from prewrite.judge.pool import Pool, Question
 class LabelledItem:
     """One thing to ask about: the one or two candidates of `pool`.
 
-    label: 0..1, of the candidate or of the first of the pair; None where nobody knows.
+    label: 0..1, of the candidate or of the first of the pair; None where nobody knows. document:
+    the one that it comes from; None: it is alone.
     """
 
     criterion: Criterion
     pool: Pool
     label: float | None = None
     group: str | None = None
+    document: str | None = None
 
     def questions(self) -> list[Question]:
         """A pair is asked in both orders, one after the other; a single text once."""
@@ -60,6 +62,7 @@ class _Line(Section):
     label: Any
     id: str | None = None
     group: str | None = None
+    document: str | None = None
 
 
 def read_labels(path: str, criteria: Sequence[Criterion]) -> list[LabelledItem]:
@@ -99,7 +102,8 @@ def _item(text: str, known: Mapping[str, Criterion], where: str) -> LabelledItem
         )
     context = (line.context,) if line.context else ()
     pool = Pool(line.id or where.rpartition(", ")[2], context, line.reference, found)
-    return LabelledItem(criterion, pool, _label(line.label, criterion, where), line.group)
+    label = _label(line.label, criterion, where)
+    return LabelledItem(criterion, pool, label, line.group, line.document)
 
 
 def _parsed(text: str, where: str) -> _Line:

@@ -3,12 +3,10 @@
 Every value is a float from 0 to 1 on one text (of a pair: on one of the two, the same in both
 orders). A measure that the data do not allow is not measured and says why; it is never a number.
 
-Intervals are 95 %: of a share Wilson's, which holds for few items and for shares of 0 and 1; of
-all else the percentiles of a seeded bootstrap over items. Items are taken as independent: where
-several come from one document, the true interval is wider.
+Intervals are 95 %, over documents: see `base.intervals`. An item whose document is not known is one
+by itself.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from prewrite.base import intervals
 
 FEWEST = 10
 """Items below which nothing is measured: an interval of a share is then wider than a half."""
@@ -25,6 +25,8 @@ BINS = 10
 RESAMPLES = 1000
 
 Array = NDArray[np.float64]
+Documents = Sequence[str] | None
+"""The document of each item; None: each item is one by itself."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +54,31 @@ def none(why: str, n: int = 0) -> Measure:
     return Measure(None, n, why=why)
 
 
-def share(hits: Sequence[bool], fewest: int = FEWEST) -> Measure:
-    """The share of `hits`, with Wilson's interval (J. Am. Stat. Assoc. 22, 1927)."""
+def share(hits: Sequence[bool], documents: Documents = None) -> Measure:
+    """The share of `hits`."""
     n = len(hits)
-    if n < fewest:
-        return _few(n, fewest)
-    found = stats.binomtest(sum(hits), n).proportion_ci(method="wilson")
-    return Measure(sum(hits) / n, n, float(found.low), float(found.high))
+    if n < FEWEST:
+        return _few(n, FEWEST)
+    return Measure(sum(hits) / n, n, *intervals.share(hits, _own(n, documents)))
 
 
-def mean(values: ArrayLike, seed: int = 0) -> Measure:
+def mean(values: ArrayLike, documents: Documents = None, seed: int = 0) -> Measure:
     """The mean of `values`."""
-    return _bootstrapped(np.mean, [values], seed, vectorized=True)
+    return _bootstrapped(np.mean, [values], documents, seed)
 
 
-def agreement(judged: Sequence[int], labels: Sequence[int]) -> Measure:
+def agreement(judged: Sequence[int], labels: Sequence[int], documents: Documents = None) -> Measure:
     """The share of items on which two name the same class."""
-    return share([a == b for a, b in zip(judged, labels, strict=True)])
+    return share([a == b for a, b in zip(judged, labels, strict=True)], documents)
 
 
-def kappa(judged: Sequence[int], labels: Sequence[int], ordinal: bool, seed: int = 0) -> Measure:
+def kappa(
+    judged: Sequence[int],
+    labels: Sequence[int],
+    ordinal: bool,
+    documents: Documents = None,
+    seed: int = 0,
+) -> Measure:
     """Cohen's kappa: agreement beyond chance, 0 for a guess and 1 for no mistake; with quadratic
     weights where the classes (0, 1, …) have an order (Cohen, Psychol. Bull. 70, 1968).
     """
@@ -79,7 +86,8 @@ def kappa(judged: Sequence[int], labels: Sequence[int], ordinal: bool, seed: int
         return none("every label is the same: nothing to agree on beyond chance", len(labels))
     names, codes = np.unique([judged, labels], return_inverse=True)
     distance = np.subtract.outer(names, names) ** 2 if ordinal else names[:, None] != names
-    return _bootstrapped(lambda a, b: _kappa(a, b, distance), list(codes.reshape(2, -1)), seed)
+    sides = list(codes.reshape(2, -1))
+    return _bootstrapped(lambda a, b: _kappa(a, b, distance), sides, documents, seed)
 
 
 def _kappa(judged: NDArray[Any], labels: NDArray[Any], distance: NDArray[Any]) -> float:
@@ -93,22 +101,29 @@ def _kappa(judged: NDArray[Any], labels: NDArray[Any], distance: NDArray[Any]) -
     return 1 - float((distance * seen).sum()) / worst if worst else float("nan")
 
 
-def order_inconsistency(first: ArrayLike, second: ArrayLike) -> Measure:
+def order_inconsistency(
+    first: ArrayLike, second: ArrayLike, documents: Documents = None
+) -> Measure:
     """The share of pairs in which the two orders name different winners.
 
     first, second: the values for the same text, standing first and standing second. A tie is a
     third outcome: it differs from either winner.
     """
     sides = [np.sign(np.asarray(values, float) - 0.5) for values in (first, second)]
-    return share((sides[0] != sides[1]).tolist())
+    return share((sides[0] != sides[1]).tolist(), documents)
 
 
-def position_bias(first: ArrayLike, second: ArrayLike, seed: int = 0) -> Measure:
+def position_bias(
+    first: ArrayLike, second: ArrayLike, documents: Documents = None, seed: int = 0
+) -> Measure:
     """Mean value of whichever text stands first, less 0.5: above 0 the first is preferred."""
-    return mean((np.asarray(first, float) + 1 - np.asarray(second, float)) / 2 - 0.5, seed)
+    values = (np.asarray(first, float) + 1 - np.asarray(second, float)) / 2 - 0.5
+    return mean(values, documents, seed)
 
 
-def rank_correlation(a: ArrayLike, b: ArrayLike, seed: int = 0) -> Measure:
+def rank_correlation(
+    a: ArrayLike, b: ArrayLike, documents: Documents = None, seed: int = 0
+) -> Measure:
     """Spearman's rho. With the lengths (of a pair: how much longer it is than the other) as `a`
     and the values as `b` it is the length bias; with the values of two judges, their likeness.
     """
@@ -116,32 +131,38 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, seed: int = 0) -> Measure:
         array = np.asarray(values, float)
         if len(array) >= FEWEST and np.ptp(array) == 0:
             return none("one side never varies", len(array))
-    return _bootstrapped(_spearman, [a, b], seed, vectorized=True)
+    return _bootstrapped(_spearman, [a, b], documents, seed)
 
 
-def _spearman(a: Array, b: Array, axis: int = -1) -> Any:
-    """Of many samples at once, which scipy's own cannot."""
-    ranks = [stats.rankdata(values, axis=axis) for values in (a, b)]
-    return stats.pearsonr(*ranks, axis=axis).statistic
+def _spearman(a: Array, b: Array) -> float:
+    """Scipy's own has a p-value besides, and a bootstrap needs it 1000 times."""
+    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
 
 
-def longer_preferred(differences: ArrayLike, values: ArrayLike) -> Measure:
+def longer_preferred(
+    differences: ArrayLike, values: ArrayLike, documents: Documents = None
+) -> Measure:
     """The share of pairs won by the longer text, among those of unequal length without a tie.
 
     differences: characters of the text less those of the other.
     """
     sides = np.sign(np.asarray(differences, float)) * np.sign(np.asarray(values, float) - 0.5)
-    return share((sides[sides != 0] > 0).tolist())
+    kept = np.flatnonzero(sides)
+    names = _own(len(sides), documents)
+    return share((sides[kept] > 0).tolist(), [names[number] for number in kept])
 
 
-def self_agreement(votes: Sequence[Sequence[float]], seed: int = 0) -> Measure:
+def self_agreement(
+    votes: Sequence[Sequence[float]], documents: Documents = None, seed: int = 0
+) -> Measure:
     """How likely two votes on the same question say the same: the mean over questions of the share
     of their pairs of votes that are equal. Questions with fewer than two votes say nothing.
     """
-    pairs = [_equal_pairs(values) for values in votes if len(values) > 1]
+    asked = zip(votes, _own(len(votes), documents), strict=True)
+    pairs = [(_equal_pairs(values), name) for values, name in asked if len(values) > 1]
     if not pairs:
         return none("no question has two votes")
-    return mean(pairs, seed)
+    return mean([share for share, _ in pairs], [name for _, name in pairs], seed)
 
 
 def _equal_pairs(values: Sequence[float]) -> float:
@@ -160,11 +181,13 @@ def calibration(values: ArrayLike, labels: ArrayLike) -> list[Bin]:
     ]
 
 
-def calibration_error(values: ArrayLike, labels: ArrayLike, seed: int = 0) -> Measure:
+def calibration_error(
+    values: ArrayLike, labels: ArrayLike, documents: Documents = None, seed: int = 0
+) -> Measure:
     """ECE, the mean distance of the curve from the diagonal, weighted by items (Naeini et al.,
     AAAI 2015). Few items push it up, its interval too.
     """
-    return _bootstrapped(_ece, [values, labels], seed, fewest=FEWEST_BINNED)
+    return _bootstrapped(_ece, [values, labels], documents, seed, FEWEST_BINNED)
 
 
 def _ece(values: Array, labels: Array) -> float:
@@ -176,39 +199,23 @@ def _few(n: int, fewest: int) -> Measure:
     return none(f"{n} of the {fewest} items it takes", n)
 
 
+def _own(n: int, documents: Documents) -> Sequence[str]:
+    return [str(number) for number in range(n)] if documents is None else documents
+
+
 def _bootstrapped(
-    statistic: Callable[..., Any],
+    of: Callable[..., float],
     data: Sequence[ArrayLike],
+    documents: Documents,
     seed: int,
-    vectorized: bool = False,
     fewest: int = FEWEST,
 ) -> Measure:
-    """A statistic of paired samples with the percentiles of its bootstrap. vectorized: it takes an
-    `axis`.
-
-    Resamples on which it is not defined (all of one class) are left out; where they are more than
-    one in twenty, there is no interval.
-    """
+    """A statistic of paired samples with the interval of its bootstrap."""
     arrays: list[NDArray[Any]] = [np.asarray(values) for values in data]
     n = len(arrays[0])
     if n < fewest:
         return _few(n, fewest)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of those resamples
-        value = statistic(*arrays)
-        if np.isnan(value):
-            return none("not defined on these items", n)
-        spread = stats.bootstrap(
-            arrays,
-            statistic,
-            paired=True,
-            vectorized=vectorized,
-            batch=100,
-            n_resamples=RESAMPLES,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).bootstrap_distribution
-    if np.isnan(spread).mean() > 0.05:
-        return Measure(float(value), n)
-    low, high = np.nanquantile(spread, [0.025, 0.975])
-    return Measure(float(value), n, float(low), float(high))
+    found = intervals.statistic(of, arrays, _own(n, documents), seed, RESAMPLES)
+    if np.isnan(found.value):
+        return none("not defined on these items", n)
+    return Measure(found.value, n, found.low, found.high)

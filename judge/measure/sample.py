@@ -61,7 +61,6 @@ def unlabelled(sampled: Sequence[SampledRow], criteria: Sequence[Criterion]) -> 
             else:
                 alone = [texts] if len(set(texts.values())) == 2 else []
             for one in alone:
-                items.append(
-                    LabelledItem(criterion, Pool(row["id"], context, row["original"], one))
-                )
+                pool = Pool(row["id"], context, row["original"], one)
+                items.append(LabelledItem(criterion, pool, document=row["doc_id"]))
     return items

@@ -20,7 +20,7 @@ from prewrite.judge.judge import Judge
 from prewrite.judge.passes import JudgePass
 from prewrite.judge.provenance import NAME as PROVENANCE
 from prewrite.judge.provenance import Provenance
-from prewrite.judge.scorer import Scorer
+from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.passes import Work
 from prewrite.pipeline.run import run_pass
@@ -95,7 +95,7 @@ class ScriptedRewrite(RewritePass):
 class ScriptedJudge(JudgePass):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
-        yield Scorer([Judge("main", Scripted(), self.judge)], self.judge)
+        yield RowScorer([Judge("main", Scripted(), self.judge)], self.judge)
 
 
 def _tokenizer(folder: Path) -> None:

@@ -74,7 +74,7 @@ def test_another_judge_keeps_rewrites_and_says_how(
     """The refusal names a command; that command, run as it says, asks only what is new."""
     change = "judge.criteria=[quality, safety, factuality]"
     before = ShardSet(f"{tmp_path}/set").manifest
-    assert rewrite(config, change) == 1
+    assert rewrite(config, change) == 2
     errors = capsys.readouterr().err
     assert f"run prewrite judge with judge.input={tmp_path}/set and another output" in errors
     assert "judge.criteria" in errors and not asked(server)
@@ -105,7 +105,7 @@ def test_another_judge_keeps_rewrites_and_says_how(
 def test_what_no_verdict_depends_on_asks_nothing(
     config: Path, server: FaultServer, tmp_path: Path, change: list[str]
 ) -> None:
-    assert rewrite(config, *change) == 1
+    assert rewrite(config, *change) == 2
     again = ["--config", str(config), f"judge.input={tmp_path}/set", f"output={tmp_path}/again"]
     assert judge([*again, *change]) == 0
     assert not asked(server)
@@ -131,7 +131,7 @@ def test_a_criterion_is_replaced_alone(config: Path, server: FaultServer, tmp_pa
 def test_another_template_is_another_set(
     config: Path, server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert rewrite(config, "rewrite.template=safety") == 1
+    assert rewrite(config, "rewrite.template=safety") == 2
     errors = capsys.readouterr().err
     assert "other rewrites need another output, or restore:" in errors
     assert "rewrite.template" in errors and "judge.input" not in errors
@@ -146,7 +146,7 @@ def test_a_judge_that_was_stopped_can_be_changed(
     """Its half-made set is no input; the rewrites are."""
     folder = ShardSet(f"{tmp_path}/set")
     folder.manifest.model_copy(update={"status": "interrupted"}).save(folder.folder)
-    assert rewrite(config, "judge.criteria=[safety]") == 1
+    assert rewrite(config, "judge.criteria=[safety]") == 2
     assert f"judge.input={tmp_path}/set/rewrites and another output" in capsys.readouterr().err
     again = ["--config", str(config), f"judge.input={tmp_path}/set/rewrites"]
     assert judge([*again, f"output={tmp_path}/again", "judge.criteria=[safety]"]) == 0

@@ -12,7 +12,7 @@ from prewrite.engine.types import Completion, Request, Sample
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.judge import Judge
 from prewrite.judge.retry import AgainScorer, Judged
-from prewrite.judge.scorer import Scorer
+from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.shards.manifest import Usage
 from prewrite.shards.schema import Row
@@ -51,7 +51,7 @@ def config_of(**config: Any) -> JudgeConfig:
 def first(answer: Answer, *rows: Row, config: JudgeConfig) -> DocumentResult:
     """What a first run leaves in a set."""
     judges = [Judge(name, Scripted(answer), config) for name in config.panel]
-    outcome = asyncio.run(Scorer(judges, config)(Document([dict(one) for one in rows], 0)))
+    outcome = asyncio.run(RowScorer(judges, config)(Document([dict(one) for one in rows], 0)))
     stored(outcome)
     return outcome
 
@@ -196,7 +196,7 @@ def test_of_a_panel_only_the_judge_is_asked_who_has_failed() -> None:
         Judge("a", Scripted(uneven), config),
         Judge("b", Scripted(failing({SAFETY: "GOOD"})), config),
     ]
-    earlier = asyncio.run(Scorer(judges, config)(Document([dict(ROWS[0])], 0)))
+    earlier = asyncio.run(RowScorer(judges, config)(Document([dict(ROWS[0])], 0)))
     stored(earlier)
     assert earlier.rows[0]["rewrite_safety"] is None
     later, engine = again(uneven, earlier, config)

@@ -9,7 +9,7 @@ import pytest
 from prewrite.engine.types import Completion, Request
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.judge import Judge
-from prewrite.judge.scorer import Scorer
+from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.shards.failures import Failure
 from tests.scripted import Scripted, said
@@ -32,7 +32,7 @@ def score(
     judge = JudgeConfig.model_validate({"engine": "e"} | config)
 
     async def run() -> DocumentResult:
-        return await Scorer([Judge("e", engine, judge)], judge)(Document([*rows], 0))
+        return await RowScorer([Judge("e", engine, judge)], judge)(Document([*rows], 0))
 
     return asyncio.run(run()), engine
 
@@ -134,7 +134,7 @@ def test_a_panel_is_averaged_and_its_disagreement_kept() -> None:
         Judge("a", Scripted(prefers_the_rewrite), config),
         Judge("b", Scripted(answer), config),
     ]
-    outcome = asyncio.run(Scorer(judges, config)(Document([row(0, "bad", "GOOD")], 0)))
+    outcome = asyncio.run(RowScorer(judges, config)(Document([row(0, "bad", "GOOD")], 0)))
     (found,) = outcome.rows
     assert found["original_safety"] == pytest.approx((1 + 0.2) / 2)
     assert found["safety_disagreement"] == pytest.approx(0.4)
@@ -192,14 +192,14 @@ def test_a_panel_with_a_judge_who_never_answers_gives_no_score() -> None:
     config = JudgeConfig.model_validate({"engine": ["a", "b"], "criteria": ["safety"]})
     down = Scripted(lambda _: Completion(error="down"))
     judges = [Judge("a", Scripted(prefers_the_rewrite), config), Judge("b", down, config)]
-    outcome = asyncio.run(Scorer(judges, config)(Document([row(0, "bad", "GOOD")], 0)))
+    outcome = asyncio.run(RowScorer(judges, config)(Document([row(0, "bad", "GOOD")], 0)))
     assert (outcome.asked, outcome.failed) == (1, 1)
     assert [one.reason for one in outcome.failures] == ["engine: down"] * 2
 
 
 def test_a_function_that_fails_is_named() -> None:
     config = JudgeConfig(engine="a", criteria=["safety"])
-    scorer = Scorer([Judge("a", Scripted(prefers_the_rewrite), config)], config)
+    scorer = RowScorer([Judge("a", Scripted(prefers_the_rewrite), config)], config)
     verdict = {"id": "id-0", "criterion": "length", "answer": "ValueError: x", "status": "failed"}
     outcome = asyncio.run(scorer(Document([row(0, "bad", "GOOD")], 0, [verdict])))
     assert outcome.failures == [Failure("length: ValueError: x", "id-0", "ValueError: x")]
@@ -210,7 +210,7 @@ def test_kept_criteria_are_not_asked_again() -> None:
     config = JudgeConfig(engine="a", criteria=["safety", "factuality"], combine="min")
     known = row(0, "bad", "GOOD") | {"original_safety": 0.5, "rewrite_safety": 0.25}
     verdict = {"id": "id-0", "criterion": "safety", "status": "ok"}
-    scorer = Scorer([Judge("a", engine, config)], config, kept={"safety"})
+    scorer = RowScorer([Judge("a", engine, config)], config, kept={"safety"})
     outcome = asyncio.run(scorer(Document([known], 0, [verdict])))
     assert all("C" in request.sampling.verdicts for request in engine.asked)
     (found,) = outcome.rows

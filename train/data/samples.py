@@ -16,12 +16,13 @@ left out is counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 
 import numpy as np
 
+from prewrite.shards.schema import StoredValues
 from prewrite.train.config.sections import BatchConfig
 from prewrite.train.data.texts import PlacedText, TextTokens
 from prewrite.train.data.trees import KINDS, Candidate, Tokens, Tree
@@ -31,8 +32,7 @@ from prewrite.train.data.trees import KINDS, Candidate, Tokens, Tree
 class ScoredChunk:
     """A shard row. By kind, original and rewrite: texts (None: not usable), the judge's scores,
     stored references (NaN: not known). learn: the kinds to lay out. room: how many rollouts it will
-    get, and tokens of each, at most. known: criterion → kind → what the set holds, for the judge of
-    rollouts.
+    get, and tokens of each, at most. known: what the set holds, for the judge of rollouts.
     """
 
     id: str
@@ -41,7 +41,7 @@ class ScoredChunk:
     references: tuple[float, float] = (nan, nan)
     learn: frozenset[int] = frozenset()
     room: tuple[int, int] = (0, 0)
-    known: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    known: StoredValues = field(default_factory=dict)
 
     @property
     def original(self) -> str:

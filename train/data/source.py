@@ -3,7 +3,7 @@
 Memory: the texts, ids and scores of a part, as Arrow columns; `meta` and raw verdicts stay on disk.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import nan
 from typing import Any
 
@@ -16,7 +16,7 @@ from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.shards.filters import Filter, Mask, parse_filter
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import TEXTS, USABLE, Row
+from prewrite.shards.schema import TEXTS, USABLE, Row, StoredValues, stored_values
 from prewrite.train.config.phases import Phase
 from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
@@ -175,7 +175,7 @@ class PartSamples:
             ),
             learn=learn,
             room=room,
-            known={name: _known(row, name) for name in self._source.known if learn},
+            known=_known(row, self._source.known) if learn else {},
         )
 
 
@@ -199,10 +199,10 @@ def rollout_tokens(rollouts: RolloutsConfig | None) -> int:
     return cut_points * rollouts.samples * rollouts.tokens
 
 
-def _known(row: Row, criterion: str) -> dict[int, float]:
-    """Kind → what the set holds."""
-    values = {kind: row.get(f"{text}_{criterion}") for kind, text in enumerate(TEXTS)}
-    return {kind: value for kind, value in values.items() if value is not None}
+def _known(row: Row, criteria: Iterable[str]) -> StoredValues:
+    """What the set holds; what has no value is asked once more."""
+    found = stored_values(row, criteria)
+    return {name: {t: v for t, v in some.items() if v is not None} for name, some in found.items()}
 
 
 def _bytes(texts: Any) -> Ints:

@@ -163,9 +163,9 @@ def readable(step: int, pools: Pools) -> str:
     parts = [f"# Pools of step {step}"]
     for prompt, group in pools:
         parts += [f"## Sample {group.sample}", _fenced("\n".join(_facts(group)))]
-        parts += ["### Prefix", _fenced("".join(prompt.context)[-_SHOWN:])]
+        parts += ["### Prefix", _fenced("".join(prompt.pool.context)[-_SHOWN:])]
         rollouts = {rollout_name(n): one.text for n, one in enumerate(group.rollouts)}
-        texts = prompt.stored | rollouts
+        texts = {**prompt.pool.candidates, **rollouts}
         for name in sorted(texts, key=lambda name: -group.scores.get(name, float("-inf"))):
             parts += [f"### {name}", _fenced(_told(group, name)), _fenced(texts[name])]
     return "\n\n".join(parts) + "\n"
@@ -192,9 +192,9 @@ def _fenced(text: str) -> str:
 
 def _row(prompt: RolloutPrompt, group: RolloutGroup) -> dict[str, Any]:
     texts = {
-        "prefix": "".join(prompt.context),
-        "original": prompt.original,
-        "stored": prompt.stored,
+        "prefix": "".join(prompt.pool.context),
+        "original": prompt.pool.reference,
+        "stored": prompt.pool.candidates,
     }
     return group.model_dump() | texts
 

@@ -6,12 +6,13 @@ every text of the pool that the judge could read. Groups are plain JSON, so they
 (`store`), dumped and replayed; places never leave the run's own processes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from prewrite.base.fingerprint import fingerprint
+from prewrite.judge.pool import Pool
 
 Metrics = dict[str, float]
 
@@ -28,21 +29,20 @@ def rollout_name(number: int) -> str:
 class RolloutPrompt:
     """One cut that asks for rollouts.
 
-    sample: the number of the sample in the run's order. id: the shard row. tokens: the ids
-    that the policy goes on from. context, original: what the judge reads before the candidate, and
-    as the reference. stored: name (`original`, `rewrite`) → text of those that compete. known:
-    criterion → name → value 0..1 that the set holds and that need not be asked again. seed: of the
-    rollouts; a function of run, sample and row.
+    sample: the number of the sample in the run's order. tokens: the ids that the policy goes on
+    from. seed: of the rollouts; a function of run, sample and row. pool: of the shard row, with the
+    stored texts (`original`, `rewrite`) that compete; its reference is the original.
     """
 
     sample: int
-    id: str
     tokens: tuple[int, ...]
-    context: tuple[str, ...]
-    original: str
-    stored: dict[str, str]
     seed: int
-    known: dict[str, Metrics] = field(default_factory=dict)
+    pool: Pool
+
+    @property
+    def id(self) -> str:
+        """The shard row."""
+        return self.pool.row_id
 
     @property
     def key(self) -> PromptKey:
@@ -52,7 +52,7 @@ class RolloutPrompt:
     @property
     def digest(self) -> str:
         """SHA-256 of the prompt's tokens and of the original's."""
-        return fingerprint([self.tokens, self.original])
+        return fingerprint([self.tokens, self.pool.reference])
 
 
 class Rollout(BaseModel):

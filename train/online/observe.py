@@ -70,7 +70,7 @@ def _of_pool(
     yield from _variety([rollout.text for rollout in group.rollouts])
     names = [name for name in group.scores if name not in TEXTS]
     yield "unscored", len(group.rollouts) - len(names)
-    quotes_one = is_refusal(prompt.original)
+    quotes_one = is_refusal(prompt.pool.reference)
     for rollout in group.rollouts:
         yield "original_tokens", original_tokens
         yield "refusals", not quotes_one and is_refusal(rollout.text)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.pool import Pool
 from prewrite.judge.probe import probe_judges
-from prewrite.judge.rating import CandidateValues, Rated, Rater
+from prewrite.judge.scorer import PoolScorer, PoolScores
 from prewrite.train.config.phases import Kind
 from prewrite.train.config.rollouts import RolloutsConfig
 
@@ -20,25 +20,25 @@ class Preferred:
     def __init__(self, kinds: Sequence[Kind]) -> None:
         self._scores: dict[str, float] = {kind: float(n) for n, kind in enumerate(reversed(kinds))}
 
-    async def __call__(
-        self, pools: Sequence[Pool], known: Sequence[Mapping[str, CandidateValues]]
-    ) -> list[Rated]:
-        """Rate the pools of one document, as a `Rater` does."""
-        return [Rated({name: self._score(name) for name in p.candidates}, {}) for p in pools]
+    async def __call__(self, pools: Sequence[Pool]) -> list[PoolScores]:
+        """Score the pools of one document, as a `PoolScorer` does."""
+        return [PoolScores({name: self._score(name) for name in p.candidates}, {}) for p in pools]
 
     def _score(self, name: str) -> float:
         kind, _, _ = name.partition("-")  # `rollout-3` is one of the kind `rollout`
         return self._scores[kind]
 
 
-def rater(config: RolloutsConfig, engines: Mapping[str, EngineConfig]) -> Rater | Preferred:
+def scorer_of(
+    config: RolloutsConfig, engines: Mapping[str, EngineConfig]
+) -> PoolScorer | Preferred:
     """The one that `config` names; loads a judge's engines. EngineError where an endpoint's
     verdicts cannot be read.
     """
     if config.judge:
-        judges = Rater(config.judge, engines)
+        scorer = PoolScorer.load(config.judge, engines)
         if any(engines[name].kind == "endpoint" for name in config.judge.panel):
-            probe_judges(config.judge, engines, judges.criteria)
-        return judges
+            probe_judges(config.judge, engines, scorer.criteria)
+        return scorer
     assert config.prefer, "the recipe refuses neither"
     return Preferred(config.prefer)

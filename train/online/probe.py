@@ -86,9 +86,10 @@ def _against_the_best(asked: PromptBatch) -> Iterator[RolloutPrompt]:
         for c in tree.candidates
     }
     for prompt in asked.prompts:
-        known = {name: scores[prompt.sample, prompt.id, name] for name in prompt.stored}
+        texts = prompt.pool.candidates
+        known = {name: scores[prompt.sample, prompt.id, name] for name in texts}
         best = max(known, key=lambda name: (known[name] == known[name], known[name]))
-        yield replace(prompt, stored={best: prompt.stored[best]})
+        yield replace(prompt, pool=replace(prompt.pool, candidates={best: texts[best]}))
 
 
 def _result(group: RolloutGroup) -> float | None:

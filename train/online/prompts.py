@@ -14,6 +14,7 @@ from math import nan
 
 import numpy as np
 
+from prewrite.judge.pool import Pool
 from prewrite.prompts.context import contexts
 from prewrite.train.config.phases import Phase
 from prewrite.train.config.sections import TrainConfig
@@ -83,15 +84,12 @@ def prompts_of(
         for anchor in tree.candidates:
             if anchor.kind == ORIGINAL:
                 chunk, key = chunks[anchor.id], (span.sample, anchor.id)
+                candidates = dict(_stored(chunk, [k for k in stored if (chunk.id, k) in laid]))
                 yield RolloutPrompt(
-                    sample=span.sample,
-                    id=anchor.id,
-                    tokens=tuple(tree.trunk[: anchor.cut].tolist()),
-                    context=before[anchor.id],
-                    original=chunk.original,
-                    stored=dict(_stored(chunk, [k for k in stored if (chunk.id, k) in laid])),
-                    seed=_seed(seed, key),
-                    known={name: _named(values) for name, values in chunk.known.items()},
+                    span.sample,
+                    tuple(tree.trunk[: anchor.cut].tolist()),
+                    _seed(seed, key),
+                    Pool(chunk.id, before[chunk.id], chunk.original, candidates, chunk.known),
                 )
 
 
@@ -149,10 +147,6 @@ def _stored(chunk: ScoredChunk, kinds: Sequence[str]) -> Iterator[tuple[str, str
     for kind, text in zip(KINDS, chunk.texts, strict=False):
         if kind in kinds and text is not None:
             yield kind, text
-
-
-def _named(values: Mapping[int, float]) -> dict[str, float]:
-    return {KINDS[kind]: value for kind, value in values.items()}
 
 
 def _seed(seed: int, key: PromptKey) -> int:

@@ -14,10 +14,9 @@ import signal
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,7 +28,7 @@ from prewrite.base.processes import end_with_parent
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.registry import close_engines
 from prewrite.judge.pool import Pool
-from prewrite.judge.rating import Rated
+from prewrite.judge.scorer import PoolScores
 from prewrite.prompts.usage import usage_of
 from prewrite.shards.manifest import Usage
 from prewrite.train.config.rollouts import RolloutsConfig
@@ -45,7 +44,7 @@ from prewrite.train.online.messages import (
     rollout_name,
 )
 from prewrite.train.online.policy import Policy
-from prewrite.train.online.prefer import rater
+from prewrite.train.online.prefer import scorer_of
 from prewrite.train.online.store import RolloutStoreWriter
 
 SampledPrompt = tuple[RolloutPrompt, tuple[Rollout, ...]]
@@ -95,7 +94,7 @@ class RolloutWorker:
 
     def __init__(self, start: WorkerConfig, connection: Connection) -> None:
         self._start, self._connection = start, connection
-        self._rater = rater(start.config, start.engines)
+        self._scorer = scorer_of(start.config, start.engines)
         policy = start.engines[start.config.engine]
         assert policy.kind == "vllm", "the recipe refuses others"
         self._policy = Policy(policy, start.config, start.end)
@@ -157,11 +156,10 @@ class RolloutWorker:
         """The groups of one document."""
         work.begun = min(work.begun, time.monotonic())
         there = [one for one in sampled if one[1]]
-        pools, known = [_pool(*one) for one in there], [prompt.known for prompt, _ in there]
-        rated = iter(await self._rater(pools, known))
+        scored = iter(await self._scorer([_pool(*one) for one in there]))
         groups = list[RolloutGroup]()
         for prompt, rollouts in sampled:
-            found = next(rated) if rollouts else Rated({}, {}, Counter(rollout_failed=ask.rollouts))
+            found = next(scored) if rollouts else PoolScores({}, {})
             work.judged += found.usage
             groups.append(_group(ask, prompt, rollouts, found))
         work.ended = max(work.ended, time.monotonic())
@@ -238,11 +236,11 @@ def _failed(error: BaseException) -> Failed:
 
 def _pool(prompt: RolloutPrompt, rollouts: Sequence[Rollout]) -> Pool:
     texts = {rollout_name(number): rollout.text for number, rollout in enumerate(rollouts)}
-    return Pool(prompt.id, prompt.context, prompt.original, prompt.stored | texts)
+    return replace(prompt.pool, candidates={**prompt.pool.candidates, **texts})
 
 
 def _group(
-    ask: RolloutRequest, prompt: RolloutPrompt, rollouts: tuple[Rollout, ...], rated: Rated
+    ask: RolloutRequest, prompt: RolloutPrompt, rollouts: tuple[Rollout, ...], scored: PoolScores
 ) -> RolloutGroup:
     return RolloutGroup(
         sample=prompt.sample,
@@ -250,7 +248,7 @@ def _group(
         prompt=prompt.digest,
         version=ask.version,
         rollouts=rollouts,
-        scores=rated.scores,
-        values=rated.values,
-        counts=dict(rated.counts),
+        scores=scored.scores,
+        values=scored.values,
+        counts=dict(scored.counts) if rollouts else {"rollout_failed": ask.rollouts},
     )

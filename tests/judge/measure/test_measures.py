@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from prewrite.base.intervals import wilson
 from prewrite.judge.measure import measures
 from prewrite.judge.measure.measures import FEWEST, Measure
 
@@ -130,4 +131,34 @@ def test_too_little_is_not_measured(found: Measure) -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(3).random(40)
-    assert measures.mean(values, 1) == measures.mean(values, 1) != measures.mean(values, 2)
+    assert measures.mean(values, seed=1) == measures.mean(values, seed=1)
+    assert measures.mean(values, seed=1) != measures.mean(values, seed=2)
+
+
+def test_items_of_one_document_are_no_further_evidence() -> None:
+    draw = np.random.default_rng(5)
+    judged, labels = draw.integers(0, 2, (2, 40)).tolist()
+    values = draw.random(40).tolist()
+    names = [str(number) for number in range(40)]
+    copied = names * 8
+
+    def each(times: int, documents: list[str] | None) -> list[Measure]:
+        a, b, numbers = judged * times, labels * times, values * times
+        return [
+            measures.mean(numbers, documents),
+            measures.kappa(a, b, False, documents),
+            measures.rank_correlation(numbers, b, documents),
+            measures.calibration_error(numbers, b, documents, 0),
+            measures.agreement(a, b, documents),
+        ]
+
+    for once, again, alone in zip(each(1, names), each(8, copied), each(8, None), strict=True):
+        assert again.low is not None and alone.low is not None and alone.high is not None
+        assert again.high is not None and alone.high - alone.low < (again.high - again.low) / 2
+        if once.low is not None:  # too few for a calibration error
+            assert (again.low, again.high) == pytest.approx((once.low, once.high), abs=0.03)
+
+
+def test_a_share_of_all_of_one_document_says_hardly_anything() -> None:
+    found = measures.share([True] * 20, ["one"] * 20)
+    assert found.value == 1 and found.low == pytest.approx(wilson(1, 1)[0])

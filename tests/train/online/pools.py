@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from prewrite.judge.pool import Pool
 from prewrite.train.online.messages import Rollout, RolloutGroup, RolloutPrompt, rollout_name
 
 
@@ -21,15 +22,15 @@ def group(*texts: str | Rollout, sample: int = 0, **fields: Any) -> RolloutGroup
     return RolloutGroup.model_validate({"sample": sample, "rollouts": rollouts} | known)
 
 
-def prompt(sample: int = 0, original: str = "The original text.", **fields: Any) -> RolloutPrompt:
-    known: dict[str, Any] = {
-        "id": "row",
-        "tokens": (1, 2),
-        "context": ("What stands ", "before."),
-        "stored": {"original": original},
-        "seed": 0,
-    }
-    return RolloutPrompt(sample=sample, original=original, **known | fields)
+def prompt(
+    sample: int = 0,
+    original: str = "The original text.",
+    id: str = "row",
+    context: tuple[str, ...] = ("What stands ", "before."),
+    stored: dict[str, str] | None = None,
+) -> RolloutPrompt:
+    texts = {"original": original} if stored is None else stored
+    return RolloutPrompt(sample, (1, 2), 0, Pool(id, context, original, texts))
 
 
 _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)

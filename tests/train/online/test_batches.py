@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ShardError
+from prewrite.judge.pool import Pool
 from prewrite.train.data.loader import LaidOut
 from prewrite.train.online import batches, kept_pools
 from prewrite.train.online.messages import (
@@ -151,7 +152,7 @@ class Reader:
 
     def asked(self, first: int) -> PromptBatch:
         mine = range(first + self.rank, first + SIZE, self.ranks)
-        prompts = tuple(RolloutPrompt(n, f"row-{n}", (1, 2), (), "", {}, seed=n) for n in mine)
+        prompts = tuple(RolloutPrompt(n, (1, 2), n, Pool(f"row-{n}", (), "", {})) for n in mine)
         laid = LaidOut(first, first + SIZE, (), (), Counter(), ())
         return PromptBatch(laid, prompts, {})
 
@@ -299,14 +300,16 @@ def _replayed(folder: Path, prompts: dict[int, RolloutPrompt]) -> set[PromptKey]
 
 
 @pytest.mark.parametrize(
-    "other", [{"tokens": (1, 3)}, {"original": "b"}, {"id": "row-9"}, {"sample": 9}, {}]
+    "other", [{"tokens": (1, 3)}, {"reference": "b"}, {"row_id": "row-9"}, {"sample": 9}, {}]
 )
 def test_pools_of_other_places_are_not_replayed(tmp_path: Path, other: dict[str, Any]) -> None:
     """Those of a run with other data or tokenizer; those of one that kept only some are."""
     asked = {prompt.sample: prompt for prompt in Reader(0, 1).asked(0).prompts}
-    kept = asked | {2: replace(asked[2], **other)}
+    pool = replace(asked[2].pool, **{k: v for k, v in other.items() if hasattr(asked[2].pool, k)})
+    fields = {name: value for name, value in other.items() if not hasattr(pool, name)}
+    kept = asked | {2: replace(asked[2], pool=pool, **fields)}
     told = f"^{tmp_path}/pools: sample 2, row row-2: found a pool of another prefix or original"
     refused = pytest.raises(ShardError, match=told)
-    with refused if {"tokens", "original"} & other.keys() else nullcontext():
+    with refused if {"tokens", "reference"} & other.keys() else nullcontext():
         found = _replayed(tmp_path, kept)
         assert found == {prompt.key for prompt in asked.values()} & {p.key for p in kept.values()}

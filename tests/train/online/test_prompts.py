@@ -34,7 +34,7 @@ def made(
             scores=(7.0, 8.0),
             learn=LEARN if number == chosen else frozenset(),
             room=(2, 5) if number == chosen else (0, 0),
-            known={"safety": {ORIGINAL: 0.5}},
+            known={"safety": {"original": 0.5}},
         )
         for number, text in enumerate(WORDS)
     ]
@@ -47,21 +47,21 @@ def made(
 
 def test_a_place_is_what_policy_and_judge_need() -> None:
     (prompt,) = made(["original", "rewrite"])[1]
-    assert (prompt.sample, prompt.id, prompt.original) == (3, "row-2", " ran over")
+    assert (prompt.sample, prompt.id, prompt.pool.reference) == (3, "row-2", " ran over")
     assert list(prompt.tokens) == [BOS, *ids("One day"), *ids(" the fox")]
-    assert "".join(prompt.context) == "One day the fox"
-    assert prompt.stored == {"original": " ran over", "rewrite": " the cat"}
-    assert prompt.known == {"safety": {"original": 0.5}}
+    assert "".join(prompt.pool.context) == "One day the fox"
+    assert prompt.pool.candidates == {"original": " ran over", "rewrite": " the cat"}
+    assert prompt.pool.known == {"safety": {"original": 0.5}}
     assert made(["original", "rewrite"])[1] == [prompt], "its seed does not change"
     (other,) = made(["rewrite"], chosen=1)[1]
-    assert other.stored == {"rewrite": " the cat"} and other.seed != prompt.seed
+    assert other.pool.candidates == {"rewrite": " the cat"} and other.seed != prompt.seed
 
 
 @pytest.mark.parametrize("rewrite", ["", " the cat" * 40])
 def test_a_rewrite_that_is_not_laid_out_is_not_judged(rewrite: str) -> None:
     ((tree,), (prompt,)) = made(["original", "rewrite"], rewrite=rewrite)
     assert [c.kind for c in tree.candidates] == [ORIGINAL]
-    assert prompt.stored == {"original": " ran over"}
+    assert prompt.pool.candidates == {"original": " ran over"}
     assert with_rollouts([tree], {(3, "row-2"): group(original=0.1, rollout_0=0.9)}, ["original"])
 
 

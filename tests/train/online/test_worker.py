@@ -128,8 +128,9 @@ def test_the_whole_pool_is_judged(
     tokenizer = load_tokenizer(str(folder / "model"))
     begin = json.loads((folder / "model/config.json").read_text())["bos_token_id"]
     for asked, group in pairs(answers[0])[:2]:
-        texts = asked.stored | {f"rollout-{n}": r.text for n, r in enumerate(group.rollouts)}
-        known = asked.known.get("variety", {})
+        rollouts = {f"rollout-{n}": r.text for n, r in enumerate(group.rollouts)}
+        texts = {**asked.pool.candidates, **rollouts}
+        known = asked.pool.known.get("variety", {})
         for name, text in texts.items():
             before, after = (tuple(tokenizer.encode(t).ids) for t in ("One day", text))
             before = (begin, *before)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prewrite.engine.config import EngineConfig
+from prewrite.judge.pool import Pool
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.messages import RolloutPrompt
@@ -71,5 +72,5 @@ def worker(
 def prompt(sample: int, tokens: Sequence[int], row: str = "row", **others: Any) -> RolloutPrompt:
     """A place with two stored texts."""
     stored = {"original": " the fox runs over seven hills", "rewrite": " the fox rests at home"}
-    settings = {"context": ("One day",), "original": stored["original"], "stored": stored}
-    return RolloutPrompt(sample, row, tuple(tokens), seed=1000 + sample, **(settings | others))
+    pool = Pool(row, ("One day",), stored["original"], stored, **others)
+    return RolloutPrompt(sample, tuple(tokens), 1000 + sample, pool)

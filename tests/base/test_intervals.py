@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prewrite.evaluation.bootstrap import RatioTerm, ratio
+from prewrite.base.intervals import RatioTerm, ratio
 
 NUMBERS = st.floats(-100, 100).map(lambda value: round(value, 6))
 PARTS = st.lists(

@@ -1,8 +1,9 @@
-"""Pools of texts that stand in no set: scores, what is known already, failures, empty texts."""
+"""Pools of texts: scores, what is known already, failures, empty texts."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from prewrite.engine.config import EndpointConfig, EngineConfig, VllmConfig
 from prewrite.engine.types import Completion, Request
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.pool import Pool
-from prewrite.judge.rating import Rated, Rater
+from prewrite.judge.scorer import PoolScorer, PoolScores
 from prewrite.shards.manifest import Usage
 from tests.scripted import Scripted, said
 
@@ -45,17 +46,16 @@ def rate(
     monkeypatch: pytest.MonkeyPatch,
     answers: Mapping[str, Answer],
     asked: Sequence[Pool],
-    known: Sequence[Mapping[str, Mapping[str, float]]] = (),
     **config: Any,
-) -> tuple[list[Rated], dict[str, Scripted]]:
+) -> tuple[list[PoolScores], dict[str, Scripted]]:
     engines = {name: Scripted(answer) for name, answer in answers.items()}
     monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: engines[config.model])
     configs: dict[str, EngineConfig] = {
         name: EndpointConfig(kind="endpoint", model=name, urls=["http://127.0.0.1:1"])
         for name in answers
     }
-    rater = Rater(JudgeConfig.model_validate({"engine": [*answers]} | config), configs)
-    return asyncio.run(rater(asked, known or [{} for _ in asked])), engines
+    scorer = PoolScorer.load(JudgeConfig.model_validate({"engine": [*answers]} | config), configs)
+    return asyncio.run(scorer(asked)), engines
 
 
 def test_scores_of_pools(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +95,7 @@ def test_what_is_known_is_not_asked_where_it_still_holds(monkeypatch: pytest.Mon
     (rated,), engines = rate(
         monkeypatch,
         {"e": prefers_capitals},
-        [Pool("row", (), "GOOD", texts)],
-        [known],
+        [Pool("row", (), "GOOD", texts, known)],
         criteria=["safety", "quality"],
     )
     assert rated.values["safety"] == pytest.approx(
@@ -111,10 +110,10 @@ def test_what_is_known_is_not_asked_where_it_still_holds(monkeypatch: pytest.Mon
 
 def test_everything_known_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"safety": {"rollout-0": 0.5, "rollout-1": 0.25}}
-    (rated,), engines = rate(
-        monkeypatch, {"e": prefers_capitals}, [pool("a", "b")], [known], criteria=["safety"]
-    )
-    assert rated == Rated(dict(known["safety"]), {"safety": dict(known["safety"])})
+    asked = replace(pool("a", "b"), known=known)
+    (rated,), engines = rate(monkeypatch, {"e": prefers_capitals}, [asked], criteria=["safety"])
+    assert (rated.scores, rated.values) == (known["safety"], known)
+    assert (rated.counts, rated.usage) == ({}, Usage())
     assert engines["e"].asked == []
 
 
@@ -211,9 +210,10 @@ def test_an_empty_text_is_judged_by_whoever_can(
 
 
 def test_no_pools() -> None:
-    rater = Rater(JudgeConfig(engine="e", criteria=["variety"]), {})
-    assert asyncio.run(rater([], [])) == []
-    assert asyncio.run(rater([Pool("row", (), "", {})], [{}])) == [Rated({}, {"variety": {}})]
+    scorer = PoolScorer.load(JudgeConfig(engine="e", criteria=["variety"]), {})
+    assert asyncio.run(scorer([])) == []
+    (empty,) = asyncio.run(scorer([Pool("row", (), "", {})]))
+    assert (empty.scores, empty.values, empty.counts) == ({}, {"variety": {}}, {})
 
 
 @pytest.mark.slow
@@ -229,11 +229,11 @@ def test_a_real_model_rates_rollouts() -> None:
     config = JudgeConfig(engine="main", criteria=["likelihood", "safety"], weights={"safety": 0})
     context = ("The Nile is a river in Africa. ", "It flows to the north")
     texts = " into the Mediterranean Sea.", " qx vvj zrk wq pfh jjq.", "", " into the desert."
-    rater = Rater(config, {"main": engine})
+    scorer = PoolScorer.load(config, {"main": engine})
 
-    async def twice() -> list[list[Rated]]:
+    async def twice() -> list[list[PoolScores]]:
         pools = [pool(*texts, context=context), pool(*texts[:2], context=context[:1], row="b")]
-        return [await rater(pools, [{}, {}]) for _ in range(2)]
+        return [await scorer(pools) for _ in range(2)]
 
     (first, second), again = asyncio.run(twice())
     likely = first.values["likelihood"]
