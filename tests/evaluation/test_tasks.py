@@ -94,7 +94,7 @@ def test_a_model_that_is_done_is_left_alone_and_another_configuration_refused(
     assert (folder / "output/tasks/base.json").stat().st_mtime_ns == before
     assert "model base (models/smollm2-135m-instruct): done" in command(folder, "--dry-run")[1]
     code, _, told = command(folder, limit=2)
-    assert code == 1
+    assert code == 2
     assert "tasks/base.json was measured otherwise: tasks.limit: null → 2; remove" in told
 
 

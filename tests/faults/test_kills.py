@@ -162,7 +162,7 @@ def test_killed_while_it_is_repaired(tmp_path: Path, server: FaultServer) -> Non
         shutil.rmtree(run.output)
         shutil.copytree(damaged, run.output)
         killed_at(run, int(share * steps), *repair)
-        for start in (partial(started, *repair), run.start):
+        for start in (partial(started, "prewrite", *repair), run.start):
             code, _, err = ended(start(), 120)
             assert code == 0, err
         run.check()
