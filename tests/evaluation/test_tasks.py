@@ -95,7 +95,8 @@ def test_a_model_that_is_done_is_left_alone_and_another_configuration_refused(
     assert "model base (models/smollm2-135m-instruct): done" in command(folder, "--dry-run")[1]
     code, _, told = command(folder, limit=2)
     assert code == 2
-    assert "tasks/base.json was measured otherwise: tasks.limit: null → 2; remove" in told
+    assert "tasks/base.json was made under another configuration; remove" in told
+    assert "tasks.limit: null → 2" in told
 
 
 def test_mistakes_end_before_a_model_is_loaded(tmp_path: Path) -> None:
