@@ -17,7 +17,7 @@ from tests.faults.steps import Point
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PAIRS, PROCESSES = 200, 2
+PAIRS, PROCESSES = 120, 2
 NAMES = [state.name for state in STATES]
 WRITES = [state.name for state in STATES if state.command in ("run", "repair")]
 
