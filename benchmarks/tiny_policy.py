@@ -81,7 +81,7 @@ def train_section(
 
 
 def command(name: str, folder: Path, train: dict[str, Any], **sections: Any) -> None:
-    """`python -m NAME` on a recipe; ends the benchmark where it fails."""
+    """`prewrite NAME` on a recipe; ends the benchmark where it fails."""
     recipe = folder / f"{name}.yaml"
     parts = {"output": str(folder / "set"), "engines": engines(folder), **sections}
     recipe.write_text(yaml.safe_dump(parts | ({"train": train} if train else {})), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Where the tasks of a pass run: this machine, Ray, Slurm."""
+"""Where the tasks of a pass run: this machine, or Ray. `pipeline.slurm` submits to Slurm."""

@@ -43,7 +43,7 @@ _SUMS = tuple(dict.fromkeys([*TOTALS, *(name for pair in MEANS.values() for name
 def tally(
     groups: Sequence[RolloutGroup], prompts: Sequence[RolloutPrompt], tokens: Sequence[int]
 ) -> Metrics:
-    """Sums over the pools of a step on one rank. places: of the groups, in their order; tokens:
+    """Sums over the pools of a step on one rank. prompts: of the groups, in their order; tokens:
     how many the original of each prompt has under the policy's tokenizer.
     """
     sums = dict.fromkeys(_SUMS, 0.0)
