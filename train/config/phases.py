@@ -59,7 +59,7 @@ class Dpo(_Component):
 
 
 class Grpo(_Component):
-    """All candidates of a cut, each by its advantage."""
+    """All candidates of a cut point, each by its advantage."""
 
     kind: Literal["grpo"] = Field(description="every text, weighted by its score above the mean")
     variant: Literal["dr_grpo", "grpo"] = Field(
