@@ -2,8 +2,8 @@
 
 A set of that much text (originals and rewrites of 128-token chunks, words drawn from the sample
 corpus; four parts over and over) is written, then loaded as a training run does: batches of 64
-samples in sequences of 8,192 tokens. Tokens are those of the sequences, without padding; CPU time is
-that of all threads. The limit is the tokenizers library alone on the same texts, in the same
+samples in sequences of 8,192 tokens. Tokens are those of the sequences, without padding; CPU time
+is that of all threads. The limit is the tokenizers library alone on the same texts, in the same
 run: no loader that tokenises can be faster. Seconds to the first batch are those of a new process,
 in mid-epoch, with and without the index.
 """
