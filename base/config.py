@@ -46,7 +46,11 @@ RENAMED = {
     "judge.report": "measure.report",
     "judge.corrupt": "measure.corrupt",
     "judge.replay": "measure.schedule",
-    "train.alarms": "train.alerts",
+    **{
+        f"{section}.judge.{old}": f"measure.{new}"
+        for section in ("train.rollouts", "evaluate")
+        for old, new in (("report", "report"), ("corrupt", "corrupt"), ("replay", "schedule"))
+    },
     "train.rollouts.alarms": "train.alerts",
     "train.batch.row_tokens": "train.batch.sequence_tokens",
     "train.rollouts.places": "train.rollouts.cut_points",

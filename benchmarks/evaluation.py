@@ -34,7 +34,7 @@ def main(output: str) -> None:
     """Measure, and write the figures as JSON."""
     recipe = load(EvaluateRecipe, "configs/quickstart.yaml", RECIPE)
     config, settings = recipe.evaluate, recipe.engine("base")
-    cut_points = _places(settings.model)
+    cut_points = _cut_points(settings.model)
     engine = VllmEngine(settings)
     _ours(engine, config, cut_points)  # warms everything up
     pairs = [_pair(engine, config, cut_points, number) for number in range(PAIRS)]
@@ -53,7 +53,7 @@ def main(output: str) -> None:
     Path(output).write_text(json.dumps(result), encoding="utf-8")
 
 
-def _places(model: str) -> list[CutPoint]:
+def _cut_points(model: str) -> list[CutPoint]:
     """Chunks of the sample corpus behind all that stands before them."""
     cut, found = Chunker(load_tokenizer(model), CUT), list[CutPoint]()
     for path in sorted(Path("configs/sample").glob("*.jsonl")):

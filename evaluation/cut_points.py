@@ -63,7 +63,7 @@ def cut_points_of(
     ShardError where a set is missing or not finished, ConfigError where nothing is left to continue
     or a filter cannot be used.
     """
-    return {name: _places(name, config, context_tokens, seed) for name, config in prefixes.items()}
+    return {name: _drawn(name, config, context_tokens, seed) for name, config in prefixes.items()}
 
 
 def write_cut_points(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -> None:
@@ -82,7 +82,7 @@ def write_cut_points(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -
     folder.write(NAME, to_parquet(rows, _SCHEMA))
 
 
-def _places(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -> list[CutPoint]:
+def _drawn(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -> list[CutPoint]:
     shards = ShardSet(config.set).finished()
     key = f"evaluate.prefixes.{split}"
     parsed = (

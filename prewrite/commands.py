@@ -30,6 +30,8 @@ class Commands(TyperGroup):
         if ctx.resilient_parsing:  # a shell asks how the line may go on
             ctx.meta[_FIRST] = first if seconds and not rest else None
             return (None, None, []) if ctx.meta[_FIRST] else super().resolve_command(ctx, args)
+        if seconds and first not in self.commands and rest[:1] in (["--help"], ["-h"]):
+            self._list(first)
         if seconds and (first not in self.commands or (rest and rest[0].isalpha())):
             found = f"'{rest[0]}';{near(rest[0], seconds)}" if rest else "nothing;"
             ctx.fail(f"{first}: found {found} accepted: {', '.join(seconds)}")
@@ -37,6 +39,13 @@ class Commands(TyperGroup):
         if first not in firsts:
             ctx.fail(f"found '{first}';{near(first, firsts)} accepted: {', '.join(firsts)}")
         return super().resolve_command(ctx, args)
+
+    def _list(self, first: str) -> NoReturn:
+        """Print the commands that begin with this word, and end."""
+        for name, command in self.commands.items():
+            if name.startswith(f"{first} "):
+                print(f"  prewrite {name:<16} {command.get_short_help_str(70)}")
+        raise typer.Exit
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """What a word may become: never two at once, which a shell would take for one."""
@@ -55,6 +64,7 @@ app = typer.Typer(
     cls=Commands,
     help="Pre-train better language models with the help of a post-trained one.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -220,7 +230,7 @@ def judge_schedule(
 @app.command("shards show")
 def shards_show(
     shards: OneSet,
-    rows: Annotated[int, typer.Option("--rows", help="How many rows.")] = 5,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Print rows readably, then a summary.

@@ -6,7 +6,6 @@ alias of the same type in several files is one meaning.
 
 import ast
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,11 +41,15 @@ def homonyms(folders: list[Path]) -> dict[str, dict[str, list[str]]]:
     return {name: known for name, known in meanings(folders).items() if len(known) > 1}
 
 
+def folders() -> list[Path]:
+    """The folders of the package, which `prewrite` links to, and those beside it."""
+    links = [path.resolve() for path in (ROOT / "prewrite").iterdir() if path.is_symlink()]
+    return [*links, ROOT / "prewrite", *(ROOT / name for name in _BESIDE)]
+
+
 def main() -> int:
     """Print them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = project["tool"]["setuptools"]["packages"]
-    found = homonyms([ROOT / name for name in (*packages, *_BESIDE) if "." not in name])
+    found = homonyms(folders())
     for name, known in sorted(found.items()):
         print(f"{name}: {'; '.join(', '.join(files) for files in known.values())}")
     print(f"{len(found)} names of types with several meanings")

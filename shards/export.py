@@ -8,6 +8,7 @@ Memory holds one batch of rows and one document.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -41,7 +42,11 @@ class Export:
     (`records`), and what was left out and why.
     """
 
-    def __init__(self, url: str, each: Each, condition: str | None = None) -> None:
+    def __init__(
+        self, url: str | PathLike[str], each: Each = "document", condition: str | None = None
+    ) -> None:
+        if each not in EACH:
+            raise ConfigError(f"each: found '{each}'; accepted: {', '.join(EACH)}")
         self.shards = ShardSet(url).finished()
         self.each, self.counts = each, Counter[str]()
         columns = self.shards.manifest.columns

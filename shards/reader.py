@@ -3,12 +3,14 @@
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from os import PathLike, fspath
 from typing import IO, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prewrite.base.errors import ShardError
+from prewrite.base.config import near
+from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.shards.manifest import File, Manifest
 from prewrite.shards.names import MANIFEST
@@ -25,8 +27,8 @@ class ShardSet:
     is no set.
     """
 
-    def __init__(self, url: str) -> None:
-        self.folder = Folder(url)
+    def __init__(self, url: str | PathLike[str]) -> None:
+        self.folder = Folder(fspath(url))
         self.manifest = Manifest.load(self.folder)
         self._hashed: set[str] = set()
 
@@ -87,7 +89,14 @@ class ShardSet:
         return None
 
     def rows(self, columns: list[str] | None = None) -> Iterator[Row]:
-        """Every row of the set, in order."""
+        """Every row of the set, in order. ConfigError for a column that it has not."""
+        known = self.manifest.columns.names
+        for name in columns or ():
+            if name not in known:
+                raise ConfigError(
+                    f"{self.folder.url}: found no column '{name}';{near(name, known)} accepted: "
+                    f"{', '.join(known)}"
+                )
         for part in self.manifest.parts:
             for batch in self.batches(part, columns):
                 yield from batch.to_pylist()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.homonyms import homonyms
+from scripts.homonyms import folders, homonyms, meanings
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
@@ -112,6 +112,11 @@ def test_a_type_name_with_two_meanings_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("Row = dict[str, int]\nclass Part: ...\nMask = list[bool]\n")
     (tmp_path / "b.py").write_text("Row = dict[str, str]\nclass Part: ...\nMask = list[bool]\n")
     assert homonyms([tmp_path]).keys() == {"Row", "Part"}
+
+
+def test_type_names_of_every_folder_are_looked_at() -> None:
+    assert {path.name for path in folders()} >= {*PACKAGES, "prewrite", "scripts"}
+    assert {"Manifest", "ConfigError", "Learner", "Commands"} <= meanings(folders()).keys()
 
 
 def test_every_direct_dependency_is_documented() -> None:

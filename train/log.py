@@ -27,7 +27,7 @@ from prewrite.train.state import FileDigest
 Metrics = dict[str, float]
 
 _SHARES = {
-    "learnt_cuts": "learnt {:.0%} of cut points",
+    "learnt_cut_points": "learnt {:.0%} of cut points",
     "failed_verdicts": "verdicts failed {:.0%}",
 }
 

@@ -31,7 +31,7 @@ from prewrite.train.data.trees import KINDS, ROLLOUT
 Sums = dict[str, Tensor]
 """Sums over a row by name. Which names there are depends on the objective, never on the data."""
 
-TOTALS = ("cuts", "tokens", "skipped", "equal")
+TOTALS = ("cut_points", "tokens", "skipped", "equal")
 """Sums that `report` gives as they are; every other one becomes a mean over `cuts` or `tokens`."""
 
 
@@ -177,7 +177,7 @@ class Ranking:
     def totals(self, used_K: Tensor) -> Sums:
         """How many cuts are learnt from, and why the others are not."""
         return {
-            "cuts": used_K.sum(),
+            "cut_points": used_K.sum(),
             "skipped": torch.full_like(used_K.sum(), self.skipped),
             "equal": ((self.spread_K == 0) & (self.size_K > 1)).sum(),
         }
@@ -284,7 +284,7 @@ def report(sums: Mapping[str, float]) -> dict[str, float]:
     for name, value in sums.items():
         part, _, detail = name.rpartition("/")
         plain = part in ("", "loss") or detail in TOTALS
-        number = sums.get(f"{part}/cuts", sums.get(f"{part}/tokens", 1.0))
+        number = sums.get(f"{part}/cut_points", sums.get(f"{part}/tokens", 1.0))
         values[name] = value if plain else value / number if number else nan
     return values
 

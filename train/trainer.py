@@ -34,7 +34,7 @@ from prewrite.train.state import State, settings
 from prewrite.train.tally import LearningTally
 
 COUNTED = (
-    "cuts",
+    "cut_points",
     "no_candidate",
     "no_rewrite",
     "no_tokens",
@@ -210,7 +210,7 @@ class Trainer:
             self.tally = LearningTally(phase=phase.name)
         moved = not (outcome.empty or outcome.fault)
         empty = outcome.empty and not outcome.fault
-        self.tally = self.tally.after(moved, empty, values["data/cuts"], outcome.points)
+        self.tally = self.tally.after(moved, empty, values["data/cut_points"], outcome.points)
         before, config = self.alerts, self.config.alerts
         self.alerts = alerts.after(before, values | {"empty": float(empty)}, config)
         for sentence in alerts.sound(before, self.alerts, config):
@@ -294,11 +294,14 @@ def _shares(phase: Phase, outcome: StepResult, values: Metrics) -> Metrics:
     """Which share of the cut points was learnt from, and of the verdicts failed; NaN of none. In a
     phase without rollouts a text that an objective compares and that has no score is a failed one.
     """
-    points, cuts = outcome.points, values["data/cuts"]
+    points, cuts = outcome.points, values["data/cut_points"]
     failed = values.get("rollouts/verdicts_failed", nan)
     if phase.needs_scores and not phase.online and points["texts"]:
         failed = points["unscored_texts"] / points["texts"]
-    return {"learnt_cuts": points["learnt"] / cuts if cuts else nan, "failed_verdicts": failed}
+    return {
+        "learnt_cut_points": points["learnt"] / cuts if cuts else nan,
+        "failed_verdicts": failed,
+    }
 
 
 def _say(sentence: str) -> None:

@@ -30,9 +30,14 @@ def ablate(
     output: str, only: str | None = None, overrides: Sequence[str] = (), table: bool = False
 ) -> None:
     """Run what has not been done, or with `table` nothing; print and write the table of what lies
-    in the folder. `only`: names of variants with commas, by default all.
+    in the folder. ConfigError outside of a checkout. `only`: names of variants with commas, by
+    default all.
     """
+    if not sizes.FOLDER.is_dir():
+        raise ConfigError(f"found no {sizes.FOLDER} here; accepted: a checkout of Prewrite")
     names, folder = _chosen(only), Path(output)
+    if table and not folder.is_dir():
+        raise ConfigError(f"--output: found no folder {output}; accepted with --table: one that is")
     failed = {} if table else _run(folder, names, overrides)
     collected = tables.collect(folder, ["base", *names], failed)
     tiny = (folder / "done").exists()  # no other scale leaves it

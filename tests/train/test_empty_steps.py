@@ -51,7 +51,7 @@ def run(folder: Path) -> Command:
 
 def test_an_empty_step_moves_nothing_and_is_counted(run: Command) -> None:
     steps = metrics(run.output)
-    empty = [step["step"] for step in steps if step["learnt_cuts"] == 0]
+    empty = [step["step"] for step in steps if step["learnt_cut_points"] == 0]
     assert 2 <= len(empty) <= 7 and len(steps) == STEPS
     states = [
         {path.name: path.read_bytes() for path in state.glob("*.distcp")}
@@ -65,22 +65,26 @@ def test_an_empty_step_moves_nothing_and_is_counted(run: Command) -> None:
     for step in steps:
         assert (step["loss"] is None) == (step["step"] in empty)
         assert (
-            (step["loss/dpo"] is None) == (step["dpo/accuracy"] is None) == (not step["dpo/cuts"])
+            (step["loss/dpo"] is None)
+            == (step["dpo/accuracy"] is None)
+            == (not step["dpo/cut_points"])
         )
-        assert step["failed_verdicts"] == 1 or step["dpo/cuts"] + step["dpo/equal"]
+        assert step["failed_verdicts"] == 1 or step["dpo/cut_points"] + step["dpo/equal"]
         assert step["skipped_steps"] == 0 and step["grad_norm"] >= 0
 
 
 def test_what_was_learnt_from_is_said(run: Command) -> None:
     steps = metrics(run.output)
     last = next(line for line in run.text.splitlines() if line.startswith(f"step {STEPS} of"))
-    assert f" · learnt {steps[-1]['learnt_cuts']:.0%} of cut points · verdicts failed " in last
+    assert (
+        f" · learnt {steps[-1]['learnt_cut_points']:.0%} of cut points · verdicts failed " in last
+    )
     empty = int(steps[-1]["empty_steps"])
     told = (
         rf"^prefer: of {STEPS} steps {empty} had nothing to learn from \(cut points: \d+ with no "
     )
     assert re.search(told, run.text, re.MULTILINE)
-    flags = [step["learnt_cuts"] == 0 for step in steps]
+    flags = [step["learnt_cut_points"] == 0 for step in steps]
     most = max(sum(flags[n : n + 3]) for n in range(STEPS - 2)) / 3
     assert ("train.alerts.max_empty_steps: found a share of" in run.text) == (most > 0.5)
     assert "train.alerts.max_failed_verdicts: found a share of" in run.text
@@ -107,7 +111,7 @@ def test_a_killed_run_goes_on_alike(run: Command, folder: Path) -> None:
 def test_ranks_agree(run: Command, folder: Path) -> None:
     """One of two has nothing in most steps; a step is empty only where neither has anything."""
     output = done(recipe(folder, "ranks"), ranks=2)
-    names = ("empty_steps", "learnt_cuts", "failed_verdicts", "data/cuts")
+    names = ("empty_steps", "learnt_cut_points", "failed_verdicts", "data/cut_points")
     for found, expected in zip(metrics(output), metrics(run.output), strict=True):
         assert [found[name] for name in names] == [expected[name] for name in names]
         assert (found["loss"] is None) == (expected["loss"] is None)

@@ -106,7 +106,7 @@ def test_rf_nll(pool: list[Text]) -> None:
     best = [group[0] for group in cuts(pool, 1)]
     assert count == sum(len(text[4]) for text in best)
     assert close(total, -sum(sum(text[4]) for text in best))
-    assert details["cuts"] == len(best)
+    assert details["cut_points"] == len(best)
     assert details["skipped"] == len({text[0] for text in pool}) - len(best)
     for number, kind in enumerate(KINDS):
         assert details[f"chosen_{kind}"] == sum(text[1] == number for text in best)
@@ -125,7 +125,7 @@ def test_dpo(pool: list[Text], normalise: bool) -> None:
     chosen = [reward(group[0]) for group in decided]
     rejected = [reward(group[-1]) for group in decided]
     margins = [c - r for c, r in zip(chosen, rejected, strict=True)]
-    assert count == details["cuts"] == len(decided)
+    assert count == details["cut_points"] == len(decided)
     assert close(total, sum(math.log1p(math.exp(-margin)) for margin in margins))
     assert details["accuracy"] == sum(margin > 0 for margin in margins)
     assert details["equal"] == len(groups) - len(decided)
@@ -150,7 +150,7 @@ def test_grpo(pool: list[Text]) -> None:
         expected -= sum((text[2] - mean) * sum(text[4]) for text in group)
     assert count == 7 * sum(map(len, groups))
     assert close(total, expected)
-    assert details["cuts"] == len(groups)
+    assert details["cut_points"] == len(groups)
     assert close(details["spread"], sum(group[0][2] - group[-1][2] for group in groups))
 
 
@@ -285,7 +285,7 @@ def test_the_loss_is_the_weighted_sum_and_its_parts_are_named() -> None:
     assert values["loss"] == pytest.approx(sum(parts))
     assert values["dpo/chosen_rewrite"] == 1.0
     assert values["dpo/chance_rewrite"] == 0.5
-    assert (values["dpo/cuts"], values["dpo/skipped"], values["dpo/equal"]) == (1, 1, 0)
+    assert (values["dpo/cut_points"], values["dpo/skipped"], values["dpo/equal"]) == (1, 1, 0)
 
 
 def test_an_empty_row_has_a_gradient_and_no_loss() -> None:

@@ -528,7 +528,7 @@ def _counts(config: TrainConfig) -> tuple[Counter[str], Counter[str]]:
             batch, tally = loader.batch(first, phase), LearningTally()
             points = torch.stack([cut_points(phase.objective, row) for row in batch.rows]).sum(0)
             named = dict(zip(POINTS, points.tolist(), strict=True))
-            tally = tally.after(True, False, batch.counts["cuts"], named)
+            tally = tally.after(True, False, batch.counts["cut_points"], named)
             laid.update(tally.model_dump(include={"learnt", "equal", "unscored", "missing"}))
     return found, laid
 

@@ -74,7 +74,7 @@ class DocumentSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _CutPoint:
     """A chunk in the tokens of its span, from `start`, with a candidate for each of its texts.
 
     trunk, end: inputs of the span up to its last on the trunk, and to the last of its longest
@@ -100,39 +100,39 @@ class TreeBuilder:
 
     def trees(self, span: DocumentSpan) -> list[Tree]:
         """The trees of a span; none where nothing is to be learnt."""
-        tokens, places = self._places(span)
+        tokens, cut_points = self._cut_points(span)
         trees: list[Tree] = []
-        while places:
-            count = self._fitting(places)
+        while cut_points:
+            count = self._fitting(cut_points)
             if count:
-                base = self._base(places[0])
-                chosen = [c for place in places[:count] for c in _learnt(place)]
-                trunk = tokens[base : places[count - 1].trunk + 1]
+                base = self._base(cut_points[0])
+                chosen = [c for cut_point in cut_points[:count] for c in _learnt(cut_point)]
+                trunk = tokens[base : cut_points[count - 1].trunk + 1]
                 trees += _tree(span.sample, trunk, chosen, base)
             else:
-                trees += self._pieces(span.sample, tokens, places[0])
-            places = places[max(1, count) :]
+                trees += self._pieces(span.sample, tokens, cut_points[0])
+            cut_points = cut_points[max(1, count) :]
         self._count(span, trees)
         return trees
 
-    def _places(self, span: DocumentSpan) -> tuple[Tokens, list[_Place]]:
+    def _cut_points(self, span: DocumentSpan) -> tuple[Tokens, list[_CutPoint]]:
         """The tokens of context and originals, joined, and where in them each chunk lies."""
-        parts, places = [self._before(span)], []
+        parts, cut_points = [self._before(span)], []
         start, last = len(parts[0]), len(span.chunks) - 1
         for number, chunk in enumerate(span.chunks):
             first = span.first + number == 0
             end = self._eos if span.ends and number == last else self._none
             parts.append(self.texts((chunk.original, first)))
             found = tuple(self._candidates(chunk, first, end, start))
-            if not self._fitting([_place(replace(chunk, room=(0, 0)), start, found)]):
+            if not self._fitting([_cut_point(replace(chunk, room=(0, 0)), start, found)]):
                 kept = tuple(c for c in found if c.on_trunk)
                 self.counts["too_long"] += sum(
                     c.kind in chunk.learn for c in found if c not in kept
                 )
                 found = kept
-            places.append(_place(chunk, start, found))
+            cut_points.append(_cut_point(chunk, start, found))
             start += len(parts[-1])
-        return np.concatenate(parts), places
+        return np.concatenate(parts), cut_points
 
     def _before(self, span: DocumentSpan) -> Tokens:
         """The last tokens of BOS and all text before the span."""
@@ -163,31 +163,31 @@ class TreeBuilder:
             else:
                 self.counts["no_tokens"] += kind in chunk.learn
 
-    def _base(self, place: _Place) -> int:
-        """Where the trunk of a tree begins whose first chunk is `place`."""
-        return max(0, place.start - self._context)
+    def _base(self, cut_point: _CutPoint) -> int:
+        """Where the trunk of a tree begins whose first chunk is `cut_point`."""
+        return max(0, cut_point.start - self._context)
 
-    def _fitting(self, places: Sequence[_Place]) -> int:
+    def _fitting(self, cut_points: Sequence[_CutPoint]) -> int:
         """How many of the first chunks make one tree; 0 when the first does not fit alone."""
-        base, branches = self._base(places[0]), 0
-        for count, place in enumerate(places):
-            branches += place.branches
+        base, branches = self._base(cut_points[0]), 0
+        for count, cut_point in enumerate(cut_points):
+            branches += cut_point.branches
             if (
-                place.end - base > self._batch.max_seq_len
-                or place.trunk - base + branches > self._batch.sequence_tokens
+                cut_point.end - base > self._batch.max_seq_len
+                or cut_point.trunk - base + branches > self._batch.sequence_tokens
             ):
                 return count
-        return len(places)
+        return len(cut_points)
 
-    def _pieces(self, sample: int, tokens: Tokens, place: _Place) -> Iterator[Tree]:
+    def _pieces(self, sample: int, tokens: Tokens, cut_point: _CutPoint) -> Iterator[Tree]:
         """The trees of a chunk too long for one: its original in pieces, each with context."""
-        learnt = _learnt(place)
-        if place.chunk.room[0]:
+        learnt = _learnt(cut_point)
+        if cut_point.chunk.room[0]:
             self.counts["no_room"] += 1
             return
         at = 0
         while learnt and at < len(learnt[0].tokens):
-            cut = place.start + at
+            cut = cut_point.start + at
             base = max(0, cut - self._context)
             size = self._batch.max_seq_len + 1 - (cut - base)
             # A stored reference is that of the whole text.
@@ -201,7 +201,7 @@ class TreeBuilder:
         laid = [(number, c) for number, tree in enumerate(trees) for c in tree.candidates]
         self.counts.update(KINDS[c.kind] for _, c in laid)
         bare = {chunk.id for chunk in span.chunks if chunk.learn} - {c.id for _, c in laid}
-        self.counts["cuts"] += len({(number, c.cut) for number, c in laid}) + len(bare)
+        self.counts["cut_points"] += len({(number, c.cut) for number, c in laid}) + len(bare)
         self.counts["samples"] += 1
         self.counts["trees"] += len(trees)
         self.counts["split"] += len(trees) > 1
@@ -209,18 +209,18 @@ class TreeBuilder:
         self.counts["context_only"] += sum(not chunk.learn for chunk in span.chunks)
 
 
-def _learnt(place: _Place) -> list[Candidate]:
-    return [c for c in place.candidates if c.kind in place.chunk.learn]
+def _learnt(cut_point: _CutPoint) -> list[Candidate]:
+    return [c for c in cut_point.candidates if c.kind in cut_point.chunk.learn]
 
 
-def _place(chunk: ScoredChunk, start: int, candidates: tuple[Candidate, ...]) -> _Place:
+def _cut_point(chunk: ScoredChunk, start: int, candidates: tuple[Candidate, ...]) -> _CutPoint:
     """A chunk whose tokens begin at `start` of its span, with what it needs of a tree."""
     lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in candidates]
     trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)
     longest = max((length for length, _ in lengths), default=trunk)
     count, tokens = chunk.room
     branches = count * tokens + sum(len(c.tokens) for c in candidates if not c.on_trunk)
-    return _Place(chunk, start, candidates, trunk, max(longest, start + tokens - 1), branches)
+    return _CutPoint(chunk, start, candidates, trunk, max(longest, start + tokens - 1), branches)
 
 
 def _tree(sample: int, trunk: Tokens, candidates: Sequence[Candidate], base: int) -> list[Tree]:

@@ -141,7 +141,7 @@ def groups(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 _ALONE = {
     "loss": "loss",
-    "learnt_cuts": "data",
+    "learnt_cut_points": "data",
     "failed_verdicts": "data",
     **dict.fromkeys(("learning_rate", "grad_norm", "skipped_steps", "empty_steps"), "optimizer"),
 }

@@ -262,14 +262,14 @@ def test_a_text_that_fits_nowhere_is_left_out_and_counted(
     learnt = [(c.id, c.kind) for tree in trees for c in tree.candidates]
     assert learnt.count(("1", ORIGINAL)) == pieces and ("1", REWRITE) not in learnt
     assert {(name, kind) for name in "02" for kind in BOTH} <= set(learnt)
-    assert builder.counts["too_long"] == 1 and builder.counts["cuts"] == pieces + 2
+    assert builder.counts["too_long"] == 1 and builder.counts["cut_points"] == pieces + 2
 
 
 @pytest.mark.parametrize(("learn", "cuts"), [(REWRITE, 1), (ORIGINAL, 1)])
 def test_what_a_phase_does_not_want_is_not_counted_as_too_long(learn: int, cuts: int) -> None:
     trees, builder = grow([chunk(7, "One.", LONG, frozenset((learn,)))], 1, batch())
     assert len(trees) == (learn == ORIGINAL)
-    assert builder.counts["too_long"] == (learn == REWRITE) and builder.counts["cuts"] == cuts
+    assert builder.counts["too_long"] == (learn == REWRITE) and builder.counts["cut_points"] == cuts
 
 
 def test_special_tokens_in_a_text_are_plain_characters() -> None:
