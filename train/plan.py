@@ -97,7 +97,7 @@ def _layout(config: TrainConfig, loader: Loader, phase: Phase, step: int) -> str
         used, padding = used + batch.used, padding + batch.padding
         plain += sum(map(_unshared, batch.rows))
         long += batch.counts.get("too_long", 0)
-    shared = f", {plain / used:.2f} times fewer than with a row a candidate" if used else ""
+    shared = f", {plain / used:.2f} times fewer than with a sequence a candidate" if used else ""
     each = used / batches * size / tried
     return (
         f"about {each * (end_step(phase, size) - step):,.0f} tokens, {each:,.0f} a step{shared}, "

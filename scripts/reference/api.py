@@ -12,6 +12,7 @@ TITLES = {
     "verify": "check a set",
     "Export": "best texts or pairs",
     "export": "write one file",
+    "PrewriteError": "what is raised",
     "__version__": "which version this is",
 }
 
@@ -65,7 +66,7 @@ print(pairs.counts)
 prewrite.export(prewrite.Export("data/quickstart", "document"), "best.jsonl")
 ```
 
-What goes wrong raises `prewrite.base.errors.PrewriteError`, whose text is one sentence
+What goes wrong raises `prewrite.PrewriteError`, whose text is one sentence
 ([errors](errors.md)). The columns of a row are those of the [shard format](shard-format.md), the
 language of conditions that of [filters](filters.md).
 """
@@ -80,7 +81,10 @@ def _entry(name: str) -> Iterator[str]:
     found = getattr(prewrite, name)
     yield f"## {name}: {TITLES[name]}\n"
     if callable(found):
-        yield f"`prewrite.{name}{_signature(found)}`\n\n{inspect.getdoc(found)}\n"
+        signature = (
+            "" if inspect.isclass(found) and issubclass(found, Exception) else _signature(found)
+        )
+        yield f"`prewrite.{name}{signature}`\n\n{inspect.getdoc(found)}\n"
     else:
         yield f"`prewrite.{name}` is {found!r}.\n"
     for member, value in vars(found).items() if inspect.isclass(found) else ():
