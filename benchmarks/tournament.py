@@ -24,7 +24,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from prewrite.judge.bradley_terry import fit
-from prewrite.judge.schedule import GameSchedule, first_round, plan, second_round
+from prewrite.judge.schedule import GameSchedule, choose_schedule, first_round, second_round
 
 Array = NDArray[np.float64]
 Draw = np.random.Generator
@@ -57,8 +57,8 @@ def main(output: str) -> None:
 def schedules(size: int) -> dict[str, GameSchedule | None]:
     """What is compared for K = `size`; None: everyone against one pivot."""
     defaults = {
-        "default, probabilities": plan(size, "auto", True),
-        "default, 0/1 verdicts": plan(size, "auto", False),
+        "default, probabilities": choose_schedule(size, "auto", True),
+        "default, 0/1 verdicts": choose_schedule(size, "auto", False),
     }
     regular = {f"{degree}-regular": GameSchedule(degree) for degree in (4, 8) if degree < size - 1}
     return {"full": GameSchedule(size - 1), "pivot": None} | regular | defaults

@@ -26,7 +26,14 @@ from prewrite.judge.bradley_terry import Game, fit
 from prewrite.judge.config import PoolsConfig
 from prewrite.judge.criteria import Criterion, PromptedCriterion
 from prewrite.judge.readout import Verdict
-from prewrite.judge.schedule import GameSchedule, OrderRule, Pair, first_round, plan, second_round
+from prewrite.judge.schedule import (
+    GameSchedule,
+    OrderRule,
+    Pair,
+    choose_schedule,
+    first_round,
+    second_round,
+)
 from prewrite.shards.schema import Row, StoredValues
 
 _EVEN = 1e-6  # verdicts are stored as float32; nearer to 0.5 they cannot be told from a tie
@@ -131,7 +138,7 @@ async def play(
         asked = [Question(criterion, pool, name) for name in pool.candidates]
         return _alone(pool.candidates, await _put(asked, ask))
     names = shuffled(pool, config.seed)
-    chosen = plan(len(names), config.schedule, graded)
+    chosen = choose_schedule(len(names), config.schedule, graded)
     return await tournament(criterion, pool, ask, names, chosen, config.order)
 
 

@@ -38,7 +38,7 @@ class GameSchedule:
     ends: int = 0
 
 
-def plan(size: int, purpose: Purpose, graded: bool) -> GameSchedule:
+def choose_schedule(size: int, purpose: Purpose, graded: bool) -> GameSchedule:
     """What K = `size` candidates play. graded: verdicts are probabilities; else 0 or 1, or the mean
     of few votes. auto: enough for the best and the worst; ranks: enough for all ranks.
 

@@ -32,9 +32,9 @@ class FailureLimit:
         """Rows that an earlier process has committed."""
         self._tally.add(tally_of(records))
 
-    def count(self, outcome: DocumentResult) -> None:
+    def count(self, result: DocumentResult) -> None:
         """A document is done; EngineError where too much of all there is by now has failed."""
-        self._tally.add(outcome.tally)
+        self._tally.add(result.tally)
         if self._tally.asked >= self._next:
             self._next = 2 * self._tally.asked
             check_failed(self.name, self._tally, self.limit)

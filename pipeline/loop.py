@@ -112,11 +112,11 @@ class PassWorker:
                     task.cancel()
                 await asyncio.gather(*left, return_exceptions=True)
                 if not isinstance(self.failure, EngineDied):
-                    self._close_suspects()
+                    self._close_suspected()
         if self.stop.is_set():
             raise Interrupted("interrupted after a clean commit; the same command continues")
 
-    def _close_suspects(self) -> None:
+    def _close_suspected(self) -> None:
         """Say that nothing is open any more. A full disk must not hide why the run ends."""
         with suppress(OSError, ShardError):
             for quarantine in self._quarantine:
@@ -266,24 +266,24 @@ class PassWorker:
     async def _finish(self, document: Document, work: Finish) -> DocumentResult:
         names = [row["id"] for row in document.rows]
         try:
-            outcome = await work(document)
-            if [row["id"] for row in outcome.rows] != names:
+            result = await work(document)
+            if [row["id"] for row in result.rows] != names:
                 raise ShardError(f"a pass changed the rows of the document of row {names[0]}")
-            self.limit.count(outcome)
+            self.limit.count(result)
         except Exception as error:
             self.failure = self.failure or error
             raise
         finally:
             self.window.release(len(document.rows))
-        self.progress.finished(len(outcome.rows), outcome.failed, outcome.usage)
-        return outcome
+        self.progress.finished(len(result.rows), result.failed, result.usage)
+        return result
 
     async def _commit_all(self) -> None:
         while (ready := await self._ready.get()) is not None:
-            for outcome in await asyncio.gather(*ready.tasks):
-                ready.block.rows += outcome.rows
-                ready.block.judgements += outcome.judgements
-                ready.block.facts.add(outcome.facts)
+            for result in await asyncio.gather(*ready.tasks):
+                ready.block.rows += result.rows
+                ready.block.judgements += result.judgements
+                ready.block.facts.add(result.facts)
             keep_few(ready.block.rows)
             ready.block.facts.add(PassFacts(versions=self.work.versions))
             await asyncio.to_thread(self.commit_log.commit, ready.block)

@@ -18,7 +18,7 @@ from prewrite.shards.commit_log import CommitLog
 from prewrite.shards.manifest import Opened, Record
 
 _NEAR, _FAR = 16, 512  # documents a mark reaches ahead: at the start of a split, and at most
-_SHARE = 16  # a part of the suspects is opened at a time
+_SHARE = 16  # a part of the suspected documents is opened at a time
 _ALONE = 3  # deaths on one document; in all but the first it was alone
 _UNSEEN = 10  # the same where the command died, too
 _IN_A_ROW = 2  # abandoned documents side by side; that every third kills, too, is no chance

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
-from prewrite.judge.schedule import GameSchedule, Pair, Purpose, first_round, plan, second_round
+from prewrite.judge.schedule import (
+    GameSchedule,
+    Pair,
+    Purpose,
+    choose_schedule,
+    first_round,
+    second_round,
+)
 
 
 @st.composite
@@ -81,7 +88,7 @@ def test_questions_with_the_same_first_candidate_are_next_to_each_other() -> Non
     ],
 )
 def test_what_a_pool_plays(size: int, purpose: Purpose, graded: bool, chosen: GameSchedule) -> None:
-    assert plan(size, purpose, graded) == chosen
+    assert choose_schedule(size, purpose, graded) == chosen
 
 
 @pytest.mark.parametrize(

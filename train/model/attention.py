@@ -9,9 +9,9 @@ Branch 0 is the trunk. On it root is position + 1; on a branch it is the cut - 1
 starts with its own copy of the token before the cut. Padding is tree -1. Trunks start at position
 0, and the tokens of a trunk or branch stand next to each other.
 
-`plan` derives from the layout, once a row, what the layers need, and all layers share it. It
-travels as Megatron's `packed_seq_params`, the one argument that recompute keeps as the object it
-is; so a plan lives exactly as long as something may still compute with it.
+`attention_layout` derives from the layout, once a row, what the layers need, and all layers share
+it. It travels as Megatron's `packed_seq_params`, the one argument that recompute keeps as the
+object it is; so a plan lives exactly as long as something may still compute with it.
 
 On the CPU the plan is a list of calls of scaled_dot_product_attention without any S x S mask: each
 trunk is causal, and branches that have tree, cut and length in common are one batch over [trunk up
@@ -55,7 +55,7 @@ class AttentionLayout(PackedSeqParams):  # type: ignore[misc]
     blocks: Any = None
 
 
-def plan(layout_1S4: Tensor) -> AttentionLayout:
+def attention_layout(layout_1S4: Tensor) -> AttentionLayout:
     """The plan of a row, for the device that its layout is on."""
     if layout_1S4.is_cuda:
         return AttentionLayout(blocks=block_mask(layout_1S4[0]))
@@ -77,18 +77,20 @@ def block_mask(layout_S4: Tensor) -> Any:
     return create_block_mask(sees, None, None, size, size, device=str(layout_S4.device))
 
 
-def attend(q_1HSD: Tensor, k_1GSD: Tensor, v_1GSD: Tensor, plan: AttentionLayout | None) -> Tensor:
+def attend(
+    q_1HSD: Tensor, k_1GSD: Tensor, v_1GSD: Tensor, layout: AttentionLayout | None
+) -> Tensor:
     """What each token takes from those it sees, [1, H, S, D]; without a plan from all before it."""
     gqa = q_1HSD.shape[1] != k_1GSD.shape[1]
-    if plan is None:
+    if layout is None:
         return scaled_dot_product_attention(q_1HSD, k_1GSD, v_1GSD, is_causal=True, enable_gqa=gqa)
-    if plan.blocks is not None:
-        out: Tensor = _flex()(q_1HSD, k_1GSD, v_1GSD, block_mask=plan.blocks, enable_gqa=gqa)
+    if layout.blocks is not None:
+        out: Tensor = _flex()(q_1HSD, k_1GSD, v_1GSD, block_mask=layout.blocks, enable_gqa=gqa)
         return out
     # One split and one cat: their backward passes write each gradient once.
-    q, k, v = (torch.split(tensor[0], plan.sizes, 1) for tensor in (q_1HSD, k_1GSD, v_1GSD))
-    outs: list[Tensor] = [q_1HSD] * len(plan.sizes)
-    for batch in plan.batches:
+    q, k, v = (torch.split(tensor[0], layout.sizes, 1) for tensor in (q_1HSD, k_1GSD, v_1GSD))
+    outs: list[Tensor] = [q_1HSD] * len(layout.sizes)
+    for batch in layout.batches:
         out_RHLD = _attend_batch(batch, q, k, v)
         for run, out_HLD in zip(batch.runs, out_RHLD, strict=True):
             outs[run] = out_HLD

@@ -16,7 +16,7 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from torch import Tensor
 
-from prewrite.train.model.attention import plan
+from prewrite.train.model.attention import attention_layout
 from prewrite.train.model.rope import angles, speeds
 from prewrite.train.model.shape import ModelShape
 
@@ -50,7 +50,7 @@ class TreeModel(GPTModel):  # type: ignore[misc]
         labels: [1, T], what follows the places `at_T`; without them, what follows every token of
         the row. Without a layout each token sees all before it.
         """
-        row = None if layout_1S4 is None else plan(layout_1S4)
+        row = None if layout_1S4 is None else attention_layout(layout_1S4)
         out: Tensor = super().forward(
             # mcore hands `loss_mask` to `_postprocess` and to nothing else.
             tokens_1S,

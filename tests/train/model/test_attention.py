@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from prewrite.train.model.attention import attend, block_mask, plan
+from prewrite.train.model.attention import attend, attention_layout, block_mask
 from tests.train.model.layouts import Sizes, dense_mask, lay_out
 
 HEADS, GROUPS, DIMENSIONS = 4, 2, 8
@@ -48,7 +48,7 @@ def test_segments_are_the_rule(row: tuple[list[Sizes], int]) -> None:
     used, tensors = layout[:, 0] >= 0, inputs(len(layout))
     mask = dense_mask(layout)
     expected = scaled_dot_product_attention(*tensors, attn_mask=mask, enable_gqa=True)
-    found = attend(*tensors, plan(layout[None]))
+    found = attend(*tensors, attention_layout(layout[None]))
     for a, b in zip(result(found, tensors, used), result(expected, tensors, used), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
@@ -67,12 +67,14 @@ def test_the_block_mask_is_the_rule() -> None:
 def test_one_trunk_is_plain_causal_attention() -> None:
     layout, _ = lay_out([Sizes(9)], 0)
     tensors = inputs(9)
-    assert torch.equal(attend(*tensors, plan(layout[None])), attend(*tensors, None))
+    assert torch.equal(attend(*tensors, attention_layout(layout[None])), attend(*tensors, None))
 
 
 def test_branches_that_attend_alike_are_one_batch() -> None:
     layout, _ = lay_out([Sizes(9, ((4, 3), (4, 3), (4, 2), (7, 3))), Sizes(9, ((4, 3),))], 3)
-    found = [(batch.trunk, batch.root, batch.runs) for batch in plan(layout[None]).batches]
+    found = [
+        (batch.trunk, batch.root, batch.runs) for batch in attention_layout(layout[None]).batches
+    ]
     assert found == [
         (0, 0, (0,)),
         (0, 4, (1, 2)),
