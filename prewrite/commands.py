@@ -90,7 +90,7 @@ Condition = Annotated[
     typer.Option("--filter", metavar="CONDITION", help="Take only rows for which it holds."),
 ]
 What = Annotated[Each, typer.Option("--each", help="What a record is.")]
-Page = Annotated[
+PageFile = Annotated[
     str | None, typer.Option("--to", metavar="FILE", help="The page; default: report.html in it.")
 ]
 
@@ -292,7 +292,7 @@ def shards_export(
 @app.command("shards report")
 def shards_report(
     shards: Annotated[list[str], typer.Argument(metavar="SET…", help="Folders or URLs of sets.")],
-    to: Page = None,
+    to: PageFile = None,
 ) -> None:
     """Write one HTML page about a set: scores, changes, cost.
 
@@ -355,7 +355,7 @@ def train_export(
 @app.command("train report")
 def train_report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Folders or URLs of runs.")],
-    to: Page = None,
+    to: PageFile = None,
 ) -> None:
     """Write one HTML page about a run: losses, scores, time.
 
