@@ -115,12 +115,12 @@ def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times
     assert rollouts, "the configuration of an online phase has them"
     asked = prompt_batch(loader, first, phase, config)
     trees = chain.from_iterable(asked.laid.trees)
-    places, longest = round(len(asked.prompts) * times), rollouts.samples * rollouts.tokens
-    tokens = round(sum(tree.cost for tree in trees) * times) + places * longest
+    cut_points, longest = round(len(asked.prompts) * times), rollouts.samples * rollouts.tokens
+    tokens = round(sum(tree.cost for tree in trees) * times) + cut_points * longest
     prompts = round(sum(len(one.tokens) for one in asked.prompts) * times)
     return (
-        f"{places} places and {places * rollouts.samples:,} rollouts a step, at most "
-        f"{places * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn from"
+        f"{cut_points} cut points and {cut_points * rollouts.samples:,} rollouts a step, at most "
+        f"{cut_points * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn from"
     )
 
 

@@ -107,7 +107,7 @@ def test_what_a_run_says_of_its_rollouts(whole: Path) -> None:
 
 def test_a_plan_bounds_what_a_run_samples(whole: Path, place: Path) -> None:
     text = plan(TrainConfig.model_validate(recipe(place, "plan")))
-    assert "explore: steps 3 to 7, 4 places and 12 rollouts a step, at most 120 t" in text
+    assert "explore: steps 3 to 7, 4 cut points and 12 rollouts a step, at most 120 t" in text
 
 
 def test_what_a_run_leaves(whole: Path, place: Path) -> None:
