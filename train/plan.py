@@ -120,7 +120,8 @@ def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times
     prompts = round(sum(len(one.tokens) for one in asked.prompts) * times)
     return (
         f"{cut_points} cut points and {cut_points * rollouts.samples:,} rollouts a step, at most "
-        f"{cut_points * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn from"
+        f"{cut_points * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn "
+        "from"
     )
 
 
