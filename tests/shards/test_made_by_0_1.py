@@ -1,7 +1,8 @@
 """A set and a model's provenance that version 0.1 itself wrote (its commit 813773a) are read.
 
 `made_by_0_1/set` is what its `python -m rewrite` made of three documents with an endpoint that
-shouts; `prewrite.json` says who judged it, as 0.1 left that beside an exported model.
+shouts, with another folder for the corpus; `prewrite.json` says who judged it, as 0.1 left that
+beside an exported model.
 """
 
 import shutil
