@@ -43,6 +43,8 @@ def build(folder: Path) -> None:
     assert "the set is complete" in done.text
     _mine(folder)
     training_run(folder / "runs/quickstart")
+    for name in ("ablations", "ablations-tiny"):  # only their tables are made
+        (folder / f"runs/{name}").mkdir()
     for name in ("fluency", "clarity"):
         (folder / "criteria").mkdir(exist_ok=True)
         (folder / f"criteria/{name}.yaml").write_text(_documented(name))
