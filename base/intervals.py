@@ -139,7 +139,7 @@ def _ratios(
 
 @lru_cache(maxsize=2)
 def _draws(documents: int, seed: int, draws: int) -> Floats:
-    """How often each document stands in each draw."""
+    """How many times each draw has each document, [B, D]."""
     generator = np.random.default_rng(seed)
     shares = np.full(documents, 1 / documents)
     return generator.multinomial(documents, shares, size=draws).astype(np.float64)

@@ -3,14 +3,14 @@ so help and mistakes come at once.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from prewrite import __version__
-from prewrite.base.cli import Invocation, ending, run_recipe
+from prewrite.base.cli import Invocation, R, ending, run_recipe
 from prewrite.base.config import near
 from prewrite.shards.export import Each
 
@@ -123,7 +123,7 @@ def rewrite(
     from prewrite.rewrite.config import RewriteRecipe
 
     run, plan = (command.retry, command.retry_plan) if retry_failed else (command.run, command.plan)
-    _end(run_recipe(Invocation(config, overrides or (), dry_run), RewriteRecipe, run, plan))
+    _run(RewriteRecipe, run, plan, config, overrides, dry_run)
 
 
 @app.command("plan")
@@ -137,8 +137,7 @@ def plan(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = Fals
     from prewrite.rewrite import plan
     from prewrite.rewrite.config import RewriteRecipe
 
-    invocation = Invocation(config, overrides or (), dry_run)
-    _end(run_recipe(invocation, RewriteRecipe, plan.run, plan.dry_run))
+    _run(RewriteRecipe, plan.run, plan.dry_run, config, overrides, dry_run)
 
 
 @app.command("judge")
@@ -157,15 +156,14 @@ def judge(
     from prewrite.judge.config import JudgeRecipe
 
     run, plan = (command.retry, command.retry_plan) if retry_failed else (command.run, command.plan)
-    _end(run_recipe(Invocation(config, overrides or (), dry_run), JudgeRecipe, run, plan))
+    _run(JudgeRecipe, run, plan, config, overrides, dry_run)
 
 
 def _measure(module: Any, config: str, overrides: Sequence[str] | None, dry_run: bool) -> None:
     """A command that looks at the judge itself."""
     from prewrite.judge.measure.config import MeasuredRecipe
 
-    invocation = Invocation(config, overrides or (), dry_run)
-    _end(run_recipe(invocation, MeasuredRecipe, module.run, module.plan))
+    _run(MeasuredRecipe, module.run, module.plan, config, overrides, dry_run)
 
 
 @app.command("judge report")
@@ -222,9 +220,9 @@ def judge_schedule(
     `output`/schedule.json. The texts come from `judge.input`, or from `output` where that is
     null.
     """
-    from prewrite.judge.measure import schedule_trial as replay
+    from prewrite.judge.measure import schedule_trial
 
-    _measure(replay, config, overrides, dry_run)
+    _measure(schedule_trial, config, overrides, dry_run)
 
 
 @app.command("shards show")
@@ -240,7 +238,7 @@ def shards_show(
     """
     from prewrite.shards import command
 
-    _end(ending(lambda: command.show_set(shards, rows, as_json)))
+    _do(lambda: command.show_set(shards, rows, as_json))
 
 
 @app.command("shards verify")
@@ -258,11 +256,7 @@ def shards_verify(
     """
     from prewrite.shards import command
 
-    _end(
-        ending(
-            lambda: command.repair_set(shards) if repair else command.verify_set(shards, as_json)
-        )
-    )
+    _do(lambda: command.repair_set(shards) if repair else command.verify_set(shards, as_json))
 
 
 @app.command("shards stats")
@@ -270,7 +264,7 @@ def shards_stats(shards: OneSet, as_json: AsJson = False) -> None:
     """Print scores, correlations and statuses by source."""
     from prewrite.shards import command
 
-    _end(ending(lambda: command.print_stats(shards, as_json)))
+    _do(lambda: command.print_stats(shards, as_json))
 
 
 @app.command("shards export")
@@ -286,7 +280,7 @@ def shards_export(
     """
     from prewrite.shards import command
 
-    _end(ending(lambda: command.export_set(shards, to, each, condition)))
+    _do(lambda: command.export_set(shards, to, each, condition))
 
 
 @app.command("shards report")
@@ -301,7 +295,7 @@ def shards_report(
     from prewrite.base.report.command import write_report
     from prewrite.shards.report.command import make
 
-    _end(ending(lambda: write_report("SET", make, shards, to)))
+    _do(lambda: write_report("SET", make, shards, to))
 
 
 @app.command("train")
@@ -315,7 +309,7 @@ def train(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = Fal
     """
     from prewrite.train import command
 
-    _end(command.run_ranks(Invocation(config, overrides or (), dry_run), command.train))
+    raise typer.Exit(command.run_ranks(Invocation(config, overrides or (), dry_run), command.train))
 
 
 @app.command("train reference")
@@ -330,7 +324,9 @@ def train_reference(
     """
     from prewrite.train import command
 
-    _end(command.run_ranks(Invocation(config, overrides or (), dry_run), command.reference))
+    raise typer.Exit(
+        command.run_ranks(Invocation(config, overrides or (), dry_run), command.reference)
+    )
 
 
 @app.command("train export")
@@ -349,7 +345,7 @@ def train_export(
     """
     from prewrite.train.megatron_export import export_tokens
 
-    _end(ending(lambda: export_tokens(shards, to, tokenizer, each, condition)))
+    _do(lambda: export_tokens(shards, to, tokenizer, each, condition))
 
 
 @app.command("train report")
@@ -364,7 +360,7 @@ def train_report(
     from prewrite.base.report.command import write_report
     from prewrite.train.report.command import make
 
-    _end(ending(lambda: write_report("RUN", make, runs, to)))
+    _do(lambda: write_report("RUN", make, runs, to))
 
 
 @app.command("evaluate")
@@ -378,8 +374,7 @@ def evaluate(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = 
     from prewrite.evaluation import run
     from prewrite.evaluation.config import EvaluateRecipe
 
-    invocation = Invocation(config, overrides or (), dry_run)
-    _end(run_recipe(invocation, EvaluateRecipe, run.run, run.plan))
+    _run(EvaluateRecipe, run.run, run.plan, config, overrides, dry_run)
 
 
 @app.command("evaluate tasks")
@@ -395,8 +390,7 @@ def evaluate_tasks(
     from prewrite.evaluation import tasks
     from prewrite.evaluation.config import EvaluateRecipe
 
-    invocation = Invocation(config, overrides or (), dry_run)
-    _end(run_recipe(invocation, EvaluateRecipe, tasks.run, tasks.plan))
+    _run(EvaluateRecipe, tasks.run, tasks.plan, config, overrides, dry_run)
 
 
 @app.command("ablation")
@@ -420,11 +414,24 @@ def ablation(
     """
     from prewrite.evaluation.ablation.run import ablate
 
-    _end(ending(lambda: ablate(output, only, overrides or (), table)))
+    _do(lambda: ablate(output, only, overrides or (), table))
 
 
-def _end(code: int) -> NoReturn:
-    raise typer.Exit(code)
+def _run(
+    recipe: type[R],
+    run: Callable[[R], None],
+    plan: Callable[[R], str],
+    config: str,
+    overrides: Sequence[str] | None,
+    dry_run: bool,
+) -> NoReturn:
+    """Run a command that takes a recipe; typer then ends with its exit code."""
+    raise typer.Exit(run_recipe(Invocation(config, overrides or (), dry_run), recipe, run, plan))
+
+
+def _do(main: Callable[[], None]) -> NoReturn:
+    """Run any other command; typer then ends with its exit code."""
+    raise typer.Exit(ending(main))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Verify a set: re-hash every file the manifest lists, and audit rows against documents."""
 
 from collections import Counter
+from os import PathLike, fspath
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ OTHER_COLUMNS = "its columns are not those of the set"
 """What is wrong with a file that is the one that was committed: then the manifest is not."""
 
 
-def verify(url: str) -> dict[str, Any]:
+def verify(url: str | PathLike[str]) -> dict[str, Any]:
     """Check everything; returns counts and `problems`, one sentence each (none: the set is good).
 
     Cost: reads every byte twice (hash, then decode).
@@ -45,7 +46,7 @@ def verify(url: str) -> dict[str, Any]:
             "same command, or --repair, removes it"
         )
     return {
-        "set": url,
+        "set": fspath(url),
         "status": manifest.status,
         "files": len(manifest.parts) + len(manifest.judgements),
         "rows": seen["rows"],

@@ -24,7 +24,20 @@ def text() -> str:
     schema = _partial(whole.model_json_schema())
     schema["properties"] = {"base": _BASE} | schema["properties"]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(head | schema, indent=1, ensure_ascii=False) + "\n"
+    return _lines(head | schema) + "\n"
+
+
+def _lines(node: dict[str, Any], indent: str = "") -> str:
+    """JSON with one line for each key of a recipe."""
+    inner = indent + " "
+    lines = []
+    for key, value in node.items():
+        opened = isinstance(value, dict) and (
+            key in ("$defs", "properties") or "properties" in value
+        )
+        text = _lines(value, inner) if opened else json.dumps(value, ensure_ascii=False)
+        lines.append(f"{inner}{json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
 
 
 def _partial(node: Any) -> Any:

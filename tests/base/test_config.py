@@ -160,6 +160,29 @@ def test_a_mistake_is_one_sentence(
         assert line.startswith(f"error: {recipe}: ")
 
 
+@pytest.mark.parametrize(
+    ("override", "new"),
+    [
+        ("judge.report.rows=3", ": judge.report: this key of 0.1 is called measure.report"),
+        ("judge={engine: main, replay: {rows: 3}}", "measure.schedule"),
+        ("train.rollouts.judge.corrupt.rows=3", "measure.corrupt"),
+        ("evaluate.judge.report.labels=a", "measure.report"),
+        ("train.rollouts.alarms.window=3", "train.alerts"),
+        ("train.batch.row_tokens=3", "train.batch.sequence_tokens"),
+        ("train.rollouts.places=3", "train.rollouts.cut_points"),
+        ("train.rollouts.probe.places=3", "train.rollouts.probe.cut_points"),
+        ("evaluate.prefixes.mine.places=3", "evaluate.prefixes.mine.cut_points"),
+    ],
+)
+def test_a_key_of_0_1_is_refused_with_its_new_name(
+    recipe: str, override: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By every command: this one reads neither `train` nor `evaluate`."""
+    assert command(recipe, override) == (2, [])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {recipe}: ") and line.endswith(new)
+
+
 @pytest.mark.parametrize("key", ["input", "output", "chunking", "engines", "rewrite"])
 def test_a_missing_section_is_named(
     tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]

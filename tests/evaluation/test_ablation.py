@@ -163,6 +163,24 @@ def test_long_documents_become_several() -> None:
     assert max(map(len, pieces)) <= 600 and len(pieces) > 6
 
 
+def test_a_table_is_made_of_a_folder_that_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablation_command(["--table", "--output", str(tmp_path / "none")]) == 2
+    assert "accepted with --table: one that is" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_outside_of_a_checkout_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ablation_command([]) == 2
+    assert capsys.readouterr().err == (
+        "error: found no configs/ablations here; accepted: a checkout of Prewrite\n"
+    )
+
+
 def test_an_unknown_variant_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
