@@ -1,8 +1,8 @@
 """Work in chunks of cut points, each kept as one file that is whole or not there.
 
 Many coroutines are open at a time, over the borders of chunks, so that the engine is kept full;
-each chunk is written as soon as the last of its places is done. What is there is not done again: a
-kill costs the chunks that are open.
+each chunk is written as soon as the last of its cut points is done. What is there is not done
+again: a kill costs the chunks that are open.
 """
 
 import asyncio

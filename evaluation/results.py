@@ -44,7 +44,9 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What was measured on one set of texts. documents: independent ones, places: all."""
+    """What was measured on one set of texts. documents: independent ones; cut_points: all of
+    them.
+    """
 
     name: str
     measures: Sequence[MetricValue]

@@ -53,7 +53,7 @@ there is no text, or no log-probability."""
 
 
 class Writer:
-    """One model at any place."""
+    """One model at any cut point."""
 
     def __init__(self, engine: VllmEngine, config: EvaluateConfig) -> None:
         self.engine, self._config = engine, config

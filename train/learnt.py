@@ -1,10 +1,10 @@
 """Which cut points of a step are learnt from, and why the others are not.
 
-A cut point is a place at which texts compete. It is learnt from where a component of the objective
-has a gradient: for `nll` a text of its kind, for `rf_nll` a text with a score, for `dpo` a best and
-a worst text that differ in score and in tokens, for `grpo` scored texts that do. A step without one
-on any rank is *empty*: it makes no optimizer step, or decay and momentum alone would move weights.
-Costs a pass over the candidates of a row on the CPU, before any forward pass.
+A cut point is a position of a document at which texts compete. It is learnt from where a component
+of the objective has a gradient: for `nll` a text of its kind, for `rf_nll` a text with a score, for
+`dpo` a best and a worst text that differ in score and in tokens, for `grpo` scored texts that do. A
+step without one on any rank is *empty*: it makes no optimizer step, or decay and momentum alone
+would move weights. Costs a pass over the candidates of a row on the CPU, before any forward pass.
 
 Shape suffixes: those of `train.objectives`, K for all cuts of a row; P the counts of `POINTS`.
 """

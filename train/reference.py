@@ -16,7 +16,7 @@ from prewrite.train import parallel
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.data.rows import PackedSequence
-from prewrite.train.data.stored import places
+from prewrite.train.data.stored import references_of
 from prewrite.train.data.trees import KINDS
 from prewrite.train.learner import frozen_model, with_reference
 from prewrite.train.model.shape import load_shape
@@ -28,7 +28,7 @@ def keep(config: TrainConfig) -> None:
     """Compute what is missing of every set and keep it; runs under torchrun too."""
     with parallel.processes(config.parallel, config.seed):
         shape = load_shape(config.model.path, config.model.revision)
-        found = places(config, shape)
+        found = references_of(config, shape)
         if parallel.is_main():
             check_model(config, shape)
         parallel.barrier()
@@ -38,17 +38,17 @@ def keep(config: TrainConfig) -> None:
             loader = open_loader(config, shape, rank, ranks, references=False)
         with loader:
             for url, part, rows in loader.stored():
-                place = found[url]
-                if place.read(part) is not None:
+                references = found[url]
+                if references.read(part) is not None:
                     continue
                 values = _values(model, list(rows))
                 if parallel.is_last_stage() and parallel.is_first_tensor():
-                    place.write(part, values)
-                    console.print(f"reference: {place.folder.url}/{part}", soft_wrap=True)
+                    references.write(part, values)
+                    console.print(f"reference: {references.folder.url}/{part}", soft_wrap=True)
         parallel.barrier()  # the manifest says that all parts are there
         if parallel.is_main():
-            for place in found.values():
-                place.finish()
+            for references in found.values():
+                references.finish()
 
 
 def _values(model: Any, rows: Sequence[PackedSequence]) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from prewrite.base.files import Folder
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.stored import places, stored
+from prewrite.train.data.stored import references_of, stored
 from prewrite.train.online import kept_pools
 from prewrite.train.online.messages import RolloutGroup
 from prewrite.train.online.store import RolloutStore, RolloutStoreWriter
@@ -135,8 +135,8 @@ def _keep(config: TrainConfig, to: Path) -> None:
 
 def _place(config: TrainConfig) -> tuple[str, str]:
     """The one set of a configuration, and where its references lie."""
-    ((url, prompt),) = places(config, _shape(config)).items()
-    return url, prompt.folder.root
+    ((url, references),) = references_of(config, _shape(config)).items()
+    return url, references.folder.root
 
 
 def _shape(config: TrainConfig) -> Any:

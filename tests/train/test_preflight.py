@@ -23,7 +23,7 @@ from prewrite.base.errors import ConfigError, EngineError, InputError, PrewriteE
 from prewrite.shards.reader import ShardSet
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
-from prewrite.train.data.stored import places
+from prewrite.train.data.stored import references_of
 from prewrite.train.learnt import POINTS, cut_points
 from prewrite.train.model.shape import load_shape
 from prewrite.train.plan import plan
@@ -566,24 +566,33 @@ def test_stored_references_are_all_there_before_the_first_step(
     train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
     train["curriculum"] = [phase | {"until": {"step": 8}}]
     config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
-    (place,) = places(config, shape).values()
+    (references,) = references_of(config, shape).values()
     for part in ("part-0.parquet", "part-1.parquet"):
         if missing and part != missing:
-            place.write(part, [])
+            references.write(part, [])
     with pytest.raises(
         ShardError, match=f"{missing or 'part-0.parquet'}: not there, damaged, or of another part"
     ):
         open_loader(config, shape)
 
 
+def test_references_that_0_1_stored_are_found(small: Path, tmp_path: Path) -> None:
+    """Their folder is named by these keys: another name of one would hide them."""
+    train = settings(small, str(tmp_path / "run"), data=[{"set": str(small / "set")}])
+    config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
+    (references,) = references_of(config, shape).values()
+    known = "context_tokens dtype filter init max_seq_len model parts row_tokens seed"
+    assert sorted(references.identity) == known.split()
+
+
 def test_references_behind_a_link_out_of_the_set_are_refused(small: Path, tmp_path: Path) -> None:
     shutil.copytree(small / "set", tmp_path / "set")
     train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
     config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
-    (place,) = places(config, shape).values()
-    place.write("part-0.parquet", [])
-    assert place.read("part-0.parquet") == {}
+    (references,) = references_of(config, shape).values()
+    references.write("part-0.parquet", [])
+    assert references.read("part-0.parquet") == {}
     (tmp_path / "set/reference").rename(tmp_path / "elsewhere")
     (tmp_path / "set/reference").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ShardError, match="found a link to .*elsewhere/.*, out of the folder"):
-        place.read("part-0.parquet")
+        references.read("part-0.parquet")

@@ -209,10 +209,10 @@ class Loader:
         self._parts.hold(
             dict.fromkeys((s, part) for s, w in windows for part in self._order.sets[s].parts(w))
         )
-        places = [(self._parts.part(place), place.span) for place in near[0]]
-        costs = [part.cost(span, phase) for part, span in places]
+        positions = [(self._parts.part(position), position.span) for position in near[0]]
+        costs = [part.cost(span, phase) for part, span in positions]
         shares = share_out(costs, self._ranks)
-        mine = [places[n][0].span(places[n][1], first + n, phase) for n in shares[self._rank]]
+        mine = [positions[n][0].span(positions[n][1], first + n, phase) for n in shares[self._rank]]
         return mine, tuple(tuple(first + n for n in numbers) for numbers in shares)
 
     def _trees(self, spans: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
@@ -222,7 +222,7 @@ class Loader:
         return [builder.trees(span) for span in spans], builder.counts
 
     def _find_positions(self, first: int) -> list[SamplePosition]:
-        return [self._order.place(first + n) for n in range(self._config.batch.samples)]
+        return [self._order.position(first + n) for n in range(self._config.batch.samples)]
 
 
 class _Parts:
@@ -242,9 +242,9 @@ class _Parts:
             self._held[key].cancel()
         self._held = held
 
-    def part(self, place: SamplePosition) -> PartSamples:
+    def part(self, position: SamplePosition) -> PartSamples:
         """The part of a place; it is held."""
-        return self._held[place.set, place.part].result()
+        return self._held[position.set, position.part].result()
 
     def close(self) -> None:
         """End the threads."""

@@ -43,7 +43,7 @@ class Epochs:
         self._windows = lru_cache(maxsize=4)(self._make_windows)
         self._shuffled = lru_cache(maxsize=4)(self._shuffle)
 
-    def place(self, number: int) -> tuple[tuple[int, int], int, int]:
+    def position(self, number: int) -> tuple[tuple[int, int], int, int]:
         """Window, part and span of visit `number` of this set, counted over all epochs."""
         epoch, within = divmod(number, self.size)
         _, starts = self._windows(epoch)
@@ -85,13 +85,13 @@ class Order:
         self._quotas = quotas(weights, _BLOCK * len(sets)).tolist()
         self._block = lru_cache(maxsize=4)(self._make_block)
 
-    def place(self, sample: int) -> SamplePosition:
+    def position(self, sample: int) -> SamplePosition:
         """Where sample number `sample` of the run lies."""
         block, within = divmod(sample, _BLOCK * len(self.sets))
         owners, visits = self._block(block)
         owner = int(owners[within])
         number = block * self._quotas[owner] + int(visits[within])
-        return SamplePosition(owner, *self.sets[owner].place(number))
+        return SamplePosition(owner, *self.sets[owner].position(number))
 
     def _make_block(self, block: int) -> tuple[Ints, Ints]:
         """For each sample of a block: its set, and how many of that set stand before it."""

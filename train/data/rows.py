@@ -110,12 +110,12 @@ def build_row(trees: Sequence[Tree], length: int) -> PackedSequence:
     """`trees` in one row of `length` tokens, the end of it padding (tree and branch -1)."""
     tokens_S, labels_S = np.zeros((2, length), np.int64)
     layout_S4 = np.zeros((length, 4), np.int32)
-    at, places = 0, list[NDArray[np.int64]]()
+    at, where = 0, list[NDArray[np.int64]]()
     for number, tree in enumerate(trees):
         starts = _lay(tree, number, at, tokens_S, layout_S4)
         for candidate, start in zip(tree.candidates, starts, strict=True):
-            places.append(np.arange(start, start + len(candidate.tokens)))
-            labels_S[places[-1]] = candidate.tokens
+            where.append(np.arange(start, start + len(candidate.tokens)))
+            labels_S[where[-1]] = candidate.tokens
         at += tree.cost
     layout_S4[at:] = _layout(-1, -1, np.arange(length - at), 0)
     every = [candidate for tree in trees for candidate in tree.candidates]
@@ -124,7 +124,7 @@ def build_row(trees: Sequence[Tree], length: int) -> PackedSequence:
         labels_S=torch.from_numpy(labels_S),
         positions_S=torch.from_numpy(layout_S4[:, 2].astype(np.int64)),
         layout_S4=torch.from_numpy(layout_S4),
-        at_T=torch.from_numpy(np.concatenate([np.array([], np.int64), *places])),
+        at_T=torch.from_numpy(np.concatenate([np.array([], np.int64), *where])),
         candidates=_candidates(every, _numbers(trees)),
         used=at,
         samples=tuple(sorted({tree.sample for tree in trees})),

@@ -145,7 +145,7 @@ class PartSamples:
         mask = self._masks[phase.name if phase else None][first:stop]
         room = (0, 0)
         if phase and phase.online and (rollouts := self._source.rollouts):
-            # The original says where the place is; it is taken out again where nobody learns it.
+            # The original marks the cut point; it is taken out again where it is not learnt.
             kinds, room = kinds | {ORIGINAL}, (rollouts.samples, rollouts.tokens)
             mask = drawn(mask, rollouts.cut_points, self._source.seed, sample)
         rows = self._table.slice(first, stop - first).to_pylist()
@@ -179,20 +179,20 @@ class PartSamples:
         )
 
 
-def drawn(mask: Mask, places: int | str, seed: int, sample: int) -> Mask:
-    """Of the chunks for which `mask` holds those that get rollouts: `places` of them, or `every`;
-    drawn by run and sample.
+def drawn(mask: Mask, cut_points: int | str, seed: int, sample: int) -> Mask:
+    """Of the chunks for which `mask` holds those that get rollouts: `cut_points` of them, or
+    `every`; drawn by run and sample.
     """
     found = np.flatnonzero(mask)
-    if isinstance(places, int):
-        found = np.random.default_rng([seed, sample]).permutation(found)[:places]
+    if isinstance(cut_points, int):
+        found = np.random.default_rng([seed, sample]).permutation(found)[:cut_points]
     result = np.zeros_like(mask)
     result[found] = True
     return result
 
 
 def rollout_tokens(rollouts: RolloutsConfig | None) -> int:
-    """Tokens of the rollouts of a sample, at most (of `every` place: of one)."""
+    """Tokens of the rollouts of a sample, at most (of `every` cut point: of one)."""
     if not rollouts:
         return 0
     cut_points = rollouts.cut_points if isinstance(rollouts.cut_points, int) else 1

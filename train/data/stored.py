@@ -83,12 +83,12 @@ class StoredReferences:
 
 def stored(config: TrainConfig, shape: ModelShape) -> References:
     """What was kept for this configuration; ShardError for the first part that was not."""
-    found = places(config, shape)
-    for place in found.values():
-        there = place.folder.names()
-        for part in place.parts:
+    found = references_of(config, shape)
+    for references in found.values():
+        there = references.folder.names()
+        for part in references.parts:
             if part not in there:
-                raise _missing(place.folder, part)
+                raise _missing(references.folder, part)
 
     def read(url: str, part: str) -> Reference:
         values = found[url].read(part)
@@ -106,7 +106,7 @@ def _missing(folder: Folder, part: str) -> ShardError:
     )
 
 
-def places(config: TrainConfig, shape: ModelShape) -> dict[str, StoredReferences]:
+def references_of(config: TrainConfig, shape: ModelShape) -> dict[str, StoredReferences]:
     """By set: where its references lie, and all that they depend on."""
     model = {
         "model": content_digest(shape.folder),

@@ -1,4 +1,4 @@
-"""A span of a document and every text that may follow a place in it: one tree.
+"""A span of a document and every text that may follow a cut point in it: one tree.
 
 The *trunk* is the span itself, as tokens: a root token (BOS, or the first token of the context),
 context, then the chunks that are trained on. A *candidate* is one text for one chunk:
@@ -20,7 +20,7 @@ ORIGINAL, REWRITE, ROLLOUT = range(3)
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One text for the place `cut`: the trunk's tokens before `cut` are its prefix.
+    """One text for the cut point `cut`: the trunk's tokens before `cut` are its prefix.
 
     id: the shard row it comes from. kind: ORIGINAL, REWRITE or ROLLOUT. cut: trunk position of its
     first token, at least 1. on_trunk: its tokens but the last are trunk[cut:cut + n - 1], so it

@@ -1,9 +1,9 @@
-"""What goes to a rollout worker and what comes back: places that ask for rollouts, and groups.
+"""What goes to a rollout worker and what comes back: prompts for rollouts, and groups.
 
-A *place* is one cut of a document: the prefix as the policy sees it and as the judge reads it, and
-the stored texts that compete there. A *group* is what became of it: the rollouts, and a score for
+A *prompt* belongs to one cut point of a document: the prefix as the policy sees it and as the judge
+reads it, and the stored texts that compete there. A *group* holds its rollouts, and a score for
 every text of the pool that the judge could read. Groups are plain JSON, so they can be kept
-(`store`), dumped and replayed; places never leave the run's own processes.
+(`store`), dumped and replayed; prompts never leave the run's own processes.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from prewrite.judge.pool import Pool
 Metrics = dict[str, float]
 
 PromptKey = tuple[int, str]
-"""(sample, row id): a place of a run."""
+"""(sample, row id): a cut point of a run."""
 
 
 def rollout_name(number: int) -> str:
@@ -27,7 +27,7 @@ def rollout_name(number: int) -> str:
 
 @dataclass(frozen=True)
 class RolloutPrompt:
-    """One cut that asks for rollouts.
+    """One cut point that asks for rollouts.
 
     sample: the number of the sample in the run's order. tokens: the ids that the policy goes on
     from. seed: of the rollouts; a function of run, sample and row. pool: of the shard row, with the
@@ -46,7 +46,7 @@ class RolloutPrompt:
 
     @property
     def key(self) -> PromptKey:
-        """Which place of the run it is."""
+        """The cut point of the run that it belongs to."""
         return self.sample, self.id
 
     @property
@@ -71,7 +71,7 @@ class Rollout(BaseModel):
 class RolloutGroup(BaseModel):
     """The rollouts of a prompt and what the judge said of its pool.
 
-    place: digest of the prompt. version: steps that the weights which sampled had made. rollouts:
+    prompt: digest of the prompt. version: steps that the weights which sampled had made. rollouts:
     fewer than were asked for, or none, where the engine failed. scores: name → combined score; a
     text that could not be judged is not in it. values: criterion → name → value 0..1. counts:
     verdicts by status, engine failures.
@@ -90,7 +90,7 @@ class RolloutGroup(BaseModel):
 
     @property
     def key(self) -> PromptKey:
-        """The place that it is of."""
+        """The cut point that it belongs to."""
         return self.sample, self.id
 
 
@@ -109,7 +109,7 @@ class WeightSync:
 @dataclass(frozen=True)
 class RolloutRequest:
     """Sample and judge these prompts with the weights of `version`. number: the caller's, which the
-    answer bears. rollouts: how many at each prompt. keep: whether the groups go into the store.
+    answer bears. rollouts: how many of each prompt. keep: whether the groups go into the store.
     """
 
     number: int

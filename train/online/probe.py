@@ -79,7 +79,7 @@ def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
 
 
 def _against_the_best(asked: PromptBatch) -> Iterator[RolloutPrompt]:
-    """Each place with its better stored text alone, as the set's judge saw it."""
+    """Each prompt with its better stored text alone, as the set's judge saw it."""
     scores = {
         (tree.sample, c.id, KINDS[c.kind]): c.score
         for tree in chain.from_iterable(asked.laid.trees)

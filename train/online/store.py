@@ -145,7 +145,7 @@ def _manifest(folder: Folder) -> _Manifest | None:
 
 
 def by_key(groups: Iterable[RolloutGroup]) -> dict[PromptKey, RolloutGroup]:
-    """The groups by place; of two for one place the later."""
+    """The groups by cut point; of two for one cut point the later."""
     return {group.key: group for group in groups}
 
 

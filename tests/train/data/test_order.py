@@ -29,7 +29,7 @@ def test_every_epoch_visits_every_stretch_once(
 ) -> None:
     one = epochs(spans, rows, (seed, 1))
     first = epoch * one.size
-    visits = [one.place(n)[1:] for n in range(first, first + one.size)]
+    visits = [one.position(n)[1:] for n in range(first, first + one.size)]
     assert sorted(visits) == [(p, s) for p, n in enumerate(spans) for s in range(n)]
 
 
@@ -37,7 +37,7 @@ def test_every_epoch_visits_every_stretch_once(
 @given(counts, st.integers(1, 70_000))
 def test_a_window_is_visited_in_one_go_and_names_its_parts(spans: list[int], rows: int) -> None:
     one = epochs(spans, rows)
-    visits = [one.place(n) for n in range(2 * one.size)]
+    visits = [one.position(n) for n in range(2 * one.size)]
     windows = [window for window, _, _ in visits]
     assert windows == sorted(windows)
     for window in set(windows):
@@ -57,11 +57,11 @@ def test_any_sample_is_the_same_however_it_is_reached(
 ) -> None:
     weights = data.draw(st.lists(st.floats(0.01, 9), min_size=len(sets), max_size=len(sets)))
     straight = order(sets, weights, seed)
-    samples = [straight.place(n) for n in range(300)]
+    samples = [straight.position(n) for n in range(300)]
     for at in data.draw(st.lists(st.integers(0, 299), min_size=1, max_size=5)):
         fresh = order(sets, weights, seed)
-        assert [fresh.place(n) for n in range(at, min(at + 20, 300))] == samples[at : at + 20]
-        assert straight.place(at) == samples[at]
+        assert [fresh.position(n) for n in range(at, min(at + 20, 300))] == samples[at : at + 20]
+        assert straight.position(at) == samples[at]
 
 
 @settings(max_examples=20)
@@ -71,8 +71,8 @@ def test_shares_are_exact_to_one_in_a_block_and_each_set_goes_on_in_order(
 ) -> None:
     sets = [[7 * (n + 1)] for n in range(len(weights))]
     mixed, size = order(sets, weights), 1000 * len(sets)
-    places = [mixed.place(n) for n in range(block * size, (block + 1) * size)]
-    found = Counter(place.set for place in places)
+    positions = [mixed.position(n) for n in range(block * size, (block + 1) * size)]
+    found = Counter(position.set for position in positions)
     quota = quotas(weights, size)
     assert [found[n] for n in range(len(sets))] == list(quota)
     share = np.array(weights) / sum(weights) * size
@@ -80,19 +80,19 @@ def test_shares_are_exact_to_one_in_a_block_and_each_set_goes_on_in_order(
         assert (abs(quota - share) <= 1).all()
     assert (quota >= 1).all()
     for number in range(len(sets)):
-        mine = [place[1:] for place in places if place.set == number]
+        mine = [position[1:] for position in positions if position.set == number]
         alone = epochs(sets[number], key=(0, number))
         first = block * int(quota[number])
-        assert mine == [alone.place(first + n) for n in range(len(mine))]
+        assert mine == [alone.position(first + n) for n in range(len(mine))]
 
 
 def test_blocks_and_epochs_and_seeds_differ() -> None:
     one = order([[50], [50]], [1, 1])
-    blocks = [[one.place(b * 2000 + n).set for n in range(2000)] for b in range(2)]
+    blocks = [[one.position(b * 2000 + n).set for n in range(2000)] for b in range(2)]
     assert blocks[0] != blocks[1]
-    first, second = ([epochs([50]).place(e * 50 + n) for n in range(50)] for e in range(2))
-    assert [place[1:] for place in first] != [place[1:] for place in second]
-    assert [order([[50]], [1], seed).place(0) for seed in range(9)].count(one.place(0)) < 9
+    first, second = ([epochs([50]).position(e * 50 + n) for n in range(50)] for e in range(2))
+    assert [position[1:] for position in first] != [position[1:] for position in second]
+    assert [order([[50]], [1], seed).position(0) for seed in range(9)].count(one.position(0)) < 9
 
 
 def test_permutations_of_near_keys_are_unlike() -> None:
@@ -105,7 +105,7 @@ def test_the_order_is_the_one_that_older_checkpoints_were_made_with() -> None:
     """Pinned: a change here breaks the resume of every run there is."""
     assert list(permutation(10, 3, 1, 4)) == PERMUTATION
     mixed = order([[3, 0, 2], [4]], [3, 1], seed=5)
-    assert [mixed.place(n) for n in range(4)] == PLACES
+    assert [mixed.position(n) for n in range(4)] == PLACES
 
 
 PERMUTATION = [2, 0, 8, 4, 1, 5, 3, 9, 6, 7]
