@@ -6,6 +6,7 @@ disk that costs a temporary file, two fsyncs and a rename; on an object store it
 
 import errno
 import hashlib
+import io
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -55,12 +56,18 @@ class Folder:
                 return None
 
     def open(self, name: str) -> IO[bytes]:
-        """Open `name` for random access reads; of a local disk as `opened` does."""
+        """Open `name` to read it from its start; of a local disk as `opened` does."""
         self.refuse_outside(name)
         if self.is_local:
             return opened(self.path(name))
         stream: IO[bytes] = self.fs.open(self.path(name), "rb")
         return stream
+
+    def open_at_random(self, name: str, size: int) -> IO[bytes]:
+        """Open `name`, of `size` bytes, for reads here and there: what is read is asked for, each
+        time, and nothing around it. OSError where it is shorter.
+        """
+        return self.open(name) if self.is_local else cast(IO[bytes], _Ranges(self, name, size))
 
     def refuse_outside(self, name: str) -> None:
         """ShardError where a link leads from `name` out of the folder; stores have no links."""
@@ -109,6 +116,48 @@ class Folder:
         """SHA-256 of the bytes of `name`, read in blocks of 8 MiB."""
         with self.open(name) as stream:
             return sha256_of(stream)
+
+
+class _Ranges(io.RawIOBase):
+    """A file of an object store; a read is one request."""
+
+    def __init__(self, folder: Folder, name: str, size: int) -> None:
+        super().__init__()
+        self._fs, self._path, self._size, self._at = folder.fs, folder.path(name), size, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go elsewhere."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        stop = self._size if size < 0 else min(self._at + size, self._size)
+        if stop <= self._at:
+            return b""
+        data = bytes(self._fs.cat_file(self._path, start=self._at, end=stop))
+        if len(data) < stop - self._at:
+            raise OSError(f"it ends after {self._at + len(data)} of {self._size} bytes")
+        self._at = stop
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes, into a buffer."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def sha256_of(stream: IO[bytes]) -> str:

@@ -12,13 +12,15 @@ a late one is named by no record that counts.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from prewrite.base.errors import ShardError
-from prewrite.base.files import Folder, publish, told_as
+from prewrite.base.files import Folder, publish, sync, told_as
+from prewrite.base.whole import written
 
 _LARGEST = 64 << 20  # bytes of a conditional write; a larger file goes in pieces, without one
 
@@ -67,6 +69,33 @@ class OwnedFolder(Folder):
                 self._look()
             super().write(name, data)
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """A stream whose bytes are the new file `name` once the block has ended without an error:
+        for what is too large for `write`. ShardError where this run owns the folder no more.
+        """
+        if not self.is_local:
+            with written(f"{self.url}/{name}") as stream:
+                yield stream
+            return
+        self._look()
+        self.refuse_outside(os.path.dirname(name))
+        target, temporary = Path(self.path(name)), self._temporary()
+        with told_as(ShardError, f"{self.url}/{name}: cannot write"):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open(temporary, "wb") as stream:
+                    yield stream
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, target)
+            except FileNotFoundError:
+                self._refuse_if_lost()
+                raise
+            finally:
+                temporary.unlink(missing_ok=True)
+            sync(target.parent)
+
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""
         if not self.is_local:
@@ -84,6 +113,10 @@ class OwnedFolder(Folder):
             shutil.rmtree(condemned, ignore_errors=True)
         else:
             condemned.unlink(missing_ok=True)
+
+    def refuse_if_lost(self) -> None:
+        """Raise where this run is seen to own the folder no more."""
+        self._look()
 
     def lost(self) -> ShardError:
         """The error of a run that owns this folder no more."""

@@ -21,6 +21,7 @@ NAMES = (
     "mechanism",
     "workers",
     "reader",
+    "sets",
     "faults",
     "tournament",
     "judging",

@@ -86,7 +86,7 @@ def _set(folder: Path) -> dict[str, Any]:
     words = [f"input.paths=[{folder}/corpus.jsonl]", f"output={url}", "judge=null"]
     recipe = load(RewriteRecipe, "configs/quickstart.yaml", words)
     run_pass(_InstantPass(recipe), url, RunConfig())
-    parts = ShardSet(url).manifest.parts
+    parts = ShardSet(url).parts
     paths = [Path(url, part.name) for part in parts]
     size = sum(path.stat().st_size for path in paths)
 

@@ -8,7 +8,6 @@ run: no loader that tokenises can be faster. Seconds to the first batch are thos
 in mid-epoch, with and without the index.
 """
 
-import hashlib
 import json
 import resource
 import subprocess
@@ -23,11 +22,11 @@ import numpy as np
 
 from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import load_tokenizer
-from prewrite.shards.manifest import File, Manifest, PassInfo
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import Row, schema, to_parquet
+from prewrite.shards.schema import Row
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Loader
+from tests.shards.making import merge_set, write_set
 
 MODEL = "models/smollm2-135m-instruct"
 BATCHES = 12
@@ -66,28 +65,16 @@ def _documents(rows: int, seed: int) -> Iterator[Row]:
 
 
 def _write(url: str, megabytes: int) -> int:
-    """Write the set; its bytes on disk."""
-    folder, files, text = Folder(url), list[File](), 0
+    """Write the set, its row groups in files as a run leaves them; its bytes on disk."""
     some = [list(_documents(8192, seed)) for seed in range(4)]
-    parts = [to_parquet(rows, schema(["quality"])) for rows in some]
     sizes = [sum(len(row["original"]) + len(row["rewrite"]) for row in rows) for rows in some]
+    parts, text = 0, 0
     while text < megabytes * 1_000_000:
-        number = len(files) % len(parts)
-        name, data = f"part-{len(files):05d}.parquet", parts[number]
-        folder.write(name, data)
-        digest, rows = hashlib.sha256(data).hexdigest(), len(some[number])
-        files.append(File(name=name, rows=rows, bytes=len(data), sha256=digest))
-        text += sizes[number]
-    made = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 128}})
-    Manifest(
-        status="complete",
-        criteria=["quality"],
-        passes=[made],
-        inputs=[],
-        rows=sum(file.rows for file in files),
-        parts=files,
-    ).save(folder)
-    return sum(file.bytes for file in files)
+        text += sizes[parts % len(some)]
+        parts += 1
+    write_set(url, (some[n % len(some)] for n in range(parts)), criteria=["quality"])
+    merge_set(url)
+    return sum(Folder(url).sizes().values())
 
 
 def _config(url: str) -> TrainConfig:
@@ -137,7 +124,7 @@ def _measure(url: str) -> dict[str, float]:
 def _limit(url: str) -> float:
     """Tokens per CPU-second of the tokenizer alone, on texts of the set."""
     tokenizer, shards = load_tokenizer(MODEL), ShardSet(url)
-    table = next(shards.batches(shards.manifest.parts[0], ["original", "rewrite"], 8192))
+    table = next(shards.batches(shards.parts[0], ["original", "rewrite"], 8192))
     texts = [str(text) for name in table.column_names for text in table[name].to_pylist()]
     cpu = time.process_time()
     found = tokenizer.encode_batch(texts)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prewrite.base.files import Folder
-from prewrite.shards.manifest import File, Manifest, PassInfo
-from prewrite.shards.schema import JUDGEMENT_SCHEMA, schema, to_parquet
+from prewrite.shards.manifest import PassInfo
+from prewrite.shards.names import REPORT
+from prewrite.shards.schema import Row, schema, to_parquet
 from tests import browser
+from tests.shards.making import write_set
 
 SIZES = (100_000, 1_000_000)
 PART = 20_000
@@ -78,44 +81,29 @@ def _differing(table: pa.Table, seed: int) -> pa.Table:
     return table
 
 
-def _verdicts(table: pa.Table) -> bytes:
-    rows = [
-        {"id": row, "judge": "main", "criterion": "quality", "candidate": "original",
+def _verdicts(rows: Sequence[Row]) -> list[Row]:
+    return [
+        {"id": row["id"], "judge": "main", "criterion": "quality", "candidate": "original",
          "opponent": "rewrite", "order": order, "vote": 0, "answer": "1", "value": 0.6,
          "mass": 0.9, "status": "ok"}
-        for row in table["id"].to_pylist()
+        for row in rows
         for order in (0, 1)
     ]  # fmt: skip
-    return to_parquet(rows, JUDGEMENT_SCHEMA)
 
 
 def _write(url: str, rows: int) -> float:
     """Write the set; its megabytes."""
-    folder, parts, judgements = Folder(url), list[File](), list[File]()
     table = pq.read_table(pa.BufferReader(to_parquet(_rows(), schema(CRITERIA, _MEASURES))))
-    verdicts = _verdicts(_differing(table, 0))
-    for number in range(rows // PART):
-        stream = pa.BufferOutputStream()
-        pq.write_table(_differing(table, number), stream, compression="zstd", row_group_size=8192)
-        name = f"part-{number:05d}.parquet"
-        for files, path, data, count in (
-            (parts, name, stream.getvalue().to_pybytes(), PART),
-            (judgements, f"judgements/{name}", verdicts, 2 * PART),
-        ):
-            folder.write(path, data)
-            files.append(File(name=path, rows=count, bytes=len(data), sha256=""))
-    Manifest(
-        status="complete",
+    numbers = range(rows // PART)
+    write_set(
+        url,
+        (_differing(table, number).to_pylist() for number in numbers),
+        (_verdicts(_differing(table, number).to_pylist()) for number in numbers),
         criteria=list(CRITERIA),
         measures=list(_MEASURES),
         passes=[PassInfo(name="judge", fingerprint="", config={})],
-        inputs=[],
-        rows=rows,
-        documents=rows,
-        parts=parts,
-        judgements=judgements,
-    ).save(folder)
-    return round(sum(file.bytes for file in (*parts, *judgements)) / 1e6, 1)
+    )
+    return round(sum(Folder(url).sizes().values()) / 1e6, 1)
 
 
 def _build(url: str) -> dict[str, float]:
@@ -124,9 +112,9 @@ def _build(url: str) -> dict[str, float]:
     from prewrite.shards.report.command import make
 
     wall, cpu = time.perf_counter(), time.process_time()
-    write_report("SET", make, [url], None)
+    write_report("SET", make, [url], None, REPORT)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    page = Path(url, "report.html").read_text(encoding="utf-8")
+    page = Path(url, REPORT).read_text(encoding="utf-8")
     return {
         "seconds": round(wall, 1),
         "cpu_seconds": round(cpu, 1),
@@ -140,7 +128,7 @@ def _open(url: str) -> dict[str, Any]:
     """Milliseconds that Chromium takes, the median of several loads."""
     times, version = [], ""
     for _ in range(OPENED):
-        with browser.opened(Path(url, "report.html").absolute()) as page:
+        with browser.opened(Path(url, REPORT).absolute()) as page:
             times.append(
                 page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
             )

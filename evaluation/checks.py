@@ -85,7 +85,7 @@ def _documents(shards: ShardSet, taken: str | None) -> Iterator[str]:
         except ConfigError:
             parsed = None
     columns = sorted({"doc_id"} | (parsed.columns if parsed else set()))
-    for part in shards.manifest.parts:
+    for part in shards.parts:
         for batch in shards.batches(part, columns):
             table = pa.Table.from_batches([batch])
             if parsed:

@@ -19,7 +19,7 @@ from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
 from prewrite.prompts.context import contexts
 from prewrite.shards.filters import Filter, parse_filter
-from prewrite.shards.manifest import File
+from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, to_parquet
 
@@ -92,7 +92,7 @@ def _drawn(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -
     )
     found = (
         (_hash(seed, row["id"]), row["id"], part.name)
-        for part in shards.manifest.parts
+        for part in shards.parts
         for row in _passing(shards, part, parsed)
     )
     drawn = heapq.nsmallest(config.cut_points, found)
@@ -106,14 +106,14 @@ def _drawn(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -
     parts = {name for *_, name in drawn}
     return [
         cut_point
-        for part in shards.manifest.parts
+        for part in shards.parts
         if part.name in parts
         for document in shards.documents(part)
         for cut_point in _of_document(split, document, chosen, context_tokens)
     ]
 
 
-def _passing(shards: ShardSet, part: File, parsed: Filter | None) -> Iterator[Row]:
+def _passing(shards: ShardSet, part: Part, parsed: Filter | None) -> Iterator[Row]:
     """The rows of a part that can be continued: not the first of a document, nor one that is only
     the rest of it (`cuts: one`).
     """

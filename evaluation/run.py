@@ -16,7 +16,7 @@ from typing import Any
 from prewrite.base.cli import console
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
-from prewrite.base.fingerprint import differences, fingerprint, other_configuration
+from prewrite.base.fingerprint import differences, other_configuration
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import probe
 from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
@@ -113,7 +113,7 @@ def identity_of(recipe: EvaluateRecipe) -> dict[str, Any]:
             name: one.model_dump(mode="json")
             | {
                 "generation": sets[one.set].generation,
-                "parts": fingerprint([part.sha256 for part in sets[one.set].parts]),
+                "parts": sets[one.set].known_as,
             }
             for name, one in evaluate.prefixes.items()
         },

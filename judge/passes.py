@@ -22,10 +22,10 @@ from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.passes import Document, End, Item, Split, Work
-from prewrite.shards.manifest import File, Manifest, PassInfo
-from prewrite.shards.names import block_of, verdicts
+from prewrite.shards.manifest import Manifest, PassInfo
+from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import FORMAT_VERSION, Row, schema
+from prewrite.shards.schema import Row, schema
 
 _ELSEWHERE = {"engine", "input"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
@@ -46,15 +46,14 @@ class SetSource:
 
     def splits(self) -> list[Split]:
         """One a part, named like it."""
-        parts = ShardSet(self.url).finished().manifest.parts
         url = self.url.rstrip("/")
-        return [Split(block_of(part.name), f"{url}/{part.name}", part.bytes) for part in parts]
+        parts = ShardSet(self.url).finished().parts
+        return [Split(part.name, f"{url}/{part.file}", part.bytes) for part in parts]
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """Documents of a part, each as one record; their digest is that of the part."""
-        shards = ShardSet(self.url)
-        parts = shards.manifest.parts
-        part = next(part for part in parts if block_of(part.name) == split.name)
+        shards = self._shards
+        part = self._parts[split.name]
         known = self._verdicts(shards, part)
         latest = next(known, None)
         rows = 0
@@ -69,13 +68,27 @@ class SetSource:
                 yield Document(document, offset, found, before=part.sha256, after=part.sha256)
         yield End(None, before=part.sha256, after=part.sha256)
 
-    def _verdicts(self, shards: ShardSet, part: File) -> Iterator[Row]:
+    def _verdicts(self, shards: ShardSet, part: Part) -> Iterator[Row]:
         """The verdicts on the rows of a part, in their order."""
-        name = verdicts(part.name)
-        for file in shards.manifest.judgements if self.kept else ():
-            if file.name == name:
-                for batch in shards.batches(file):
-                    yield from (row for row in batch.to_pylist() if row["criterion"] in self.kept)
+        if self.kept and (verdicts := self._said.get(part.name)):
+            for batch in shards.batches(verdicts):
+                yield from (row for row in batch.to_pylist() if row["criterion"] in self.kept)
+
+    @cached_property
+    def _shards(self) -> ShardSet:
+        return ShardSet(self.url)
+
+    @cached_property
+    def _parts(self) -> dict[str, Part]:
+        return {part.name: part for part in self._shards.parts}
+
+    @cached_property
+    def _said(self) -> dict[str, Part]:
+        return {part.name: part for part in self._shards.verdicts}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: each opens the set itself."""
+        return {"url": self.url, "kept": self.kept}
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ class JudgePass:
             "criteria": self._criteria_config(),
             "input": {
                 "fingerprint": manifest.passes[-1].fingerprint,
-                "parts": fingerprint([part.sha256 for part in manifest.parts]),
+                "parts": manifest.known_as,
             },
         }
 
@@ -169,17 +182,8 @@ class JudgePass:
         before = ShardSet(self.url).manifest
         config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        return before.model_copy(
-            update={
-                "format_version": FORMAT_VERSION,
-                "criteria": [c.name for c in self.criteria],
-                "measures": self.measures,
-                "generation": 1,
-                "before": "",
-                "passes": [*before.passes, info],
-                "parts": [],
-                "judgements": [],
-            }
+        return before.begun_by(
+            info, criteria=[c.name for c in self.criteria], measures=self.measures
         )
 
     @asynccontextmanager

@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prewrite.base.errors import InputError
-from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.digest import identity
 from prewrite.judge.config import JudgeConfig
@@ -45,7 +44,7 @@ class TrainedOn(_ProvenanceModel):
             set=url,
             generation=manifest.generation,
             passes=[one.fingerprint for one in manifest.passes],
-            parts=fingerprint([part.sha256 for part in manifest.parts]),
+            parts=manifest.known_as,
             filter=taken,
         )
 

@@ -26,8 +26,8 @@ from prewrite.judge.readout import Verdict
 from prewrite.judge.scorer import PoolScorer, PoolScores, RowScorer, store
 from prewrite.pipeline.passes import Document, DocumentResult, End, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
-from prewrite.shards.manifest import File, Manifest, Record, Usage
-from prewrite.shards.names import block_of
+from prewrite.shards.manifest import Manifest, Record, Usage
+from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, Row, schema, stored_values
 
@@ -94,16 +94,15 @@ class JudgeAgain(OfJob):
         """Those of the part, with the texts of the input."""
         if record.part is None:
             return
-        where = f"{self.url}/{record.part.name}"
-        every = frozenset(criterion.name for criterion in self.job.criteria)
-        before = SetSource(self.url, every).read(_split(record.part.name), 0)
+        where = f"{self.url}/{record.part.file}"
+        before = self._before.read(_split(record.part), 0)
         if not self._is_other(record):
             for old in before:
                 if isinstance(old, Document):
                     yield _judged(old, None, where)
             return
         part = self._input[record.split]
-        now = self.job.source.read(_split(part.name), record.start)
+        now = self._source.read(_split(part), record.start)
         for old, new in zip(before, now, strict=False):  # other blocks may follow in the input
             if isinstance(old, End):
                 return
@@ -112,12 +111,20 @@ class JudgeAgain(OfJob):
             yield _judged(old, new, where)
 
     @cached_property
-    def _input(self) -> dict[str, File]:
+    def _before(self) -> SetSource:
+        return SetSource(self.url, frozenset(criterion.name for criterion in self.job.criteria))
+
+    @cached_property
+    def _source(self) -> SetSource:
+        return self.job.source
+
+    @cached_property
+    def _input(self) -> dict[str, Part]:
         """The parts of the input by split; none where they are those that the set was made of."""
         manifest, now = Manifest.load(Folder(self.url)), self.identity()["input"]
         if manifest.passes[-1].config["input"] == now:
             return {}
-        return {block_of(p.name): p for p in ShardSet(self.job.url).finished().manifest.parts}
+        return {part.name: part for part in ShardSet(self.job.url).finished().parts}
 
     def _is_other(self, record: Record) -> bool:
         """Whether the part of the input that a record was made of may be another by now."""
@@ -150,8 +157,8 @@ def refuse_behind(job: JudgePass, output: str) -> None:
         )
 
 
-def _split(part: str) -> Split:
-    return Split(block_of(part), part, 0)
+def _split(part: Part) -> Split:
+    return Split(part.name, part.file, 0)
 
 
 def _bare(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from prewrite.pipeline.quarantine import Quarantine
 from prewrite.pipeline.signals import stop_on_signal
 from prewrite.shards.commit_log import Block, CommitLog, Lineage
 from prewrite.shards.failures import Failure, keep_few
-from prewrite.shards.manifest import PassFacts, Record, Skip
+from prewrite.shards.manifest import REMOVED, PassFacts, Record, Skip
+from prewrite.shards.merge import Merging
 from prewrite.shards.schema import Row
 
 Finish = Callable[[Document], Awaitable[DocumentResult]]
@@ -87,11 +88,13 @@ class PassWorker:
         limit: FailureLimit,
         opened: Callable[[], None],
         command: str,
+        merging: Merging | None,
     ) -> None:
         self.source, self.work, self.commit_log = source, work, commit_log
         self.progress, self.rows_per_part, self.max_bad_rows = progress, rows_per_part, max_bad_rows
         self.limit = limit
         self.opened, self.command, self._quarantine = opened, command, list[Quarantine]()
+        self._merging = merging
         self.window = _Window(work.window)
         self.stop = asyncio.Event()
         self.records = self.bad = 0
@@ -194,16 +197,22 @@ class PassWorker:
         block = Block(split.name, record.block, record.start, record.start, place=place)
         block.last, block.sha256, block.read = record.last, record.sha256, read
         block.facts = PassFacts(usage=record.usage, versions=record.versions, counts=record.counts)
+        block.removed = record.removed
         current = _OpenBlock(block)
         for item in self.source.read(split, record.start):
             _refuse_other_records(split, block.read, item.before)
             if isinstance(item, End) or block.stop == record.stop:
                 break
-            lost = isinstance(item, Document) and item.rows[0]["doc_id"] in record.abandoned
-            await self._add(current, item, abandoned=lost)
+            doc_id = item.rows[0]["doc_id"] if isinstance(item, Document) else None
+            if doc_id in record.removed:
+                item = LeftOut(REMOVED, item.offset, before=item.before, after=item.after)
+            await self._add(current, item, abandoned=doc_id in record.abandoned)
             if self.stop.is_set():
                 return  # a part of it would be another part
         _refuse_other_records(split, record.read, block.read)
+        if record.removed:  # an input that is a set does not have them either
+            block.left_out[REMOVED] += record.stop - block.stop
+            block.stop = record.stop
         await self._close(current)
 
     async def _close(self, block: _OpenBlock) -> None:
@@ -286,7 +295,9 @@ class PassWorker:
                 ready.block.facts.add(result.facts)
             keep_few(ready.block.rows)
             ready.block.facts.add(PassFacts(versions=self.work.versions))
-            await asyncio.to_thread(self.commit_log.commit, ready.block)
+            record = await asyncio.to_thread(self.commit_log.commit, ready.block)
+            if self._merging:
+                await asyncio.to_thread(self._merging.add, record)
             if ready.quarantine:
                 ready.quarantine.committed = ready.block.stop
                 if ready.block.last:

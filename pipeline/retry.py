@@ -2,7 +2,7 @@
 
 The unit is a block of the commit log. A block in which nothing failed keeps its part, its verdicts
 and its record. Of every other the documents are read from its part, what failed in them is asked
-again, and a new part with a new record is committed in `retry-<n>/`, by the same workers as in a
+again, and a new part with a new record is committed in `_next/`, by the same workers as in a
 first run: a kill costs at most the open block, and the same command goes on. When all is asked, the
 generation is published (`shards.generation`); until then the set is the old one, for all readers.
 
@@ -26,16 +26,15 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.executor.choose import execute
-from prewrite.pipeline.listed import check_listed
 from prewrite.pipeline.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
 from prewrite.pipeline.run import Execute, finished
-from prewrite.shards import finished_log, generation, names
-from prewrite.shards.commit_log import CommitSummary, commit_log_of, fold
+from prewrite.shards import generation, log, names
+from prewrite.shards.commit_log import CommitLog, CommitSummary, commit_log_of, fold
 from prewrite.shards.leftovers import clean
+from prewrite.shards.listed import check_listed
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import ODD, Manifest, Record
-from prewrite.shards.repair import emptied
-from prewrite.shards.schema import FORMAT_VERSION
+from prewrite.shards.repair import emptied, refuse_old
 
 
 class Again(Pass, Protocol):
@@ -130,17 +129,9 @@ class OldParts:
 
 
 def log_of(url: str) -> list[Record]:
-    """The commit log of a finished set; ShardError where there is none that can be read."""
+    """The commit log of a finished set."""
     folder = Folder(url)
-    manifest = Manifest.load(folder)
-    log = finished_log.read(folder, manifest.passes[-1].fingerprint)
-    if log is None:
-        raise ShardError(
-            f"{url}: no {names.LOG}, by which failed rows are found; make the set again"
-        )
-    if not generation.is_ready(folder, manifest):  # then one of the two may be replaced
-        finished_log.refuse_other(folder, log, manifest)
-    return log
+    return log.records(folder, Manifest.load(folder))
 
 
 def splits_of(records: Iterable[Record]) -> list[Split]:
@@ -163,12 +154,8 @@ def check(job: Again) -> Manifest:
             f"{job.url}: found {state}; accepted with --retry-failed: a complete one; run the "
             "command without it first"
         )
-    if found.format_version != FORMAT_VERSION:
-        raise ShardError(
-            f"{job.url}: found a set of format {found.format_version}; accepted with "
-            f"--retry-failed: format {FORMAT_VERSION}; it can be read, and what failed in it asked "
-            "again by the version that made it"
-        )
+    if found.flat:
+        raise refuse_old(job.url, "--retry-failed")
     return found
 
 
@@ -232,8 +219,8 @@ def retry(job: Again, run: RunConfig, execute: Execute = execute) -> Manifest | 
             if not is_behind(job):
                 return old
         clean(lock.folder, old)
-        check_listed(lock.folder, old.files)
-        below = lock.below(names.retry(old.generation + 1))
+        check_listed(lock.folder, log.parts(lock.folder, old) + log.verdicts(lock.folder, old))
+        below = lock.below(names.NEXT)
         new = _resumed(job, old, below) or _begun(job, old, lock.folder, below)
         if new is None:
             return None
@@ -277,14 +264,14 @@ def _usable(job: Again, folder: Folder, old: Manifest) -> Manifest | None:
 
 def _committed(folder: Folder, new: Manifest) -> set[tuple[str, int]]:
     """The blocks of a generation that are done."""
-    below = Folder(f"{folder.url}/{names.retry(new.generation)}")
+    below = generation.below(folder)
     return {(r.split, r.block) for r in _summary(new, below).every if not r.redo}
 
 
 def _summary(new: Manifest, below: Folder) -> CommitSummary:
     """What is committed of the next generation, in the order of the set."""
-    log = finished_log.read(below, new.passes[-1].fingerprint) or []
-    return fold(commit_log_of(new, below), dict.fromkeys(record.split for record in log))
+    splits = dict.fromkeys(record.split for record in log.records(below, new))
+    return fold(commit_log_of(new, below), splits)
 
 
 def _resumed(job: Again, old: Manifest, below: OwnedFolder) -> Manifest | None:
@@ -292,8 +279,7 @@ def _resumed(job: Again, old: Manifest, below: OwnedFolder) -> Manifest | None:
     new = _usable(job, Folder(job.url), old)
     if new is None:
         return None
-    summary = _summary(new, below)
-    finished_log.write(below, summary.every, new.passes[-1].fingerprint)
+    new.log = log.write(below, _summary(new, below).every, CommitLog(below, new).token())
     new.owners = [*new.owners, below.owner]
     new.save(below)
     return new
@@ -303,7 +289,7 @@ def _begun(job: Again, old: Manifest, folder: OwnedFolder, below: OwnedFolder) -
     """A next generation of which nothing is asked yet; None where there is nothing to ask, and the
     input is what it was.
     """
-    _drop(folder, old.generation + 1)
+    _drop(folder)
     new = job.begin([])
     asked, records = Counter[str](), list[Record]()
     for record in log_of(job.url):
@@ -316,22 +302,23 @@ def _begun(job: Again, old: Manifest, folder: OwnedFolder, below: OwnedFolder) -
     new.generation, new.before = old.generation + 1, old.content
     new.owners, new.status = [*old.owners, below.owner], "running"
     new.passes[-1].seconds = old.passes[-1].seconds
-    new.parts, new.judgements = [], []
+    new.log, new.known_as = [], ""
     new.save(below)  # before all others, so that the folder is known to be this set's
-    finished_log.write(below, records, new.passes[-1].fingerprint)
+    new.log = log.write(below, records, CommitLog(below, new).token())
+    new.save(below)
     console.print(f"{job.url}: asking again: {told(asked)}", soft_wrap=True)
     return new
 
 
-def _drop(folder: OwnedFolder, number: int) -> None:
+def _drop(folder: OwnedFolder) -> None:
     """Remove what a retry has made of a set that is another one by now; ShardError for a folder of
     somebody else's.
     """
-    place = names.retry(number)
+    place = names.NEXT
     if not folder.exists(place) or _is_empty(folder, place):
         return  # what was killed before its first file leaves an empty one
-    begun = folder.exists(f"{place}/{names.LOG}")
-    generation.remove_made(folder, number)
+    begun = bool(folder.names(f"{place}/{names.LOG}"))
+    generation.remove_made(folder)
     if folder.exists(place):
         raise ShardError(
             f"{folder.url}/{place}: found a folder that no retry of this set has made; accepted: "
@@ -348,7 +335,7 @@ def _drop(folder: OwnedFolder, number: int) -> None:
 def _is_empty(folder: OwnedFolder, place: str) -> bool:
     """Whether a local folder holds nothing; stores have no such folders."""
     path = Path(folder.path(place))
-    return folder.is_local and path.is_dir() and not any(path.iterdir())
+    return folder.is_local and path.is_dir() and not any(p.is_file() for p in path.rglob("*"))
 
 
 def _reopened(record: Record) -> Record:
@@ -370,7 +357,7 @@ def _ask(job: Again, new: Manifest, below: OwnedFolder, run: RunConfig, execute:
     _refuse_unlike(job.url, summary)
     summary.write_into(new, "complete")
     new.passes[-1].seconds += time.monotonic() - begun
-    finished_log.write(below, summary.every, new.passes[-1].fingerprint)
+    new.log = log.write(below, summary.every, CommitLog(below, new).token())
 
 
 def _is_as_before(old: Manifest, new: Manifest) -> bool:
@@ -385,7 +372,7 @@ def _given_up(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
     """
     old.owners = new.owners
     old.save(folder)
-    generation.remove_made(folder, new.generation)
+    generation.remove_made(folder)
     return old
 
 

@@ -7,6 +7,7 @@ refused where the set needs their names.
 """
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,17 +20,21 @@ from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.executor.choose import execute
 from prewrite.pipeline.limit import check_failed, to_repeat
-from prewrite.pipeline.listed import check_listed, check_there
 from prewrite.pipeline.loop import check_bad_rows
 from prewrite.pipeline.passes import Pass, Split, inputs
+from prewrite.pipeline.tasks import slices
 from prewrite.pipeline.unchanged import changed_inputs, refuse_changed, refuse_exchanged
-from prewrite.shards import finished_log
+from prewrite.shards import flat, log
 from prewrite.shards.card import card
-from prewrite.shards.commit_log import CommitSummary, commit_log_of, fold, skipped_lines
+from prewrite.shards.commit_log import CommitLog, CommitSummary, commit_log_of, fold, skipped_lines
 from prewrite.shards.leftovers import clean, is_clean, strays
+from prewrite.shards.listed import check_listed, check_there
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest, SetStatus
-from prewrite.shards.names import CARD, FIXED, JUDGEMENTS, MANIFEST, RECORDS, REWRITES, SKIPPED
+from prewrite.shards.merge import apart, merge, to_merge
+from prewrite.shards.names import CARD, FIXED, FOLDERS, LOG, MANIFEST, RECORDS, REWRITES, SKIPPED
+from prewrite.shards.parts import Part
+from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import emptied
 from prewrite.shards.schema import FORMAT_VERSION
 
@@ -46,7 +51,7 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
     folder = Folder(output)
     complete = finished(job, output)
     if complete:
-        check_there(folder, complete.files)
+        check_there(folder, _files(output))
         if is_clean(folder, complete):
             return complete
     if not complete:
@@ -61,6 +66,12 @@ def run_pass(job: Pass, output: str, run: RunConfig, execute: Execute = execute)
         _tidy(folder)
 
 
+def _files(url: str) -> list[Part]:
+    """All parts of a set."""
+    shards = ShardSet(url)
+    return [*shards.parts, *shards.verdicts]
+
+
 def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Manifest:
     splits = job.source.splits()
     # The step that finishes a set only looks; its first step marks what is to be made again.
@@ -70,7 +81,7 @@ def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Ma
         execute(job, splits, folder, run)
     except Interrupted:
         summary = fold(commit_log_of(manifest, folder), (split.name for split in splits))
-        _complete(manifest, summary, splits, "interrupted")
+        _end(folder, manifest, summary, splits, "interrupted")
         manifest.passes[-1].seconds += time.monotonic() - begun
         manifest.save(folder)
         raise
@@ -83,14 +94,14 @@ def _run(job: Pass, folder: OwnedFolder, run: RunConfig, execute: Execute) -> Ma
             folder.remove(MANIFEST)  # nothing was made: another configuration may start here
         raise
     manifest.passes[-1].seconds += time.monotonic() - begun
-    return _finish(job, folder, manifest, splits, run.max_failed)
+    return _finish(job, folder, manifest, splits, run)
 
 
 def _tidy(folder: Folder) -> None:
-    """Remove the folder of a local set where nothing was made."""
-    if folder.is_local:
+    """Remove the folders of a local set where nothing was made."""
+    for name in (RECORDS, LOG, *FOLDERS, "") if folder.is_local else ():
         with suppress(OSError):
-            Path(folder.root).rmdir()
+            Path(folder.path(name)).rmdir()
 
 
 def finished(job: Pass, output: str, remedy: str = "choose another output") -> Manifest | None:
@@ -103,11 +114,11 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
         return None
     last, config = found.passes[-1], job.identity()
     if last.fingerprint == fingerprint(config) and last.name == job.name:
-        if found.status != "complete" and not found.columns.equals(job.columns):
+        if found.status != "complete" and found.flat:
             raise ShardError(
-                f"{folder.url}: found an unfinished run of format {found.format_version}; "
-                f"accepted: format {FORMAT_VERSION}; finish it with the version of Prewrite that "
-                f"began it, or {remedy}"
+                f"{folder.url}: found an unfinished run of {flat.WHAT}; accepted: format "
+                f"{FORMAT_VERSION}; finish it with the version of Prewrite that began it, or "
+                f"{remedy}"
             )
         return found if found.status == "complete" else None
     if holds_rows(found, folder):
@@ -123,7 +134,8 @@ def finished(job: Pass, output: str, remedy: str = "choose another output") -> M
 
 def holds_rows(found: Manifest, folder: Folder) -> bool:
     """Whether a set is more than the manifest of a run that was killed before its first commit."""
-    return found.status != "running" or not commit_log_of(found, folder).is_empty()
+    ended = found.status != "running" or found.flat is not None
+    return ended or not commit_log_of(found, folder).is_empty()
 
 
 def _refuse_own_input(splits: list[Split], folder: Folder) -> None:
@@ -132,7 +144,9 @@ def _refuse_own_input(splits: list[Split], folder: Folder) -> None:
     for path in dict.fromkeys(split.path for split in splits):
         inside = _resolved(path).removeprefix(f"{output}/")
         # The rewrites are a set of their own beside the one that is made of them.
-        if inside != _resolved(path) and not inside.startswith(f"{REWRITES}/"):
+        if inside != _resolved(path) and not inside.startswith(
+            (f"{REWRITES}/", f"{flat.REWRITES}/")
+        ):
             raise InputError(
                 f"output: found '{folder.url}', where the input {path} is; accepted: another folder"
             )
@@ -158,13 +172,14 @@ def start_set(job: Pass, folder: OwnedFolder, splits: list[Split], max_failed: f
         refuse_changed(found.inputs, new.inputs, summary, splits, job.source)
         again = {(r.split, r.block) for r in to_repeat(summary.every, max_failed)}
         records = [emptied(r) if (r.split, r.block) in again else r for r in summary.every]
-        if records:  # from now on only these and the records of this run count
-            finished_log.write(folder, records, found.passes[-1].fingerprint)
         manifest = found
+        # Under the name of an owner that the manifest names already, should a kill come now.
+        manifest.log = log.write(folder, records, CommitLog(folder, found).token())
     else:
         _refuse_foreign(folder, found)
         manifest = new
     manifest.status, manifest.inputs = "running", new.inputs  # the corpus may have moved
+    # From now on only what the log lists, and the records of this run, count.
     manifest.owners = [*(found.owners if found else ()), folder.owner]
     manifest.save(folder)
     return manifest
@@ -181,10 +196,11 @@ def _refuse_foreign(folder: Folder, found: Manifest | None) -> None:
 
 def refuse_taken(folder: Folder, besides: Sequence[str] = ()) -> None:
     """ShardError where a new set would need a name that is there already, of a file of others."""
-    records = [f"{RECORDS}/"] if folder.names(RECORDS) else []
+    records = [f"{place}/" for place in (RECORDS, LOG) if folder.names(place)]
     present = [name for name in FIXED if folder.exists(name) and name not in besides]
-    files = [name for name in (RECORDS, JUDGEMENTS) if folder.fs.isfile(folder.path(name))]
-    if foreign := present + records + files:
+    files = [name for name in FOLDERS if folder.fs.isfile(folder.path(name))]
+    flat_set = [name for name in flat.FILES if folder.exists(name)]
+    if foreign := present + records + files + flat_set:
         raise ShardError(
             f"{folder.url}: found {', '.join(foreign)}, which no shard set here has written; "
             "accepted: a folder without files of these names"
@@ -192,9 +208,11 @@ def refuse_taken(folder: Folder, besides: Sequence[str] = ()) -> None:
 
 
 def _finish(
-    job: Pass, folder: Folder, manifest: Manifest, splits: list[Split], max_failed: float
+    job: Pass, folder: OwnedFolder, manifest: Manifest, splits: list[Split], run: RunConfig
 ) -> Manifest:
     summary = fold(commit_log_of(manifest, folder), (split.name for split in splits))
+    if _merge_left(folder, manifest, summary, splits, run.tasks):
+        summary = fold(commit_log_of(manifest, folder), (split.name for split in splits))
     if summary.unfinished:
         raise ShardError(f"{folder.url}: not finished: {', '.join(summary.unfinished[:5])}")
     records = sum(summary.records.values())
@@ -202,24 +220,45 @@ def _finish(
     check_listed(folder, summary.parts + summary.judgements)
     refuse_exchanged(summary, splits)
     try:
-        check_failed(job.name, summary.facts.tally, max_failed)
+        check_failed(job.name, summary.facts.tally, run.max_failed)
     except EngineError:
-        _complete(manifest, summary, splits, "interrupted")  # so that it can be looked at
+        _end(folder, manifest, summary, splits, "interrupted")  # so that it can be looked at
         manifest.save(folder)
         raise
-    _complete(manifest, summary, splits, "complete")
+    _end(folder, manifest, summary, splits, "complete")
     if summary.skipped:
         folder.write(SKIPPED, skipped_lines(summary.skipped))
     folder.write(CARD, card(manifest).encode())
-    finished_log.write(folder, summary.every, manifest.passes[-1].fingerprint)
     manifest.save(folder)
     return manifest
 
 
-def _complete(
-    manifest: Manifest, summary: CommitSummary, splits: list[Split], status: SetStatus
+def _merge_left(
+    folder: OwnedFolder,
+    manifest: Manifest,
+    summary: CommitSummary,
+    splits: list[Split],
+    tasks: int,
+) -> bool:
+    """Merge what killed tasks have left in small files; whether there was any."""
+    commit_log, found = commit_log_of(manifest, folder), False
+    for mine in slices(splits, tasks):
+        names = {split.name for split in mine}
+        for some in to_merge([record for record in summary.every if record.split in names]):
+            for alike in apart(folder, some):
+                found |= merge(commit_log, folder, alike) != alike
+    return found
+
+
+def _end(
+    folder: OwnedFolder,
+    manifest: Manifest,
+    summary: CommitSummary,
+    splits: list[Split],
+    status: SetStatus,
 ) -> None:
-    """Write into the manifest what the records say."""
+    """Write the log, and into the manifest what the records say."""
+    manifest.log = log.write(folder, summary.every, folder.owner + secrets.token_hex(2))
     summary.write_into(manifest, status)
     known = {item.path: item for item in manifest.inputs}
     for split in splits:  # several may be ranges of one file

@@ -6,29 +6,30 @@ have ended, else names those that have not, and starts the pass after it. Every 
 repeated: what is committed stays. No two commands may run the same task at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
-from prewrite.base.fingerprint import fingerprint
 from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.executor.local import run_here
 from prewrite.pipeline.passes import Pass, Split
 from prewrite.pipeline.run import finished, run_pass, start_set
-from prewrite.pipeline.tasks import PassTasks, is_done
-from prewrite.shards.commit_log import CommitLog, commit_log_of
+from prewrite.pipeline.tasks import PassTasks, is_done, slices
+from prewrite.shards import names
+from prewrite.shards.commit_log import commit_log_of
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class PlannedPass:
-    """A pass, and where its set goes."""
+    """A pass, and where its set goes. known: what its tasks need not find out again."""
 
     job: Pass
     output: str
+    known: Callable[[], bytes] | None = None
 
 
 def run_step(step: str, stages: Sequence[PlannedPass], run: RunConfig) -> None:
@@ -58,16 +59,22 @@ def start(stage: PlannedPass, run: RunConfig) -> None:
     if not finished(stage.job, stage.output):
         with OutputLock(Folder(stage.output)) as lock:
             start_set(stage.job, lock.folder, stage.job.source.splits(), run.max_failed)
+            if stage.known:
+                lock.folder.write(names.SPLITS, stage.known())
 
 
 def unfinished(job: Pass, splits: list[Split], output: str, tasks: int) -> list[int]:
     """The tasks, of so many, that have something left to do."""
     folder = Folder(output)
     found = Manifest.find(folder)
-    made = fingerprint(job.identity())
-    commit_log = commit_log_of(found, folder) if found else CommitLog(folder, job.columns, made, "")
-    left = [number for number, split in enumerate(splits) if not is_done(commit_log, split)]
-    return sorted({number % tasks for number in left})
+    if found is None:
+        return [rank for rank, mine in enumerate(slices(splits, tasks)) if mine]
+    commit_log = commit_log_of(found, folder)
+    return [
+        rank
+        for rank, mine in enumerate(slices(splits, tasks))
+        if not all(is_done(commit_log, split) for split in mine)
+    ]
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -92,7 +99,7 @@ def _run_task(stage: PlannedPass, rank: int, run: RunConfig) -> None:
             f"{stage.output}: {name} was not started; run it with run.step={name}:start"
         )
     splits = stage.job.source.splits()
-    with OutputLock(folder, f"task-{rank:05d}.json", manifest.owner) as lock:
+    with OutputLock(folder, names.task_lock(rank), manifest.owner) as lock:
         run_here(PassTasks(stage.job, splits, lock.folder, run), [rank], 1)
 
 

@@ -1,4 +1,5 @@
-"""The tasks of a pass, and how a process does one: a task is a slice of the splits.
+"""The tasks of a pass, and how a process does one: a task is a slice of the splits, one after the
+other, so that its files hold what stands together in the corpus.
 
 `pipeline.executor` says where tasks run. Resume is the commit log's.
 """
@@ -8,7 +9,6 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from prewrite.base.cli import console
-from prewrite.base.fingerprint import fingerprint
 from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.gpus import claim
@@ -18,13 +18,17 @@ from prewrite.pipeline.passes import Pass, Split
 from prewrite.pipeline.progress import Progress
 from prewrite.pipeline.quarantine import is_suspected
 from prewrite.shards.commit_log import CommitLog
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.merge import Merging, merge_all
+from prewrite.shards.names import is_next
 
 
 class PassTasks:
-    """The tasks of a pass; task `rank` of `run.tasks` takes every `run.tasks`-th split."""
+    """The tasks of a pass; task `rank` of `run.tasks` does slice `rank` of the splits."""
 
     def __init__(self, job: Pass, splits: list[Split], folder: OwnedFolder, run: RunConfig) -> None:
         self.job, self.splits, self.folder, self.run_config = job, splits, folder, run
+        self.slices = slices(splits, run.tasks)
         self.limit = FailureLimit(job.name, run.max_failed)
         self.worker: PassWorker | None = None
         self.stopped = False
@@ -32,25 +36,27 @@ class PassTasks:
         self.command = secrets.token_hex(8)
 
     def run(self, rank: int) -> None:
-        """Work through this rank's splits; no engine is loaded where nothing is left."""
+        """Work through this rank's splits, then merge what was committed; no engine is loaded where
+        nothing is left.
+        """
         tasks = self.run_config.tasks
-        job, mine, commit_log = self.job, self.splits[rank::tasks], self.commit_log()
-        if all(is_done(commit_log, split) for split in mine):
-            return
-        if self.run_config.executor == "local" and self.run_config.gpus_per_task:
-            claim(self.run_config.gpus_per_task)
-        label = job.name if tasks == 1 else f"{job.name} {rank + 1}/{tasks}"
-        asyncio.run(self._work(mine, commit_log, label))
+        job, mine, commit_log = self.job, self.slices[rank], self.commit_log()
+        if not all(is_done(commit_log, split) for split in mine):
+            if self.run_config.executor == "local" and self.run_config.gpus_per_task:
+                claim(self.run_config.gpus_per_task)
+            label = job.name if tasks == 1 else f"{job.name} {rank + 1}/{tasks}"
+            asyncio.run(self._work(mine, commit_log, label))
+        if not is_next(self.folder.url):  # its parts are merged when it is published
+            merge_all(self.commit_log(), self.folder, [split.name for split in mine])
 
     def commit_log(self) -> CommitLog:
         """What is committed so far."""
-        made, owner = fingerprint(self.job.identity()), self.folder.owner
-        return CommitLog(self.folder, self.job.columns, made, owner)
+        return CommitLog(self.folder, Manifest.load(self.folder))
 
     def has_suspected(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
-        commit_log, tasks = self.commit_log(), self.run_config.tasks
-        mine = {split.name for rank in ranks for split in self.splits[rank::tasks]}
+        commit_log = self.commit_log()
+        mine = {split.name for rank in ranks for split in self.slices[rank]}
         return any(is_suspected(commit_log, split) for split in mine & commit_log.marked())
 
     def stop(self) -> None:
@@ -74,6 +80,7 @@ class PassTasks:
                     self.limit,
                     self.opened,
                     self.command,
+                    None if is_next(self.folder.url) else Merging(commit_log, self.folder),
                 )
                 if self.stopped:
                     self.worker.stop.set()
@@ -81,6 +88,17 @@ class PassTasks:
                     await self.worker.run(splits)
                 finally:
                     self.worker = None  # its engine cannot be sent to a process that goes on
+
+
+def slices(splits: Sequence[Split], tasks: int) -> list[list[Split]]:
+    """The splits of each task: in their order, and of about as many bytes as the others'."""
+    total, before = sum(split.bytes for split in splits), 0
+    found: list[list[Split]] = [[] for _ in range(tasks)]
+    for number, split in enumerate(splits):
+        middle, all_bytes = (before + split.bytes / 2, total) if total else (number, len(splits))
+        found[min(int(middle * tasks / all_bytes), tasks - 1)].append(split)
+        before += split.bytes
+    return found
 
 
 def is_done(commit_log: CommitLog, split: Split) -> bool:

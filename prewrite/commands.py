@@ -91,7 +91,8 @@ Condition = Annotated[
 ]
 What = Annotated[Each, typer.Option("--each", help="What a record is.")]
 PageFile = Annotated[
-    str | None, typer.Option("--to", metavar="FILE", help="The page; default: report.html in it.")
+    str | None,
+    typer.Option("--to", metavar="FILE", help="The page; default: in the folder."),
 ]
 
 
@@ -114,7 +115,7 @@ def rewrite(
 ) -> None:
     """Rewrite and judge a corpus into scored shards.
 
-    The scored set goes to `output`, the rewrites before judging to `output`/rewrites, so
+    The scored set goes to `output`, the rewrites before judging to `output`/_rewrites, so
     another judge costs no rewriting. A recipe without `judge` leaves the rewrites at `output`.
     The same command continues a run that was stopped. --dry-run lists the input, but loads no
     model.
@@ -267,6 +268,36 @@ def shards_stats(shards: OneSet, as_json: AsJson = False) -> None:
     _do(lambda: command.print_stats(shards, as_json))
 
 
+@app.command("shards remove")
+def shards_remove(
+    shards: OneSet,
+    doc_id: Annotated[
+        list[str], typer.Option("--doc-id", metavar="ID", help="The document; may be repeated.")
+    ],
+) -> None:
+    """Take documents out of a finished set.
+
+    Rows and raw verdicts go, here and in the rewrites of the set; the manifest keeps the ids and
+    the number of rows. Readers find the old set or the new one. A training run that began on the
+    old rows is refused; exports, copies and models are beyond its reach.
+    """
+    from prewrite.shards import command
+
+    _do(lambda: command.remove_documents(shards, doc_id))
+
+
+@app.command("shards upgrade")
+def shards_upgrade(shards: OneSet) -> None:
+    """Make a set of an older format one of today's.
+
+    The rows stay the same, in their order, and so do recipes and training runs that name the set.
+    Readers find the old set until the new one is whole. An interrupted upgrade continues.
+    """
+    from prewrite.shards import command
+
+    _do(lambda: command.upgrade_set(shards))
+
+
 @app.command("shards export")
 def shards_export(
     shards: OneSet,
@@ -293,9 +324,10 @@ def shards_report(
     The page loads nothing. Several sets are compared on one page, which then needs --to.
     """
     from prewrite.base.report.command import write_report
+    from prewrite.shards.names import REPORT
     from prewrite.shards.report.command import make
 
-    _do(lambda: write_report("SET", make, shards, to))
+    _do(lambda: write_report("SET", make, shards, to, REPORT))
 
 
 @app.command("train")
@@ -318,7 +350,7 @@ def train_reference(
 ) -> None:
     """Store reference log-probabilities with the shards.
 
-    The sets of `train.data` must be writable; the sums go to `reference/` of each. With
+    The sets of `train.data` must be writable; the sums go to `_references/` of each. With
     `reference: stored` a `dpo` objective then needs no second model in memory. The same recipe
     and overrides serve both commands. An interrupted run continues with the next part.
     """
@@ -360,7 +392,7 @@ def train_report(
     from prewrite.base.report.command import write_report
     from prewrite.train.report.command import make
 
-    _do(lambda: write_report("RUN", make, runs, to))
+    _do(lambda: write_report("RUN", make, runs, to, "report.html"))
 
 
 @app.command("evaluate")

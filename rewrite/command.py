@@ -1,6 +1,6 @@
 """`prewrite rewrite`: corpus → rewrites → scores, one scored set at `output`.
 
-The rewrites are a set of their own in `output/rewrites`, so that another judge or another weight
+The rewrites are a set of their own in `output/_rewrites`, so that another judge or another weight
 costs no rewriting; a recipe without a `judge` section leaves them at `output`. Both passes run on
 one loaded engine where they name the same one.
 """
@@ -31,7 +31,9 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
 from prewrite.rewrite.probe import probe_rewriter
 from prewrite.rewrite.retry import RewriteAgain
+from prewrite.shards import flat
 from prewrite.shards.manifest import Manifest
+from prewrite.shards.names import REWRITES, SPLITS
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.show import print_summary
 
@@ -40,6 +42,8 @@ def run(recipe: RewriteRecipe) -> None:
     """Make the set, continue it, or say that it is complete."""
     rewrites = rewrites_url(recipe)
     first = RewritePass(recipe)
+    if recipe.run.step and recipe.run.step.partition(":")[2].isdecimal():
+        _recall(first, Folder(rewrites))
     done = finished(first, rewrites, "other rewrites need another output")
     second = _judge(recipe, rewrites)
     if done and second:
@@ -51,7 +55,7 @@ def run(recipe: RewriteRecipe) -> None:
         return
     if second and not done:
         _refuse_occupied(recipe)
-    if spread("rewrite", recipe, stages(recipe), recipe.run):
+    if spread("rewrite", recipe, _planned(first, second, rewrites, recipe.output), recipe.run):
         return
     if not done:
         probe_rewriter(recipe)
@@ -95,9 +99,22 @@ def _retries(recipe: RewriteRecipe) -> list[Again]:
 def stages(recipe: RewriteRecipe) -> list[PlannedPass]:
     """The passes in their order, and where their sets go."""
     rewrites = rewrites_url(recipe)
-    judge = _judge(recipe, rewrites)
-    first = PlannedPass(RewritePass(recipe), rewrites)
-    return [first, PlannedPass(judge, recipe.output)] if judge else [first]
+    return _planned(RewritePass(recipe), _judge(recipe, rewrites), rewrites, recipe.output)
+
+
+def _planned(
+    first: RewritePass, second: JudgePass | None, rewrites: str, output: str
+) -> list[PlannedPass]:
+    passes = [PlannedPass(first, rewrites, first.source.known)]
+    return [*passes, PlannedPass(second, output)] if second else passes
+
+
+def _recall(job: RewritePass, rewrites: Folder) -> None:
+    """Take over what the first step of the run has found out about the corpus: one listing serves
+    all tasks.
+    """
+    if (data := rewrites.read(SPLITS)) is not None:
+        job.source.recall(f"{rewrites.url}/{SPLITS}", data)
 
 
 def plan(recipe: RewriteRecipe) -> str:
@@ -118,13 +135,17 @@ def plan(recipe: RewriteRecipe) -> str:
 
 def rewrites_url(recipe: RewriteRecipe) -> str:
     """Where the rewrite pass writes."""
-    return f"{recipe.output.rstrip('/')}/rewrites" if recipe.judge else recipe.output
+    if recipe.judge is None:
+        return recipe.output
+    folder = Folder(recipe.output)
+    is_old = folder.exists(f"{flat.REWRITES}/{flat.MANIFEST}") and not folder.exists(REWRITES)
+    return f"{recipe.output.rstrip('/')}/{flat.REWRITES if is_old else REWRITES}"
 
 
 def _refuse_occupied(recipe: RewriteRecipe) -> None:
     """ShardError for what the scored set cannot be written over, before rewrites are paid for:
     files of others, or a set without its rewrites, one that was made, or begun, without a judge, or
-    of which `rewrites/` was removed.
+    of which `_rewrites/` was removed.
     """
     folder = Folder(recipe.output)
     found = Manifest.find(folder)

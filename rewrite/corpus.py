@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 
-from prewrite.base.errors import InputError
+from pydantic import TypeAdapter, ValidationError
+
+from prewrite.base.errors import InputError, ShardError
 from prewrite.engine.tokenizer import load_tokenizer
 from prewrite.pipeline.passes import Document, End, Item, LeftOut, Skipped, Split
 from prewrite.rewrite.chunker import Chunk, Chunker
@@ -26,6 +28,19 @@ from prewrite.shards.schema import Row
 
 MOST_META = 64 << 20
 """Characters of `meta` in all rows of a document together."""
+
+
+@dataclass(frozen=True)
+class KnownCorpus:
+    """What takes long to find out about a corpus."""
+
+    found: Listing
+    splits: list[Split]
+    layout: str
+    beside: list[int]
+
+
+_KNOWN = TypeAdapter(KnownCorpus)
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,27 @@ class Corpus:
 
     def beside(self) -> list[int]:
         """The bytes of each file that is joined to documents; InputError for one not there."""
-        return self._companion.listing(file.path for file in self.files)
+        return self._beside
+
+    def known(self) -> bytes:
+        """What it has found out about the files, for another process to `recall`."""
+        known = KnownCorpus(self.found, self.splits(), self._layout_name, self.beside())
+        return _KNOWN.dump_json(known)
+
+    def recall(self, where: str, data: bytes) -> None:
+        """Take over what another process has found out, so that nothing is listed again. ShardError
+        for what `known` has not written. What is wrong in it is another fingerprint.
+        """
+        try:
+            known = _KNOWN.validate_json(data)
+        except ValidationError:
+            raise ShardError(f"{where}: damaged; run the first step of the pass again") from None
+        vars(self).update(
+            found=known.found,
+            _splits=known.splits,
+            _layout_name=known.layout,
+            _beside=known.beside,
+        )
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
         """See `pipeline.passes.Source.read`. Records before `start` are parsed, too, for the names
@@ -138,6 +173,10 @@ class Corpus:
         splits = [*(self._cut() if self.input.limit is None else self._limited())]
         width = max(5, len(str(len(splits) - 1)))  # names sort as their splits do
         return [replace(split, name=f"{i:0{width}d}") for i, split in enumerate(splits)]
+
+    @cached_property
+    def _beside(self) -> list[int]:
+        return self._companion.listing(file.path for file in self.files)
 
     @property
     def _companion(self) -> Companion:

@@ -7,7 +7,9 @@ that is greedy says the same again. All other rows keep what they have, bit for 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
 
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
@@ -50,7 +52,7 @@ class RewriteAgain(OfJob):
         if not self.failed(record.counts) or record.part is None:
             return Counter()
         columns = ["doc_id", "rewrite_status"]
-        batches = ShardSet(self.url).batches(record.part, columns)
+        batches = self._shards.batches(record.part, columns)
         rows = (row for batch in batches for row in batch.to_pylist())
         failed = [row for row in rows if row["rewrite_status"] == "failed"]
         return +Counter({"failed row": sum(r["doc_id"] not in record.abandoned for r in failed)})
@@ -62,8 +64,16 @@ class RewriteAgain(OfJob):
     def documents(self, record: Record) -> Iterator[Document]:
         """Those of the part."""
         if record.part:
-            for rows in ShardSet(self.url).documents(record.part):
+            for rows in self._shards.documents(record.part):
                 yield Document(rows, 0)
+
+    @cached_property
+    def _shards(self) -> ShardSet:
+        return ShardSet(self.url)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: each opens the set itself."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pyarrow as pa
 from jinja2 import Environment
 
 from prewrite.base.text import one_line
@@ -13,9 +14,18 @@ _CARD = """\
 ---
 configs:
 - config_name: default
-  data_files: part-*.parquet
-- config_name: judgements
-  data_files: judgements/part-*.parquet
+  data_files:
+  - split: train
+    path: data/*.parquet
+dataset_info:
+  features:
+{% for name, kind in features -%}
+{{ "  - name: " ~ name }}
+{{ "    dtype: " ~ kind }}
+{% endfor %}
+  splits:
+  - name: train
+    num_examples: {{ m.rows }}
 tags: [prewrite]
 ---
 # Scored shard set
@@ -23,8 +33,9 @@ tags: [prewrite]
 {{ m.rows }} chunks of {{ m.documents }} documents, made by Prewrite
 ({{ m.passes | map(attribute="name") | map("code") | join(", then ") }}).
 One row is one chunk; a document's rows stand in order, and their `original` joined give the
-document back byte for byte. `manifest.json` lists every file with its SHA-256, the configuration
-and everything the rows depend on.
+document back byte for byte. The rows are in `data/`; `_prewrite/manifest.json` has the
+configuration, everything the rows depend on, and the log that lists every row group with its
+SHA-256{% if m.verdicts_digest %}; the raw verdicts are in `_judgements/`{% endif %}.
 
 | column | type | meaning |
 |---|---|---|
@@ -51,7 +62,6 @@ The licence of the texts is that of the corpus they come from.
 
 def card(manifest: Manifest) -> str:
     """The card of the set that `manifest` describes."""
-    text = _CARD if manifest.judgements else _CARD.replace(_JUDGEMENTS, "")
     environment = Environment(autoescape=False)  # noqa: S701  (Markdown, not HTML)
     environment.filters["code"] = _code
     columns = describe(manifest.criteria, manifest.measures)
@@ -60,8 +70,17 @@ def card(manifest: Manifest) -> str:
         for made in manifest.passes
         for reason, found in made.failures.items()
     ]
-    template = environment.from_string(text)
-    return template.render(m=manifest, columns=columns, failed=failed, models=_models)
+    features = [(field.name, _dtype(field.type)) for field in manifest.columns]
+    template = environment.from_string(_CARD)
+    return template.render(
+        m=manifest, columns=columns, features=features, failed=failed, models=_models
+    )
+
+
+def _dtype(kind: pa.DataType) -> str:
+    """A column's type, as `datasets` names it."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return {"float": "float32"}.get(str(kind), str(kind))
 
 
 def _code(text: str) -> str:
@@ -73,6 +92,3 @@ def _models(config: dict[str, Any]) -> str:
     """The models of a pass: of its engine, or of its judges."""
     engines = [config["engine"]] if "engine" in config else config.get("judges", {}).values()
     return ", ".join(_code(str(engine.get("model"))) for engine in engines) or "none"
-
-
-_JUDGEMENTS = "- config_name: judgements\n  data_files: judgements/part-*.parquet\n"

@@ -1,6 +1,7 @@
-"""`prewrite shards show|verify|stats|export`: look into a set, check it, hand it on."""
+"""`prewrite shards …`: look into a set, check it, hand it on, change it."""
 
 import json
+from collections.abc import Sequence
 
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ShardError
@@ -8,9 +9,12 @@ from prewrite.shards.export import Each, Export
 from prewrite.shards.export_files import export, told
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
+from prewrite.shards.schema import FORMAT_VERSION
 from prewrite.shards.show import print_summary, show
 from prewrite.shards.stats import Stats
 from prewrite.shards.stats_tables import tables
+from prewrite.shards.takedown import remove
+from prewrite.shards.upgrade import upgrade
 from prewrite.shards.verify import verify
 
 
@@ -45,6 +49,18 @@ def repair_set(url: str) -> None:
     """Take damaged parts out of a set, and print what was done."""
     for line in repair(url) or ["nothing to repair"]:
         print(f"{url}: {line}")
+
+
+def upgrade_set(url: str) -> None:
+    """Make a set one of today's format, and print what was done."""
+    for line in upgrade(url) or [f"{url}: it is of format {FORMAT_VERSION}; nothing to do"]:
+        print(line)
+
+
+def remove_documents(url: str, doc_ids: Sequence[str]) -> None:
+    """Take documents out of a set, and print what was done."""
+    for line in remove(url, doc_ids):
+        print(line)
 
 
 def print_stats(url: str, as_json: bool) -> None:

@@ -11,24 +11,24 @@ work that it continues (`after`); what holds is the record of the latest `turn`,
 continues. A kill leaves at most files without a record.
 """
 
-import hashlib
 import json
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
-from prewrite.shards import finished_log, names
+from prewrite.base.fingerprint import fingerprint
+from prewrite.shards import log, names
 from prewrite.shards.failures import FailureTally
 from prewrite.shards.manifest import (
     NAMED,
-    File,
     Manifest,
     Opened,
     PassFacts,
@@ -38,7 +38,21 @@ from prewrite.shards.manifest import (
     total,
 )
 from prewrite.shards.names import RecordName
-from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, footer_digest, to_parquet
+from prewrite.shards.parts import Part
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, RowGroupFile, footer_digest, written
+
+Key = tuple[str, int, int]
+"""Split, block and turn of a record: no two records share them."""
+
+_THREADS = 32  # waiting for disks and networks
+
+
+class Merge(BaseModel):
+    """What one merge has put into one file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    records: list[Record]
 
 
 @dataclass(frozen=True)
@@ -69,29 +83,34 @@ class Block:
     sha256: str | None = None
     place: Lineage = field(default_factory=Lineage)
     read: str = ""
+    removed: list[str] = field(default_factory=list)
 
 
 class CommitLog:
-    """The commits of one output folder; several workers may use it, each on its own splits.
+    """What is committed of the set that `manifest` describes; several workers may use it, each on
+    its own splits. What is there is listed once, at the first use.
 
-    What is there is listed once, at the first use. owner: the run whose records count, beside those
-    in the commit log.
+    Records count that the manifest's log lists, and those of its latest owner. A merge is no other
+    commit but another place for rows, so the place that it says counts, whoever wrote it, where the
+    rows are not where the log says any more.
     """
 
-    def __init__(self, folder: Folder, columns: pa.Schema, fingerprint: str, owner: str) -> None:
-        self.folder, self.columns, self.fingerprint = folder, columns, fingerprint
-        self.owner = owner
-        self.judged = "original_score" in columns.names
-        self.metadata = {"prewrite.fingerprint": fingerprint}
+    def __init__(self, folder: Folder, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.columns, self.owner = manifest.columns, manifest.owner
+        self.judged = "original_score" in self.columns.names
+        self.metadata = {"prewrite.fingerprint": manifest.passes[-1].fingerprint}
+        self._written: dict[Key, RecordName] = {}
 
     def commit(self, block: Block) -> Record:
         """Write the part and its judgements, then the record that makes them exist."""
-        place = block.place
-        name = names.part(block.split, block.number, place.token)
-        part = self._write(name, block.rows, self.columns)
-        verdicts = None
-        if self.judged:
-            verdicts = self._write(names.verdicts(name), block.judgements, JUDGEMENT_SCHEMA)
+        verdicts = _table(block.judgements, JUDGEMENT_SCHEMA) if self.judged else None
+        return self.commit_tables(block, _table(block.rows, self.columns), verdicts)
+
+    def commit_tables(self, block: Block, rows: pa.Table | None, said: pa.Table | None) -> Record:
+        """Commit a block whose rows and verdicts are tables already; None where there are none."""
+        place, name = block.place, names.block_name(block.split, block.number)
+        part, verdicts = self.write(name, place.token, rows, said)
         record = Record(
             split=block.split,
             block=block.number,
@@ -108,21 +127,46 @@ class CommitLog:
             left_out=dict(block.left_out),
             last=block.last,
             sha256=block.sha256,
+            removed=block.removed,
             **block.facts.told(),
         )
         where = RecordName(block.split, block.number, place.turn, place.token)
         self.folder.write(str(where), record.model_dump_json().encode())
+        self._written[_key(record)] = where
         return record
+
+    def write(
+        self, name: str, token: str, rows: pa.Table | None, said: pa.Table | None
+    ) -> tuple[Part | None, Part | None]:
+        """Write the rows of a block and the verdicts on them into files of their own."""
+        files = names.rows_file(name, token, self.folder.url), names.verdicts_file(name, token)
+        pairs = zip(files, (rows, said), strict=True)
+        part, verdicts = (self._write(name, file, table) for file, table in pairs)
+        return part, verdicts
+
+    def commit_merge(self, records: Sequence[Record], token: str) -> None:
+        """Write the record that makes the places exist where `records` have their rows by now, the
+        same rows as before.
+        """
+        data = Merge(records=list(records)).model_dump_json().encode()
+        self.folder.write(names.merge(token), data)
+
+    def forget(self, record: Record) -> None:
+        """Remove the file of a record which a later merge holds."""
+        mine = self._written.pop(_key(record), None)
+        for name in self._found.get(record.split, []) if mine is None else [mine]:
+            if (name.block, name.turn) == (record.block, record.turn):
+                self.folder.remove(str(name))
 
     def continued(self, done: Sequence[Record], split: str) -> Lineage:
         """The place of records that go on after `done`, all that holds of a split."""
-        token = self._token()
+        token = self.token()
         after = done[-1].line if done else ""
         return Lineage(turn=self._next_turn(split), line=token, after=after, token=token)
 
     def again(self, record: Record) -> Lineage:
         """The place of a record that replaces `record`, with the ones after it left as they are."""
-        token = self._token()
+        token = self.token()
         return Lineage(self._next_turn(record.split), record.line, record.after, token)
 
     def records(self, split: str) -> list[Record]:
@@ -140,7 +184,7 @@ class CommitLog:
 
     def splits(self) -> set[str]:
         """The splits of which something is committed."""
-        return self._logged.keys() | self._found.keys()
+        return self._logged.keys() | self._merged.keys() | self._found.keys()
 
     def opened(self, split: str) -> Opened | None:
         """What the latest worker on `split` had open."""
@@ -163,20 +207,32 @@ class CommitLog:
         return not self.splits()
 
     def tokens(self) -> Iterator[tuple[str, str]]:
-        """The token of each record that is there, of whatever run, and where it was found."""
-        for name in filter(None, map(RecordName.parse, self._listed)):
-            yield str(name), name.token
+        """The token of each record, and of each file of a log, that is there, of whatever run, and
+        where it was found.
+        """
+        for name in self._listed:
+            record, merge = RecordName.parse(name), names.merged(name)
+            if token := record.token if record else merge:
+                yield name, token
+        for name in self.folder.names(names.LOG):
+            if owner := names.owner_of(name):
+                yield name, owner
         for records in self._logged.values():
-            yield from ((names.LOG, record.line) for record in records)
+            yield from ((names.LOG, record.line) for record in records if record.line)
 
     def clear(self) -> None:
-        """Remove the records; the manifest and the log hold all they said. Other files stay."""
+        """Remove the records; the log holds all they said. Other files stay."""
         ours = [name for name in self._listed if names.is_passing(name)]
         for name in [names.RECORDS] if len(ours) == len(self._listed) else ours:
             self.folder.remove(name)
 
-    def _token(self) -> str:
+    def token(self) -> str:
+        """A new one of this run, for the names of what it writes."""
         return self.owner + secrets.token_hex(2)
+
+    def read_ahead(self) -> None:
+        """Look up what all splits share, so that threads find it."""
+        self._logged, self._merged, self._found  # noqa: B018
 
     @cached_property
     def _listed(self) -> list[str]:
@@ -194,26 +250,74 @@ class CommitLog:
     @cached_property
     def _logged(self) -> dict[str, list[Record]]:
         """The records of each split that earlier runs have made."""
-        logged = defaultdict[str, list[Record]](list)
-        for record in finished_log.read(self.folder, self.fingerprint) or []:
-            logged[record.split].append(record)
-        return dict(logged)
+        found = _by_split(log.records(self.folder, self.manifest))
+        if self._moved and any(map(self._is_gone, _parts_of(found))):
+            return {split: [*map(self._found_again, some)] for split, some in found.items()}
+        return found
+
+    @cached_property
+    def _merged(self) -> dict[str, list[Record]]:
+        """The records that this run has merged, as they are after the latest merge of each."""
+        return _by_split(self._merges(lambda owner: owner == self.owner).values())
+
+    @cached_property
+    def _moved(self) -> dict[Key, Record]:
+        """The records of merges by earlier runs."""
+        return self._merges(lambda owner: owner != self.owner)
+
+    @cached_property
+    def _present(self) -> set[str]:
+        return {*self.folder.names(names.DATA), *self.folder.names(names.JUDGEMENTS)}
+
+    def _is_gone(self, part: Part) -> bool:
+        return part.file not in self._present
+
+    def _found_again(self, record: Record) -> Record:
+        """A logged record, where a late merge of an earlier run has put its rows."""
+        other = self._moved.get(_key(record))
+        parts = [part for part in (record.part, record.judgements) if part]
+        return other if other and any(map(self._is_gone, parts)) else record
+
+    def _merges(self, wanted: Callable[[str], bool]) -> dict[Key, Record]:
+        """The records in the merges of some owners. Of two merges that hold one, the one whose file
+        is there; both were whole when they were written.
+        """
+        chosen = [n for n in self._listed if (t := names.merged(n)) and wanted(t[: names.OWNER])]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = [merge for merge in pool.map(self._read_merge, chosen) if merge]
+        every = [record for merge in found for record in merge.records]
+        twice = len({_key(record) for record in every}) < len(every)
+        if twice:
+            every = [r for r in every if not any(map(self._is_gone, _parts_of({"": [r]})))]
+        return {_key(record): record for record in every}
+
+    def _read_merge(self, name: str) -> Merge | None:
+        data = self.folder.read(name)
+        try:
+            return Merge.model_validate_json(data) if data is not None else None
+        except ValidationError:
+            raise ShardError(f"{self.folder.url}/{name}: damaged record of a merge") from None
 
     def _next_turn(self, split: str) -> int:
         """Greater than all so far on a split, a worker's that has written nothing yet included."""
-        turns = [record.turn for record in self._logged.get(split, [])]
+        held = [*self._logged.get(split, []), *self._merged.get(split, [])]
+        turns = [record.turn for record in held]
         turns += [name.turn for name in self._found.get(split, [])]
         latest = self.opened(split)
         return max(0, *turns, latest.turn if latest else 0) + 1
 
     def _blocks(self, split: str) -> defaultdict[int, list[Record]]:
         """The readable records of a split, by block."""
-        blocks = defaultdict[int, list[Record]](list)
-        for record in self._logged.get(split, []):
-            blocks[record.block].append(record)
+        held = {_key(record): record for record in self._logged.get(split, [])}
+        held |= {_key(record): record for record in self._merged.get(split, [])}
+        merged = {_key(record) for record in self._merged.get(split, [])}
         for name in self._found.get(split, []):
-            if found := self._read(name):
-                blocks[name.block].append(found)
+            key = name.split, name.block, name.turn
+            if key not in merged and (found := self._read(name)):
+                held[key] = found
+        blocks = defaultdict[int, list[Record]](list)
+        for record in held.values():
+            blocks[record.block].append(record)
         return blocks
 
     def _read(self, name: RecordName) -> Record | None:
@@ -232,26 +336,39 @@ class CommitLog:
             raise ShardError(f"{self.folder.url}/{name}: damaged commit record")
         return None
 
-    def _write(self, name: str, rows: Sequence[Row], columns: pa.Schema) -> File | None:
-        if not rows:
+    def _write(self, name: str, file: str, table: pa.Table | None) -> Part | None:
+        if table is None or not table.num_rows:
             return None
-        data = to_parquet(rows, columns, self.metadata)
-        self.folder.write(name, data)
-        return File(
-            name=name,
-            rows=len(rows),
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            footer=footer_digest(data),
-        )
+        made = written(table.replace_schema_metadata(self.metadata))
+        self.folder.write(file, made.data)
+        return part_of(name, file, made, table.num_rows)
+
+
+def _table(rows: Sequence[Row], columns: pa.Schema) -> pa.Table | None:
+    return pa.Table.from_pylist(list(rows), schema=columns) if rows else None
+
+
+def part_of(name: str, file: str, made: RowGroupFile, rows: int) -> Part:
+    """The part that is all of a file of one row group."""
+    return Part(
+        name=name,
+        file=file,
+        file_bytes=len(made.data),
+        footer=footer_digest(made.data) or "",
+        groups=1,
+        group=0,
+        start=made.start,
+        bytes=made.stop - made.start,
+        rows=rows,
+        sha256=made.sha256,
+    )
 
 
 def commit_log_of(manifest: Manifest, folder: Folder) -> CommitLog:
     """What is committed of a set, as it is now. ShardError where a run has committed that the
     manifest does not name: then it is the manifest of another run.
     """
-    made = manifest.passes[-1].fingerprint
-    commit_log = CommitLog(folder, manifest.columns, made, manifest.owner)
+    commit_log = CommitLog(folder, manifest)
     for place, token in commit_log.tokens():
         if token[: names.OWNER] not in manifest.owners:
             raise ShardError(
@@ -260,6 +377,23 @@ def commit_log_of(manifest: Manifest, folder: Folder) -> CommitLog:
                 f"{names.MANIFEST} of that run, or choose another output"
             )
     return commit_log
+
+
+def _by_split(records: Iterable[Record]) -> dict[str, list[Record]]:
+    found = defaultdict[str, list[Record]](list)
+    for record in records:
+        found[record.split].append(record)
+    return dict(found)
+
+
+def _key(record: Record) -> Key:
+    return record.split, record.block, record.turn
+
+
+def _parts_of(found: Mapping[str, Sequence[Record]]) -> Iterator[Part]:
+    """All parts of these records."""
+    for record in (record for records in found.values() for record in records):
+        yield from (part for part in (record.part, record.judgements) if part)
 
 
 def _latest(records: Iterable[Record], **wanted: str) -> Record | None:
@@ -273,12 +407,12 @@ def _back_from(tip: Record, blocks: dict[int, list[Record]]) -> list[Record]:
     them is missing.
     """
     chain = [tip]
-    while chain[0].block:
-        before = _latest(blocks.get(chain[0].block - 1, ()), line=chain[0].after)
+    while chain[-1].block:
+        before = _latest(blocks.get(chain[-1].block - 1, ()), line=chain[-1].after)
         if before is None:
             return []
-        chain.insert(0, before)
-    return chain if not chain[0].after else []
+        chain.append(before)
+    return chain[::-1] if not chain[-1].after else []
 
 
 @dataclass
@@ -286,8 +420,8 @@ class CommitSummary:
     """What all records of a pass say together."""
 
     every: list[Record]
-    parts: list[File]
-    judgements: list[File]
+    parts: list[Part]
+    judgements: list[Part]
     skipped: list[Skip]
     left_out: dict[str, int]
     facts: PassFacts
@@ -306,7 +440,11 @@ class CommitSummary:
         made = manifest.passes[-1]
         manifest.status = status
         manifest.rows, manifest.documents = self.rows, self.documents
-        manifest.parts, manifest.judgements = self.parts, self.judgements
+        manifest.parts = len(self.parts)
+        manifest.rows_digest = digest_of(self.parts)
+        manifest.verdicts_digest = digest_of(self.judgements)
+        if status == "complete":
+            manifest.known_as = manifest.known_as or manifest.rows_digest
         for name, value in self.facts.told().items():
             setattr(made, name, value)
         statuses = {
@@ -323,9 +461,19 @@ class CommitSummary:
             manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
 
 
+def digest_of(parts: Sequence[Part]) -> str:
+    """Digest of the digests of parts, in their order; empty where there are none."""
+    return fingerprint([part.sha256 for part in parts]) if parts else ""
+
+
 def fold(commit_log: CommitLog, splits: Iterable[str]) -> CommitSummary:
-    """What holds of `splits`, together; ShardError where a record contradicts its neighbours."""
-    return together({split: commit_log.records(split) for split in splits})
+    """What holds of `splits`, together; ShardError where a record contradicts its neighbours.
+    Splits are read at the same time.
+    """
+    every = [*splits]
+    commit_log.read_ahead()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return together(dict(zip(every, pool.map(commit_log.records, every), strict=True)))
 
 
 def summary_of(records: Iterable[Record]) -> CommitSummary:

@@ -143,7 +143,7 @@ def _documents(
     shards: ShardSet, condition: Filter | None
 ) -> Iterator[tuple[list[Row], list[bool]]]:
     """Each document's rows, and for each of them whether it passes."""
-    for part in shards.manifest.parts:
+    for part in shards.parts:
         rows: list[Row] = []
         kept: list[bool] = []
         for batch in shards.batches(part):

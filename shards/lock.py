@@ -1,4 +1,4 @@
-"""One run an output: `lock.json` in its folder says which process of which machine writes there.
+"""One run an output: `lock.json` in `_prewrite/` says which process of which machine writes there.
 
 Works on any file system, without a server. A lock of this machine is stale when its process is
 gone. One of another machine is watched: its run counts up in it every `BEAT` seconds, so it is
@@ -85,9 +85,10 @@ class OutputLock:
 
     def __init__(self, folder: Folder, name: str = LOCK, owner: str | None = None) -> None:
         self.name, self.mine = name, LockHolder.me()
-        self._others = SCRATCH if name == LOCK else f"{SCRATCH}{name.removesuffix('.json')}-"
+        self._others = SCRATCH if owner is None else f"{SCRATCH}{Path(name).stem}-"
         token = self.mine.token
         self.folder = OwnedFolder(folder.url, self._others + token, owner or token[:OWNER])
+        self._fixed = FIXED if owner is None else ()
         self._end = threading.Event()
         self._lost = False
         self._heart = threading.Thread(target=self._beat, name="output lock", daemon=True)
@@ -116,7 +117,7 @@ class OutputLock:
                 if self.scratch:
                     self.scratch.mkdir(parents=True)
                 self._take(free=found is None)
-            self.folder.watch(FIXED if self.name == LOCK else (), self._refuse_if_lost)
+            self.folder.watch(self._fixed, self._refuse_if_lost)
         except BaseException:
             self._remove_scratch()
             raise
@@ -209,10 +210,11 @@ class OutputLock:
         """Take a free lock on a local disk; False: not local, or a disk without links."""
         if not self.scratch:
             return False
-        mine = self.scratch / self.name
+        mine, target = self.scratch / Path(self.name).name, Path(self.folder.path(self.name))
         try:
             mine.write_bytes(self._data())
-            os.link(mine, self.folder.path(self.name))  # fails where the name exists
+            target.parent.mkdir(exist_ok=True)
+            os.link(mine, target)  # fails where the name exists
         except (FileExistsError, FileNotFoundError):
             raise self._refusal(self._found()) from None
         except OSError as error:

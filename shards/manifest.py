@@ -1,26 +1,29 @@
 """The manifest: the one truth about a shard set, and the commit records it is made from.
 
-A running pass writes one small `commits/…json` record a part; finishing (or interrupting) folds
-the records into `manifest.json`. A part that no manifest or record names does not exist. Both
-are plain JSON with no secret in them: configurations name environment variables, never values.
-Names of files in them are checked when they are read: none leads out of the set's folder.
+A running pass writes one small record a part; finishing (or interrupting) folds the records into
+the commit log, a few files that the manifest lists with their digests (`shards.log`). So the
+manifest stays small, and to replace it is to publish a set. A part that no log or record names does
+not exist. Nothing of it holds a secret: configurations name environment variables, never values.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.base.text import one_line
+from prewrite.shards import flat
 from prewrite.shards.failures import Failures, FailureTally
+from prewrite.shards.flat import FlatFiles
 from prewrite.shards.names import MANIFEST
-from prewrite.shards.schema import FORMAT_VERSION, FORMATS, schema
+from prewrite.shards.parts import Part, refuse_name
+from prewrite.shards.schema import FORMAT_VERSION, schema
 from prewrite.shards.seal import DIGEST, opened, sealed
 
 _AND = " | "  # between two versions
@@ -32,28 +35,18 @@ class _ManifestModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class File(_ManifestModel):
-    """A Parquet file of the set: its name in the folder, rows, bytes and SHA-256.
-
-    footer: SHA-256 of its Parquet footer, looked at whenever the file is opened; None in sets of
-    0.1, whose whole SHA-256 is looked at instead.
-    """
+class LogFile(_ManifestModel):
+    """A file of the commit log: its name in the folder, its records, bytes and SHA-256."""
 
     name: str
-    rows: int = Field(ge=0)
+    records: int = Field(ge=0)
     bytes: int = Field(ge=0)
     sha256: str
-    footer: str | None = None
 
     @field_validator("name")
     @classmethod
     def _inside(cls, name: str) -> str:
-        steps = name.split("/")
-        if "\\" in name or "://" in name or any(step in ("", ".", "..") for step in steps):
-            raise ValueError(f"found {name!r}; accepted: a path inside the set's folder")
-        if not name.isprintable() or any(len(step.encode()) > 255 for step in steps):
-            shown = one_line(name, 60)
-            raise ValueError(f"found '{shown}'; accepted: printable names of at most 255 bytes")
+        refuse_name(name)
         return name
 
 
@@ -143,6 +136,7 @@ class Record(PassFacts):
     read: digest of the input records [0, stop) of the split, where its source has one.
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
     redo: the same documents are to be done again: the part was damaged, or holds what failed.
+    removed: `doc_id` of documents that were taken out (`shards.takedown`).
     """
 
     split: str = Field(pattern=r"^[^/\\\p{C}]{1,200}$")
@@ -154,13 +148,21 @@ class Record(PassFacts):
     after: str = ""
     read: str = ""
     documents: int
-    part: File | None
-    judgements: File | None = None
+    part: Part | None
+    judgements: Part | None = None
     skipped: list[Skip] = Field(default_factory=list)
     left_out: dict[str, int] = Field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
     redo: bool = False
+    removed: list[str] = Field(default_factory=list)
+
+    @field_validator("part", "judgements")
+    @classmethod
+    def _inside(cls, part: Part | None) -> Part | None:
+        if part:
+            refuse_name(part.file)
+        return part
 
 
 class Opened(_ManifestModel):
@@ -219,13 +221,28 @@ ODD = {
 """How `counts` of what was odd about input records begin, why follows; and what was counted."""
 
 
+REMOVED = "removed"
+"""Why documents are left out that were taken out of the set (`shards.takedown`)."""
+
+
+class Removed(_ManifestModel):
+    """A document that was taken out of a set, and how many rows it had."""
+
+    doc_id: str
+    rows: int
+
+
 class Manifest(_ManifestModel):
     """A shard set. `passes` is in the order they were made; the last one made this set.
 
     owners: the runs that wrote it, one after the other, as names of files have them.
-    generation: 1 as it was first made, one more each time what failed in it was asked again;
-    before: digest of the files of the generation before (`content`), empty for the first.
+    generation: 1 as it was first made, one more each time that what failed in it was asked again,
+    or a document was taken out; before: `content` of the generation before, empty for the first.
     passed_over: why files and folders of the corpus were not read, with how many.
+    log: the files of the commit log; parts: how many row groups with rows it lists; rows_digest,
+    verdicts_digest: of the digests of all parts, in their order.
+    known_as: the `rows_digest` that a pass over this set depends on; it stays when the set is
+    upgraded, and when a document is taken out.
     """
 
     format_version: int = FORMAT_VERSION
@@ -245,16 +262,13 @@ class Manifest(_ManifestModel):
     passed_over_paths: list[str] = Field(default_factory=list)
     skipped: dict[str, int] = Field(default_factory=dict)
     skipped_records: list[Skip] = Field(default_factory=list)
-    parts: list[File] = Field(default_factory=list)
-    judgements: list[File] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _listed_once(self) -> Self:
-        counts = Counter(file.name for file in (*self.parts, *self.judgements))
-        for name, times in counts.items():
-            if times > 1:
-                raise ValueError(f"found {name!r} {times} times; accepted: every file once")
-        return self
+    removed: list[Removed] = Field(default_factory=list)
+    parts: int = 0
+    log: list[LogFile] = Field(default_factory=list)
+    rows_digest: str = ""
+    verdicts_digest: str = ""
+    known_as: str = ""
+    _flat: FlatFiles | None = PrivateAttr(None)
 
     @property
     def owner(self) -> str:
@@ -267,14 +281,22 @@ class Manifest(_ManifestModel):
         return odd(total([made.counts for made in self.passes]))
 
     @property
-    def files(self) -> list[File]:
-        """All that it lists."""
-        return [*self.parts, *self.judgements]
+    def flat(self) -> FlatFiles | None:
+        """What a manifest of an older format lists itself; None for one of today's."""
+        return self._flat
 
     @property
     def content(self) -> str:
-        """Digest of the names and bytes of all files, and of the configuration."""
-        return fingerprint([self.passes[-1].fingerprint, *([f.name, f.sha256] for f in self.files)])
+        """Digest of all rows, verdicts and of the configuration."""
+        return fingerprint([self.passes[-1].fingerprint, self.rows_digest, self.verdicts_digest])
+
+    def begun_by(self, made: PassInfo, **change: Any) -> "Manifest":
+        """The manifest of the set that a pass starts to make of this one."""
+        fresh = Manifest(passes=[*self.passes, made], inputs=self.inputs)
+        kept = "criteria measures passed_over passed_over_paths statuses left_out skipped "
+        kept += "skipped_records removed rows documents"
+        known = {name: getattr(self, name) for name in kept.split()}
+        return fresh.model_copy(update=known | change)
 
     @property
     def columns(self) -> pa.Schema:
@@ -307,20 +329,35 @@ class Manifest(_ManifestModel):
     @classmethod
     def unchecked(cls, folder: Folder) -> "Unchecked | None":
         """A manifest that may have been changed since it was written."""
-        data = folder.read(MANIFEST)
-        if data is None:
-            return None
-        where = f"{folder.url}/{MANIFEST}"
+        return cls.unchecked_at(folder, MANIFEST) or cls.unchecked_at(folder, flat.MANIFEST)
+
+    @classmethod
+    def unchecked_at(cls, folder: Folder, name: str) -> "Unchecked | None":
+        """The one that is called `name`."""
+        formats = flat.FORMATS if name == flat.MANIFEST else (FORMAT_VERSION,)
+        data = folder.read(name)
+        return None if data is None else cls._read(f"{folder.url}/{name}", data, formats)
+
+    @classmethod
+    def _read(cls, where: str, data: bytes, formats: Sequence[int]) -> "Unchecked":
         try:
             raw = json.loads(data)
             version = raw.get("format_version") if isinstance(raw, dict) else None
-            if version not in FORMATS:
+            if version not in formats:
                 raise ShardError(
-                    f"{where}: format version {version!r}; this Prewrite reads "
-                    f"{' and '.join(map(str, FORMATS))}"
+                    f"{where}: found format version {one_line(repr(version), 60)}; accepted: "
+                    f"{' and '.join(map(str, formats))}; a newer set needs a newer Prewrite"
                 )
             content, given = opened(raw)
-            return Unchecked(cls.model_validate(content), fingerprint(content), given)
+            digest = fingerprint(content)
+            files = flat.taken(content) if formats is flat.FORMATS else None
+            manifest = cls.model_validate(content)
+            if files:
+                manifest._flat = files
+                manifest.parts = len(files.parts)
+                manifest.known_as = fingerprint([part.sha256 for part in files.parts])
+                manifest.rows_digest = manifest.known_as
+            return Unchecked(manifest, digest, given)
         except RecursionError:
             raise ShardError(f"{where}: damaged: nested too deeply") from None
         except ValueError as error:
@@ -336,9 +373,9 @@ class Manifest(_ManifestModel):
         """That of its content as it would be written now."""
         return fingerprint(self.model_dump(mode="json"))
 
-    def save(self, folder: Folder) -> None:
+    def save(self, folder: Folder, name: str = MANIFEST) -> None:
         """Write the manifest atomically, with its digest."""
-        folder.write(MANIFEST, sealed(self.model_dump(mode="json")))
+        folder.write(name, sealed(self.model_dump(mode="json")))
 
 
 class Unchecked(NamedTuple):

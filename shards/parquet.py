@@ -5,10 +5,46 @@ one flipped bit can take rows away without an error. So rows are counted, and th
 dictionary columns are checked. Cost: a comparison for each value of a dictionary column.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+
+class PartBytes(io.RawIOBase):
+    """A stretch of a file that is in memory already, where it lies in the file."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        super().__init__()
+        self._data, self._start, self._at = memoryview(data), start, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go elsewhere; the end is that of the stretch."""
+        ends = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._start + len(self._data)}
+        self._at = offset + ends[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; OSError outside of the stretch."""
+        begun = self._at - self._start
+        stop = len(self._data) if size < 0 else begun + size
+        if not 0 <= begun <= stop <= len(self._data):
+            raise OSError("its footer speaks of bytes outside of the row group")
+        self._at += stop - begun
+        return bytes(self._data[begun:stop])
 
 
 def batches(

@@ -2,20 +2,21 @@
 
 One row is one chunk of a document. A document's rows stand in order in one file, and their
 `original` joined give the document back byte for byte, so what stands before a row is its prefix.
-Format 2 has one column more than format 1, `rewrite_reason`.
+Format 1 lacks the column `rewrite_reason`.
 """
 
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prewrite.shards.footer import MAGIC
+
 FORMAT_VERSION = 2
-FORMATS = (1, 2)
-"""The format that is written, and those that are read."""
+"""The format that is written; `shards.flat` has what was before it."""
 
 RewriteStatus = Literal["ok", "copied", "refused", "truncated", "empty", "failed", "skipped"]
 STATUSES: tuple[str, ...] = get_args(RewriteStatus)
@@ -32,17 +33,18 @@ MEASURES = {
 """What a column `<criterion>_<measure>` says of the verdicts of a row; null: not known."""
 
 Row = dict[str, Any]
+Metadata = Mapping[str, str] | None
 
 StoredValues = Mapping[str, Mapping[str, float | None]]
 """Criterion → text → its value 0..1."""
 
-DATA_DIGEST = "prewrite.data"
-"""Key of a footer: SHA-256 of what was written before the footer."""
+ROW_GROUPS = "prewrite.row_groups"
+"""Key of a footer: the SHA-256 of the bytes of each row group, in their order."""
 
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("id", pa.string(), "stable hash of source path, record and chunk"),
-    ("doc_id", pa.string(), "the document; unique within a part"),
+    ("doc_id", pa.string(), "the document; unique within a file"),
     ("source", _CATEGORY, "the sub-corpus"),
     ("chunk", pa.int32(), "index of this chunk in its document, from 0"),
     ("chunks", pa.int32(), "number of chunks in the document"),
@@ -107,32 +109,52 @@ def describe(criteria: Sequence[str], measures: Sequence[str] = ()) -> list[tupl
     return [*rows, ("meta", "string", "the source record's other fields as JSON")]
 
 
-def to_parquet(
-    rows: Sequence[Row], columns: pa.Schema, metadata: Mapping[str, str] | None = None
-) -> bytes:
-    """Rows as one Parquet file: zstd 3, page index and checksums, dictionaries for categories.
+class RowGroupFile(NamedTuple):
+    """A Parquet file of one row group: all bytes, and those of the row group in it."""
 
-    The settings were measured: zstd 3 halves snappy, level 9 buys nothing more. The footer holds a
-    digest of all that was written before it, so two files with one footer hold the same rows.
+    data: bytes
+    start: int
+    stop: int
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the row group."""
+        return hashlib.sha256(memoryview(self.data)[self.start : self.stop]).hexdigest()
+
+
+def to_parquet(rows: Sequence[Row], columns: pa.Schema, metadata: Metadata = None) -> bytes:
+    """The bytes of `row_group`."""
+    return row_group(rows, columns, metadata).data
+
+
+def row_group(rows: Sequence[Row], columns: pa.Schema, metadata: Metadata = None) -> RowGroupFile:
+    """Rows as a Parquet file of one row group: zstd 3, checksums of pages, dictionaries for
+    categories.
+
+    The settings were measured: zstd 3 halves snappy, level 9 buys nothing more. The footer holds
+    the digest of the row group, so two files with one footer hold the same rows.
     """
-    if metadata:
-        columns = columns.with_metadata(dict(metadata))
-    table = pa.Table.from_pylist(list(rows), schema=columns)
+    columns = columns.with_metadata(dict(metadata)) if metadata else columns
+    return written(pa.Table.from_pylist(list(rows), schema=columns))
+
+
+def written(table: pa.Table) -> RowGroupFile:
+    """A table as a file; see `row_group`."""
     buffer = io.BytesIO()
-    categories = [f.name for f in columns if pa.types.is_dictionary(f.type)]
+    categories = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
     with pq.ParquetWriter(
         buffer,
-        columns,
+        table.schema,
         compression="zstd",
         compression_level=3,
         use_dictionary=categories,  # type: ignore[arg-type]  # stubs: bool
-        write_page_index=True,
         write_page_checksum=True,
     ) as writer:
-        writer.write_table(table, row_group_size=8192)
-        written = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        writer.add_key_value_metadata({DATA_DIGEST: written})
-    return buffer.getvalue()
+        writer.write_table(table, row_group_size=max(1, table.num_rows))
+        stop = len(buffer.getbuffer())
+        digest = hashlib.sha256(buffer.getbuffer()[len(MAGIC) :]).hexdigest()
+        writer.add_key_value_metadata({ROW_GROUPS: digest})
+    return RowGroupFile(buffer.getvalue(), len(MAGIC), stop)
 
 
 def footer_digest(tail: bytes) -> str | None:

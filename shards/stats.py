@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from prewrite.base.errors import ShardError
+from prewrite.shards.parts import files_of
 from prewrite.shards.reader import ShardSet, refuse_absent
 from prewrite.shards.schema import TEXTS
 
@@ -62,22 +61,18 @@ class Stats:
         self.whole, self.sources = SourceStats(len(self.columns)), dict[str, SourceStats]()
         # For each pair of columns i, j over the rows with both: rows, Σ i, Σ i², Σ i·j.
         self.pairs = np.zeros((4, len(self.columns), len(self.columns)))
-        for part in manifest.parts:
+        for part in self.shards.parts:
             for batch in self.shards.batches(part, ["source", "rewrite_status", *self.columns]):
                 self._add(batch)
 
     def _ranges(self) -> tuple[Floats, Floats]:
         """The least and the greatest value of each column, from the footers of the parts."""
         low, high = np.full(len(self.columns), np.inf), np.full(len(self.columns), -np.inf)
-        for part in self.shards.manifest.parts:
-            try:
-                with self.shards.open(part) as stream:
-                    footer = pq.read_metadata(stream)
-            except (pa.ArrowException, OSError) as error:
-                where, text = f"{self.shards.folder.url}/{part.name}", str(error).splitlines()[0]
-                raise ShardError(f"{where}: damaged: {text}") from None
+        for part in (some[0] for some in files_of(self.shards.parts).values()):
+            with self.shards.open(part) as file:
+                footer = file.metadata
             names = footer.schema.names
-            refuse_absent(f"{self.shards.folder.url}/{part.name}", self.columns, names)
+            refuse_absent(f"{self.shards.folder.url}/{part.file}", self.columns, names)
             for column, name in enumerate(self.columns):
                 for group in range(footer.num_row_groups):
                     known = footer.row_group(group).column(names.index(name)).statistics

@@ -1,23 +1,28 @@
 """Verify a set: re-hash every file the manifest lists, and audit rows against documents."""
 
-from collections import Counter
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike, fspath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
-from prewrite.shards import finished_log
+from prewrite.shards import flat, log
 from prewrite.shards.commit_log import CommitSummary, skipped_lines, summary_of
 from prewrite.shards.generation import is_ready
 from prewrite.shards.leftovers import strays
-from prewrite.shards.manifest import File, Manifest
-from prewrite.shards.names import LOG, MANIFEST, SKIPPED
+from prewrite.shards.manifest import Manifest
+from prewrite.shards.names import LOG, MANIFEST, SKIPPED, UPGRADE
+from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
+
+_AHEAD = 8  # parts that are read at a time, for disks and networks
 
 OTHER_COLUMNS = "its columns are not those of the set"
 """What is wrong with a file that is the one that was committed: then the manifest is not."""
@@ -26,17 +31,19 @@ OTHER_COLUMNS = "its columns are not those of the set"
 def verify(url: str | PathLike[str]) -> dict[str, Any]:
     """Check everything; returns counts and `problems`, one sentence each (none: the set is good).
 
-    Cost: reads every byte twice (hash, then decode).
+    Cost: reads every byte once, with as many reads as there are parts; memory for eight of them.
     """
     shards = ShardSet(url)
     manifest = shards.manifest
     problems = [] if manifest.status == "complete" else [f"the set is {manifest.status}"]
-    problems += check_passes(manifest)
+    problems += check_passes(manifest) + _half_upgraded(shards)
     seen: Counter[str] = Counter()
-    for part in manifest.parts:
-        problems += check_file(shards, part, manifest.columns) or _audit(shards, part, seen)
-    for verdicts in manifest.judgements:
-        problems += check_file(shards, verdicts, JUDGEMENT_SCHEMA)
+    files = FileCheck(shards)
+    for part, held in files.read(shards.parts):
+        problems += files.faults(part, held, manifest.columns) or _audit(shards, part, held, seen)
+    for verdicts, held in files.read(shards.verdicts):
+        problems += files.faults(verdicts, held, JUDGEMENT_SCHEMA)
+    problems += files.unlisted()
     if not problems:
         problems += _totals(shards, seen)
     problems += _check_log(shards)
@@ -48,27 +55,30 @@ def verify(url: str | PathLike[str]) -> dict[str, Any]:
     return {
         "set": fspath(url),
         "status": manifest.status,
-        "files": len(manifest.parts) + len(manifest.judgements),
+        "files": len({part.file for part in (*shards.parts, *shards.verdicts)}),
         "rows": seen["rows"],
         "documents": seen["documents"],
         "problems": problems,
     }
 
 
+def _half_upgraded(shards: ShardSet) -> list[str]:
+    """Whether an upgrade was killed before its end."""
+    begun = shards.folder.exists(UPGRADE)
+    if begun or (shards.manifest.flat is None and shards.folder.exists(flat.MANIFEST)):
+        return [f"an upgrade was not finished; run prewrite shards upgrade {shards.folder.url}"]
+    return []
+
+
 def _check_log(shards: ShardSet) -> list[str]:
-    """Why the commit log of a complete set is not of this set, or not there, and whether the
-    manifest, or the file of skipped records, says something else.
+    """Whether the manifest of a complete set, or the file of skipped records, says something else
+    than the commit log.
     """
     folder, manifest = shards.folder, shards.manifest
-    old = manifest.format_version != FORMAT_VERSION
-    if manifest.status != "complete" or old or is_ready(folder, manifest):
+    if manifest.status != "complete" or manifest.flat or is_ready(folder, manifest):
         return []
     try:
-        log = finished_log.read(folder, manifest.passes[-1].fingerprint)
-        if log is None:
-            return [f"{LOG}: not there; without it the set cannot be repaired; restore it"]
-        finished_log.refuse_other(folder, log, manifest)
-        summary = summary_of(log)
+        summary = summary_of(log.records(folder, manifest))
         refuse_unlike(manifest, folder, summary)
     except ShardError as error:
         return [str(error)]
@@ -102,34 +112,94 @@ def check_passes(manifest: Manifest) -> list[str]:
     return [f"the configuration of pass '{name}' is not that of its fingerprint" for name in edited]
 
 
-def check_file(shards: ShardSet, file: File, columns: Any) -> list[str]:
-    """What is wrong with a listed file: not there, other bytes, rows or columns."""
-    try:
-        digest = shards.folder.sha256(file.name)
-    except FileNotFoundError:
-        return [f"{file.name}: listed, but not there"]
-    if digest != file.sha256:
-        return [f"{file.name}: SHA-256 {digest[:12]}…, the manifest says {file.sha256[:12]}…"]
-    with shards.folder.open(file.name) as stream:
+class FileCheck:
+    """Looks at the parts of a set. Cost: one read of each file's end, and of each part's bytes,
+    some of them ahead.
+    """
+
+    def __init__(self, shards: ShardSet) -> None:
+        self._shards = shards
+        self._groups: dict[str, int] = {}
+        self._unread: dict[str, str] = {}
+        self._seen = Counter[str]()
+
+    def read(self, parts: Iterable[Part]) -> Iterator[tuple[Part, bytes]]:
+        """Each part with its bytes, in order; without those that cannot be read."""
+        waiting = deque[tuple[Part, Future[bytes]]]()
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            for part in parts:
+                waiting.append((part, pool.submit(self._bytes, part)))
+                if len(waiting) == _AHEAD:
+                    first, data = waiting.popleft()
+                    yield first, data.result()
+            for first, data in waiting:
+                yield first, data.result()
+
+    def _bytes(self, part: Part) -> bytes:
         try:
-            parquet = pq.ParquetFile(stream)
-        except (pa.ArrowException, OSError) as error:
-            return [f"{file.name}: damaged: {str(error).splitlines()[0]}"]
-        if parquet.metadata.num_rows != file.rows:
-            return [f"{file.name}: {parquet.metadata.num_rows} rows, listed: {file.rows}"]
-        if not parquet.schema_arrow.equals(columns):
-            return [f"{file.name}: {OTHER_COLUMNS}"]
-    return []
+            return self._shards.bytes_of(part)
+        except ShardError as error:
+            self._unread[part.file] = str(error).removeprefix(f"{self._shards.folder.url}/")
+            return b""
+
+    def faults(self, part: Part, held: bytes, columns: pa.Schema) -> list[str]:
+        """What is wrong with a part of these bytes: its file not there or another one, other bytes,
+        rows or columns.
+        """
+        self._seen[part.file] += 1
+        if not held and part.file in self._unread:
+            return [self._unread[part.file]]
+        if (digest := hashlib.sha256(held).hexdigest()) != part.sha256:
+            return [
+                f"{part.file}{_group(part)}: SHA-256 {digest[:12]}…, the manifest says "
+                f"{part.sha256[:12]}…"
+            ]
+        return self._footer_faults(part, held, columns)
+
+    def _footer_faults(self, part: Part, held: bytes, columns: pa.Schema) -> list[str]:
+        try:
+            with self._shards.open(part, held) as file:
+                groups = file.metadata.num_row_groups
+                chosen = range(groups) if part.group is None else [part.group]
+                if part.group is not None and groups != part.groups:
+                    return [f"{part.file}: {groups} row groups, listed: {part.groups}"]
+                rows = sum(file.metadata.row_group(group).num_rows for group in chosen)
+                if rows != part.rows:
+                    return [f"{part.file}{_group(part)}: {rows} rows, listed: {part.rows}"]
+                if not file.schema_arrow.equals(columns):
+                    return [f"{part.file}: {OTHER_COLUMNS}"]
+                self._groups[part.file] = part.groups
+        except ShardError as error:
+            return [str(error).removeprefix(f"{self._shards.folder.url}/")]
+        return []
+
+    def all_faults(self, parts: Iterable[Part], columns: pa.Schema) -> dict[str, list[str]]:
+        """The faults of each part that has some, by its name."""
+        every = ((part.name, self.faults(part, held, columns)) for part, held in self.read(parts))
+        return {name: found for name, found in every if found}
+
+    def unlisted(self) -> list[str]:
+        """The files, once all parts were looked at, with row groups that belong to no commit."""
+        return [
+            f"{file}: found {groups} row groups, of which {self._seen[file]} belong to a commit of "
+            f"the set; accepted: all of them; --repair, and the command that made the set, mend it"
+            for file, groups in self._groups.items()
+            if groups != self._seen[file]
+        ]
 
 
-def _audit(shards: ShardSet, part: File, seen: Counter[str]) -> list[str]:
+def _group(part: Part) -> str:
+    return "" if part.groups == 1 else f", row group {part.group}"
+
+
+def _audit(shards: ShardSet, part: Part, held: bytes, seen: Counter[str]) -> list[str]:
     problems: list[str] = []
     try:
-        for rows in shards.documents(part):
+        for rows in shards.documents(part, held):
             seen["documents"] += 1
             seen["rows"] += len(rows)
             if [row["chunk"] for row in rows] != list(range(rows[0]["chunks"])):
-                problems.append(f"{part.name}: document {rows[0]['doc_id']} lacks chunks")
+                problems.append(f"{part.file}: document {rows[0]['doc_id']} lacks chunks")
             for row in rows:
                 seen[f"status:{row['rewrite_status']}"] += 1
                 problems += _check_row(part, row)
@@ -138,9 +208,9 @@ def _audit(shards: ShardSet, part: File, seen: Counter[str]) -> list[str]:
     return problems
 
 
-def _check_row(part: File, row: Row) -> list[str]:
+def _check_row(part: Part, row: Row) -> list[str]:
     status = row["rewrite_status"]
-    where = f"{part.name}: row {row['id']}"
+    where = f"{part.file}: row {row['id']}"
     if status not in STATUSES:
         return [f"{where}: status {status!r}; accepted: {', '.join(STATUSES)}"]
     if (row["rewrite"] is not None) != (status in USABLE):

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from prewrite.judge.criteria import load_criterion
+from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import STATUSES, Row
 from prewrite.shards.verify import verify
@@ -53,7 +54,7 @@ def rows(run: tuple[Path, str]) -> list[Row]:
 
 def verdicts_of(url: Path) -> list[Row]:
     """Every row of `judgements/`."""
-    files = sorted((url / "judgements").iterdir())
+    files = sorted((url / names.JUDGEMENTS).iterdir())
     return [verdict for file in files for verdict in pq.read_table(file).to_pylist()]
 
 
@@ -157,9 +158,7 @@ def test_judged_again_with_reasoning(run: tuple[Path, str], tmp_path: Path) -> N
     assert [r["rewrite"] for r in again] == [r["rewrite"] for r in before]
     assert verify(f"{tmp_path}/set")["problems"] == []
     verdicts = [
-        v
-        for f in shards.manifest.judgements
-        for v in pq.read_table(tmp_path / "set" / f.name).to_pylist()
+        v for f in shards.verdicts for v in pq.read_table(tmp_path / "set" / f.name).to_pylist()
     ]
     assert {v["vote"] for v in verdicts} == {0, 1}
     for verdict in verdicts:
@@ -305,10 +304,11 @@ def test_others_open_it_without_this_project(run: tuple[Path, str], rows: list[R
     url, ids = str(run[0]), [row["id"] for row in rows]
     loaded = datasets.load_dataset(url, split="train", cache_dir=f"{url}/../cache")
     assert list(loaded["id"]) == ids
-    found = duckdb.connect().execute(f"select id from '{url}/part-*.parquet'").fetchall()
+    found = duckdb.connect().execute(f"select id from '{url}/**/*.parquet'").fetchall()
     assert [r[0] for r in found] == ids
-    assert list(pandas.concat(map(pandas.read_parquet, sorted(run[0].glob("part-*"))))["id"]) == ids
-    assert polars.read_parquet(f"{url}/part-*.parquet")["id"].to_list() == ids
+    files = sorted(run[0].rglob("*.parquet"))
+    assert list(pandas.concat(map(pandas.read_parquet, files))["id"]) == ids
+    assert polars.read_parquet(f"{url}/**/*.parquet")["id"].to_list() == ids
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def interrupted(tmp_path: Path) -> Iterator[Path]:
         [sys.executable, "-m", "prewrite", "rewrite", *arguments], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not list((out / "rewrites" / "commits").glob("*.json")):
+    while not list((out / "_rewrites" / names.RECORDS).glob("*.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
@@ -334,7 +334,7 @@ def interrupted(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_interrupted_and_continued(interrupted: Path) -> None:
-    manifest = ShardSet(f"{interrupted}/rewrites").manifest
+    manifest = ShardSet(f"{interrupted}/_rewrites").manifest
     assert manifest.status == "interrupted"
     assert manifest.rows > 0
     done = command(
@@ -346,13 +346,13 @@ def test_interrupted_and_continued(interrupted: Path) -> None:
         "input.limit=3",
         "run.max_failed=1",
         "judge=null",
-        f"output={interrupted}/rewrites",
+        f"output={interrupted}/_rewrites",
     )
     assert done.returncode == 0, done.stderr
-    rows = list(ShardSet(f"{interrupted}/rewrites").rows())
+    rows = list(ShardSet(f"{interrupted}/_rewrites").rows())
     lines = Path("configs/sample/c4.jsonl").read_text().splitlines()[:3]
     assert "".join(r["original"] for r in rows) == "".join(json.loads(x)["text"] for x in lines)
-    assert verify(f"{interrupted}/rewrites")["problems"] == []
+    assert verify(f"{interrupted}/_rewrites")["problems"] == []
 
 
 MISTAKES: list[tuple[list[str], int, str]] = [

@@ -21,8 +21,8 @@ from uuid import uuid4
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder, opened, sync
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.names import LOCK
 from prewrite.train import parallel
+from prewrite.train.names import LOCK
 from prewrite.train.owned import claim
 
 _AGAIN = 1.0  # seconds
@@ -147,7 +147,7 @@ def held(url: str) -> Iterator[Output]:
 
         def take() -> Output:
             root = Path(url)
-            lock = stack.enter_context(OutputLock(Folder(url)))
+            lock = stack.enter_context(OutputLock(Folder(url), LOCK))
             assert lock.scratch, "train.output is on a disk"
             output = Output(root, lock.scratch, lock.mine.token)
             claim(root, output.folder())

@@ -6,17 +6,16 @@ from prewrite.base.apart import lies_in
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
 
-NAME = "report.html"
-
 
 def write_report(
-    kind: str, make: Callable[[Sequence[str]], str], paths: Sequence[str], to: str | None
+    kind: str, make: Callable[[Sequence[str]], str], paths: Sequence[str], to: str | None, name: str
 ) -> None:
-    """Write what `make` makes of `paths` to the file `to`, by default in the only one of them.
+    """Write what `make` makes of `paths` to the file `to`, by default to `name` in the only one of
+    them.
 
     kind: what is reported on, as errors name it.
     """
-    target = to or f"{paths[0].rstrip('/')}/{NAME}"
+    target = to or f"{paths[0].rstrip('/')}/{name}"
     if not to and len(paths) > 1:
         raise ConfigError(f"--to: this key is required with more than one {kind}")
     folder, _, file = target.rpartition("/")

@@ -7,7 +7,7 @@ from prewrite.judge.criteria import Criterion
 from prewrite.judge.measure.labels import LabelledItem
 from prewrite.judge.pool import Pool
 from prewrite.prompts.context import contexts
-from prewrite.shards.manifest import File
+from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, Row
 
@@ -23,7 +23,7 @@ def sample(url: str, rows: int, seed: int, max_context_tokens: int) -> list[Samp
     were drawn, in the order of the set. The same seed gives the same rows.
     """
     shards = ShardSet(url).finished()
-    parts = shards.manifest.parts
+    parts = shards.parts
     draw = random.Random(seed)  # noqa: S311  (a sample, no secret)
     parts = sorted(draw.sample(parts, min(_PARTS, len(parts))), key=lambda part: part.name)
     places = [(part.name, row) for part in parts for row in _judged(shards, part)]
@@ -31,7 +31,7 @@ def sample(url: str, rows: int, seed: int, max_context_tokens: int) -> list[Samp
     return [found for part in parts for found in _read(shards, part, chosen, max_context_tokens)]
 
 
-def _judged(shards: ShardSet, part: File) -> list[int]:
+def _judged(shards: ShardSet, part: Part) -> list[int]:
     """The indices of the rows of a part that a judge looks at."""
     batches = shards.batches(part, ["rewrite_status"])
     statuses = [status for batch in batches for status in batch["rewrite_status"].to_pylist()]
@@ -39,7 +39,7 @@ def _judged(shards: ShardSet, part: File) -> list[int]:
 
 
 def _read(
-    shards: ShardSet, part: File, chosen: set[tuple[str, int]], max_context_tokens: int
+    shards: ShardSet, part: Part, chosen: set[tuple[str, int]], max_context_tokens: int
 ) -> Iterator[SampledRow]:
     index = 0
     for rows in shards.documents(part):

@@ -40,7 +40,7 @@ Read it document by document; the `original` of its rows, joined, is the documen
 import prewrite
 
 shards = prewrite.ShardSet("data/quickstart")
-for part in shards.manifest.parts:
+for part in shards.parts:
     for rows in shards.documents(part):
         print(rows[0]["doc_id"], len("".join(row["original"] for row in rows)))
 ```

@@ -14,7 +14,7 @@ GROUPS = {
     ),
     "With a set": (
         *("shards show", "shards verify", "shards stats", "shards report", "shards export"),
-        "train export",
+        *("train export", "shards remove", "shards upgrade"),
     ),
     "From scores to a model": ("train", "train reference", "train report"),
     "Whether the model is any better": ("evaluate", "evaluate tasks", "ablation"),
@@ -24,7 +24,7 @@ _RECIPE = "--config configs/quickstart.yaml"
 EXAMPLES = {
     "rewrite": f"{_RECIPE} input.limit=3 output=data/trial",
     "plan": f"{_RECIPE} input.limit=3",
-    "judge": f"{_RECIPE} judge.input=data/quickstart/rewrites output=data/again "
+    "judge": f"{_RECIPE} judge.input=data/quickstart/_rewrites output=data/again "
     "judge.readout=reasoning",
     "judge report": f"{_RECIPE} judge.input=data/quickstart 'judge.criteria=[safety]' "
     "measure.report.canaries=false output=data/measured",
@@ -38,6 +38,8 @@ EXAMPLES = {
     "shards stats": "data/quickstart",
     "shards report": "data/quickstart --to report.html",
     "shards export": 'data/quickstart --to best.parquet --filter "original_tokens >= 16"',
+    "shards remove": "data/trial --doc-id c4.jsonl/0",
+    "shards upgrade": "data/trial",
     "train export": "data/quickstart --to corpus/best --tokenizer models/smollm2-135m-instruct",
     "train": f"{_RECIPE} train.output=runs/short "
     "'train.curriculum=[{name: imitate, objective: nll, until: {step: 4}}]'",

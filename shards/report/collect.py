@@ -84,11 +84,11 @@ def _bounds(sets: Sequence[ShardSet]) -> dict[str, tuple[float, float]]:
 
 
 def _batches(shards: ShardSet, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for part in shards.manifest.parts:
+    for part in shards.parts:
         for batch in shards.batches(part, columns, _SIZE):
             if missing := set(columns) - set(batch.schema.names):
                 raise ShardError(
-                    f"{shards.folder.url}/{part.name}: damaged: no column {min(missing)}"
+                    f"{shards.folder.url}/{part.file}: damaged: no column {min(missing)}"
                 )
             yield batch
 

@@ -32,8 +32,8 @@ class Verdicts:
 def verdicts(shards: ShardSet) -> list[Verdicts]:
     """Every judge on every criterion, in one pass over `judgements/`."""
     sums = dict[tuple[str, str], Column]()
-    for file in shards.manifest.judgements:
-        for batch in shards.batches(file, _COLUMNS, _SIZE):
+    for part in shards.verdicts:
+        for batch in shards.batches(part, _COLUMNS, _SIZE):
             for key, found in _sums(batch).items():
                 sums[key] = sums.get(key, 0) + found
     return [_verdicts(key, found) for key, found in sorted(sums.items())]

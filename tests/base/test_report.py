@@ -12,7 +12,7 @@ from prewrite.base.report.plots import PALETTE, colours, svg
 
 
 def command(*paths: str, to: str | None = None) -> int:
-    return ending(lambda: write_report("THING", " and ".join, paths, to))
+    return ending(lambda: write_report("THING", " and ".join, paths, to, "report.html"))
 
 
 def test_one_path_has_its_report_beside_it(

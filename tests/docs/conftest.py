@@ -139,7 +139,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )
     assert recipe.judge
-    rewrites = f"{recipe.output}/rewrites"
+    rewrites = f"{recipe.output}/_rewrites"
     run_pass(ScriptedRewrite(recipe), rewrites, RunConfig())
     run_pass(ScriptedJudge(rewrites, recipe.judge, recipe.engines), recipe.output, RunConfig())
     training_run(root / RUN)

@@ -86,15 +86,15 @@ INSTEAD = {
         "output=data/canaries --dry-run",
         CANARIES,
     ),
-    "prewrite judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
+    "prewrite judge --config configs/quickstart.yaml judge.input=data/quickstart/_rewrites "
     "output=data/again judge.readout=reasoning": (
-        "prewrite judge --config configs/quickstart.yaml judge.input=data/quickstart/rewrites "
+        "prewrite judge --config configs/quickstart.yaml judge.input=data/quickstart/_rewrites "
         "output=data/again judge.readout=reasoning judge.sampling.max_tokens=16",
         REASONED,
     ),
-    'make judge ARGS="judge.input=data/quickstart/rewrites output=data/rescored '
+    'make judge ARGS="judge.input=data/quickstart/_rewrites output=data/rescored '
     'judge.readout=reasoning"': (
-        'make judge ARGS="judge.input=data/quickstart/rewrites output=data/rescored '
+        'make judge ARGS="judge.input=data/quickstart/_rewrites output=data/rescored '
         'judge.readout=reasoning judge.sampling.max_tokens=16"',
         REASONED,
     ),

@@ -12,8 +12,9 @@ from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
 from prewrite.evaluation.cut_points import CutPoint, cut_points_of, write_cut_points
-from prewrite.shards.manifest import Manifest
+from prewrite.shards.reader import ShardSet
 from tests.evaluation.sets import make_set
+from tests.shards.making import write_set
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,9 @@ def test_more_places_hold_the_fewer(url: str, seed: int, more: int, few: int) ->
 
 
 def test_the_order_of_parts_does_not_matter(url: str, tmp_path: Path) -> None:
-    before = drawn(url, 7)
-    manifest = Manifest.load(Folder(url))
-    for part in manifest.parts:
-        (tmp_path / part.name).write_bytes(Path(url, part.name).read_bytes())
-    manifest.model_copy(update={"parts": manifest.parts[::-1]}).save(Folder(str(tmp_path)))
+    before, shards = drawn(url, 7), ShardSet(url)
+    parts = [[row for rows in shards.documents(part) for row in rows] for part in shards.parts]
+    write_set(str(tmp_path), parts[::-1])
     after = drawn(str(tmp_path), 7)
     assert {cut_point.id for cut_point in after} == {cut_point.id for cut_point in before}
     assert {cut_point.seed(3) for cut_point in after} == {cut_point.seed(3) for cut_point in before}

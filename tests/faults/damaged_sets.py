@@ -22,21 +22,28 @@ from tests.faults.kill_states import COMMANDS, SET, STATES, WHOLE, lay_out
 from tests.faults.outcomes import Found, Truth, attempt
 
 _KILLED, _REPAIRED = "resume", "redo"
+_MERGED = "resume after a merge"
 KINDS = {
-    WHOLE: {"manifest", "part", "judgements", "commits.jsonl", "skipped.jsonl", "card"},
+    WHOLE: {"manifest", "part", "judgements", "log", "skipped.jsonl", "card"},
     _KILLED: {"manifest", "part", "judgements", "record", "mark", "lock"},
-    _REPAIRED: {"manifest", "part", "judgements", "commits.jsonl"},
+    _REPAIRED: {"manifest", "part", "judgements", "log"},
+    _MERGED: {"manifest", "part", "judgements", "record", "merge", "mark", "lock"},
 }
 """The kinds of file that must be found in each state of a set."""
 
 _KEYS = {
     "manifest": ("passes", "inputs"),
+    "merge": ("records", "part"),
     "record": ("split", "documents"),
     "lock": ("host", "pid"),
     "mark": ("committed", "stop"),
     "skipped.jsonl": ("line", "reason"),
 }
 """Words in quotes that a JSON file of each kind holds; the first kind that fits is it."""
+
+
+_COLUMNS = {"part": "original", "judgements": "judge", "log": "record"}
+"""A column that a Parquet file of each kind has."""
 
 
 def kind(path: Path) -> str:
@@ -47,12 +54,11 @@ def kind(path: Path) -> str:
             columns = pq.read_schema(io.BytesIO(data)).names
         except OSError:  # the part that the repair is for
             return "other"
-        return "part" if "original" in columns else "judgements"
+        return next((k for k, name in _COLUMNS.items() if name in columns), "other")
     if path.suffix == ".md":
         return "card"
     fits = (k for k, keys in _KEYS.items() if all(f'"{key}":'.encode() in data for key in keys))
-    found = next(fits, "other")
-    return path.name if found == "record" and path.suffix == ".jsonl" else found
+    return next(fits, "other")
 
 
 def files(folder: Path) -> dict[str, list[Path]]:
@@ -160,7 +166,12 @@ _USES: dict[str, Callable[[Matrix, Path], Found]] = {
     "another configuration": Matrix.other,
 }
 _OF_WHOLE: Sequence[str] = ("verify", "read", "export")
-_TOLD = {WHOLE: "whole", _KILLED: "of a killed run", _REPAIRED: "under repair"}
+_TOLD = {
+    WHOLE: "whole",
+    _KILLED: "of a killed run",
+    _REPAIRED: "under repair",
+    _MERGED: "of a run killed in a merge",
+}
 
 
 def told(state: str) -> str:

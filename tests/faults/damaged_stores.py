@@ -108,7 +108,7 @@ def _references(base: Path, config: TrainConfig) -> _Store:
     for one, folder in zip(configs, folders, strict=True):
         ended = forked(partial(_keep, one, folder), limit=120)
         assert not (ended.bug or ended.sentence), ended
-    parts = sorted(path.name for path in folders[0].glob("*.parquet"))
+    parts = sorted(path.name for path in folders[0].glob("*.pq"))
 
     def values(case: Path) -> list[Any]:
         url, folder = _place(config)

@@ -30,6 +30,9 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "repair twice": ("repair", "repair", "run"),
 }
 """What follows a kill of a run or of a repair, by name."""
+WRITING = ("run", "merging", "repair")
+"""The commands that write a set."""
+
 PAIRS = [(state, second) for state in STATES for second in state.seconds]
 
 
@@ -135,7 +138,7 @@ class Enumeration:
     def _follow(self, state: State, case: Path) -> Iterator[tuple[str, Found]]:
         """All that may follow a kill, each from the same state of the folder."""
         yield "a reader", self._read(case, state)
-        if state.command not in ("run", "repair"):
+        if _exports(state):
             yield "the command", self._then(case, (state.command,), state)
             return
         found = self._then(case, FOLLOWS["the command"], state)
@@ -206,7 +209,7 @@ class Enumeration:
 
 
 def _exports(state: State) -> bool:
-    return state.command not in ("run", "repair")
+    return state.command not in WRITING
 
 
 def _halves(kind: str) -> tuple[bool, ...]:

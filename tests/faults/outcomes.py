@@ -70,7 +70,7 @@ class Truth:
         more = _names(folder) - _listed(folder) - self.names
         stray = sorted(name for name in more if _is_read(name))
         if stray:
-            return Found("silent", f"{stray[0]}: not listed, and read by part-*.parquet")
+            return Found("silent", f"{stray[0]}: not listed, and read as rows")
         return Found("left", ", ".join(sorted(more))) if more else found
 
     def read(self, folder: Path) -> Found:
@@ -90,10 +90,12 @@ def _names(folder: Path) -> set[str]:
 
 
 def _listed(folder: Path) -> set[str]:
-    manifest = ShardSet(str(folder)).manifest
-    return {file.name for file in (*manifest.parts, *manifest.judgements)}
+    """The files of a set whose names are its own."""
+    shards = ShardSet(str(folder))
+    parts = {part.file for part in (*shards.parts, *shards.verdicts)}
+    return parts | {file.name for file in shards.manifest.log}
 
 
 def _is_read(name: str) -> bool:
-    path = Path(name)
-    return path.match("part-*.parquet") and str(path.parent) in (".", "judgements")
+    """Whether a reader that takes `*.parquet`, at any depth, reads a file."""
+    return name.endswith(".parquet")

@@ -29,7 +29,7 @@ class Disturbed:
 
     def __init__(self, folder: Path, server: FaultServer, judge: bool = True, **run: Any) -> None:
         self.server, self.output, self.judge = server, str(folder / "set"), judge
-        self.first = f"{self.output}/rewrites" if judge else self.output
+        self.first = f"{self.output}/_rewrites" if judge else self.output
         self.corpus = folder / "corpus"
         self.corpus.mkdir(parents=True)
         for number in range(FILES):
@@ -149,6 +149,7 @@ def moments(run: Disturbed, draw: random.Random) -> list[tuple[str, Callable[[],
         ("generating", run.after(draw.randint(1, 40))),
         ("writing", new(r"\.run-\w+/\w")),
         ("committing", new("commits/0")),
+        ("merging", new("commits/merge-")),
         ("finishing", new("README.md")),
-        ("judging", new("judgements/")),
+        ("judging", new("_judgements/")),
     ]

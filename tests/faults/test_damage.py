@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BAD = ("silent", "traceback")
 SETS = list(damaged_sets.KINDS)
-CHECKED = ("manifest", "part", "judgements", "commits.jsonl", "skipped.jsonl")
+CHECKED = ("manifest", "part", "judgements", "log", "skipped.jsonl")
 """The kinds of file of which `verify` says whether they are what was written."""
 
 FEW = ("cut in half", "any bit flipped")
@@ -85,8 +85,8 @@ def test_no_bit_of_a_page_header_passes_in_silence(tmp_path: Path) -> None:
     url = str(tmp_path / WHOLE / SET)
     shards = ShardSet(url)
     good, said, draw = tiny.exactly(url), 0, Random(5)
-    for file in (shards.manifest.parts[0], shards.manifest.judgements[0]):
-        path = Path(url, file.name)
+    for file in (shards.parts[0], shards.verdicts[0]):
+        path = Path(url, file.file)
         data = path.read_bytes()
         for at in sorted({*_page_headers(data)}):
             changed = data[at] ^ 1 << draw.randrange(8)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SCRIPT = """
 mkdir -p "$1" && mount -t tmpfs -o size=64k tmpfs "$1" || exit 99
 "$2" -m prewrite rewrite --config "$3"; echo "exit code $?"
-ls -A "$1" "$1/commits"
+ls -A "$1" "$1/_prewrite" "$1/_prewrite/commits"
 mount -o remount,size=64m "$1" || exit 99
 "$2" -m prewrite rewrite --config "$3"; echo "exit code $?"
 cp -r "$1" "$4"

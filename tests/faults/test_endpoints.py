@@ -11,6 +11,7 @@ from prewrite.base.config import load
 from prewrite.base.errors import EngineError
 from prewrite.rewrite import command as main
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Call, Fault, FaultServer, Plan
 from tests.faults.runs import Disturbed
@@ -91,7 +92,9 @@ def test_an_outage_ends_the_run_and_fails_no_row(
     run = Disturbed(tmp_path, server, judge=False)
     with pytest.raises(EngineError, match="the endpoint of echo: "):
         go(run, retries=1)
-    records = [json.loads(path.read_text()) for path in Path(run.output).glob("commits/*.json")]
+    records = [
+        json.loads(path.read_text()) for path in Path(run.output).glob(f"{names.RECORDS}/0*.json")
+    ]
     assert all("status:failed" not in record["counts"] for record in records)
     server.plan = None
     go(run, retries=1)

@@ -11,7 +11,7 @@ import pytest
 from tests.faults import trace
 from tests.faults.apart import scratch
 from tests.faults.forks import forked
-from tests.faults.kill_points import FOLLOWS, Visit, losses, visited, visits
+from tests.faults.kill_points import FOLLOWS, WRITING, Visit, losses, visited, visits
 from tests.faults.kill_states import STATES
 from tests.faults.steps import Point
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PAIRS, PROCESSES = 120, 2
 NAMES = [state.name for state in STATES]
-WRITES = [state.name for state in STATES if state.command in ("run", "repair")]
+WRITES = [state.name for state in STATES if state.command in WRITING]
 
 
 @pytest.fixture(scope="module")

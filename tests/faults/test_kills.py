@@ -27,6 +27,7 @@ from tests.faults.runs import (
 )
 from tests.faults.stopped import SAID
 from tests.pipeline.runs import ended
+from tests.shards.edits import flip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * KILLS + 120)]
 
@@ -61,7 +62,8 @@ def test_killed_in_every_phase(
     killed: list[str] = []
     for number in range(KILLS):
         run.slow(draw.choice((0.0, 0.02, 0.05)))
-        phase, moment = moments(run, draw)[number % 6]
+        every = moments(run, draw)
+        phase, moment = every[number % len(every)]
         process = run.start(f"run.workers={1 + number % 2}")
         if wait_for(moment, process):
             killed.append(phase)
@@ -151,10 +153,7 @@ def test_killed_while_it_is_repaired(tmp_path: Path, server: FaultServer) -> Non
     code, _, err = ended(run.start(), 120)
     assert code == 0, err
     before = rows(run.output)
-    part = Path(run.output, ShardSet(run.output).manifest.parts[1].name)
-    data = bytearray(part.read_bytes())
-    data[len(data) // 2] ^= 1
-    part.write_bytes(data)
+    flip(Path(run.output), ShardSet(run.output).parts[1])
     damaged = shutil.copytree(run.output, tmp_path / "damaged")
     repair = ("shards", "verify", run.output, "--repair")
     steps = steps_of(run, *repair)

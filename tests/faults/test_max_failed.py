@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from prewrite.shards import names
 from prewrite.shards.card import card
 from prewrite.shards.failures import LONGEST_REASON, MOST
 from prewrite.shards.manifest import Manifest, PassInfo
-from prewrite.shards.names import block_of
 from prewrite.shards.reader import ShardSet
 from tests.commands import rewrite as main
 from tests.commands import shards as shards_main
@@ -76,7 +76,7 @@ class Run:
         return ShardSet(self.output).manifest.passes[-1]
 
     def column(self, name: str) -> list[Any]:
-        parts = sorted(Path(self.output).glob("part-*.parquet"))
+        parts = sorted(Path(self.output).glob("data/*.parquet"))
         return [value for part in parts for value in pq.read_table(part)[name].to_pylist()]
 
     def shown(self) -> str:
@@ -162,7 +162,10 @@ def test_a_judge_of_whom_every_verdict_on_one_criterion_is_null(
     assert_whole(run.output)
 
 
-@pytest.mark.parametrize("name", ["README.md", "commits/notes.txt", "judgements", "commits"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", names.CARD, f"{names.RECORDS}/notes.txt", names.JUDGEMENTS, names.RECORDS],
+)
 def test_files_of_others_are_refused_before_anything_is_asked(
     run: Run, server: FaultServer, name: str
 ) -> None:
@@ -213,14 +216,14 @@ def test_only_the_parts_that_failed_are_made_again(run: Run, server: FaultServer
     run.of(60, rows_per_part=10)
     assert run("run.max_failed=0.6") == 1
     assert f"38 of 60 {ALLOWS} = 0.6" in run.error
-    parts = {path.name: path.read_bytes() for path in Path(run.output).glob("part-*.parquet")}
+    parts = {part.name: part.sha256 for part in ShardSet(run.output).parts}
     assert len(parts) == 6
     server.plan = None
     assert run.asked("run.max_failed=0.6") == 30
-    after = {path.name: path.read_bytes() for path in Path(run.output).glob("part-*.parquet")}
+    after = {part.name: part.sha256 for part in ShardSet(run.output).parts}
     same = (name for name in after if parts.get(name) == after[name])
     # The first and the fifth part have four failed rows of ten, the last has none.
-    assert sorted(map(block_of, same)) == ["00000-00000", "00000-00004", "00000-00005"]
+    assert sorted(same) == ["00000-00000", "00000-00004", "00000-00005"]
     assert ShardSet(run.output).manifest.statuses == {"failed": 8, "ok": 52}
     assert_whole(run.output)
 

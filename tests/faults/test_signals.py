@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from prewrite.shards import names
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import Disturbed, left, wait_for
 from tests.pipeline.runs import ended
@@ -44,7 +45,7 @@ def test_while_an_engine_loads(
     line = err.splitlines()[-1]
     assert line.startswith("interrupted") and line.endswith("the same command continues")
     assert left(process.pid) == []
-    assert "lock.json" not in run.files()
+    assert names.LOCK not in run.files()
 
 
 @pytest.mark.parametrize("number", BOTH)

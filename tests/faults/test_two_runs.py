@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from prewrite.shards import names
 from tests.engine.fault_server import FaultServer
 from tests.faults.runs import Disturbed, kill_group, wait_for
 from tests.pipeline.runs import ended
@@ -29,7 +30,7 @@ def test_the_second_is_refused(tmp_path: Path, server: FaultServer) -> None:
     assert err.endswith("; wait for it\n") and err.count("\n") == 1
     assert first.poll() is None
     kill_group(first)
-    assert "lock.json" in run.files()
+    assert names.LOCK in run.files()
     server.plan = None
     code, _, err = ended(run.start(), 90)
     assert code == 0, err

@@ -160,7 +160,7 @@ def go(output: str, salt: str = "") -> Manifest:
 def exactly(url: str) -> list[list[Row]]:
     """The rows and the verdicts of a finished set."""
     shards = ShardSet(url).finished()
-    files = shards.manifest.judgements
+    files = shards.verdicts
     batches = (batch for file in files for batch in shards.batches(file))
     return [list(shards.rows()), [row for batch in batches for row in batch.to_pylist()]]
 

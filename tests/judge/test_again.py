@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from prewrite.shards import names
 from prewrite.shards.manifest import Manifest
+from prewrite.shards.parts import files_of
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.verify import verify
@@ -16,6 +18,7 @@ from tests.commands import judge
 from tests.commands import rewrite as rewrite_command
 from tests.engine.fault_server import Fault, FaultServer
 from tests.pipeline.runs import corpus_lines, recipe
+from tests.shards.edits import flip
 
 DOCUMENTS = 5
 
@@ -147,8 +150,8 @@ def test_a_judge_that_was_stopped_can_be_changed(
     folder = ShardSet(f"{tmp_path}/set")
     folder.manifest.model_copy(update={"status": "interrupted"}).save(folder.folder)
     assert rewrite(config, "judge.criteria=[safety]") == 2
-    assert f"judge.input={tmp_path}/set/rewrites and another output" in capsys.readouterr().err
-    again = ["--config", str(config), f"judge.input={tmp_path}/set/rewrites"]
+    assert f"judge.input={tmp_path}/set/_rewrites and another output" in capsys.readouterr().err
+    again = ["--config", str(config), f"judge.input={tmp_path}/set/_rewrites"]
     assert judge([*again, f"output={tmp_path}/again", "judge.criteria=[safety]"]) == 0
     assert set(asked(server)) == {"safety"}
 
@@ -161,7 +164,7 @@ def test_rewrites_are_not_paid_for_twice(
     """
     assert rewrite(config, "judge=null", f"output={tmp_path}/plain") == 0
     server.calls.clear()
-    shutil.rmtree(tmp_path / "set" / "rewrites")
+    shutil.rmtree(tmp_path / "set" / "_rewrites")
     for name in ("plain", "set"):
         assert rewrite(config, f"output={tmp_path}/{name}") == 1
         assert (
@@ -192,13 +195,13 @@ def test_a_judge_that_comes_later_wipes_no_unfinished_run(
     )
     server.plan = lambda call: Fault(401) if call.number == 8 else None
     assert rewrite(path, "judge=null") == 1
-    committed = sorted(p.name for p in (out / "commits").glob("*.json"))
+    committed = sorted(p.name for p in (out / names.RECORDS).glob("*.json"))
     assert committed
     capsys.readouterr()
     assert rewrite(path) == 1
     assert "an unfinished set is here, but not its rewrites" in capsys.readouterr().err
-    assert sorted(p.name for p in (out / "commits").glob("*.json")) == committed
-    assert not (out / "rewrites").exists()
+    assert sorted(p.name for p in (out / names.RECORDS).glob("*.json")) == committed
+    assert not (out / "_rewrites").exists()
     assert rewrite(path, "judge=null") == 0
     assert verify(str(out))["problems"] == []
 
@@ -215,7 +218,11 @@ def test_a_scored_set_of_a_corpus_with_bad_records_is_good(
     assert repair(str(out)) == []
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")])
+def _flip(file: Path) -> None:
+    flip(file.parents[1], ShardSet(file.parents[1]).verdicts[0])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b""), _flip])
 def test_damaged_verdicts_alone_are_made_again(
     config: Path,
     tmp_path: Path,
@@ -228,15 +235,17 @@ def test_damaged_verdicts_alone_are_made_again(
         raise KeyboardInterrupt
 
     out = tmp_path / "scored"
-    again = ["--config", str(config), f"judge.input={tmp_path}/set/rewrites", f"output={out}"]
+    again = ["--config", str(config), f"judge.input={tmp_path}/set/_rewrites", f"output={out}"]
     assert judge(again) == 0
     before = list(ShardSet(str(out)).rows())
-    damage(sorted(out.glob("judgements/*"))[0])
+    files = files_of(ShardSet(str(out)).verdicts)
+    (file, parts), *_ = files.items()
+    damage(out / file)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Manifest, "save", killed)  # once the log says what is to be made again
         repair(str(out))
-    _, said = repair(str(out))
-    assert said.endswith("of 1 parts")
+    said = repair(str(out))[-1]
+    assert said.endswith(f"of {1 if damage is _flip else len(parts)} parts")
     assert judge(again) == 0
     assert verify(str(out))["problems"] == []
     assert list(ShardSet(str(out)).rows()) == before

@@ -1,8 +1,9 @@
 """A proxy in front of an S3 server that fails now and then, the same way for the same seed.
 
 `python -m tests.pipeline.faulty_store UPSTREAM PLAN LOG`. PLAN is a JSON file, read anew for each
-request: `seed`; `faults`, a list of `{kind, share, method, path}` (both regular expressions);
-`after`: how many requests that match one pass first. LOG gets a line of JSON a request. Kinds:
+request: `delay`, seconds before each answer; `seed`; `faults`, a list of `{kind, share, method,
+path}` (both regular expressions); `after`: how many requests that match one pass first. LOG gets a
+line of JSON a request. Kinds:
 
 - `error`: 500, nothing reaches the store;
 - `slow`: the answer comes after three seconds;
@@ -31,7 +32,7 @@ class Proxy:
     def __init__(self, upstream: str, plan: Path, log: Path) -> None:
         self.upstream, self.plan, self.log = upstream, plan, log
         self.noise: random.Random | None = None
-        self.matched = 0
+        self.matched, self.delay = 0, 0.0
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -40,8 +41,7 @@ class Proxy:
             stream.write(json.dumps([request.method, request.path_qs, kind]) + "\n")
         if kind == "error":
             return web.Response(status=500, text=_ERROR, content_type="application/xml")
-        if kind == "slow":
-            await asyncio.sleep(3)
+        await asyncio.sleep(3 if kind == "slow" else self.delay)
         if kind == "cut" and request.method == "PUT":
             await request.content.read(request.content_length // 2 if request.content_length else 1)
             return await self._hang_up(request)
@@ -49,6 +49,7 @@ class Proxy:
 
     def _fault(self, method: str, path: str) -> str | None:
         plan: dict[str, Any] = json.loads(self.plan.read_text())
+        self.delay = plan.get("delay", 0.0)
         self.noise = self.noise or random.Random(plan.get("seed", 0))
         for fault in plan.get("faults", []):
             if re.search(fault["method"], method) and re.search(fault["path"], path):

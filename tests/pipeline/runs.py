@@ -11,12 +11,13 @@ from typing import Any
 import yaml
 
 from prewrite.base.files import Folder
+from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.verify import verify
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = str(ROOT / "models/smollm2-135m-instruct")
-LISTED_ANYWAY = {"manifest.json", "README.md", "commits.jsonl"}
+LISTED_ANYWAY = {names.MANIFEST, names.CARD}
 
 
 def corpus_lines(file: int, documents: int) -> bytes:
@@ -81,6 +82,8 @@ def assert_whole(url: str) -> None:
     ids = [row["id"] for row in shards.rows(["id"])]
     assert ids and len(ids) == len(set(ids))
     manifest = shards.manifest
-    listed = {file.name for file in (*manifest.parts, *manifest.judgements)}
-    found = {name for name in Folder(url).names() if not name.startswith("rewrites/")}
+    listed = {part.file for part in (*shards.parts, *shards.verdicts)}
+    listed |= {file.name for file in manifest.log}
+    found = {name for name in Folder(url).names() if not name.startswith("_rewrites/")}
+    found.discard(names.SPLITS)
     assert found == listed | LISTED_ANYWAY

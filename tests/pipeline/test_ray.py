@@ -16,6 +16,7 @@ import pytest
 from prewrite.base.config import load
 from prewrite.rewrite.command import run
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
 from tests.pipeline.runs import assert_whole, corpus_lines, ended, recipe, start
@@ -80,7 +81,7 @@ def begun(config: Path, scratch: Path) -> "subprocess.Popen[str]":
     """A run on Ray that has committed something and is far from done."""
     process = start(config, scratch=scratch)
     deadline = time.monotonic() + 200
-    while len(list((config.parent / "set/commits").glob("*.json"))) < 2:
+    while len(list((config.parent / "set" / names.RECORDS).glob("*.json"))) < 2:
         assert time.monotonic() < deadline and process.poll() is None, ended(process, 1)
         time.sleep(0.05)
     return process

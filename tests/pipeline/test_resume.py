@@ -18,12 +18,13 @@ from prewrite.pipeline.passes import Document
 from prewrite.pipeline.run import run_pass
 from prewrite.pipeline.steps import unfinished
 from prewrite.rewrite.corpus import Corpus
-from prewrite.shards.manifest import Manifest
-from prewrite.shards.names import LOCK
+from prewrite.shards import flat, names
+from prewrite.shards.manifest import Manifest, Record
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.verify import verify
 from tests.pipeline.fake import Before, InstantPass
+from tests.shards.edits import files_with_rows, flip, logged
 
 LINES, SPARE = 60, "configs/sample/c4.jsonl"
 
@@ -61,16 +62,23 @@ def killed(corpus: Path, out: Path, after: int) -> None:
 
     with pytest.raises(Killed):
         run(f"{corpus}/*.jsonl", out, kill)
-    assert list((out / "commits").glob("*.json"))
+    assert list((out / names.RECORDS).glob("*.json"))
 
 
-def exchange(part: Path) -> None:
-    shutil.copy(next(p for p in part.parent.glob("part-*") if p != part), part)
+def exchange(file: Path) -> None:
+    """Of a run that is killed another file of the set, else one of another set."""
+    others = [path for path in file.parent.iterdir() if path != file]
+    if others:
+        shutil.copy(others[0], file)
+    else:
+        write(file.parents[2] / "other", "OTHER-")
+        run(f"{file.parents[2]}/other/*.jsonl", file.parents[2] / "other-set")
+        shutil.copy(files_with_rows(file.parents[2] / "other-set")[0], file)
 
 
-def rewrite_reversed(part: Path) -> None:
-    table = pq.read_table(part)
-    pq.write_table(table.take(list(range(len(table)))[::-1]), part)
+def rewrite_reversed(file: Path) -> None:
+    table = pq.read_table(file)
+    pq.write_table(table.take(list(range(len(table)))[::-1]), file)
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -89,7 +97,7 @@ def test_a_resume_over_a_damaged_part_is_refused_and_repaired(
 ) -> None:
     out, paths = tmp_path / "set", f"{texts}/*.jsonl"
     killed(texts, out, 70)
-    part = sorted(out.glob("part-*"))[2]
+    part = files_with_rows(out)[2]
     damage(part)
     with pytest.raises(ShardError, match=f"{part.name}: .*verify --repair"):
         run(paths, out)
@@ -106,21 +114,24 @@ def test_a_damaged_part_is_not_read(
 ) -> None:
     out = tmp_path / "set"
     run(f"{texts}/*.jsonl", out)
-    part = sorted(out.glob("part-*"))[2]
-    damage(part)
-    with pytest.raises(ShardError, match=part.name):
+    (file,) = files_with_rows(out)
+    damage(file)
+    with pytest.raises(ShardError, match=file.name):
         list(ShardSet(str(out)).rows())
 
 
 def test_a_flipped_bit_in_the_rows_is_found_by_reading(texts: Path, tmp_path: Path) -> None:
+    """The rows of other row groups are read."""
     out = tmp_path / "set"
     run(f"{texts}/*.jsonl", out)
-    part = sorted(out.glob("part-*"))[2]
-    data = bytearray(part.read_bytes())
-    data[200] ^= 1
-    part.write_bytes(data)
-    with pytest.raises(ShardError, match=part.name):
+    shards = ShardSet(str(out))
+    before = [list(shards.documents(part)) for part in shards.parts]
+    flip(out, shards.parts[2], 200)
+    with pytest.raises(ShardError, match=shards.parts[2].file):
         list(ShardSet(str(out)).rows())
+    for number, part in enumerate(shards.parts):
+        if number != 2:
+            assert list(ShardSet(str(out)).documents(part)) == before[number]
 
 
 def _touch(corpus: Path) -> None:
@@ -205,7 +216,11 @@ def test_the_same_content_in_parquet(tmp_path: Path) -> None:
         run(f"{corpus}/*.parquet", out)
 
 
-FOREIGN = ["manifest.json", "README.md", "commits.jsonl", "skipped.jsonl", "commits/mine.txt"]
+FOREIGN = {
+    name: name
+    for name in (names.MANIFEST, names.CARD, names.SKIPPED, names.SPLITS, *flat.FILES, names.DATA)
+} | {f"{names.RECORDS}/mine.txt": f"{names.RECORDS}/"}
+"""Files of others whose names a set needs, or another set has; and what is said of each."""
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -215,21 +230,25 @@ def test_files_of_others_are_neither_removed_nor_written_over(
     out = tmp_path / "set"
     (out / name).parent.mkdir(parents=True)
     (out / name).write_text("mine")
-    with pytest.raises(ShardError, match=name.split("/")[0]):
+    said = f"found .*{name}: found content|{name}: damaged|found {FOREIGN[name]}"
+    with pytest.raises(ShardError, match=said):
         run(f"{texts}/*.jsonl", out)
     assert [p.name for p in out.rglob("*") if p.is_file()] == [Path(name).name]
     assert (out / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", [*FOREIGN[:4], "lock.json"])
+@pytest.mark.parametrize(
+    "name", [*(name for name in FOREIGN if name != f"{names.RECORDS}/mine.txt"), names.LOCK]
+)
 def test_links_that_lead_nowhere_are_not_replaced(texts: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "set"
-    out.mkdir()
+    (out / name).parent.mkdir(parents=True)
     (out / name).symlink_to(tmp_path / "gone")
     with pytest.raises(ShardError, match=rf"{name}.*; accepted: ") as one:
         run(f"{texts}/*.jsonl", out)
     assert "another run" not in str(one.value) and "is gone" not in str(one.value)
-    assert [path.name for path in out.iterdir()] == [name] and (out / name).is_symlink()
+    left = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
+    assert left == [out / name] and (out / name).is_symlink()
     assert not (tmp_path / "gone").exists()
 
 
@@ -237,12 +256,15 @@ def test_files_of_others_stay_beside_a_set(texts: Path, tmp_path: Path) -> None:
     """Parts, verdicts, notes, hidden files: before, meanwhile, and after a repair."""
     out = tmp_path / "set"
     mine = [
-        "part-00000.parquet",
-        "part-00000-00000.parquet",
+        "data/train-00000-00000.parquet",
+        "data/train-00000-00000-0123456789ab.parquet",
+        "data/notes.txt",
+        "_judgements/train-0.pq",
+        "_prewrite/notes.txt",
         "part-00000-00000-0123456789ab.parquet",
-        "judgements/part-0.parquet",
         "notes.txt",
         "report.html",
+        "README.md.txt",
         ".DS_Store",
         ".x.tmp-1",
         "slurm/1.out",
@@ -252,14 +274,15 @@ def test_files_of_others_stay_beside_a_set(texts: Path, tmp_path: Path) -> None:
         (out / name).write_text("mine")
 
     async def meanwhile(document: Document) -> None:
-        (out / "commits/notes.txt").write_text("mine")
+        (out / names.RECORDS / "notes.txt").write_text("mine")
 
     run(f"{texts}/*.jsonl", out, meanwhile)
     run(f"{texts}/*.jsonl", out)
-    sorted(p for p in out.glob("part-*") if p.read_bytes() != b"mine")[0].unlink()
+    (file,) = {part.file for part in ShardSet(out).parts}
+    (out / file).unlink()
     repair(str(out))
     run(f"{texts}/*.jsonl", out)
-    for name in [*mine, "commits/notes.txt"]:
+    for name in [*mine, f"{names.RECORDS}/notes.txt"]:
         assert (out / name).read_text() == "mine"
 
 
@@ -279,13 +302,13 @@ def test_another_configuration_leaves_a_killed_run_as_it_is(texts: Path, tmp_pat
     """Also where the first splits have committed nothing."""
     out = tmp_path / "set"
     killed(texts, out, 90)
-    for record in (out / "commits").glob("00000-*.json"):
+    for record in (out / names.RECORDS).glob("00000-*.json"):
         record.unlink()
-    before = sorted(path.name for path in out.rglob("*.json*") if path.name != "lock.json")
+    before = sorted(path for path in out.rglob("*.json*") if path != out / names.LOCK)
     (texts / "0.jsonl").unlink()
     with pytest.raises(ConfigError, match="another configuration"):
         run(f"{texts}/*.jsonl", out, seed=3)
-    assert sorted(path.name for path in out.rglob("*.json*") if path.name != "lock.json") == before
+    assert sorted(path for path in out.rglob("*.json*") if path != out / names.LOCK) == before
 
 
 @pytest.mark.parametrize("older_is", ["killed", "under repair"])
@@ -299,13 +322,13 @@ def test_the_manifest_of_an_older_run_is_refused(
     killed(texts, older, 40)
     if older_is == "under repair":
         run(f"{texts}/*.jsonl", older)
-        next(older.glob("part-*")).unlink()
+        files_with_rows(older)[0].unlink()
         repair(str(older))
     killed(texts, out, 90)
-    for found in ("commits/", "commits.jsonl"):
-        mine = (out / "manifest.json").read_bytes()
-        shutil.copy(older / "manifest.json", out)
-        before = {p: p.read_bytes() for p in out.rglob("*.*") if p.is_file() and p.name != LOCK}
+    for found in (f"{names.RECORDS}/", names.LOG):
+        mine = (out / names.MANIFEST).read_bytes()
+        shutil.copy(older / names.MANIFEST, out / names.MANIFEST)
+        before = contents(out)
         job = InstantPass((f"{texts}/*.jsonl",))
         for action in (
             lambda: run(f"{texts}/*.jsonl", out),
@@ -316,20 +339,25 @@ def test_the_manifest_of_an_older_run_is_refused(
             sentence = rf"{found}.*: found a commit of the run \w{{8}},|under another configuration"
             with pytest.raises(PrewriteError, match=sentence):
                 action()
-        after = {p: p.read_bytes() for p in out.rglob("*.*") if p.is_file() and p.name != LOCK}
-        assert after == before
-        (out / "manifest.json").write_bytes(mine)
+        assert contents(out) == before
+        (out / names.MANIFEST).write_bytes(mine)
         assert run(f"{texts}/*.jsonl", out).rows == 2 * LINES
         assert verify(str(out))["problems"] == []
-        next(out.glob("part-*")).unlink()
+        files_with_rows(out)[0].unlink()
         repair(str(out))
+
+
+def contents(out: Path) -> dict[Path, bytes]:
+    """All files but the lock that a kill has left."""
+    found = (path for path in out.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in found if path != out / names.LOCK}
 
 
 def test_one_unreadable_last_record_counts_as_absent(texts: Path, tmp_path: Path) -> None:
     for data in (b"", b"\0" * 300, b"{"):
         out = tmp_path / f"set-{len(data)}"
         killed(texts, out, 90)
-        sorted((out / "commits").glob("00001-*.json"))[-1].write_bytes(data)
+        sorted((out / names.RECORDS).glob("00001-*.json"))[-1].write_bytes(data)
         assert run(f"{texts}/*.jsonl", out).rows == 2 * LINES
         assert verify(str(out))["problems"] == []
 
@@ -337,33 +365,75 @@ def test_one_unreadable_last_record_counts_as_absent(texts: Path, tmp_path: Path
 def test_a_part_listed_twice_is_refused(texts: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     run(f"{texts}/*.jsonl", out)
-    raw = json.loads((out / "manifest.json").read_text())
-    raw["parts"].append(raw["parts"][0])
-    (out / "manifest.json").write_text(json.dumps(raw))
-    with pytest.raises(ShardError, match="2 times; accepted: every file once"):
-        ShardSet(str(out))
+    logged(out, lambda records: records.insert(1, records[0]))
+    assert "do not fit together" in verify(str(out))["problems"][-1]
+    with pytest.raises(ShardError, match="do not fit together"):
+        repair(str(out))
+
+
+LOGS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "gone": (Path.unlink, "the commit log of the set, but not there; restore it"),
+    "cut": (lambda log: log.write_bytes(log.read_bytes()[:-100]), "found the SHA-256 .*; restore"),
+    "empty": (lambda log: log.write_bytes(b""), "found the SHA-256 .*; restore it"),
+    "of another set": (
+        lambda log: shutil.copy(
+            next((log.parents[2].parent / "other").glob(f"{names.LOG}/*")), log
+        ),
+        ".*, or the log of another set; restore it",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", LOGS.values(), ids=LOGS)
+def test_a_set_without_its_log_is_refused(
+    texts: Path, tmp_path: Path, damage: tuple[Callable[[Path], object], str]
+) -> None:
+    """By readers, by verify, by the same command and by a repair; nothing is changed."""
+    out, paths = tmp_path / "set", f"{texts}/*.jsonl"
+    run(paths, out)
+    run(paths, tmp_path / "other")
+    (log,) = (out / names.LOG).iterdir()
+    change, sentence = damage
+    change(log)
+    before = contents(out)
+    calls: list[Callable[[], object]] = [
+        lambda: list(ShardSet(out).rows()),
+        lambda: verify(out),
+        lambda: run(paths, out),
+        lambda: repair(str(out)),
+    ]
+    for call in calls:
+        with pytest.raises(ShardError, match=f"{log.name}: {sentence}"):
+            call()
+    assert contents(out) == before
+
+
+def elsewhere(out: Path, name: str) -> None:
+    """The first part of the log of a set lies in another file."""
+
+    def change(records: list[Record]) -> None:
+        assert records[0].part
+        object.__setattr__(records[0].part, "file", name)
+
+    logged(out, change)
 
 
 @pytest.mark.parametrize("name", ["../a.parquet", "/a.parquet", "http://h/a.parquet", "a/../../b"])
 def test_a_part_outside_of_the_set_is_refused(texts: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "set"
     run(f"{texts}/*.jsonl", out)
-    raw = json.loads((out / "manifest.json").read_text())
-    raw["parts"][0]["name"] = name
-    (out / "manifest.json").write_text(json.dumps(raw))
+    elsewhere(out, name)
     with pytest.raises(ShardError, match="accepted: a path inside the set's folder"):
-        ShardSet(str(out))
+        print(ShardSet(str(out)).parts)
 
 
 @pytest.mark.parametrize("name", ["a\0.parquet", "\x1b[31m.parquet", "a\n.parquet", "x" * 256])
 def test_a_part_that_cannot_be_named_is_refused(texts: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "set"
     run(f"{texts}/*.jsonl", out)
-    raw = json.loads((out / "manifest.json").read_text())
-    raw["parts"][0]["name"] = name
-    (out / "manifest.json").write_text(json.dumps(raw))
+    elsewhere(out, name)
     with pytest.raises(ShardError, match="accepted: printable names of at most 255 bytes") as found:
-        ShardSet(str(out))
+        print(ShardSet(str(out)).parts)
     assert str(found.value).isprintable()
 
 

@@ -2,10 +2,11 @@
 
 import json
 import random
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.pipeline.retry import check, planned, refuse_elsewhere, retry, told
 from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.retry import RewriteAgain
-from prewrite.shards import finished_log
+from prewrite.shards import log, merge, names
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.manifest import Manifest
+from prewrite.shards.manifest import Manifest, Record
 from prewrite.shards.names import LOCK
+from prewrite.shards.parts import Part, files_of
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.schema import Row
 from prewrite.shards.verify import verify
-from tests.pipeline.fake import InstantPass, InstantWork, owned
-from tests.shards.edits import replaced
+from tests.pipeline.fake import InstantPass, InstantWork
+from tests.shards.edits import files_with_rows, flip, logged, replaced
 
 RUN = RunConfig(rows_per_part=8)
 
@@ -129,15 +131,37 @@ def assert_alone(out: Path) -> None:
     """It verifies, and nothing lies beside what it lists."""
     assert verify(str(out))["problems"] == []
     shards = ShardSet(str(out))
-    listed = {file.name for file in shards.manifest.files}
-    beside = {"manifest.json", "README.md", "commits.jsonl", "skipped.jsonl"}
+    parts = files_of([*shards.parts, *shards.verdicts])
+    assert all(len(mine) == mine[0].groups for mine in parts.values())
+    listed = {*parts, *(file.name for file in shards.manifest.log)}
+    beside = {names.MANIFEST, names.CARD, names.SKIPPED}
     assert set(shards.folder.names()) == listed | beside
     assert not list(out.glob(".run-*"))
 
 
-def test_good_rows_parts_and_records_stay(texts: Path, good: Path) -> None:
+def records_of(out: Path) -> list[Record]:
+    """The records of a set, but for the places of their parts."""
+    folder = Folder(str(out))
+    found = log.records(folder, Manifest.load(folder))
+    return [r.model_copy(update={"part": r.part and shape(r.part)}) for r in found]
+
+
+def shape(part: Part) -> Part:
+    """What does not change where a part comes into another file."""
+    return replace(part, file="a", file_bytes=0, footer="", groups=1, group=0, start=0)
+
+
+@pytest.mark.parametrize("file_bytes", [1, merge.FILE_BYTES])
+def test_good_rows_parts_and_records_stay(
+    texts: Path, tmp_path: Path, file_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files in which nothing failed, too: where each part has its own, these do."""
+    monkeypatch.setattr(merge, "FILE_BYTES", file_bytes)
+    good = tmp_path / "set"
+    run_pass(job_of(texts), str(good), RUN)
     before, rows, files = ShardSet(str(good)).manifest, rows_of(good), contents(good)
-    log = (good / "commits.jsonl").read_text().splitlines()[:-1]
+    parts, records = ShardSet(good).parts, records_of(good)
+    assert len({part.file for part in parts}) == (1 if file_bytes > 1 else len(parts))
     asked: list[str] = []
     assert told(planned(again(texts, good))) == "4 failed rows"
     made = retry(again(texts, good, asked=asked), RUN)
@@ -149,11 +173,12 @@ def test_good_rows_parts_and_records_stay(texts: Path, good: Path) -> None:
     assert [row["rewrite_status"] for row in now] == ["ok"] * 50
     assert [a == b for a, b in zip(rows, now, strict=True)].count(False) == 4
     touched = (0, 2, 5)
-    for number, (old, new) in enumerate(zip(before.parts, made.parts, strict=True)):
-        assert (old == new) == (number not in touched)
-        assert not good.joinpath(old.name).exists() or files[old.name] == contents(good)[old.name]
-    kept = (good / "commits.jsonl").read_text().splitlines()[:-1]
-    assert [a == b for a, b in zip(log, kept, strict=True)].count(False) == len(touched)
+    for number, (old, new) in enumerate(zip(parts, ShardSet(good).parts, strict=True)):
+        assert (shape(old) == shape(new)) == (number not in touched)
+        assert (old == new) == (number not in touched and file_bytes == 1)
+        assert not good.joinpath(old.file).exists() or files[old.file] == contents(good)[old.file]
+    kept = records_of(good)
+    assert [a == b for a, b in zip(records, kept, strict=True)].count(False) == len(touched)
 
     assert (made.generation, made.before) == (2, before.content)
     assert made.statuses == {"ok": 50}
@@ -182,11 +207,11 @@ def test_what_fails_again_is_asked_in_the_next_round(texts: Path, good: Path) ->
 
 def test_a_round_in_vain_changes_nothing(texts: Path, good: Path) -> None:
     before, rows = ShardSet(str(good)).manifest, rows_of(good)
-    parts = {path: path.read_bytes() for path in good.glob("part-*")}
+    parts = {path: path.read_bytes() for path in files_with_rows(good)}
     made = retry(again(texts, good, fails=fails_first), RUN)
     assert made == ShardSet(str(good)).manifest
     assert made.model_copy(update={"owners": before.owners}) == before
-    assert {path: path.read_bytes() for path in good.glob("part-*")} == parts
+    assert {path: path.read_bytes() for path in files_with_rows(good)} == parts
     assert rows_of(good) == rows
     assert_alone(good)
 
@@ -202,16 +227,16 @@ def test_nothing_failed_changes_nothing(texts: Path, tmp_path: Path) -> None:
 def killing(monkeypatch: pytest.MonkeyPatch, step: int) -> list[str]:
     """From now on this process dies before the file-system step of this number; names of steps."""
     steps: list[str] = []
-    for name in ("write", "remove"):
+    for name in ("write", "writing", "remove"):
         real = getattr(OwnedFolder, name)
 
-        def dying(self: OwnedFolder, file: str, *data: bytes, real: Any = real) -> None:
+        def dying(self: OwnedFolder, file: str, *data: bytes, real: Any = real) -> Any:
             if file == LOCK or file.startswith(".run-"):
-                return real(self, file, *data)  # type: ignore[no-any-return]
+                return real(self, file, *data)
             if len(steps) >= step:
                 raise Killed
             steps.append(f"{Path(self.url).name}/{file}")
-            return real(self, file, *data)  # type: ignore[no-any-return]
+            return real(self, file, *data)
 
         monkeypatch.setattr(OwnedFolder, name, dying)
     return steps
@@ -233,7 +258,7 @@ def restore(out: Path, files: dict[str, bytes]) -> None:
     for path in [path for path in out.rglob("*") if path.is_file()]:
         path.unlink()
     for name, data in files.items():
-        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(data)
     for path in sorted(out.rglob("*"), reverse=True):
         if path.is_dir() and not list(path.iterdir()):
@@ -292,7 +317,7 @@ def rows_committed(out: Path) -> int:
     """Failed rows that a killed retry has asked for, by its records."""
     if ShardSet(str(out)).manifest.generation == 2:
         return 4
-    records = len(list(out.glob("retry-2/commits/*.json")))
+    records = len(list((out / names.NEXT / names.RECORDS).glob("*.json")))
     return {0: 0, 1: 1, 2: 3, 3: 4}[records]
 
 
@@ -344,30 +369,33 @@ def test_ctrl_c_commits_what_is_under_way(texts: Path, good: Path) -> None:
     assert_alone(good)
 
 
-def test_a_set_that_was_repaired_meanwhile_begins_anew(
-    texts: Path, good: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("fails", [fails_first, lambda text: " 017 " in text])
+def test_a_set_that_was_repaired_meanwhile(
+    texts: Path, good: Path, fails: Callable[[str], bool], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """With the same rows the retry goes on, wherever these lie now; with others it begins anew."""
     retried_or_done(texts, good, 6)
-    assert (good / "retry-2").exists()
-    part = sorted(good.glob("part-*"))[2]
-    part.unlink()
+    assert (good / names.NEXT).exists()
+    files_with_rows(good)[0].unlink()
     with pytest.raises(ShardError, match="verify --repair"):
         retry(again(texts, good), RUN)
     repair(str(good))
     with pytest.raises(ShardError, match="found a set that is interrupted; accepted with --retry"):
         retry(again(texts, good), RUN)
-    run_pass(job_of(texts), str(good), RUN)
-    assert retry(again(texts, good), RUN)
-    assert "what that one had asked is dropped" in " ".join(capsys.readouterr().err.split())
+    run_pass(replace(job_of(texts), fails=fails), str(good), RUN)
+    asked: list[str] = []
+    assert retry(again(texts, good, asked=asked), RUN)
+    dropped = "what that one had asked is dropped" in " ".join(capsys.readouterr().err.split())
+    assert (dropped, len(asked)) == ((False, 3) if fails is fails_first else (True, 1))
     assert ShardSet(str(good)).manifest.statuses == {"ok": 50}
     assert_alone(good)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(texts: Path, good: Path) -> None:
-    (good / "retry-2").mkdir()
-    (good / "retry-2/notes.txt").write_text("mine")
+    (good / names.NEXT).mkdir()
+    (good / names.NEXT / "notes.txt").write_text("mine")
     before = contents(good)
-    with pytest.raises(ShardError, match="retry-2: found a folder that no retry of this set"):
+    with pytest.raises(ShardError, match="_next: found a folder that no retry of this set"):
         retry(again(texts, good), RUN)
     assert contents(good) == before
     run_pass(job_of(texts), str(good), RUN)
@@ -375,30 +403,53 @@ def test_a_folder_of_somebody_else_is_left_alone(texts: Path, good: Path) -> Non
 
 
 def test_killed_before_the_first_file_of_a_generation(texts: Path, good: Path) -> None:
-    (good / "retry-2").mkdir()
+    (good / names.NEXT).mkdir()
     made = retry(again(texts, good), RUN)
     assert made and made.statuses == {"ok": 50}
     assert_alone(good)
-    assert not (good / "retry-2").exists()
+    assert not (good / names.NEXT).exists()
 
 
-def test_a_part_that_was_damaged_before_it_was_published(texts: Path, good: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [lambda data: data[::-1], lambda data: data[:100] + b"X" + data[101:], lambda _: b""]
+)
+def test_a_part_that_was_damaged_before_it_was_published(
+    texts: Path, good: Path, change: Callable[[bytes], bytes]
+) -> None:
     before = rows_of(good)
     retried_or_done(texts, good, 9)
-    part = next(good.glob("retry-2/part-*"))
-    part.write_bytes(part.read_bytes()[::-1])
+    part = files_with_rows(good / names.NEXT)[0]
+    part.write_bytes(change(part.read_bytes()))
     with pytest.raises(ShardError, match=f"{part.name}: it is not what was committed there"):
         retry(again(texts, good), RUN)
     assert rows_of(good) == before
     assert run_pass(job_of(texts), str(good), RUN).generation == 1
     assert verify(str(good))["problems"] == []
+    with pytest.raises(ShardError, match=f"{part.name}: .*accepted: remove .*{names.NEXT}, and"):
+        repair(str(good))
+    shutil.rmtree(good / names.NEXT)
+    assert retry(again(texts, good), RUN)
+    assert_alone(good)
+
+
+def test_rows_that_were_damaged_before_a_generation_was_published(texts: Path, good: Path) -> None:
+    """The set is repaired; then the generation is published, or what was asked is asked again."""
+    flip(good, ShardSet(good).parts[1])
+    with pytest.raises(ShardError, match="row group 1 is not what was committed; run .*--repair"):
+        retry(again(texts, good), RUN)
+    assert ShardSet(good).manifest.generation == 1
+    assert any("row group 1: SHA-256" in line for line in repair(str(good)))
+    run_pass(job_of(texts), str(good), RUN)
+    assert verify(str(good))["problems"] == []
+    assert retry(again(texts, good), RUN)
+    assert ShardSet(str(good)).manifest.statuses == {"ok": 50}
+    assert_alone(good)
 
 
 REFUSED = {
-    "absent": lambda out: (out / "manifest.json").unlink(),
+    "absent": lambda out: (out / names.MANIFEST).unlink(),
     "running": lambda out: replaced(out, '"complete"', '"running"'),
-    "of 0.1": lambda out: (out / "commits.jsonl").write_text('{"split": "00000"}\n'),
-    "without a log": lambda out: (out / "commits.jsonl").unlink(),
+    "without a log": lambda out: shutil.rmtree(out / names.LOG),
 }
 
 
@@ -406,7 +457,7 @@ REFUSED = {
 def test_what_cannot_be_retried(texts: Path, good: Path, change: Callable[[Path], object]) -> None:
     change(good)
     before = contents(good)
-    with pytest.raises(ShardError, match=r"no set|is running|by Prewrite 0\.1|no commits\.jsonl"):
+    with pytest.raises(ShardError, match=r"no set|is running|commit log of the set, but not"):
         retry(again(texts, good), RUN)
     assert contents(good) == before
 
@@ -424,12 +475,8 @@ def test_it_runs_in_one_command(run: RunConfig) -> None:
 
 
 def test_documents_that_killed_their_workers_are_not_opened(texts: Path, good: Path) -> None:
-    manifest = Manifest.load(Folder(str(good)))
-    log = finished_log.read(Folder(str(good)), manifest.passes[-1].fingerprint)
-    assert log
     bad = next(row["doc_id"] for row in rows_of(good) if " 017 " in row["original"])
-    log[2].abandoned = [bad]
-    finished_log.write(owned(good), log, manifest.passes[-1].fingerprint)
+    logged(good, lambda records: setattr(records[2], "abandoned", [bad]))
     assert told(planned(again(texts, good))) == "3 failed rows"
     asked: list[str] = []
     made = retry(again(texts, good, asked=asked), RUN)
@@ -450,7 +497,7 @@ def test_a_reader_of_the_old_generation_is_told(texts: Path, good: Path) -> None
 def test_a_retry_that_lost_its_folder_writes_nothing(good: Path) -> None:
     first = OutputLock(Folder(str(good)))
     first.__enter__()
-    below = first.below("retry-2")
+    below = first.below(names.NEXT)
     below.write("a", b"1")
     (good / LOCK).unlink()
     with OutputLock(Folder(str(good))):
@@ -460,7 +507,7 @@ def test_a_retry_that_lost_its_folder_writes_nothing(good: Path) -> None:
             below.remove("a")
     with pytest.raises(ShardError):
         first.__exit__(None, None, None)
-    assert [path.name for path in (good / "retry-2").iterdir()] == ["a"]
+    assert [path.name for path in (good / names.NEXT).iterdir()] == ["a"]
 
 
 def test_files_of_others_in_the_folder_of_a_generation_stay(texts: Path, good: Path) -> None:
@@ -473,18 +520,18 @@ def test_files_of_others_in_the_folder_of_a_generation_stay(texts: Path, good: P
 
     with pytest.raises(Killed):
         retry(again(texts, good, before=kill), RUN)
-    (good / "retry-2/notes.txt").write_text("text")
+    (good / names.NEXT / "notes.txt").write_text("text")
     assert retry(again(texts, good), RUN)
-    left = [path.name for path in (good / "retry-2").rglob("*") if path.is_file()]
+    left = [path.name for path in (good / names.NEXT).rglob("*") if path.is_file()]
     assert left == ["notes.txt"]
     assert verify(str(good))["problems"] == []
 
 
 def test_a_log_of_an_older_generation_is_refused(texts: Path, good: Path) -> None:
-    log = (good / "commits.jsonl").read_bytes()
+    data = next((good / names.LOG).iterdir()).read_bytes()
     retry(again(texts, good), RUN)
-    (good / "commits.jsonl").write_bytes(log)
-    with pytest.raises(ShardError, match="its files are not those of the manifest"):
-        planned(again(texts, good))
-    with pytest.raises(ShardError, match="which is whole and in the manifest"):
-        repair(str(good))
+    (file,) = (good / names.LOG).iterdir()
+    file.write_bytes(data)
+    for call in (lambda: planned(again(texts, good)), lambda: repair(str(good))):
+        with pytest.raises(ShardError, match="or the log of another set; restore it"):
+            call()

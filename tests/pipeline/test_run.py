@@ -22,7 +22,10 @@ from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.passes import Document
 from prewrite.pipeline.run import run_pass
+from prewrite.shards import merge, names
 from prewrite.shards.manifest import Manifest
+from prewrite.shards.merge import FILE_BYTES
+from prewrite.shards.parts import files_of
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row
 from prewrite.shards.verify import verify
@@ -68,11 +71,15 @@ def test_a_set_holds_every_document_in_order(corpus: Path, tmp_path: Path) -> No
 
 def test_parts_end_with_documents_and_hold_enough_rows(corpus: Path, tmp_path: Path) -> None:
     manifest = run(job_of(corpus), tmp_path / "set", rows=50)
-    assert len(manifest.parts) > 3
+    shards = ShardSet(tmp_path / "set")
+    assert len(shards.parts) == manifest.parts > 3
     by_split: dict[str, list[int]] = {}
-    for part in manifest.parts:
-        by_split.setdefault(part.name.split("-")[1], []).append(part.rows)
-        table = pq.read_table(tmp_path / "set" / part.name).to_pylist()
+    for part in shards.parts:
+        by_split.setdefault(part.name.split("-")[0], []).append(part.rows)
+        file = pq.ParquetFile(tmp_path / "set" / part.file)
+        assert part.group is not None
+        table = file.read_row_group(part.group).to_pylist()
+        assert len(table) == part.rows
         assert table[0]["chunk"] == 0
         assert table[-1]["chunk"] == table[-1]["chunks"] - 1
     assert all(rows >= 50 for parts in by_split.values() for rows in parts[:-1])
@@ -85,7 +92,7 @@ def test_skipped_records_are_named(corpus: Path, tmp_path: Path) -> None:
         ("c4.jsonl", 8),
         ("oscar.jsonl", 8),
     ]
-    lines = (tmp_path / "set" / "skipped.jsonl").read_text().splitlines()
+    lines = (tmp_path / "set" / names.SKIPPED).read_text().splitlines()
     assert [json.loads(line)["reason"] for line in lines] == ["broken_json"] * 2
 
 
@@ -121,7 +128,7 @@ def test_commits_that_do_not_fit_are_found(corpus: Path, tmp_path: Path) -> None
     out = tmp_path / "set"
     with pytest.raises(EngineError, match="the engine is dead"):
         run(job_of(corpus, before=failing_at(30), window=8), out, rows=10)
-    record = next((out / "commits").glob("00000-00001-*.json"))
+    record = next((out / names.RECORDS).glob("00000-00001-*.json"))
     data = json.loads(record.read_text())
     data["start"] += 1
     record.write_text(json.dumps(data))
@@ -147,15 +154,33 @@ def failing_at(number: int, interrupt: bool = False) -> Before:
 @given(
     stops=st.lists(st.tuples(st.integers(1, 70), st.booleans()), max_size=4),
     rows=st.integers(1, 90),
+    file_bytes=st.sampled_from((1, 1 << 14, 1 << 15, FILE_BYTES)),
 )
 def test_stopped_anywhere_every_row_is_there_once(
     corpus: Path,
     tmp_path_factory: pytest.TempPathFactory,
     stops: list[tuple[int, bool]],
     rows: int,
+    file_bytes: int,
 ) -> None:
-    """A dead engine or a signal, any number of times, at any document, with any part size."""
+    """A dead engine or a signal, any number of times, at any document, with any part size, merged
+    at the end or meanwhile too.
+    """
     out = tmp_path_factory.mktemp("property") / "set"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge, "FILE_BYTES", file_bytes)
+        _stopped(corpus, out, stops, rows)
+    whole = "".join(row["original"] for row in rows_of(out))
+    assert whole == "".join(texts_of(corpus))
+    assert verify(str(out))["problems"] == []
+    files = assert_alone(out)
+    assert len(files) == 1 or file_bytes < FILE_BYTES
+    small = [size for size in files.values() if size < file_bytes]
+    assert len(small) <= 1
+
+
+def _stopped(corpus: Path, out: Path, stops: list[tuple[int, bool]], rows: int) -> None:
+    """Runs that are stopped, and one to the end."""
     paths = (f"{corpus}/*.jsonl",)
     for number, interrupt in stops:
         try:
@@ -165,13 +190,19 @@ def test_stopped_anywhere_every_row_is_there_once(
         except EngineError:
             pass
     run(InstantPass(paths), out, rows)
-    whole = "".join(row["original"] for row in rows_of(out))
-    assert whole == "".join(texts_of(corpus))
-    assert verify(str(out))["problems"] == []
-    leftovers = [
-        p for p in out.rglob("*") if "tmp" in p.name or p.relative_to(out).parts[0] == "commits"
-    ]
-    assert leftovers == []
+
+
+def assert_alone(out: Path) -> dict[str, int]:
+    """The folder holds the set, no row twice, and nothing else; its files with rows."""
+    shards = ShardSet(out)
+    parts = files_of(shards.parts)
+    assert all(len(mine) == mine[0].groups for mine in parts.values())
+    listed = {*parts, *(file.name for file in shards.manifest.log)}
+    beside = {names.CARD, names.MANIFEST, names.SKIPPED}
+    found = [path for path in out.rglob("*") if not path.is_dir() or path.name.startswith(".")]
+    assert {str(path.relative_to(out)) for path in found} == listed | beside
+    assert not (out / names.RECORDS).exists()
+    return {name: mine[0].file_bytes for name, mine in parts.items()}
 
 
 SCRIPT = """
@@ -193,7 +224,7 @@ def test_killed_at_random_moments_every_row_is_there_once(corpus: Path, tmp_path
     for _ in range(5):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=_environment())
         deadline = time.monotonic() + 60
-        while not (out / "commits").exists() and process.poll() is None:
+        while not (out / names.RECORDS).exists() and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.8))
@@ -202,9 +233,25 @@ def test_killed_at_random_moments_every_row_is_there_once(corpus: Path, tmp_path
     subprocess.run(command, check=True, env=_environment(), timeout=120)
     assert "".join(r["original"] for r in rows_of(out)) == "".join(texts_of(corpus))
     assert verify(str(out))["problems"] == []
-    names = {p.name for p in out.iterdir()}
-    parts = {part.name for part in ShardSet(str(out)).manifest.parts}
-    assert names == parts | {"README.md", "commits.jsonl", "manifest.json", "skipped.jsonl"}
+    assert len(assert_alone(out)) == 1
+
+
+def test_small_files_are_merged_meanwhile_and_their_records_go(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a folder never holds more small files than make a large one. Rows are the same."""
+    out, most = tmp_path / "set", 0
+
+    async def count(document: Document) -> None:
+        nonlocal most
+        most = max(most, len(list(out.glob("data/*"))), len(list(out.glob(f"{names.RECORDS}/*"))))
+
+    run(job_of(corpus), tmp_path / "whole", rows=10)
+    monkeypatch.setattr(merge, "FILE_BYTES", 1 << 13)
+    run(job_of(corpus, before=count), out, rows=10)
+    files = assert_alone(out)
+    assert len(files) > 4 and most < ShardSet(out).manifest.parts / 2
+    assert rows_of(out) == rows_of(tmp_path / "whole")
 
 
 def _environment() -> dict[str, str]:
@@ -225,7 +272,7 @@ def test_killed_while_a_run_that_made_nothing_is_removed(
     """Before the marks of open documents are gone, the manifest says whose they are."""
 
     def killed(self: OwnedFolder, name: str) -> None:
-        if name == "commits":
+        if name == names.RECORDS:
             raise KeyboardInterrupt
         remove(self, name)
 
@@ -233,7 +280,7 @@ def test_killed_while_a_run_that_made_nothing_is_removed(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(OwnedFolder, "remove", killed)
         run(job_of(corpus, before=failing_at(1), window=8), out)
-    assert list(out.glob("commits/*.open"))
+    assert list((out / names.RECORDS).glob("*.open"))
     assert run(job_of(corpus, seed=1), out).status == "complete"
 
 
@@ -277,8 +324,8 @@ def test_a_part_is_closed_at_a_number_of_bytes_too(
 ) -> None:
     """So that rows with a large `meta` do not fill the memory; ids and rows stay the same."""
     whole = run(job_of(corpus), tmp_path / "whole", rows=10**9)
-    assert len(whole.parts) == 3
+    assert whole.parts == 3
     monkeypatch.setattr("prewrite.pipeline.loop._LARGEST", 8 << 10)
     cut = run(job_of(corpus), tmp_path / "cut", rows=10**9)
-    assert len(cut.parts) > 6
+    assert cut.parts > 6
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")

@@ -17,6 +17,7 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.export import Export
 from prewrite.shards.export_files import export
 from prewrite.shards.manifest import Manifest
+from prewrite.shards.names import RECORDS
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.verify import verify
 from tests.commands import rewrite
@@ -48,10 +49,14 @@ def run_once(path: Path) -> None:
 
 
 def puts(lines: list[str]) -> list[str]:
-    """Keys of all PUT requests in lines of the store's log; an upload in pieces is a fault."""
-    assert not [line for line in lines if "uploadId" in line or "?uploads" in line]
-    found = [re.search(r'"PUT /sets/out/([^ ?]*)', line) for line in lines]
-    return [match[1] for match in found if match]
+    """Keys of all that was written, by lines of the store's log: each by one request, but for
+    merged files, which are uploads in pieces that are completed.
+    """
+    begun = [re.search(r'"POST /sets/out/([^ ?]*)\?uploads', line) for line in lines]
+    ended = [re.search(r'"POST /sets/out/([^ ?]*)\?uploadId', line) for line in lines]
+    assert [m[1] for m in begun if m] == [m[1] for m in ended if m]
+    found = [re.search(r'"PUT /sets/out/([^ ?]*) ', line) for line in lines]
+    return [match[1] for match in (*found, *ended) if match]
 
 
 def test_from_bucket_to_bucket(
@@ -66,7 +71,7 @@ def test_from_bucket_to_bucket(
     run_once(path)
     written = puts(moto.log.read_text().splitlines()[before:])
     assert_whole(OUTPUT)
-    assert_whole(f"{OUTPUT}/rewrites")
+    assert_whole(f"{OUTPUT}/_rewrites")
     manifest = ShardSet(OUTPUT).manifest
     assert manifest.documents == FILES * DOCUMENTS
     assert [item.path for item in manifest.inputs] == [
@@ -74,7 +79,7 @@ def test_from_bucket_to_bucket(
         "s3://corpus/in/1.jsonl",
     ]
     assert all(row["original_quality"] is not None for row in rows(OUTPUT, ["original_quality"]))
-    parts = [name for name in written if "part-" in name]
+    parts = [name for name in written if "/train-" in name]
     assert len(parts) == len(set(parts)) > 4, "more than one PUT a part"
     assert "good" not in capsys.readouterr().err
     assert verify(OUTPUT)["problems"] == []
@@ -93,7 +98,7 @@ def test_a_broken_run_goes_on_where_it_was(tmp_path: Path, store: Any, server: F
     path = config(tmp_path, server)
     with pytest.raises(EngineError, match="HTTP 401"):
         run_once(path)
-    kept = [name for name in Folder(OUTPUT).names() if name.startswith("commits/")]
+    kept = [name for name in Folder(OUTPUT).names() if name.startswith(f"{RECORDS}/")]
     assert kept
     asked = len(server.calls)
     run_once(path)
@@ -145,7 +150,7 @@ def test_what_failed_is_asked_again(
     store.invalidate_cache()
     assert rewrite(["--config", path]) == 0
     assert_whole(OUTPUT)
-    assert_whole(f"{OUTPUT}/rewrites")
+    assert_whole(f"{OUTPUT}/_rewrites")
     assert not any(map(holes, flaky_rows(OUTPUT).values()))
 
 

@@ -84,7 +84,7 @@ def assert_every_document_once(store: Any) -> None:
 def assert_no_half_part(store: Any) -> int:
     """Every part there is can be read to its end, listed or not; returns their number."""
     store.invalidate_cache()
-    parts = [path for path in store.find("sets") if "/part-" in path]
+    parts = [path for path in store.find("sets") if "/train-" in path]
     for path in parts:
         with store.open(path, "rb") as stream:
             assert pq.read_table(stream).num_rows > 0

@@ -18,6 +18,7 @@ import pytest
 from prewrite.base.config import load
 from prewrite.pipeline.steps import ranges
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
 from tests.commands import rewrite as rewrite_command
 from tests.engine.fault_server import Fault, FaultServer
@@ -189,7 +190,7 @@ def test_both_passes_are_made_by_the_submitted_jobs(
     assert {job.directives["job-name"] for job in queue.jobs()} == {name[1]}
     queue.drain()
     assert queue.codes == {100: [0, 0], 101: [0], 102: [0, 0], 103: [0]}
-    for url in (submit.output, f"{submit.output}/rewrites"):
+    for url in (submit.output, f"{submit.output}/_rewrites"):
         assert_whole(url)
         assert ShardSet(url).manifest.documents == FILES * DOCUMENTS
     assert None not in {
@@ -205,14 +206,14 @@ def test_what_a_failed_task_left_is_submitted_again_in_other_pieces(
     submit: Submitted, server: FaultServer, queue: Queue
 ) -> None:
     assert submit("run.rows_per_part=4")[0] == 0
-    queue.drain(broken=["1"])
+    queue.drain(broken=["2"])
     assert queue.codes == {100: [0, 0, 1], 101: [1]}
-    sentence = f"error: {submit.output}: 1 of 3 tasks of rewrite have not ended: 1; run the first"
+    sentence = f"error: {submit.output}: 1 of 3 tasks of rewrite have not ended: 2; run the first"
     assert sentence in queue.said[101]
     code, out, _ = submit("run.tasks=5", "run.workers=1")
-    # Task 1 of 3 had the files 1 and 4; of 5 tasks those are the tasks 1 and 4.
-    assert code == 0 and "job 102: tasks 1,4, then job 103" in out
-    assert queue.jobs()[2].directives["array"] == "1,4%1"
+    # Task 2 of 3 had the files 3 and 4; of 5 tasks those are the tasks 3 and 4.
+    assert code == 0 and "job 102: tasks 3-4, then job 103" in out
+    assert queue.jobs()[2].directives["array"] == "3-4%1"
     queue.drain()
     assert queue.codes[102] + queue.codes[103] == [0, 0, 0]
     assert_whole(submit.output)
@@ -233,7 +234,7 @@ def test_a_task_told_to_end_commits(submit: Submitted, server: FaultServer, queu
         ["bash", "-c", job.script], env=environment, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 100
-    while not list(Path(submit.output, "commits").glob("*.json")):
+    while not list(Path(submit.output, names.RECORDS).glob("*.json")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)

@@ -13,6 +13,7 @@ import pytest
 from prewrite.base.config import load
 from prewrite.rewrite import command as main
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
 from tests.engine.fault_server import Fault, FaultServer
 from tests.pipeline.runs import assert_whole, corpus_lines, ended, recipe, rows, start
@@ -54,7 +55,7 @@ class Run:
         return process
 
     def records(self) -> list[Path]:
-        return list(Path(self.output, "commits").glob("*.json"))
+        return list(Path(self.output, names.RECORDS).glob("*.json"))
 
     def complete(self) -> None:
         """Run to the end, in this process for speed, and check all that must hold then."""

@@ -71,8 +71,6 @@ def holes(row: Row) -> set[str]:
 
 def verdicts(url: object) -> dict[tuple[Any, ...], Row]:
     shards = ShardSet(str(url))
-    found = [
-        row for f in shards.manifest.judgements for b in shards.batches(f) for row in b.to_pylist()
-    ]
+    found = [row for f in shards.verdicts for b in shards.batches(f) for row in b.to_pylist()]
     names = ("id", "judge", "criterion", "candidate", "opponent", "order", "vote")
     return {tuple(row[name] for name in names): row for row in found}

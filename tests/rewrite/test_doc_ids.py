@@ -34,6 +34,7 @@ from prewrite.shards.verify import verify
 from tests.commands import shards as main
 from tests.pipeline.fake import TOKENIZER
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows
+from tests.shards.edits import flip
 
 BAD: dict[str, list[Any]] = {
     "null": [None],
@@ -195,7 +196,7 @@ def job(tmp_path: Path) -> ChunkedPass:
     return ChunkedPass((str(tmp_path / "in"),), options={"split_bytes": 1024}, max_bad_rows=1.0)
 
 
-def names(url: Path) -> list[tuple[str, str]]:
+def names_of(url: Path) -> list[tuple[str, str]]:
     return [(row["id"], row["doc_id"]) for row in ShardSet(str(url)).rows(["id", "doc_id"])]
 
 
@@ -210,7 +211,7 @@ def test_any_workers_and_any_resume_give_the_same_names(job: ChunkedPass, tmp_pa
     for tasks, workers in ((1, 1), (4, 1), (4, 3)):
         out = tmp_path / f"set-{tasks}-{workers}"
         run_pass(job, str(out), RunConfig(tasks=tasks, workers=workers, rows_per_part=13))
-        assert names(out) == expected and sorted(asked(out)) == texts
+        assert names_of(out) == expected and sorted(asked(out)) == texts
     assert {"0", "1", "2"} <= {name for _, name in expected}
     out = tmp_path / "stopped"
     for tasks in (1, 3):
@@ -219,7 +220,7 @@ def test_any_workers_and_any_resume_give_the_same_names(job: ChunkedPass, tmp_pa
         with pytest.raises(Interrupted):
             run_pass(stopping, str(out), RunConfig(tasks=tasks, rows_per_part=7))
     run_pass(job, str(out), RunConfig(tasks=2, rows_per_part=50))
-    assert names(out) == expected and sorted(asked(out)) == texts
+    assert names_of(out) == expected and sorted(asked(out)) == texts
     assert Manifest.load(ShardSet(str(out)).folder).odd == odd(counts(job.source))
 
 
@@ -260,8 +261,8 @@ def test_counts_outlive_repair_and_another_asking(job: ChunkedPass, tmp_path: Pa
     for record in log_of(str(out)):
         kept = {k: n for k, n in record.counts.items() if k.startswith("id:")}
         assert _reopened(record).counts == kept
-    for part in sorted(out.glob("part-*.parquet"))[::2]:
-        part.unlink()
+    for part in ShardSet(str(out)).parts[::2]:
+        flip(out, part)
     assert repair(str(out))
     assert run_pass(job, str(out), RunConfig(rows_per_part=13)).odd == before.odd
     assert verify(str(out))["problems"] == []

@@ -80,10 +80,12 @@ def test_a_longer_input_file_is_another_input(corpus: Path) -> None:
         ("corpus", "link/out", True),
         ("corpus/**/*.jsonl", "corpus/out", True),
         ("link/**", "corpus/out", True),
-        ("corpus/*/*.parquet", "corpus/out", True),
+        ("corpus/*/*/*.parquet", "corpus/out", True),
+        ("corpus/*/*.parquet", "corpus/out", False),
         ("corpus/*/*/*.json", "corpus/out", True),
-        ("corpus/out/commits/*.json", "corpus/out", True),
-        ("c*/[ao]ut/*.jsonl", "corpus/out", True),
+        ("corpus/out/_prewrite/commits/*.json", "corpus/out", True),
+        ("c*/[ao]ut/*/*.jsonl", "corpus/out", True),
+        ("c*/[ao]ut/*.jsonl", "corpus/out", False),
         ("corpus/*.jsonl", "corpus/out", False),
         ("corpus/**/*.jsonl.gz", "corpus/out", False),
         ("corpus/c4.jsonl", "corpus/out", False),
@@ -107,11 +109,11 @@ def test_an_output_that_the_next_start_would_read_is_refused(
 
 
 def test_an_output_in_the_judged_set_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "set/rewrites").mkdir(parents=True)
+    (tmp_path / "set/_rewrites").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "set")
-    for output in ("set", "link", "set/more", "link/judgements", "x/../set"):
+    for output in ("set", "link", "set/more", "link/_judgements", "x/../set"):
         given = [f"judge.input={tmp_path}/set", f"output={tmp_path}/{output}"]
         with pytest.raises(ConfigError, match="which is or lies in judge.input; accepted: another"):
             load(JudgeRecipe, "configs/quickstart.yaml", given)
-    given = [f"judge.input={tmp_path}/set/rewrites", f"output={tmp_path}/set"]
+    given = [f"judge.input={tmp_path}/set/_rewrites", f"output={tmp_path}/set"]
     load(JudgeRecipe, "configs/quickstart.yaml", given)

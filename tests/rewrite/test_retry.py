@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prewrite.base.errors import ConfigError
+from prewrite.shards import names
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.verify import verify
@@ -71,7 +72,13 @@ def again(config: Path, *overrides: str) -> int:
 
 
 def manifests(url: object) -> list[Manifest]:
-    return [ShardSet(f"{url}{name}").manifest for name in ("/rewrites", "")]
+    return [ShardSet(f"{url}{name}").manifest for name in ("/_rewrites", "")]
+
+
+def parts_of(url: object) -> list[set[tuple[str, str]]]:
+    """The names and digests of all parts, with rows and with verdicts, of both sets."""
+    sets = (ShardSet(f"{url}{name}") for name in ("/_rewrites", ""))
+    return [{(part.name, part.sha256) for part in (*s.parts, *s.verdicts)} for s in sets]
 
 
 def test_what_failed_is_asked_and_nothing_else(
@@ -79,18 +86,19 @@ def test_what_failed_is_asked_and_nothing_else(
 ) -> None:
     out = config.parent / "set"
     before, said = rows(out), verdicts(out)
-    parts = {path: path.read_bytes() for path in out.rglob("part-*")}
-    old = manifests(out)
+    old, parts = manifests(out), parts_of(out)
     assert again(config, "--dry-run") == 0
     told = capsys.readouterr().out
-    assert f"{out}/rewrites: ask again: 2 failed rows\n{out}: ask again: 2 failed verdicts;" in told
+    assert (
+        f"{out}/_rewrites: ask again: 2 failed rows\n{out}: ask again: 2 failed verdicts;" in told
+    )
     assert again(config) == 0
     # Of each changed rewrite two orders of its pair, and whether it is safe.
     assert asked(server) == {"rewrite": 2, "quality": 1 + 4, "safety": 1 + 2}
     told = capsys.readouterr().out
-    assert f"{out}/rewrites: generation 2; failed: 2 before, 0 now" in told
+    assert f"{out}/_rewrites: generation 2; failed: 2 before, 0 now" in told
     assert f"{out}: generation 2; failed: 2 before, 0 now" in told
-    assert_whole(f"{out}/rewrites")
+    assert_whole(f"{out}/_rewrites")
     assert_whole(str(out))
 
     now, whole = rows(out), rows(made / "whole")
@@ -108,15 +116,11 @@ def test_what_failed_is_asked_and_nothing_else(
     assert {key: found[key] for key in good} == good
     assert len(found) == len(verdicts(made / "whole"))
 
-    expected = zip(old, manifests(out), manifests(made / "whole"), (2, 2), strict=True)
-    for earlier, later, full, staying in expected:
+    for later, full in zip(manifests(out), manifests(made / "whole"), strict=True):
         assert later.statuses == full.statuses
         assert later.passes[-1].counts == full.passes[-1].counts
-        listed = {file.name for file in later.files}
-        stay = [file for file in earlier.files if file.name in listed]
-        assert len(stay) == staying
-    for path in (path for path in parts if path.exists()):
-        assert path.read_bytes() == parts[path]
+    stay = [one & other for one, other in zip(parts, parts_of(out), strict=True)]
+    assert [len(some) for some in stay] == [2, 2]
     extra = [later.passes[-1].usage.requests - earlier.passes[-1].usage.requests
              for earlier, later in zip(old, manifests(out), strict=True)]  # fmt: skip
     assert extra == [2, 8]
@@ -146,13 +150,13 @@ def test_seeds_are_those_of_the_round(
     first = seeds()
     server.plan, before = flaky, rows(out)
     assert again(config) == 1
-    assert f"{out}/rewrites: all 2 that had failed did so again; it" in capsys.readouterr().err
+    assert f"{out}/_rewrites: all 2 that had failed did so again; it" in capsys.readouterr().err
     assert first <= seeds(), "the same round has other seeds"
     assert again(config) == 1
     assert not first & seeds()
     assert rows(out) == before
     assert [one.generation for one in manifests(out)] == [1, 1]
-    assert_whole(f"{out}/rewrites")
+    assert_whole(f"{out}/_rewrites")
     assert_whole(str(out))
     server.plan = half
     assert again(config) == 1, "the judge refuses"
@@ -178,11 +182,11 @@ def test_a_set_that_was_judged_before_says_what_to_do(
     old = rows(out)
     assert [one.generation for one in manifests(out)] == [2, 1]
     capsys.readouterr()
-    judged = ["--config", str(config), f"judge.input={out}/rewrites"]
+    judged = ["--config", str(config), f"judge.input={out}/_rewrites"]
     for command in (rewrite, judge):
         assert command(judged) == 1
         assert (
-            f"error: {out}: it was judged before the rows of {out}/rewrites became others; "
+            f"error: {out}: it was judged before the rows of {out}/_rewrites became others; "
             "run this command with --retry-failed"
         ) in capsys.readouterr().err
     assert rows(out) == old and verify(str(out))["problems"] == []
@@ -248,10 +252,10 @@ def test_what_is_refused(
             "judge.weights.safety=2",
             f"{out} was made under another configuration; its rew",
         ),
-        ("rewrite.length.max=4", f"{out}/rewrites was made under another configuration"),
+        ("rewrite.length.max=4", f"{out}/_rewrites was made under another configuration"),
         (
             f"output={out}x",
-            f"{out}x/rewrites: found no set; accepted with --retry-failed: a",
+            f"{out}x/_rewrites: found no set; accepted with --retry-failed: a",
         ),
         ("run.executor=slurm", "run.executor: found 'slurm'; accepted with --retry-failed: local"),
     ):
@@ -276,7 +280,7 @@ def test_killed_and_continued_by_two_workers(config: Path, server: FaultServer) 
 
     server.plan = slow
     process = start(config, "--retry-failed", scratch=config.parent / "tmp")
-    assert wait_for(lambda: list(out.glob("retry-2/commits/*.json")), process)
+    assert wait_for(lambda: list(out.glob(f"{names.NEXT}/{names.RECORDS}/*.json")), process)
     process.kill()
     ended(process)
     assert rows(out) == old and verify(str(out))["problems"] == []

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prewrite.base.fingerprint import fingerprint
+from prewrite.shards import flat, log, names
+from prewrite.shards.parts import Part
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.schema import JUDGEMENT_SCHEMA
 
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 _COLUMNS: list[tuple[str, pa.DataType]] = [
@@ -22,53 +28,69 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("rewrite", pa.string()),
     ("rewrite_status", _WORDS),
 ]
-_NEW = ("asked", "failed", "failures", "turn", "line", "after", "read")
-_FILE = ("name", "rows", "bytes", "sha256")
+_MANIFEST = (
+    "status", "criteria", "measures", "passes", "inputs", "rows", "documents", "statuses",
+    "left_out", "skipped", "skipped_records",
+)  # fmt: skip
+_PASS = ("name", "fingerprint", "config", "versions", "usage", "counts", "abandoned", "seconds")
+_INPUT = ("path", "bytes", "sha256", "records")
+_RECORD = (
+    "split", "block", "start", "stop", "documents", "counts", "skipped", "left_out", "usage",
+    "versions", "last", "sha256", "abandoned", "redo",
+)  # fmt: skip
 
 
 def downgrade(folder: Path) -> None:
     """Make the set in `folder`, and the rewrites in it, what version 0.1 would have made of it."""
-    manifest = json.loads((folder / "manifest.json").read_text()) | {"format_version": 1}
-    made = manifest["passes"][-1]
-    if (folder / "rewrites").exists():
-        downgrade(folder / "rewrites")
-        parts = json.loads((folder / "rewrites/manifest.json").read_text())["parts"]
-        made["config"]["input"]["parts"] = fingerprint([part["sha256"] for part in parts])
+    shards = ShardSet(folder)
+    content = shards.manifest.model_dump(mode="json")
+    manifest: dict[str, Any] = {"format_version": 1, **_kept(content, _MANIFEST)}
+    manifest["passes"] = [_kept(made, _PASS) for made in manifest["passes"]]
+    manifest["inputs"] = [_kept(item, _INPUT) for item in manifest["inputs"]]
+    if (folder / names.REWRITES).exists():
+        shutil.move(folder / names.REWRITES, folder / flat.REWRITES)
+        downgrade(folder / flat.REWRITES)
+        made, inner = manifest["passes"][-1], folder / flat.REWRITES / flat.MANIFEST
+        digests = [part["sha256"] for part in json.loads(inner.read_text())["parts"]]
+        made["config"]["input"]["parts"] = fingerprint(digests)
         made["fingerprint"] = fingerprint(made["config"])
-    known = {part["name"]: _downgrade_part(folder / part["name"]) for part in manifest["parts"]}
-    manifest["parts"] = [_file(part, known) for part in manifest["parts"]]
-    manifest["judgements"] = [_file(part, known) for part in manifest["judgements"]]
-    manifest["passes"] = [_without_new(one) for one in manifest["passes"]]
-    del manifest["owners"], manifest["digest"]
-    for item in manifest["inputs"]:
-        del item["version"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    lines = (folder / "commits.jsonl").read_text().splitlines()[:-1]
-    records = [_without_new(json.loads(line)) for line in lines]
-    for record in records:
-        for key in ("part", "judgements"):
-            record[key] = record[key] and _file(record[key], known)
-    (folder / "commits.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    records = log.records(shards.folder, shards.manifest)
+    kinds: list[tuple[str, Sequence[Part]]] = [("", shards.parts), ("judgements/", shards.verdicts)]
+    files = {(at, part.name): _written(folder, at, part) for at, some in kinds for part in some}
+    manifest["parts"] = [files["", part.name] for part in shards.parts]
+    manifest["judgements"] = [files["judgements/", part.name] for part in shards.verdicts]
+    lines = [
+        _kept(record.model_dump(mode="json"), _RECORD)
+        | {"part": record.part and files["", record.part.name]}
+        | {"judgements": record.judgements and files["judgements/", record.judgements.name]}
+        for record in records
+    ]
+    for old, new in ((names.CARD, "README.md"), (names.SKIPPED, "skipped.jsonl")):
+        if (folder / old).exists():
+            shutil.move(folder / old, folder / new)
+    for place in (names.DATA, names.JUDGEMENTS, "_prewrite"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+    (folder / flat.MANIFEST).write_text(json.dumps(manifest))
+    (folder / flat.LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _file(entry: dict[str, Any], known: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """An entry of a file, with the size and digest that it has by now."""
-    now = entry | known.get(entry["name"], {})
-    return {key: now[key] for key in _FILE}
+def _kept(content: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """What 0.1 knew of it."""
+    return {key: content[key] for key in keys}
 
 
-def _without_new(entry: dict[str, Any]) -> dict[str, Any]:
-    assert set(_NEW[:3]) <= set(entry)
-    return {key: value for key, value in entry.items() if key not in _NEW}
-
-
-def _downgrade_part(path: Path) -> dict[str, Any]:
-    """Write a part anew with the columns of format 1; its size and digest."""
-    table = pq.read_table(path)
-    scores = [name for name in table.column_names if table.schema.field(name).type == pa.float32()]
-    fields = [*_COLUMNS, *((name, pa.float32()) for name in scores), ("meta", pa.string())]
-    columns = pa.schema(fields).with_metadata(table.schema.metadata or {})
-    table = table.select(columns.names).cast(columns)
+def _written(folder: Path, at: str, part: Part) -> dict[str, Any]:
+    """Write a part as a file of its own, with the columns of format 1; how it is listed."""
+    table = pq.ParquetFile(folder / part.file).read_row_group(part.group or 0)
+    columns = JUDGEMENT_SCHEMA
+    if not at:
+        scores = [name for name in table.column_names if table.field(name).type == pa.float32()]
+        fields = [*_COLUMNS, *((name, pa.float32()) for name in scores), ("meta", pa.string())]
+        columns = pa.schema(fields)
+    table = table.select(columns.names).cast(columns.with_metadata(table.schema.metadata or {}))
+    path = folder / f"{at}part-{part.name}.parquet"
+    path.parent.mkdir(exist_ok=True)
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
     data = path.read_bytes()
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    listed = {"name": f"{at}{path.name}", "rows": part.rows, "bytes": len(data)}
+    return listed | {"sha256": hashlib.sha256(data).hexdigest()}

@@ -16,9 +16,11 @@ from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
 from prewrite.evaluation.cut_points import cut_points_of
-from prewrite.pipeline.listed import check_listed, check_there
+from prewrite.shards import flat, names
+from prewrite.shards.listed import check_listed, check_there
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
+from prewrite.shards.schema import FORMAT_VERSION
 from prewrite.shards.stats import Stats
 from prewrite.shards.verify import verify
 from prewrite.train.data.source import TrainingSet
@@ -62,17 +64,18 @@ def test_the_old_set_is_one(made: Path) -> None:
     assert manifest["format_version"] == 1 and "asked" not in manifest["passes"][0]
     for part in (made / "set").rglob("part-*.parquet"):
         assert "rewrite_reason" not in pq.read_schema(part).names
-    assert json.loads((made / "new/manifest.json").read_text())["format_version"] == 2
+    new = json.loads((made / "new" / names.MANIFEST).read_text())
+    assert new["format_version"] == FORMAT_VERSION
 
 
 def test_every_reader_reads_it(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old, new = str(made / "set"), str(made / "new")
-    for inner in ("", "/rewrites"):
+    for inner, of_new in (("", ""), ("/rewrites", f"/{names.REWRITES}")):
         assert verify(old + inner)["problems"] == []
         for left, right in zip(
-            ShardSet(old + inner).rows(), ShardSet(new + inner).rows(), strict=True
+            ShardSet(old + inner).rows(), ShardSet(new + of_new).rows(), strict=True
         ):
             assert {**left, "rewrite_reason": right["rewrite_reason"]} == right
         assert shards(["show", old + inner]) == 0
@@ -128,7 +131,7 @@ def test_a_judge_pass_over_it_makes_a_set_of_this_format(made: Path, tmp_path: P
     assert judge(["--config", str(made / "recipe.yaml"), *change]) == 0
     assert_whole(str(tmp_path / "again"))
     manifest = ShardSet(str(tmp_path / "again")).manifest
-    assert manifest.format_version == 2
+    assert manifest.format_version == FORMAT_VERSION
     rows = list(ShardSet(str(tmp_path / "again")).rows())
     assert {row["rewrite_reason"] for row in rows} == {None}
     assert {row["rewrite_status"] for row in rows} == {"ok", "failed"}
@@ -148,31 +151,47 @@ def test_an_unfinished_run_of_it_is_refused(
     arguments = ["--config", str(made / "recipe.yaml"), f"output={rewrites}", "judge=null"]
     assert rewrite(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "found an unfinished run of format 1; accepted: format 2; finish it with" in line
+    assert "found an unfinished run of " in line and "; finish it with the version" in line
     assert before == {path: path.read_bytes() for path in rewrites.rglob("*") if path.is_file()}
     assert shards(["show", str(old)]) == 0, "but it can be looked at"
 
 
 def test_it_is_not_repaired(old: Path) -> None:
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
-    with pytest.raises(ShardError, match="found a set of format 1; accepted by --repair: format 2"):
+    said = f"found a set of {flat.WHAT}; accepted with --repair: .* prewrite shards upgrade {old}"
+    with pytest.raises(ShardError, match=said):
         repair(str(old))
     assert before == {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
 
 
 def test_a_later_format_is_refused_by_its_number(old: Path) -> None:
-    for version in (3, 0, "2", None, [1]):
+    for version in (99, 0, "2", None, [1]):
         manifest = json.loads((old / "manifest.json").read_text()) | {"format_version": version}
         (old / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(ShardError, match="format version .*; this Prewrite reads 1 and 2"):
+        with pytest.raises(ShardError, match="format version .*; a newer set needs a newer"):
+            ShardSet(str(old))
+
+
+def test_a_part_listed_twice_or_outside_of_it_is_refused(old: Path) -> None:
+    whole = json.loads((old / "manifest.json").read_text())
+    first, *others = whole["parts"]
+    for parts, said in (
+        ([first, first, *others], "2 times; accepted: every file once"),
+        ([first | {"name": "../a.parquet"}, *others], "accepted: a path inside the set's folder"),
+        ([first | {"name": "a\n.parquet"}, *others], "accepted: printable names of at most 255"),
+    ):
+        (old / "manifest.json").write_text(json.dumps(whole | {"parts": parts}))
+        with pytest.raises(ShardError, match=said):
             ShardSet(str(old))
 
 
 def test_other_readers_see_the_reasons(made: Path, tmp_path: Path) -> None:
-    parts = sorted(map(str, (made / "new").glob("part-*.parquet")))
+    parts = sorted(map(str, (made / "new").glob("**/*.parquet")))
+    assert {Path(part).parent for part in parts} == {made / "new" / names.DATA}
     (tmp_path / "cache").mkdir()
     loaded = load_dataset(str(made / "new"), split="train", cache_dir=str(tmp_path / "cache"))
-    pattern = f"{made}/new/part-*.parquet"
+    assert loaded.num_rows == ShardSet(made / "new").manifest.rows
+    pattern = f"{made}/new/**/*.parquet"
     query = f"SELECT DISTINCT rewrite_reason FROM '{pattern}' ORDER BY ALL"
     found = [
         {row["rewrite_reason"] for row in loaded},
@@ -190,8 +209,9 @@ def test_what_failed_in_it_is_not_asked_again(
     asked = len(server.calls)
     assert rewrite(["--config", str(made / "recipe.yaml"), "--retry-failed", *more]) == 1
     assert (
-        f"error: {made}/set/rewrites: found a set of format 1; accepted with --retry-failed: "
-        "format 2; " in capsys.readouterr().err
+        f"error: {made}/set/rewrites: found a set of {flat.WHAT}; accepted with --retry-failed: "
+        f"format {FORMAT_VERSION}; run prewrite shards upgrade {made}/set first\n"
+        in capsys.readouterr().err
     )
     assert len(server.calls) == asked
 
@@ -199,22 +219,22 @@ def test_what_failed_in_it_is_not_asked_again(
 def test_judgements_that_were_moved_and_linked_are_there(made: Path, tmp_path: Path) -> None:
     """What reads through a link within the set is what is looked at."""
     folder = Path(shutil.copytree(made / "new", tmp_path / "set"))
-    shutil.move(folder / "judgements", folder / "moved")
-    (folder / "judgements").symlink_to("moved")
-    check_there(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
-    check_listed(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
+    shutil.move(folder / names.JUDGEMENTS, folder / "moved")
+    (folder / names.JUDGEMENTS).symlink_to("moved")
+    check_there(Folder(str(folder)), ShardSet(str(folder)).verdicts)
+    check_listed(Folder(str(folder)), ShardSet(str(folder)).verdicts)
     part = next((folder / "moved").iterdir())
     part.write_bytes(part.read_bytes() + b"x")
     for look, found in ((check_there, "found [0-9]+ bytes; acc"), (check_listed, "[0-9]+ bytes")):
         with pytest.raises(ShardError, match=found):
-            look(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
+            look(Folder(str(folder)), ShardSet(str(folder)).verdicts)
 
 
 def test_judgements_behind_a_link_out_of_the_set_are_refused(made: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(made / "new", tmp_path / "set"))
-    shutil.move(folder / "judgements", tmp_path / "moved")
-    (folder / "judgements").symlink_to(tmp_path / "moved")
+    shutil.move(folder / names.JUDGEMENTS, tmp_path / "moved")
+    (folder / names.JUDGEMENTS).symlink_to(tmp_path / "moved")
     for look in (check_there, check_listed):
-        with pytest.raises(ShardError, match="judgements/.* found a link to .* out of the folder"):
-            look(Folder(str(folder)), ShardSet(str(folder)).manifest.files)
+        with pytest.raises(ShardError, match="_judgements/.* found a link to .* out of the folder"):
+            look(Folder(str(folder)), ShardSet(str(folder)).verdicts)
     assert shards(["verify", str(folder)]) == 1

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from prewrite.base.errors import Interrupted, ShardError
@@ -14,15 +16,18 @@ from prewrite.base.files import Folder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.passes import Document
 from prewrite.pipeline.run import run_pass
+from prewrite.shards import log, merge, names
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.manifest import Record
-from prewrite.shards.names import RecordName, block_of
+from prewrite.shards.names import RecordName
+from prewrite.shards.parts import files_of
+from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
+from prewrite.shards.schema import FORMAT_VERSION
 from prewrite.shards.seal import opened, sealed
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
 from tests.pipeline.fake import InstantPass
-from tests.shards.edits import edited, replaced
+from tests.shards.edits import edited, files_with_rows, flip, replaced
 
 
 def make(corpus: Path, out: Path, **settings: object) -> None:
@@ -37,37 +42,62 @@ def good(corpus: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of each part, by what stays in its name when it is written again."""
-    return {block_of(p.name): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
+    """The bytes of each part, by the name that stays wherever it lies."""
+    return {
+        part.name: (folder / part.file).read_bytes()[part.start :][: part.bytes]
+        for part in ShardSet(folder).parts
+    }
 
 
-def part(folder: Path, block: str) -> Path:
-    return next(folder.glob(f"part-{block}-*"))
+def without_its_end(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
 
 
-def flip(part: Path) -> None:
-    data = bytearray(part.read_bytes())
-    data[len(data) // 2] ^= 1
-    part.write_bytes(bytes(data))
+def other_footer(file: Path) -> None:
+    """One byte of it is another one."""
+    data = bytearray(file.read_bytes())
+    data[-40] ^= 1
+    file.write_bytes(data)
 
 
-DAMAGE: list[Callable[[Path], object]] = [flip, Path.unlink, lambda part: part.write_bytes(b"")]
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda file: file.write_bytes(b""),
+    "cut": without_its_end,
+    "another footer": other_footer,
+}
 
 
-@pytest.mark.parametrize("damage", DAMAGE, ids=["flipped", "missing", "empty"])
+@pytest.mark.parametrize("damage", ["flipped", *DAMAGE])
+@pytest.mark.parametrize("file_bytes", [1, merge.FILE_BYTES])
 def test_a_damaged_part_alone_is_made_again(
-    corpus: Path, good: Path, damage: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+    corpus: Path,
+    tmp_path: Path,
+    damage: str,
+    file_bytes: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before, manifest = contents(good), json.loads((good / "manifest.json").read_text())
-    first, last = sorted(before)[1], sorted(before)[-1]
-    names = [part(good, block).name for block in (first, last)]
-    for name in names:
-        damage(good / name)
+    """A damaged row group, whatever else its file holds; of a damaged file all row groups."""
+    monkeypatch.setattr(merge, "FILE_BYTES", file_bytes)
+    good = tmp_path / "set"
+    make(corpus, good)
+    before, manifest = contents(good), json.loads((good / names.MANIFEST).read_text())
+    parts = ShardSet(good).parts
+    assert len({part.file for part in parts}) == (1 if file_bytes > 1 else len(parts))
+    chosen = [parts[1], parts[-1]]
+    for part in chosen:
+        if damage == "flipped":
+            flip(good, part)
+        elif (good / part.file).exists():
+            DAMAGE[damage](good / part.file)
+    if damage != "flipped":
+        chosen = [p for p in parts if p.file in {part.file for part in chosen}]
     assert main(["verify", str(good), "--repair"]) == 0
     out = capsys.readouterr().out
-    rows = sum(part["rows"] for part in manifest["parts"] if part["name"] in names)
-    assert all(f"{name}: " in out for name in names)
-    assert f"run the command that made it to recompute {rows} rows of 2 parts" in out
+    rows = sum(part.rows for part in chosen)
+    assert all(part.file in out for part in chosen)
+    assert f"run the command that made it to recompute {rows} rows of {len(chosen)} parts" in out
     asked = 0
 
     async def count(document: Document) -> None:
@@ -77,26 +107,27 @@ def test_a_damaged_part_alone_is_made_again(
     make(corpus, good, before=count)
     assert contents(good) == before
     assert asked == rows
-    after = json.loads((good / "manifest.json").read_text())
+    after = json.loads((good / names.MANIFEST).read_text())
     for one in (manifest, after):
-        del one["passes"][-1]["seconds"], one["owners"], one["digest"]
-        for file in one["parts"]:
-            file["name"] = block_of(file["name"])
+        del one["passes"][-1]["seconds"], one["owners"], one["digest"], one["log"]
     assert after == manifest
     assert verify(str(good))["problems"] == []
+    files = files_of(ShardSet(good).parts)
+    assert len(files) == (1 if file_bytes > 1 else len(parts))
+    assert {str(path.relative_to(good)) for path in files_with_rows(good)} == set(files)
 
 
 def test_a_set_of_which_every_part_is_lost_counts_no_rows(corpus: Path, good: Path) -> None:
-    before = json.loads((good / "manifest.json").read_text())
+    before = json.loads((good / names.MANIFEST).read_text())
     assert before["statuses"] and before["skipped"]
-    for lost in good.glob("part-*"):
+    for lost in files_with_rows(good):
         lost.unlink()
     repair(str(good))
-    after = json.loads((good / "manifest.json").read_text())
+    after = json.loads((good / names.MANIFEST).read_text())
     assert after["status"] == "interrupted" and not after["rows"]
     assert not after["statuses"] and not after["skipped"] and not after["skipped_records"]
     make(corpus, good)
-    after = json.loads((good / "manifest.json").read_text())
+    after = json.loads((good / names.MANIFEST).read_text())
     assert [after[k] for k in ("statuses", "skipped")] == [
         before[k] for k in ("statuses", "skipped")
     ]
@@ -104,7 +135,7 @@ def test_a_set_of_which_every_part_is_lost_counts_no_rows(corpus: Path, good: Pa
 
 def test_a_repair_that_is_interrupted_goes_on(corpus: Path, good: Path) -> None:
     before = contents(good)
-    flip(part(good, sorted(before)[1]))
+    flip(good, ShardSet(good).parts[1])
     repair(str(good))
 
     async def interrupt(document: Document) -> None:
@@ -119,46 +150,43 @@ def test_a_repair_that_is_interrupted_goes_on(corpus: Path, good: Path) -> None:
 
 
 def test_an_edited_manifest_is_written_anew(good: Path) -> None:
-    text = (good / "manifest.json").read_text()
-    *heads, parts = text.partition('"parts"')
+    text = (good / names.MANIFEST).read_text()
     for changed in (
         re.sub(r'"rows": \d+', '"rows": 1', text),
-        "".join(heads) + re.sub(r'"sha256": "\w{64}"', f'"sha256": "{"0" * 64}"', parts, count=6),
+        re.sub(r'"parts": \d+', '"parts": 1', text),
+        re.sub(r'"rows_digest": "\w{64}"', f'"rows_digest": "{"0" * 64}"', text),
         text.replace('"ok"', '"failed"'),
     ):
+        assert changed != text
         for on_purpose in (False, True):
             content, _ = opened(json.loads(changed))
-            (good / "manifest.json").write_bytes(
-                sealed(content) if on_purpose else changed.encode()
-            )
+            (good / names.MANIFEST).write_bytes(sealed(content) if on_purpose else changed.encode())
             assert main(["verify", str(good)]) == 1
-            before = contents(good)
+            before = {path: path.read_bytes() for path in files_with_rows(good)}
             assert repair(str(good)) == ["the manifest was written anew"]
-            assert contents(good) == before
-            assert (good / "manifest.json").read_text() == text
+            assert {path: path.read_bytes() for path in files_with_rows(good)} == before
+            assert (good / names.MANIFEST).read_text() == text
             assert verify(str(good))["problems"] == []
     assert repair(str(good)) == []
 
 
 def test_what_cannot_be_repaired_is_one_sentence(good: Path) -> None:
-    text = (good / "manifest.json").read_text()
+    text = (good / names.MANIFEST).read_text()
     for old, new in (('"seed": 0', '"seed": 7'), ('"seconds": ', '"seconds": 1')):
-        (good / "manifest.json").write_text(text.replace(old, new))
+        (good / names.MANIFEST).write_text(text.replace(old, new))
         before = tree(good)
-        with pytest.raises(ShardError, match=r"commits\.jsonl does not hold what was changed"):
+        with pytest.raises(ShardError, match="_prewrite/log does not hold what was changed"):
             repair(str(good))
         assert tree(good) == before
-    (good / "manifest.json").write_text(text)
+    (good / names.MANIFEST).write_text(text)
     replaced(good, '"seed": 0', '"seed": 7')
     assert "not that of its fingerprint" in verify(str(good))["problems"][0]
     with pytest.raises(ShardError, match="pass 'rewrite' is not that of its fingerprint; restore"):
         repair(str(good))
-    (good / "manifest.json").write_text(text.replace('"format_version": 2', '"format_version": 3'))
-    with pytest.raises(ShardError, match="format version 3; this Prewrite reads 1 and 2"):
-        repair(str(good))
-    (good / "manifest.json").write_text(text)
-    (good / "commits.jsonl").unlink()
-    with pytest.raises(ShardError, match=r"no commits.jsonl to repair it by; nothing was changed"):
+    mine, later = (f'"format_version": {n}' for n in (FORMAT_VERSION, FORMAT_VERSION + 1))
+    assert mine in text
+    (good / names.MANIFEST).write_text(text.replace(mine, later))
+    with pytest.raises(ShardError, match="format version .*; a newer set needs a newer Prewrite"):
         repair(str(good))
 
 
@@ -174,18 +202,20 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def _append(log: Path) -> None:
-    first = json.loads(log.read_text().splitlines()[0])
-    log.write_text(log.read_text() + json.dumps(first | {"split": "../x", "block": 0}) + "\n")
+def _records(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
+    """Other records, in a file that is whole."""
+    return lambda log: pq.write_table(change(pq.read_table(log)), log)
 
 
 LOGS: dict[str, Callable[[Path], object]] = {
-    "a line more": _append,
-    "a line fewer": lambda log: log.write_text("".join(log.read_text().splitlines(True)[1:])),
-    "cut": lambda log: log.write_text(log.read_text()[:-40]),
-    "without its end": lambda log: log.write_text("".join(log.read_text().splitlines(True)[:-1])),
-    "edited": lambda log: log.write_text(log.read_text().replace('"stop":', '"stop":1')),
-    "empty": lambda log: log.write_text(""),
+    "a record more": _records(lambda table: pa.concat_tables([table, table[:1]])),
+    "a record fewer": _records(lambda table: table[1:]),
+    "edited": _records(lambda table: table.set_column(0, "split", table["split"][::-1])),
+    "cut": lambda log: log.write_bytes(log.read_bytes()[:-40]),
+    "a bit flipped": lambda log: log.write_bytes(
+        bytes([log.read_bytes()[0] ^ 1, *log.read_bytes()[1:]])
+    ),
+    "empty": lambda log: log.write_bytes(b""),
     "gone": Path.unlink,
 }
 
@@ -195,19 +225,19 @@ LOGS: dict[str, Callable[[Path], object]] = {
 def test_without_a_log_that_fits_nothing_is_changed(
     good: Path, damage: Callable[[Path], object], part_damaged: bool
 ) -> None:
-    damage(good / "commits.jsonl")
     if part_damaged:
-        flip(next(good.glob("part-*")))
+        flip(good, ShardSet(good).parts[0])
+    damage(next((good / names.LOG).iterdir()))
     before = tree(good)
-    with pytest.raises(ShardError, match=r"commits\.jsonl"):
+    with pytest.raises(ShardError, match=f"{names.LOG}/.*restore it"):
         repair(str(good))
     assert tree(good) == before
 
 
 def test_the_log_wins_over_what_a_killed_removal_has_left(good: Path) -> None:
     """Some records of the run, as they were, and an unreadable one."""
-    records = [Record.model_validate_json(x) for x in _lines(good)[:3]]
-    folder = good / "commits"
+    records = log.records(Folder(str(good)), ShardSet(good).manifest)[:3]
+    folder = good / names.RECORDS
     folder.mkdir()
     for record in records:
         name = RecordName(record.split, record.block, record.turn, record.line)
@@ -220,38 +250,45 @@ def test_the_log_wins_over_what_a_killed_removal_has_left(good: Path) -> None:
     assert not folder.exists(), "it is not cleaned up"
 
 
-def _lines(good: Path) -> list[str]:
-    return (good / "commits.jsonl").read_text().splitlines()[:-1]
-
-
 def test_a_manifest_of_other_inputs_does_not_become_complete(good: Path) -> None:
     """Totals and inputs must agree with the log."""
     with edited(good) as raw:
         raw["inputs"][0]["records"] += 1
     before = tree(good)
-    with pytest.raises(ShardError, match="as the manifest says; nothing was changed"):
+    with pytest.raises(ShardError, match="as the .*says; nothing was changed"):
         repair(str(good))
     assert tree(good) == before
 
 
 def test_the_command_after_nothing_to_do_cleans_up(corpus: Path, good: Path) -> None:
-    (good / "commits").mkdir()
+    (good / names.RECORDS).mkdir()
     (good / str(RecordName("00000", 0, 1, "0" * 12))).write_bytes(b"{}")
     (good / f".run-{'0' * 32}").mkdir()
     make(corpus, good)
-    assert not list(good.glob(".run-*")) and not (good / "commits").exists()
+    assert not list(good.glob(".run-*")) and not (good / names.RECORDS).exists()
 
 
 def test_a_part_of_a_run_that_had_ended_is_named_and_removed(corpus: Path, good: Path) -> None:
     """As a late worker of this set leaves it; one of another set stays."""
-    raw = json.loads((good / "manifest.json").read_text())
-    mine, other = (f"part-00000-00009-{owner}0000.parquet" for owner in (raw["owners"][0], "f" * 8))
-    for name in (mine, other):
+    raw = json.loads((good / names.MANIFEST).read_text())
+    tokens = [f"{owner}0000" for owner in (raw["owners"][0], "f" * 8)]
+    mine, other = (
+        [
+            names.rows_file("00000-00009", token, str(good)),
+            names.verdicts_file("00000-00009", token),
+            names.log_file(7, token),
+        ]
+        for token in tokens
+    )
+    for name in [*mine, *other]:
+        (good / name).parent.mkdir(exist_ok=True)
         (good / name).write_bytes(b"x")
-    (problem,) = verify(str(good))["problems"]
-    assert problem.startswith(f"{mine}: not in the manifest")
+    problems = verify(str(good))["problems"]
+    assert [problem.partition(":")[0] for problem in problems] == mine
+    assert all("not in the manifest" in problem for problem in problems)
     assert repair(str(good)) == []
-    assert not (good / mine).exists() and (good / other).read_bytes() == b"x"
+    assert not any((good / name).exists() for name in mine)
+    assert all((good / name).read_bytes() == b"x" for name in other)
     assert verify(str(good))["problems"] == []
 
 
@@ -260,30 +297,32 @@ def test_a_log_of_another_set_of_the_same_recipe_changes_nothing(
 ) -> None:
     """Its parts are not there, and those that are there are whole."""
     make(corpus, tmp_path / "other")
-    shutil.copy(tmp_path / "other/commits.jsonl", good)
+    (mine,), (other,) = ((out / names.LOG).iterdir() for out in (good, tmp_path / "other"))
+    shutil.copy(other, mine)
     before = tree(good)
-    (problem,) = verify(str(good))["problems"]
-    assert "its files are not those of the manifest" in problem
-    with pytest.raises(ShardError, match="which is whole and in the manifest"):
-        repair(str(good))
+    for look in (verify, repair):
+        with pytest.raises(ShardError, match="it is damaged, or the log of another set; restore"):
+            look(str(good))
     assert tree(good) == before
 
 
 def test_a_log_with_records_of_another_form_is_one_sentence(good: Path) -> None:
-    body = b'{"split": 3}\n'
-    raw = json.loads((good / "commits.jsonl").read_text().splitlines()[-1])
-    raw |= {"records": 1, "sha256": hashlib.sha256(body).hexdigest()}
-    (good / "commits.jsonl").write_bytes(body + json.dumps(raw).encode() + b"\n")
-    with pytest.raises(ShardError, match="commits.jsonl: damaged"):
+    (file,) = (good / names.LOG).iterdir()
+    table = pq.read_table(file)
+    said = pa.array(['{"split": 3}'] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("record"), "record", said), file)
+    with edited(good) as manifest:
+        manifest["log"][0]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(ShardError, match=f"{names.LOG}: damaged: "):
         repair(str(good))
 
 
 def test_a_folder_with_brackets_in_its_name_is_cleaned_up(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "set[1]"
     make(corpus, out)
-    owner = json.loads((out / "manifest.json").read_text())["owners"][0]
+    owner = json.loads((out / names.MANIFEST).read_text())["owners"][0]
     (out / f".run-{'0' * 32}").mkdir()
-    (out / f"part-00000-00009-{owner}0000.parquet").write_bytes(b"x")
+    (out / f"data/train-00000-00009-{owner}0000.parquet").write_bytes(b"x")
     make(corpus, out)
     assert verify(str(out))["problems"] == []
     assert not (out / f".run-{'0' * 32}").exists()

@@ -9,6 +9,7 @@ import pytest
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
+from prewrite.shards import names
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.show import mean_scores
@@ -27,7 +28,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def frame(url: str) -> Any:
-    return pandas.concat(pandas.read_parquet(path) for path in sorted(Path(url).glob("*.parquet")))
+    return pandas.concat(
+        pandas.read_parquet(path) for path in sorted(Path(url).glob("data/*.parquet"))
+    )
 
 
 def assert_like(found: dict[str, Any], rows: Any) -> None:
@@ -99,14 +102,19 @@ def test_a_hostile_source_stays_text(tmp_path: Path, capsys: Any) -> None:
 
 def test_a_damaged_part_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
     url = scored_set(tmp_path / "set")
-    (Path(url) / "part-00001.parquet").write_bytes(b"PAR1 nothing")
+    part = ShardSet(url).parts[1]
+    path = Path(url, part.file)
+    whole = path.read_bytes()
+    for data, said in (
+        (b"PAR1 nothing", f"found 12 bytes; accepted: {len(whole)}, as listed"),
+        (whole[:-1] + b"2", "its footer is not the one that is listed: it is damaged, or another"),
+    ):
+        path.write_bytes(data)
+        assert main(["stats", url]) == 1
+        assert capsys.readouterr().err.startswith(f"error: {path}: {said}")
+    path.unlink()
     assert main(["stats", url]) == 1
-    assert capsys.readouterr().err.startswith(
-        f"error: {url}/part-00001.parquet: its SHA-256 is not"
-    )
-    (Path(url) / "part-00001.parquet").unlink()
-    assert main(["stats", url]) == 1
-    assert capsys.readouterr().err == f"error: {url}/part-00001.parquet: listed, but not there\n"
+    assert capsys.readouterr().err == f"error: {path}: listed, but not there\n"
 
 
 def test_a_manifest_that_names_what_its_parts_have_not(tmp_path: Path) -> None:
@@ -119,7 +127,7 @@ def test_a_manifest_that_names_what_its_parts_have_not(tmp_path: Path) -> None:
         mean_scores(ShardSet(url))
     with pytest.raises(ShardError, match=sentence):
         Stats(url).report()
-    path = tmp_path / "set" / "manifest.json"
+    path = tmp_path / "set" / names.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"passes": []}))
     with pytest.raises(ShardError, match="damaged: passes: List should have at least 1 item"):
         ShardSet(url)

@@ -1,9 +1,9 @@
 """`verify` finds every kind of damage, and `show` survives hostile text."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ from prewrite.base.errors import ShardError
 from prewrite.base.text import printable
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.run import run_pass
+from prewrite.shards import names
+from prewrite.shards.commit_log import part_of
+from prewrite.shards.manifest import Record
+from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
-from prewrite.shards.schema import footer_digest
+from prewrite.shards.schema import FORMAT_VERSION, written
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
 from tests.pipeline.fake import InstantPass
-from tests.shards.edits import edited
+from tests.shards.edits import edited, flip, logged
 
 
 @pytest.fixture
@@ -33,13 +37,13 @@ def good(corpus: Path, tmp_path: Path) -> Path:
 
 
 def _first(folder: Path) -> Path:
-    return sorted(folder.glob("part-*.parquet"))[0]
+    return sorted(folder.glob("data/*.parquet"))[0]
 
 
-def _flip(folder: Path) -> None:
+def _footer(folder: Path) -> None:
     data = bytearray(_first(folder).read_bytes())
-    data[len(data) // 2] ^= 1
-    _first(folder).write_bytes(bytes(data))
+    data[-40] ^= 1
+    _first(folder).write_bytes(data)
 
 
 def _edit(folder: Path, **changes: object) -> None:
@@ -48,15 +52,13 @@ def _edit(folder: Path, **changes: object) -> None:
 
 
 def _change(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """A part with other rows whose digest was 'corrected' too."""
-    part = _first(folder)
-    table = change(pq.read_table(part))
-    pq.write_table(table, part)
-    with edited(folder) as manifest:
-        entry = next(p for p in manifest["parts"] if p["name"] == part.name)
-        entry["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
-        entry["rows"] = table.num_rows
-        entry["bytes"], entry["footer"] = part.stat().st_size, footer_digest(part.read_bytes())
+    """A part with other rows, in a file of its own, whose digest was 'corrected' too."""
+    part = ShardSet(folder).parts[0]
+    table = change(pq.ParquetFile(folder / part.file).read_row_group(part.group or 0))
+    made, file = written(table), f"{names.DATA}/train-00000-00000-000000000000.parquet"
+    (folder / file).write_bytes(made.data)
+    other = part_of(part.name, file, made, table.num_rows)
+    logged(folder, lambda records: setattr(records[0], "part", other))
 
 
 def _excused(table: pa.Table) -> pa.Table:
@@ -67,14 +69,18 @@ def _excused(table: pa.Table) -> pa.Table:
 
 
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
-    (_flip, "SHA-256"),
+    (lambda folder: flip(folder, ShardSet(folder).parts[2]), "row group 2: SHA-256"),
+    (_footer, "its footer is not the one that is listed"),
     (lambda folder: _first(folder).unlink(), "not there"),
+    (
+        lambda folder: logged(folder, lambda some: some[1].__setattr__("part", None)),
+        "row groups, of",
+    ),
     (lambda folder: _change(folder, lambda t: t.slice(0, t.num_rows - 1)), "lacks chunks"),
     (lambda folder: _change(folder, _excused), "status 'ok' and rewrite_reason do not fit"),
     (lambda folder: _edit(folder, rows=1), "the manifest says 1"),
     (lambda folder: _edit(folder, statuses={"ok": 1}), "statuses"),
     (lambda folder: _edit(folder, status="interrupted"), "the set is interrupted"),
-    (lambda folder: (folder / "commits.jsonl").unlink(), "commits.jsonl: not there"),
 ]
 
 
@@ -89,13 +95,14 @@ def test_damage_is_named(good: Path, damage: Callable[[Path], None], sentence: s
 
 def test_any_other_value_of_a_manifest_is_one_sentence(good: Path) -> None:
     """Each value that may be another one without being damaged, and each that is left out."""
-    path = good / "manifest.json"
+    path = good / names.MANIFEST
     written = json.loads(path.read_text())
-    numbers = ("rows", "documents", "generation")
+    numbers = ("rows", "documents", "generation", "parts")
     edits: list[dict[str, Any]] = [{key: written[key] + 1} for key in numbers]
     edits += [{"before": "x"}, {"owners": []}, {"criteria": ["x"]}, {"inputs": []}]
     edits += [{"status": "running"}, {"digest": "\x1b" * 999}, {"digest": None}, {"digest": 7}]
-    for part, key, value in (("parts", "sha256", "0"), ("inputs", "path", "x")):
+    edits += [{"rows_digest": "0"}, {"verdicts_digest": "0"}, {"known_as": "0"}, {"log": []}]
+    for part, key, value in (("log", "sha256", "0"), ("inputs", "path", "x")):
         edits.append({part: [written[part][0] | {key: value}, *written[part][1:]]})
     made: list[dict[str, Any]] = [{"seconds": 9.5}, {"config": {}}, {"counts": {"status:ok": 1}}]
     edits += [{"passes": [written["passes"][0] | one]} for one in made]
@@ -112,7 +119,7 @@ def test_any_other_value_of_a_manifest_is_one_sentence(good: Path) -> None:
 
 
 def test_an_edit_on_purpose_takes_the_digest_that_the_sentence_names(good: Path) -> None:
-    path = good / "manifest.json"
+    path = good / names.MANIFEST
     mine = json.loads(path.read_text())
     mine["inputs"][0]["path"] = "/elsewhere/a.jsonl"
     path.write_text(json.dumps(mine))
@@ -124,22 +131,21 @@ def test_an_edit_on_purpose_takes_the_digest_that_the_sentence_names(good: Path)
 
 
 def _swap(folder: Path, contents: bool) -> None:
-    """Exchange two parts: their places in the manifest, or what is in them and listed of them."""
-    with edited(folder) as manifest:
-        one, two, *others = manifest["parts"]
-        if contents:
-            a, b = (folder / part["name"] for part in (one, two))
-            data = a.read_bytes()
-            a.write_bytes(b.read_bytes())
-            b.write_bytes(data)
-            one["name"], two["name"] = two["name"], one["name"]
-        manifest["parts"] = [two, one, *others]
+    """Exchange two parts in the log: as they are, or what is listed of them but their names."""
+
+    def change(records: list[Record]) -> None:
+        one, two = records[0].part, records[1].part
+        assert one and two
+        swapped = (replace(two, name=one.name), replace(one, name=two.name))
+        records[0].part, records[1].part = swapped if contents else (two, one)
+
+    logged(folder, change)
 
 
 OTHER_THAN_LOGGED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda m: m["passes"][-1].update(asked=3), "its counts are not those of commits.jsonl"),
-    (lambda m: m.update(left_out={"sampled": 2}), "its counts are not those of commits.jsonl"),
-    (lambda m: m["inputs"][0].update(records=99), "as the manifest says"),
+    (lambda m: m["passes"][-1].update(asked=3), "its counts are not those of _prewrite/log"),
+    (lambda m: m.update(left_out={"sampled": 2}), "its counts are not those of _prewrite/log"),
+    (lambda m: m["inputs"][0].update(records=99), "accepted: 142, as the "),
 ]
 
 
@@ -157,34 +163,35 @@ def test_a_manifest_that_says_other_than_its_log_is_not_good(
 def test_two_parts_that_were_exchanged_are_not_good(good: Path, contents: bool) -> None:
     _swap(good, contents)
     (problem,) = verify(str(good))["problems"]
-    assert "its files are not those of the manifest" in problem
+    assert "its counts are not those of _prewrite/log" in problem
 
 
 def test_other_skipped_records_are_named_and_written_anew(good: Path) -> None:
-    path = good / "skipped.jsonl"
+    path = good / names.SKIPPED
     before = path.read_bytes()
     for data in (b"", before[:-1], before.replace(b"line", b"Line"), None):
         path.unlink() if data is None else path.write_bytes(data)
         assert verify(str(good))["problems"] == [
-            "skipped.jsonl: its lines are not the skipped records of commits.jsonl; --repair "
+            f"{names.SKIPPED}: its lines are not the skipped records of {names.LOG}; --repair "
             "writes it"
         ]
-        assert repair(str(good)) == ["skipped.jsonl was written anew"]
+        assert repair(str(good)) == [f"{names.SKIPPED} was written anew"]
         assert path.read_bytes() == before and verify(str(good))["problems"] == []
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"format_version": 99}', "format version 99; this Prewrite reads 1 and 2"),
+        ('{"format_version": 99}', "version 99; accepted: .*; a newer set needs a newer Prewrite"),
         ("{}", "format version None"),
         ("[1]", "format version None"),
         ("nonsense", "not JSON"),
-        ('{"format_version": 2}', "damaged: passes"),
+        (f'{{"format_version": {FORMAT_VERSION}}}', "damaged: passes"),
     ],
 )
 def test_a_wrong_manifest_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / names.MANIFEST).parent.mkdir()
+    (tmp_path / names.MANIFEST).write_text(text)
     with pytest.raises(ShardError, match=sentence):
         verify(str(tmp_path))
 

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from prewrite.base.files import Folder
-from prewrite.shards.manifest import File, Manifest, PassInfo
-from prewrite.shards.schema import schema, to_parquet
+from prewrite.shards.manifest import PassInfo
 from tests.listening import listening
+from tests.shards.making import write_set
 from tests.train.launch import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -90,21 +89,9 @@ def make_set(
         rows = [row for n in range(12) for row in _document(random, f"{seed}-{number}-{n}")]
         rows[0]["original"] = (rare if number else "") + rows[0]["original"]
         rows = [{**row, **edit(row)} for row in rows]
-        data = to_parquet([row if scored else _unscored(row) for row in rows], schema(criteria))
-        name = f"part-{number}.parquet"
-        Folder(str(folder)).write(name, data)
-        digest = Folder(str(folder)).sha256(name)
-        parts.append(File(name=name, rows=len(rows), bytes=len(data), sha256=digest))
+        parts.append([row if scored else _unscored(row) for row in rows])
     made = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 16}})
-    Manifest(
-        status="complete",
-        criteria=criteria,
-        passes=[made],
-        inputs=[],
-        rows=sum(part.rows for part in parts),
-        documents=24,
-        parts=parts,
-    ).save(Folder(str(folder)))
+    write_set(str(folder), parts, criteria=criteria, passes=[made])
 
 
 def _document(random: np.random.Generator, doc: str) -> list[dict[str, Any]]:

@@ -446,7 +446,7 @@ def test_no_command_begins_with_such_a_model(
     command = Command(train, *words, ranks=ranks)
     assert command.end() == 1, command.text
     assert command.text == f"error: {model}: {HEAD_DIFFERS} in its config.json\n"
-    assert metrics(command.output) == [] and not (small / "set/reference").exists()
+    assert metrics(command.output) == [] and not (small / "set/_references").exists()
 
 
 def _refused(row: dict[str, Any]) -> dict[str, Any]:
@@ -557,7 +557,7 @@ def test_what_a_late_phase_reads_is_opened_before_the_first(small: Path, tmp_pat
     check(**judged, probe=probe)
 
 
-@pytest.mark.parametrize("missing", [None, "part-1.parquet"])
+@pytest.mark.parametrize("missing", [None, "00001-00000.pq"])
 def test_stored_references_are_all_there_before_the_first_step(
     small: Path, tmp_path: Path, missing: str | None
 ) -> None:
@@ -567,11 +567,11 @@ def test_stored_references_are_all_there_before_the_first_step(
     train["curriculum"] = [phase | {"until": {"step": 8}}]
     config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
     (references,) = references_of(config, shape).values()
-    for part in ("part-0.parquet", "part-1.parquet"):
+    for part in ("00000-00000.pq", "00001-00000.pq"):
         if missing and part != missing:
             references.write(part, [])
     with pytest.raises(
-        ShardError, match=f"{missing or 'part-0.parquet'}: not there, damaged, or of another part"
+        ShardError, match=f"{missing or '00000-00000.pq'}: not there, damaged, or of another part"
     ):
         open_loader(config, shape)
 
@@ -590,9 +590,9 @@ def test_references_behind_a_link_out_of_the_set_are_refused(small: Path, tmp_pa
     train = settings(small, str(tmp_path / "run"), data=[{"set": str(tmp_path / "set")}])
     config, shape = TrainConfig.model_validate(train), load_shape(str(small / "model"))
     (references,) = references_of(config, shape).values()
-    references.write("part-0.parquet", [])
-    assert references.read("part-0.parquet") == {}
-    (tmp_path / "set/reference").rename(tmp_path / "elsewhere")
-    (tmp_path / "set/reference").symlink_to(tmp_path / "elsewhere")
+    references.write("00000-00000.pq", [])
+    assert references.read("00000-00000.pq") == {}
+    (tmp_path / "set/_references").rename(tmp_path / "elsewhere")
+    (tmp_path / "set/_references").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ShardError, match="found a link to .*elsewhere/.*, out of the folder"):
-        references.read("part-0.parquet")
+        references.read("00000-00000.pq")

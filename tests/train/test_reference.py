@@ -12,7 +12,7 @@ from tests.train.small import Command, curve, done, make_model, settings
 
 pytestmark = pytest.mark.slow
 
-PARTS = ["part-0.parquet", "part-1.parquet"]
+PARTS = ["00000-00000.pq", "00001-00000.pq"]
 
 
 def test_stored_references_train_as_frozen_ones(
@@ -24,8 +24,8 @@ def test_stored_references_train_as_frozen_ones(
     _says(train, 1, "run `prewrite train reference` with this configuration first")
     kept = Command(train, "reference", ranks=2)
     assert kept.end() == 0, kept.text
-    (folder,) = (tmp_path / "set/reference").iterdir()
-    assert sorted(os.listdir(folder)) == ["manifest.json", *PARTS]
+    (folder,) = (tmp_path / "set/_references").iterdir()
+    assert sorted(os.listdir(folder)) == [*PARTS, "manifest.json"]
     assert all(kept.text.count(part) == 1 for part in PARTS)
 
     # One that is damaged is made again; another layout computes the same.

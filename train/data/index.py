@@ -19,7 +19,7 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.shards.filters import Filter, Mask
-from prewrite.shards.manifest import File
+from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 
 Ints = NDArray[np.int64]
@@ -32,7 +32,7 @@ def stretch_counts(
 ) -> list[int]:
     """The number of samples of each part of `shards`, from a file in `cache` where it is known."""
     identity = {
-        "parts": [part.sha256 for part in shards.manifest.parts],
+        "parts": [part.sha256 for part in shards.parts],
         "size": size,
         "filters": [item.text for item in filters],
     }
@@ -40,13 +40,13 @@ def stretch_counts(
     counts = _remembered(cache, name, identity)
     if counts is None:
 
-        def count(part: File) -> int:
+        def count(part: Part) -> int:
             columns = frozenset({"chunk"}).union(*(item.columns for item in filters))
             table = read_part(shards, part, sorted(columns))
             return len(spans(table, size, mask_of(table, filters)))
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            counts = list(pool.map(count, shards.manifest.parts))
+            counts = list(pool.map(count, shards.parts))
         stored = {"spans": counts, "check": fingerprint([identity, counts])}
         cache.write(name, json.dumps(stored).encode())
     return counts
@@ -62,14 +62,14 @@ def _remembered(cache: Folder, name: str, identity: Any) -> list[int] | None:
         return None
 
 
-def read_part(shards: ShardSet, part: File, columns: list[str]) -> pa.Table:
+def read_part(shards: ShardSet, part: Part, columns: list[str]) -> pa.Table:
     """Some columns of a part; ShardError when it is not the part that the manifest lists."""
     kept = shards.manifest.columns
     batches = list(shards.batches(part, columns, size=1 << 16))
     table = pa.Table.from_batches(batches) if batches else kept.empty_table().select(columns)
     if table.num_rows != part.rows or (part.rows and table["chunk"][0].as_py() != 0):
         raise ShardError(
-            f"{shards.folder.url}/{part.name}: found {table.num_rows} rows; accepted: "
+            f"{shards.folder.url}/{part.file}: found {table.num_rows} rows; accepted: "
             f"{part.rows}, as the manifest says, from the first chunk of a document on"
         )
     return table

@@ -30,7 +30,7 @@ from prewrite.train.data.learnable import learnable
 from prewrite.train.data.order import Epochs, Order, SamplePosition
 from prewrite.train.data.rows import PackedSequence, pack
 from prewrite.train.data.samples import DocumentSpan, TreeBuilder
-from prewrite.train.data.source import PartSamples, References, TrainingSet
+from prewrite.train.data.source import PartSamples, References, TrainingSet, references_file
 from prewrite.train.data.texts import TextTokens
 from prewrite.train.data.trees import Tree
 
@@ -155,7 +155,7 @@ class Loader:
         every = [(s, number) for s in self._sources for number in range(len(s.files))]
         for source, number in every[self._rank :: self._ranks]:
             part = source.load(number, None)
-            yield source.url, source.files[number].name, self._stored_rows(part)
+            yield source.url, references_file(source.files[number]), self._stored_rows(part)
 
     def _stored_rows(self, part: PartSamples) -> Iterator[PackedSequence]:
         size = self._config.batch.samples

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
-from prewrite.base.fingerprint import fingerprint
 from prewrite.shards.filters import Filter, Mask, parse_filter
+from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, USABLE, Row, StoredValues, stored_values
 from prewrite.train.config.phases import Phase
@@ -28,7 +28,7 @@ Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""
 
 References = Callable[[str, str], Reference]
-"""(URL of a set, name of a part) → its references."""
+"""(URL of a set, `references_file` of a part) → its references."""
 
 _BYTES = 4  # of a token's text, roughly
 
@@ -51,7 +51,7 @@ class TrainingSet:
         self.seed, self.rollouts, self.known = recipe.seed, recipe.rollouts, sorted(known)
         self.shards = ShardSet(config.set).finished()
         columns = self.shards.manifest.columns
-        self.files = self.shards.manifest.parts
+        self.files = self.shards.parts
         tokens = _tokens_per_chunk(self.shards)
         self.size = max(1, (batch.max_seq_len - batch.context_tokens) // tokens)
         self.context = -(-batch.context_tokens // tokens) + 1
@@ -94,13 +94,14 @@ class TrainingSet:
         """A part in memory."""
         file = self.files[part]
         table = read_part(self.shards, file, self._columns)
-        return PartSamples(self, table, references(self.url, file.name) if references else {})
+        known = references(self.url, references_file(file)) if references else {}
+        return PartSamples(self, table, known)
 
     def identity(self) -> dict[str, Any]:
         """What the order of samples depends on, for a checkpoint."""
         return {
             "generation": self.shards.manifest.generation,
-            "parts": fingerprint([part.sha256 for part in self.files]),
+            "parts": self.shards.manifest.known_as,
             "weight": self.weight,
             "filter": " and ".join(item.text for item in self.filters),
             "chunks_per_stretch": self.size,
@@ -177,6 +178,11 @@ class PartSamples:
             room=room,
             known=_known(row, self._source.known) if learn else {},
         )
+
+
+def references_file(part: Part) -> str:
+    """The file, in a folder of references, of those of a part."""
+    return part.file if part.group is None else f"{part.name}.pq"
 
 
 def drawn(mask: Mask, cut_points: int | str, seed: int, sample: int) -> Mask:

@@ -1,6 +1,6 @@
 """Where reference log-probabilities lie beside the shards, and how they are read again.
 
-`reference/<fingerprint>/` of a set has one Parquet file a part, beside a manifest of all that the
+`_references/<fingerprint>/` of a set has one Parquet file a part, beside a manifest of all that the
 values depend on. Another model, tokenizer, window or filter and a remade set have another
 fingerprint. Each file has a check of its values and of what they belong to: the bytes of the part
 of the set, and all that is in the manifest. So nothing stale or damaged is read, and no file that
@@ -20,10 +20,11 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import content_digest
+from prewrite.shards import flat, names
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, to_parquet
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.source import Reference, References
+from prewrite.train.data.source import Reference, References, references_file
 from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape
 
@@ -118,8 +119,10 @@ def references_of(config: TrainConfig, shape: ModelShape) -> dict[str, StoredRef
     }
     found = {}
     for data in config.data:
-        parts = {part.name: part.sha256 for part in ShardSet(data.set).manifest.parts}
-        identity = model | {"parts": fingerprint([*parts.values()]), "filter": data.filter}
-        url = f"{data.set.rstrip('/')}/reference/{fingerprint(identity)[:16]}"
+        shards = ShardSet(data.set)
+        parts = {references_file(part): part.sha256 for part in shards.parts}
+        identity = model | {"parts": shards.manifest.known_as, "filter": data.filter}
+        place = flat.REFERENCES if shards.manifest.flat else names.REFERENCES
+        url = f"{data.set.rstrip('/')}/{place}/{fingerprint(identity)[:16]}"
         found[data.set] = StoredReferences(Folder(url, data.set), identity, parts)
     return found

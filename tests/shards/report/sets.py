@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
-from prewrite.shards.manifest import File, Manifest, PassInfo, Usage
-from prewrite.shards.schema import JUDGEMENT_SCHEMA, STATUSES, Row, schema, to_parquet
+from prewrite.shards.manifest import PassInfo, Usage
+from prewrite.shards.schema import STATUSES, Row, schema
+from tests.shards.making import write_set
 
 SAMPLE = Path(__file__).parents[3] / "configs/sample"
 CRITERIA = ("quality", "safety")
@@ -91,37 +90,17 @@ def write(
     folder: Path | str, parts: Sequence[Sequence[Row]], judged: bool = True, **changed: Any
 ) -> str:
     """A complete set of `parts`; its URL."""
-    target, columns = Folder(str(folder)), schema(CRITERIA, MEASURES) if judged else schema(())
-    files, judgements, every = list[File](), list[File](), [row for part in parts for row in part]
-    for number, part in enumerate(parts):
-        name = f"part-{number:05d}.parquet"
-        known = [{key: row.get(key) for key in columns.names} for row in part]
-        files.append(_file(target, name, to_parquet(known, columns), len(part)))
-        if judged:
-            found = list(verdicts(part))
-            data = to_parquet(found, JUDGEMENT_SCHEMA)
-            judgements.append(_file(target, f"judgements/{name}", data, len(found)))
+    columns = schema(CRITERIA, MEASURES) if judged else schema(())
+    every = [row for part in parts for row in part]
     usage = Usage(requests=len(every), prompt_tokens=1000, cached_tokens=500, output_tokens=700)
     made = PassInfo(
         name="rewrite", fingerprint=fingerprint({}), config={}, usage=usage, seconds=10.0
     )
-    statuses = dict(Counter(row["rewrite_status"] for row in every))
     given: dict[str, Any] = {
-        "status": "complete",
         "criteria": list(CRITERIA) if judged else [],
         "measures": list(MEASURES) if judged else [],
         "passes": [made],
-        "inputs": [],
-        "rows": len(every),
-        "documents": len(every),
-        "statuses": statuses,
-        "parts": files,
-        "judgements": judgements,
     }
-    Manifest(**given | changed).save(target)
-    return target.url
-
-
-def _file(target: Folder, name: str, data: bytes, rows: int) -> File:
-    target.write(name, data)
-    return File(name=name, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    known = [[{key: row.get(key) for key in columns.names} for row in part] for part in parts]
+    write_set(str(folder), known, [[*verdicts(p)] for p in parts if judged], **given | changed)
+    return str(folder)

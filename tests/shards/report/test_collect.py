@@ -16,6 +16,7 @@ from prewrite.shards.report.collect import OTHERS, SetReport, collect
 from prewrite.shards.report.tallies import BINS, Paired, histogram
 from prewrite.shards.report.words import overlap
 from prewrite.shards.schema import Row
+from tests.shards.edits import edited
 from tests.shards.report import sets
 
 
@@ -166,8 +167,10 @@ def test_a_set_that_is_not_judged_has_no_scores(tmp_path: Path, given: list[Row]
 
 
 def test_a_part_without_a_column_is_named(tmp_path: Path, given: list[Row]) -> None:
-    url = sets.write(tmp_path, [given[:5]], judged=False, criteria=["quality"])
-    with pytest.raises(ShardError, match=r"part-00000.parquet: found no column 'original_score'"):
+    url = sets.write(tmp_path, [given[:5]], judged=False)
+    with edited(tmp_path) as manifest:
+        manifest["criteria"] = ["quality"]
+    with pytest.raises(ShardError, match=r"data/.*\.parquet: found no column 'original_score'"):
         report(url)
 
 

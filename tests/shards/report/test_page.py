@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prewrite.base.files import Folder
+from prewrite.shards import names
 from prewrite.shards.report.command import make
 from prewrite.shards.verify import verify
 from tests.commands import shards as main
@@ -135,8 +136,8 @@ def test_the_command_writes_beside_the_set(
 ) -> None:
     url = sets.write(tmp_path / "set", [sets.rows(20)], judged=False)
     assert main(["report", url]) == 0
-    assert capsys.readouterr().out == f"{url}/report.html\n"
-    assert (tmp_path / "set/report.html").read_text().startswith("<!DOCTYPE html>")
+    assert capsys.readouterr().out == f"{url}/{names.REPORT}\n"
+    assert (tmp_path / "set" / names.REPORT).read_text().startswith("<!DOCTYPE html>")
     assert main(["report", url, url, "--to", str(tmp_path / "new/both.html")]) == 0
     assert (tmp_path / "new/both.html").exists()
 
@@ -144,7 +145,7 @@ def test_the_command_writes_beside_the_set(
 def test_a_set_at_a_url_has_its_report_beside_it() -> None:
     url = sets.write("memory://reported", [sets.rows(20)], judged=False)
     assert main(["report", url]) == 0
-    written = Folder(url).read("report.html")
+    written = Folder(url).read(names.REPORT)
     assert written and written.startswith(b"<!DOCTYPE html>")
 
 

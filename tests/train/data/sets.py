@@ -1,16 +1,14 @@
 """Small shard sets on disk, for the tests of the trainer."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
-from prewrite.shards.manifest import File, Manifest, PassInfo
-from prewrite.shards.schema import schema, to_parquet
+from prewrite.shards.manifest import PassInfo
 from prewrite.train.config.sections import TrainConfig
+from tests.shards import making
 
 MODEL = "models/smollm2-135m-instruct"
 BOS, EOS = 1, 2
@@ -61,28 +59,15 @@ def write_set(
     tokens: int = 8,
 ) -> str:
     """A finished set of `parts` of documents of chunks; its URL."""
-    files, document = [], 0
-    target = Folder(str(folder))
-    for number, documents in enumerate(parts):
-        rows = []
+    made, document = list[list[dict[str, Any]]](), 0
+    for documents in parts:
+        made.append([])
         for chunks in documents:
-            rows += [row(document, i, len(chunks), given) for i, given in enumerate(chunks)]
+            made[-1] += [row(document, i, len(chunks), given) for i, given in enumerate(chunks)]
             document += 1
-        data = to_parquet(rows, schema(criteria))
-        name = f"part-{number:05d}.parquet"
-        target.write(name, data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        files.append(File(name=name, rows=len(rows), bytes=len(data), sha256=sha256))
     config = {"chunking": {"tokens": tokens}}
-    Manifest(
-        status="complete",
-        criteria=list(criteria),
-        passes=[PassInfo(name="rewrite", fingerprint="f", config=config)],
-        inputs=[],
-        rows=sum(file.rows for file in files),
-        documents=document,
-        parts=files,
-    ).save(target)
+    passes = [PassInfo(name="rewrite", fingerprint="f", config=config)]
+    making.write_set(str(folder), made, criteria=list(criteria), passes=passes)
     return str(folder)
 
 

@@ -1,0 +1,205 @@
+"""Take documents out of a finished set, and of the rewrites in it, at one moment each.
+
+A takedown is a generation of its own (`shards.generation`): the row groups with rows of the
+documents are written again without them, all others are copied unchanged. What stays is the
+documents' `doc_id` and their number of rows, in the manifest. Copies elsewhere, exports and models
+are beyond its reach. A training run that began on the old rows is refused.
+
+Cost: one read of the column `doc_id`, and the files that hold the documents read and written twice.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prewrite.base.errors import ConfigError
+from prewrite.base.files import Folder
+from prewrite.base.owned import OwnedFolder
+from prewrite.shards import generation, log, names
+from prewrite.shards.commit_log import CommitLog, summary_of
+from prewrite.shards.failures import Failures
+from prewrite.shards.leftovers import clean
+from prewrite.shards.lock import OutputLock
+from prewrite.shards.manifest import REMOVED, Manifest, Record, Removed
+from prewrite.shards.parts import Part
+from prewrite.shards.reader import ShardSet
+from prewrite.shards.repair import refuse_old
+
+_THREADS = 8  # reading waits for disks and networks more than for a core
+
+
+def remove(url: str, doc_ids: Sequence[str]) -> list[str]:
+    """Take the documents out of the set at `url`; what was done, one sentence each.
+
+    ConfigError for a document that the set has not, before anything is written. ShardError where
+    the set is not complete, or another run is writing there.
+    """
+    shards = _ready(url)
+    gone = {one.doc_id for one in shards.manifest.removed}
+    rewrites = Folder(f"{url.rstrip('/')}/{names.REWRITES}")
+    inner = rewrites.url if Manifest.find(rewrites) else None
+    wanted = [*dict.fromkeys(doc_ids)]
+    refuse_unknown(shards, [name for name in wanted if name not in gone])
+    done = _remove(inner, wanted, {}) if inner else []
+    reads = {part.name: part.sha256 for part in ShardSet(inner).parts} if inner else {}
+    return done + _remove(url, wanted, reads) + _remove_report(url)
+
+
+def _ready(url: str) -> ShardSet:
+    shards = ShardSet(url).finished()
+    if shards.manifest.flat:
+        raise refuse_old(url, "prewrite shards remove")
+    return shards
+
+
+def refuse_unknown(shards: ShardSet, doc_ids: Sequence[str]) -> None:
+    """ConfigError for the first document that is not in the set."""
+    known = _holding(shards, doc_ids)
+    found = {doc_id for counts in known.values() for doc_id in counts}
+    for doc_id in doc_ids:
+        if doc_id not in found:
+            raise ConfigError(
+                f"--doc-id: found '{doc_id}', which no row of {shards.folder.url} has; accepted: a "
+                "value of its column doc_id"
+            )
+
+
+def _remove(url: str, doc_ids: Sequence[str], reads: Mapping[str, str]) -> list[str]:
+    """Take documents out of one set. reads: the digests of the parts of its input by now."""
+    with OutputLock(Folder(url)) as lock:
+        generation.settle(lock.folder)
+        shards = _ready(url)
+        held = _holding(shards, doc_ids)
+        if not held:
+            clean(lock.folder, shards.manifest)
+            return [f"{url}: holds none of these documents any more"]
+        generation.remove_made(lock.folder)
+        below = lock.below(names.NEXT)
+        new = _made(shards, held, reads, below)
+        published = generation.publish(lock.folder, shards.manifest, new)
+        clean(lock.folder, published)
+    rows = sum(sum(counts.values()) for counts in held.values())
+    documents = len({doc_id for counts in held.values() for doc_id in counts})
+    return [f"{url}: generation {published.generation}; removed {documents} documents, {rows} rows"]
+
+
+def _holding(shards: ShardSet, doc_ids: Collection[str]) -> dict[str, Counter[str]]:
+    """By the name of each part that holds rows of these documents: how many of each."""
+    wanted = pa.array(list(doc_ids), pa.string())
+
+    def count(part: Part) -> Counter[str]:
+        found = Counter[str]()
+        for batch in shards.batches(part, ["doc_id"], 1 << 16):
+            held = batch.filter(pc.is_in(batch["doc_id"], wanted))["doc_id"]
+            found.update(map(str, held.to_pylist()))
+        return found
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        counts = zip(shards.parts, pool.map(count, shards.parts), strict=True)
+        return {part.name: found for part, found in counts if found}
+
+
+def _made(
+    shards: ShardSet,
+    held: Mapping[str, Counter[str]],
+    reads: Mapping[str, str],
+    below: OwnedFolder,
+) -> Manifest:
+    """The next generation, ready to be published."""
+    old = shards.manifest
+    total = sum(held.values(), Counter[str]())
+    new = old.model_copy(deep=True)
+    new.generation, new.before = old.generation + 1, old.content
+    new.owners, new.status, new.log = [*old.owners, below.owner], "running", []
+    new.removed += [Removed(doc_id=doc_id, rows=rows) for doc_id, rows in total.items()]
+    new.save(below)  # before all others, so that the folder is known to be this set's
+    commit_log = CommitLog(below, new)
+    verdicts = {part.name: part for part in shards.verdicts}
+    records, gone = list[Record](), set[str]()
+    for record in log.records(shards.folder, old):
+        record = record.model_copy(update={"read": reads.get(record.split, record.read)})
+        if record.part and record.part.name in held:
+            taken = _Taken(shards, record.part, verdicts.get(record.part.name), held)
+            record = taken.record(record, commit_log)
+            gone |= taken.ids
+        records.append(record)
+    records = [_silenced(record, gone) for record in records]
+    for made in new.passes:
+        made.failures = _without(made.failures, gone)
+    summary_of(records).write_into(new, "complete")
+    new.log = log.write(below, records, commit_log.token())
+    new.save(below)
+    return new
+
+
+class _Taken:
+    """A part without the rows of some documents. ids: of the rows that are gone."""
+
+    def __init__(
+        self, shards: ShardSet, part: Part, said: Part | None, held: Mapping[str, Counter[str]]
+    ) -> None:
+        self._name, self._documents = part.name, held[part.name]
+        rows = _read(shards, part)
+        is_gone = pc.is_in(rows["doc_id"], pa.array(list(self._documents), pa.string()))
+        self._gone, self._rows = rows.filter(is_gone), rows.filter(pc.invert(is_gone))
+        self.ids = set(self._gone["id"].to_pylist())
+        self._said = self._unsaid = None
+        if said:
+            verdicts = _read(shards, said)
+            of_gone = pc.is_in(verdicts["id"], self._gone["id"])
+            self._unsaid, self._said = verdicts.filter(of_gone), verdicts.filter(pc.invert(of_gone))
+
+    def record(self, record: Record, commit_log: CommitLog) -> Record:
+        """The record of what is left, which is written."""
+        part, verdicts = commit_log.write(self._name, commit_log.token(), self._rows, self._said)
+        left_out = Counter(record.left_out)
+        left_out[REMOVED] += len(self._documents)
+        return record.model_copy(
+            update={
+                "part": part,
+                "judgements": verdicts,
+                "documents": record.documents - len(self._documents),
+                "left_out": dict(left_out),
+                "removed": [*record.removed, *self._documents],
+                "abandoned": [n for n in record.abandoned if n not in self._documents],
+                "counts": dict(Counter(record.counts) - self._counts()),
+            }
+        )
+
+    def _counts(self) -> Counter[str]:
+        """What the rows that are gone were counted as."""
+        found = Counter(f"status:{one}" for one in self._gone["rewrite_status"].to_pylist())
+        if self._unsaid is not None:
+            found.update(f"verdict:{one}" for one in self._unsaid["status"].to_pylist())
+        return found
+
+
+def _read(shards: ShardSet, part: Part) -> Any:
+    return pa.Table.from_batches([*shards.batches(part, size=1 << 16)])
+
+
+def _silenced(record: Record, gone: Collection[str]) -> Record:
+    """A record whose examples of failures hold no text of rows that are gone."""
+    return record.model_copy(update={"failures": _without(record.failures, gone)})
+
+
+def _without(failures: Mapping[str, Failures], gone: Collection[str]) -> dict[str, Failures]:
+    return {
+        reason: Failures(
+            count=found.count, examples=[one for one in found.examples if one.id not in gone]
+        )
+        for reason, found in failures.items()
+    }
+
+
+def _remove_report(url: str) -> list[str]:
+    """A report shows rows; it can be made again."""
+    folder = Folder(url)
+    if not folder.exists(names.REPORT):
+        return []
+    folder.remove(names.REPORT)
+    return [f"{url}/{names.REPORT}: removed; it may show the documents"]
