@@ -28,8 +28,8 @@ from prewrite.base.errors import ConfigError
 from prewrite.base.text import one_line
 from prewrite.prompts.lookalikes import as_read
 
-_ECHO = 8
-"""Words in a row that nobody writes by chance as the template has them."""
+_ECHO, _HALF = 8, 4
+"""Words in a row that nobody writes by chance as the template has them, and half of them."""
 
 _LONGEST, _MOST = 1 << 20, 256
 """Characters of a template, and places in it that name a variable."""
@@ -66,7 +66,9 @@ class Template:
         self._seen = [as_read(tag) for tag in self._tags]
         self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
         self._labels = frozenset(_LABEL.findall(source))
-        self._own = {run for part in _JINJA.split(source) for run in _runs(part)}
+        own = [_words(part) for part in _JINJA.split(source)]
+        self._own = {run for words in own for run in _runs(words, _ECHO)}
+        self._halves = {run for words in own for run in _runs(words, _HALF)}
         try:
             self._template = environment.from_string(source)
             self._frame(frozenset(accepted), frozenset(), "")
@@ -104,6 +106,8 @@ class Template:
 
     def before_tags(self, answer: str, fence: str) -> str:
         """An answer up to the first of the prompt's tags in it."""
+        if "<" not in answer:
+            return answer
         tags = [f"<{slash}{tag}{fence}>" for tag in self._tags for slash in ("", "/")]
         return answer[: min((answer.find(tag) for tag in tags if tag in answer), default=None)]
 
@@ -120,7 +124,11 @@ class Template:
         """Whether an answer holds eight words in a row of the template's own text; of one that is
         longer than any template, its beginning.
         """
-        return not self._own.isdisjoint(_runs(answer[:_LONGEST]))
+        words = _words(answer[:_LONGEST])
+        # Eight words hold five runs of four, so one that begins at a fifth word.
+        if self._halves.isdisjoint(_runs(words, _HALF, _ECHO - _HALF + 1)):
+            return False
+        return not self._own.isdisjoint(_runs(words, _ECHO))
 
     def render(self, texts: Mapping[str, TextPieces], fence: str = "") -> tuple[str, ...]:
         """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""
@@ -149,10 +157,13 @@ _LABEL = re.compile(
 _JINJA = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 
-def _runs(text: str) -> Iterator[tuple[str, ...]]:
-    """Every `_ECHO` words in a row."""
-    words = re.findall(r"\w+", as_read(text))
-    return zip(*(words[start:] for start in range(_ECHO)), strict=False)
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", as_read(text))
+
+
+def _runs(words: list[str], length: int, step: int = 1) -> Iterator[tuple[str, ...]]:
+    """So many words in a row, at every word, or at each `step` words."""
+    return zip(*(words[start::step] for start in range(length)), strict=False)
 
 
 _ACCEPTED = (

@@ -67,7 +67,8 @@ class Corpus:
             before, after = after, digest.hexdigest()
             item = self._item(*joined, split, first + number, doc_ids, number >= start)
             if item:
-                yield replace(item, before=before, after=after)
+                item.before, item.after = before, after
+                yield item
         yield End(file.sha256, before=after)
 
     def _item(
