@@ -28,8 +28,8 @@ from prewrite.base.errors import ConfigError
 from prewrite.base.text import one_line
 from prewrite.prompts.lookalikes import as_read
 
-_ECHO, _HALF = 8, 4
-"""Words in a row that nobody writes by chance as the template has them, and half of them."""
+_ECHO = 8
+"""Words in a row that nobody writes by chance as the template has them."""
 
 _LONGEST, _MOST = 1 << 20, 256
 """Characters of a template, and places in it that name a variable."""
@@ -66,9 +66,11 @@ class Template:
         self._seen = [as_read(tag) for tag in self._tags]
         self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
         self._labels = frozenset(_LABEL.findall(source))
-        own = [_words(part) for part in _JINJA.split(source)]
-        self._own = {run for words in own for run in _runs(words, _ECHO)}
-        self._halves = {run for words in own for run in _runs(words, _HALF)}
+        self._own = {run for part in _JINJA.split(source) for run in _runs(as_read(part))}
+        self._telling: set[str] = set()
+        for run in self._own:
+            if self._telling.isdisjoint(run):
+                self._telling.add(max(run, key=len))
         try:
             self._template = environment.from_string(source)
             self._frame(frozenset(accepted), frozenset(), "")
@@ -124,11 +126,11 @@ class Template:
         """Whether an answer holds eight words in a row of the template's own text; of one that is
         longer than any template, its beginning.
         """
-        words = _words(answer[:_LONGEST])
-        # Eight words hold five runs of four, so one that begins at a fifth word.
-        if self._halves.isdisjoint(_runs(words, _HALF, _ECHO - _HALF + 1)):
+        seen = as_read(answer[:_LONGEST])
+        # Each run of the template's has one of a few words, and most answers have none of them.
+        if not any(word in seen for word in self._telling):
             return False
-        return not self._own.isdisjoint(_runs(words, _ECHO))
+        return not self._own.isdisjoint(_runs(seen))
 
     def render(self, texts: Mapping[str, TextPieces], fence: str = "") -> tuple[str, ...]:
         """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""
@@ -157,13 +159,10 @@ _LABEL = re.compile(
 _JINJA = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", as_read(text))
-
-
-def _runs(words: list[str], length: int, step: int = 1) -> Iterator[tuple[str, ...]]:
-    """So many words in a row, at every word, or at each `step` words."""
-    return zip(*(words[start::step] for start in range(length)), strict=False)
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    """Every `_ECHO` words in a row of a text as it is read."""
+    words = re.findall(r"\w+", text)
+    return zip(*(words[start:] for start in range(_ECHO)), strict=False)
 
 
 _ACCEPTED = (

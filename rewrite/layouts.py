@@ -63,7 +63,7 @@ class Layout:
         key, doc_id, bad_id = _name(record, f"{source}/" if self.id_with_source else "")
         told = [k for k in self.drop if record.get(k) == named] if by_record else []
         left = record.copy()
-        for field in (self.text, key, *told):
+        for field in (self.text, *told, *([key] if key else [])):
             left.pop(field, None)
         return Parsed(text, doc_id, source, _to_json(left | more if more else left), bad_id)
 
