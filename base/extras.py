@@ -9,8 +9,8 @@ from prewrite.base.errors import PrewriteError
 
 EXTRAS = {
     "rewrite": (
-        *("datatrove", "huggingface_hub", "loguru", "openai", "regex", "scipy", "tenacity"),
-        *("tokenizers", "transformers", "zstandard"),
+        *("datatrove", "huggingface_hub", "loguru", "msgspec", "openai", "regex", "scipy"),
+        *("tenacity", "tokenizers", "transformers", "zstandard"),
     ),
     "train": (
         *("huggingface_hub", "megatron", "regex", "safetensors", "tensorboard", "tokenizers"),

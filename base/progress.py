@@ -1,6 +1,7 @@
 """How far something is: a bar on a terminal, elsewhere a log line now and then."""
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,13 +28,16 @@ class ProgressBar:
             self._bar.update(task, completed=done)
             self._bar.start()
 
-    def show(self, done: float, facts: str, now: bool = False) -> None:
-        """So much is `done`. now: a log line, whenever the last one was."""
+    def show(self, done: float, facts: Callable[[], str], now: bool = False) -> None:
+        """So much is `done`. facts: asked for where they are shown; now: a log line, whenever the
+        last one was.
+        """
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=done, facts=facts)
+            self._bar.update(self._bar.task_ids[0], completed=done, facts=facts())
         elif now or time.monotonic() - self._printed >= self.every:
             self._printed = time.monotonic()
-            self._console.print(f"{self.label}: {facts}" if self.label else facts, soft_wrap=True)
+            line = f"{self.label}: {facts()}" if self.label else facts()
+            self._console.print(line, soft_wrap=True)
 
     def stop(self) -> None:
         """The bar stays as it is."""

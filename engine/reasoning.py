@@ -14,6 +14,10 @@ _CLOSE = (
 _MARK = re.compile(rf"(?P<close>{_CLOSE})|{_OPEN}", re.IGNORECASE)
 """Tags as Qwen, DeepSeek, Seed, Kimi, Mistral, Cohere and gpt-oss have them."""
 
+_BEGIN = re.compile(r"[<◁\[]")
+"""What each of them begins with: most texts hold none, and are told so at a hundredth of the cost.
+"""
+
 _AROUND = re.compile(
     r"<\|(?:begin_of_|start_|end_of_|end_)(?:solution|response)\|>|<\|(?:return|end)\|>",
     re.IGNORECASE,
@@ -26,10 +30,13 @@ def spoken(text: str, source: str = "") -> str | None:
     chat template may open it in the prompt, so only its end counts. source: a text that may speak
     of such tags itself; then its answer has the same ones, behind the reasoning.
     """
-    own, found = [*_MARK.finditer(source)], [*_MARK.finditer(text)]
+    found = [*_MARK.finditer(text)] if _BEGIN.search(text) else []
+    if not found:
+        return text
+    own = [*_MARK.finditer(source)]
     before = len(found) - len(own)
     if before < 0 or _tags(found[before:]) != _tags(own):
-        return text if not found else None
+        return None
     if not before:  # unless it begins with one, where the source does not
         return None if _MARK.match(text.lstrip()) and not _MARK.match(source.lstrip()) else text
     last = found[before - 1]

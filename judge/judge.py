@@ -72,7 +72,7 @@ class Judge:
             verdicts, completions = [likelihood(completion)], [completion]
         else:
             return [await classify(criterion, _texts(question))], Usage()
-        return verdicts, sum((usage_of(completion) for completion in completions), Usage())
+        return verdicts, usage_of(*completions)
 
     @property
     def _model(self) -> Engine:

@@ -37,7 +37,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._bar.show(self._share(), self.facts(), now=True)
+            self._bar.show(self._share(), self.facts, now=True)
         self._bar.stop()
 
     def resumed(self, rows: int) -> None:
@@ -57,7 +57,7 @@ class Progress:
         self.rows += rows
         self.failed += failed
         self.usage += usage
-        self._bar.show(self._share(), self.facts())
+        self._bar.show(self._share(), self.facts)
 
     def facts(self) -> str:
         """The counts in one line."""

@@ -35,13 +35,11 @@ def contexts(rows: Sequence[Row], max_tokens: int) -> list[tuple[str, ...]]:
 def lead(context: Sequence[str], words: int = 5) -> str:
     """The last `words` words of a context, which prime a rewrite so that it joins on smoothly."""
     tail = "".join(context[-3:])[-400:]
-    end = len(tail.rstrip())
-    begun = end
-    for _ in range(words):
-        begun = len(tail[:begun].rstrip())
-        while begun and not tail[begun - 1].isspace():
-            begun -= 1
-    return tail[begun:]
+    parts = tail.rsplit(None, words)
+    if len(parts) < words:
+        return tail
+    before = parts[0] if len(parts) > words else ""
+    return tail[len(before) :].lstrip()
 
 
 def _tail(text: str, tokens: int, limit: int) -> str:

@@ -6,6 +6,7 @@ import unicodedata
 
 _ESCAPED = re.compile(r"&(?:(?:amp|#0*38|#x0*26);?)+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_ODD = re.compile(r"[^\t-\r -~]+")  # the runs in which something may be translated
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800"  # Hangul fillers and the empty Braille pattern
 
 
@@ -15,8 +16,9 @@ def as_read(text: str) -> str:
     """
     if "&" in text:
         text = html.unescape(_ESCAPED.sub("&", text))
-    if not text.isascii() or _CONTROL.search(text):
-        text = unicodedata.normalize("NFKD", text).translate(_LOOKALIKES)
+    if _ODD.search(text):
+        text = unicodedata.normalize("NFKD", text)
+        text = _ODD.sub(lambda run: run[0].translate(_LOOKALIKES), text)
     return text.lower()
 
 

@@ -28,15 +28,15 @@ class Rewriting:
 
     def request(self, row: Row, context: Sequence[str], fence: str) -> Request:
         """What is asked about one chunk. context: the pieces of text before it."""
-        begin = self._lead(context)
+        begin = lead(context) if self.primes else ""
         texts = {"context": context, "lead": begin, "text": row["original"]}
         prompt = Prompt(self.template.render(texts, fence), answer=begin.rstrip())
         return Request(prompt, self._sampling(row, fence))
 
     def checked(
-        self, original: str, context: Sequence[str], completion: Completion, fence: str
+        self, original: str, request: Request, completion: Completion, fence: str
     ) -> Checked:
-        """The rewrite in an answer, or why there is none."""
+        """The rewrite in an answer to `request`, or why there is none."""
         if completion.error is not None:
             return Checked("failed", reason=f"engine: {completion.error}")
         sample, finish = completion.samples[0], completion.samples[0].finish_reason
@@ -44,20 +44,18 @@ class Rewriting:
         if said is None:
             return Checked("failed", reason="only_reasoning")
         # An endpoint that ignores the primed answer says its words again.
-        whole = said.lstrip().removeprefix(self._lead(context).strip() or "\0")
+        whole = said.lstrip().removeprefix(request.prompt.answer.strip() or "\0")
         answer = self.template.before_tags(whole, fence)
         if finish == "length" and len(answer) < len(whole):  # it went on behind its end
             finish = "stop"
-        if self.template.without_labels(original) == original:
-            answer = self.template.without_labels(answer)
+        bare = self.template.without_labels(answer)
+        if bare != answer and self.template.without_labels(original) == original:
+            answer = bare
         if whole and not answer.strip():
             return Checked("failed", reason="leaked_tags")  # and nothing before them
         # An original may speak of prompts, and then so may its rewrite.
         repeats = self.template.repeated(answer) and not self.template.repeated(original)
         return check(original, answer, finish, repeats, self.config.length)
-
-    def _lead(self, context: Sequence[str]) -> str:
-        return lead(context) if self.primes else ""
 
     def _sampling(self, row: Row, fence: str) -> Sampling:
         config = self.config.sampling

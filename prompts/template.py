@@ -66,7 +66,11 @@ class Template:
         self._seen = [as_read(tag) for tag in self._tags]
         self._tag = re.compile(rf"<[^\w<>]*({'|'.join(self._seen)})")
         self._labels = frozenset(_LABEL.findall(source))
-        self._own = {run for part in _JINJA.split(source) for run in _runs(part)}
+        self._own = {run for part in _JINJA.split(source) for run in _runs(as_read(part))}
+        self._telling: set[str] = set()
+        for run in self._own:
+            if self._telling.isdisjoint(run):
+                self._telling.add(max(run, key=len))
         try:
             self._template = environment.from_string(source)
             self._frame(frozenset(accepted), frozenset(), "")
@@ -104,6 +108,8 @@ class Template:
 
     def before_tags(self, answer: str, fence: str) -> str:
         """An answer up to the first of the prompt's tags in it."""
+        if "<" not in answer:
+            return answer
         tags = [f"<{slash}{tag}{fence}>" for tag in self._tags for slash in ("", "/")]
         return answer[: min((answer.find(tag) for tag in tags if tag in answer), default=None)]
 
@@ -120,7 +126,11 @@ class Template:
         """Whether an answer holds eight words in a row of the template's own text; of one that is
         longer than any template, its beginning.
         """
-        return not self._own.isdisjoint(_runs(answer[:_LONGEST]))
+        seen = as_read(answer[:_LONGEST])
+        # Each run of the template's has one of a few words, and most answers have none of them.
+        if not any(word in seen for word in self._telling):
+            return False
+        return not self._own.isdisjoint(_runs(seen))
 
     def render(self, texts: Mapping[str, TextPieces], fence: str = "") -> tuple[str, ...]:
         """The pieces of the prompt; joined they are its text. An empty text is false to `if`."""
@@ -150,8 +160,8 @@ _JINJA = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:
-    """Every `_ECHO` words in a row."""
-    words = re.findall(r"\w+", as_read(text))
+    """Every `_ECHO` words in a row of a text as it is read."""
+    words = re.findall(r"\w+", text)
     return zip(*(words[start:] for start in range(_ECHO)), strict=False)
 
 

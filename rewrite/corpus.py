@@ -102,7 +102,8 @@ class Corpus:
             before, after = after, digest.hexdigest()
             item = self._item(*joined, split, first + number, doc_ids, number >= start)
             if item:
-                yield replace(item, before=before, after=after)
+                item.before, item.after = before, after
+                yield item
         yield End(file.sha256, before=after)
 
     def _item(
@@ -201,7 +202,7 @@ class Corpus:
         counts, size = Counter[str](), len(parsed.meta)
         if size * len(chunks) > MOST_META:
             note = json.dumps({"left_out": "too_large", "characters": size})
-            parsed, counts = replace(parsed, meta=note), Counter({"meta:too_large": 1})
+            parsed, counts = parsed._replace(meta=note), Counter({"meta:too_large": 1})
         rows = [
             _row(parsed, doc_id, row_id(path, number, index), index, len(chunks), chunk)
             for index, chunk in enumerate(chunks)

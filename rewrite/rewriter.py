@@ -4,14 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from prewrite.engine.types import Engine
+from prewrite.engine.types import Completion, Engine
 from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.prompts.context import contexts
 from prewrite.prompts.rewriting import Rewriting
 from prewrite.prompts.usage import usage_of
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards.failures import Failure, as_reason
-from prewrite.shards.manifest import Usage
 from prewrite.shards.schema import USABLE, Row
 
 
@@ -42,7 +41,7 @@ class Rewriter:
         failures = [failure for _, failure in parts if failure]
         return DocumentResult(
             rows,
-            usage=sum((usage for usage, _ in parts), Usage()),
+            usage=usage_of(*(completion for completion, _ in parts)),
             counts=Counter(f"status:{row['rewrite_status']}" for row in rows),
             asked=len(jobs),
             failed=len(failures),
@@ -51,15 +50,15 @@ class Rewriter:
 
     async def _rewrite(
         self, row: Row, context: Sequence[str], fence: str
-    ) -> tuple[Usage, Failure | None]:
-        """Rewrite one row in place; returns what it cost, and why there is nothing to use."""
-        completion = await self.engine.complete(self.rewriting.request(row, context, fence))
-        checked = self.rewriting.checked(row["original"], context, completion, fence)
+    ) -> tuple[Completion, Failure | None]:
+        """Rewrite one row in place; returns the answer, and why there is nothing to use."""
+        request = self.rewriting.request(row, context, fence)
+        completion = await self.engine.complete(request)
+        checked = self.rewriting.checked(row["original"], request, completion, fence)
         reason = checked.reason and as_reason(checked.reason)
         row["rewrite"], row["rewrite_status"] = checked.text, checked.status
         row["rewrite_reason"] = reason
-        usage = usage_of(completion)
         if checked.status in USABLE:
-            return usage, None
+            return completion, None
         answer = completion.error or completion.samples[0].text
-        return usage, Failure(reason or checked.status, row["id"], answer)
+        return completion, Failure(reason or checked.status, row["id"], answer)

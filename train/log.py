@@ -104,7 +104,7 @@ class RunLog:
                 if value is not None:  # of others TensorBoard complains
                     self._board.add_scalar(key, value, step)
         shown = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
-        self._bar.show(step, shown, now=step in (self._first + 1, self.steps))
+        self._bar.show(step, lambda: shown, now=step in (self._first + 1, self.steps))
 
     def _of_thread(self, failed: threading.ExceptHookArgs) -> None:
         """TensorBoard's thread hands on what the disk has refused, and need not print it."""

@@ -108,3 +108,13 @@ def test_lead_is_the_last_words_with_the_white_space_behind_them(
 ) -> None:
     assert lead(context) == begin
     assert "".join(context).endswith(lead(context))
+
+
+@given(st.text("ab \n\x85\u2028\xa0é", max_size=40), st.integers(1, 6))
+def test_the_lead_is_the_end_of_the_context_from_its_last_words_on(text: str, words: int) -> None:
+    found = lead([text], words)
+    assert text.endswith(found)
+    assert found.split() == text.split()[-words:]
+    assert not found[:1].isspace() or len(text.split()) < words
+    rest = text[: len(text) - len(found)]
+    assert not rest or rest[-1].isspace()

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ConfigError
+from prewrite.prompts.load import load_template
+from prewrite.prompts.lookalikes import as_read
 from prewrite.prompts.template import Template
 
 SOURCE = """Rewrite it.
@@ -262,3 +264,24 @@ def test_reading_a_file(tmp_path: Path) -> None:
             path.write_bytes(content)
         with pytest.raises(ConfigError, match=r"a\.jinja: cannot read the template: "):
             Template.read(path, NAMES)
+
+
+@given(
+    st.text(st.characters(max_codepoint=0xFFFF)),
+    st.text("aé\u0430\u0301\u200b\x07\t\U000e0041 <", max_size=30),
+)
+def test_a_text_is_read_character_by_character(one: str, other: str) -> None:
+    """But for entities, which are several characters."""
+    text = (one + other).replace("&", "")
+    assert as_read(text).casefold() == "".join(map(as_read, text)).casefold()
+
+
+@given(st.integers(0, 200), st.integers(6, 10), st.sampled_from(["quality", "safety", "cleanup"]))
+def test_eight_words_in_a_row_are_a_repetition_wherever_they_stand(
+    at: int, count: int, name: str
+) -> None:
+    template = load_template(name)
+    lines = [line for line in template.source.splitlines() if len(line) > 99]
+    words = re.findall(r"\w+", lines[at % len(lines)])
+    start = at % (len(words) - count)
+    assert template.repeated("Aye " + ", ".join(words[start : start + count])) == (count >= 8)

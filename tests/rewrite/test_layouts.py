@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from prewrite.rewrite.layouts import (
     LAYOUTS,
@@ -194,6 +196,47 @@ def test_meta_that_is_nested_too_deeply_is_no_crash() -> None:
 def test_a_line_that_is_no_record_has_its_reason(line: bytes, reason: str) -> None:
     with pytest.raises(BadRecord, match=f"^{reason}$"):
         parse_line(line)
+
+
+def by_json(line: bytes) -> str:
+    """What the standard library makes of a line; a text, for NaN is not NaN, nor 0 other than 0."""
+    try:
+        found = json.loads(line)
+    except UnicodeDecodeError:
+        return "not_utf8"
+    except ValueError:
+        return "broken_json"
+    return repr(found) if isinstance(found, dict) else "not_an_object"
+
+
+_WORDS = st.text(st.characters(), max_size=5)  # lone surrogates too
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+_LINES = st.builds(
+    lambda fields, ascii: json.dumps(fields, ensure_ascii=ascii).encode("utf-8", "surrogatepass"),
+    st.dictionaries(_WORDS, _JSON, max_size=4),
+    st.booleans(),
+)
+
+
+@given(_LINES, st.binary(max_size=3), st.integers(0, 200), st.integers(0, 3))
+@example(b'{"a": -0, "b": -0.0, "c": 1e400, "a": 18446744073709551616}', b"", 0, 0)
+@example(b'{"a": 0.1e-400, "b": 12345678901234567890.5, "c": 5e-324, "d": 1E+2}', b"", 0, 0)
+@example('{"a": "é"}'.encode("utf-16"), b"", 0, 0)
+@example(b'{"a": "\\ud83d\\ude00 \\ud83d \\u0000"}', b"\x7f", 7, 0)
+def test_a_line_is_what_the_standard_library_takes_it_for(
+    line: bytes, more: bytes, at: int, less: int
+) -> None:
+    """Whole or damaged: with some bytes in place of others, or none."""
+    line = line[:at] + more + line[at + less :]
+    try:
+        found = repr(parse_line(line))
+    except BadRecord as bad:
+        found = str(bad)
+    assert found == by_json(line)
 
 
 def test_a_line_may_begin_with_a_byte_order_mark_and_end_in_crlf() -> None:

@@ -135,7 +135,7 @@ class RolloutWorker:
 
         async def document(prompts: Sequence[RolloutPrompt]) -> "asyncio.Task[list[RolloutGroup]]":
             told = await asyncio.gather(*(self._policy.sample(p, ask.rollouts) for p in prompts))
-            work.sampled = sum((usage_of(one) for _, one in told), work.sampled)
+            work.sampled += usage_of(*(one for _, one in told))
             for prompt, (_, one) in zip(prompts, told, strict=True):
                 if one.error:
                     print(f"sample {prompt.sample}, {prompt.id}: {one.error}", flush=True)
