@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from prewrite.base.errors import ShardError
-from prewrite.base.files import Folder
+from prewrite.base.files import Folder, told_as
 from prewrite.base.fingerprint import fingerprint
 from prewrite.shards import flat, log
 from prewrite.shards.commit_log import CommitSummary, skipped_lines, summary_of
+from prewrite.shards.footer import MAGIC
 from prewrite.shards.generation import is_ready
 from prewrite.shards.leftovers import strays
 from prewrite.shards.manifest import Manifest
@@ -122,6 +123,7 @@ class FileCheck:
         self._groups: dict[str, int] = {}
         self._unread: dict[str, str] = {}
         self._seen = Counter[str]()
+        self._begins: dict[str, bool] = {}
 
     def read(self, parts: Iterable[Part]) -> Iterator[tuple[Part, bytes]]:
         """Each part with its bytes, in order; without those that cannot be read."""
@@ -168,6 +170,8 @@ class FileCheck:
                     return [f"{part.file}{_group(part)}: {rows} rows, listed: {part.rows}"]
                 if not file.schema_arrow.equals(columns):
                     return [f"{part.file}: {OTHER_COLUMNS}"]
+                if not self._is_begun(part):
+                    return [f"{part.file}: it does not begin as a Parquet file does"]
                 self._groups[part.file] = part.groups
         except ShardError as error:
             return [str(error).removeprefix(f"{self._shards.folder.url}/")]
@@ -177,6 +181,17 @@ class FileCheck:
         """The faults of each part that has some, by its name."""
         every = ((part.name, self.faults(part, held, columns)) for part, held in self.read(parts))
         return {name: found for name, found in every if found}
+
+    def _is_begun(self, part: Part) -> bool:
+        """Whether its file has the first bytes that it should have, which no digest covers."""
+        if part.group is not None and part.file not in self._begins:
+            folder = self._shards.folder
+            with (
+                told_as(ShardError, f"{folder.url}/{part.file}: cannot read"),
+                folder.open_at_random(part.file, part.file_bytes) as stream,
+            ):
+                self._begins[part.file] = stream.read(len(MAGIC)) == MAGIC
+        return self._begins.get(part.file, True)
 
     def unlisted(self) -> list[str]:
         """The files, once all parts were looked at, with row groups that belong to no commit."""

@@ -88,17 +88,17 @@ class Matrix:
         for name, paths in files(before).items():
             for number, path in enumerate(paths[: self.extent.each]):
                 others = others_of(paths, number, older.get(name, []))
-                others |= self._states(state, path.name) if name == "manifest" else {}
                 place = path.relative_to(before)
+                others |= self._states(state, place) if name == "manifest" else {}
                 for damage, data in self.extent.damages(path, others, f"{state} {name} {number}"):
                     for use, outcome, why in self._uses(state, place, data):
                         yield Verdict(told(state), name, str(place), damage, use, outcome, why)
 
-    def _states(self, state: str, name: str) -> dict[str, Path]:
+    def _states(self, state: str, place: Path) -> dict[str, Path]:
         """A file as it is in the other states of a set."""
         others = (other for other in KINDS if other != state)
         return {
-            f"that of the set {_TOLD[other]}": self.base / "new" / other / SET / name
+            f"that of the set {_TOLD[other]}": self.base / "new" / other / SET / place
             for other in others
         }
 

@@ -86,11 +86,10 @@ def test_a_damaged_part_alone_is_made_again(
     parts = ShardSet(good).parts
     assert len({part.file for part in parts}) == (1 if file_bytes > 1 else len(parts))
     chosen = [parts[1], parts[-1]]
-    for part in chosen:
-        if damage == "flipped":
-            flip(good, part)
-        elif (good / part.file).exists():
-            DAMAGE[damage](good / part.file)
+    for part in chosen if damage == "flipped" else ():
+        flip(good, part)
+    for file in {part.file for part in chosen} if damage != "flipped" else ():
+        DAMAGE[damage](good / file)
     if damage != "flipped":
         chosen = [p for p in parts if p.file in {part.file for part in chosen}]
     assert main(["verify", str(good), "--repair"]) == 0

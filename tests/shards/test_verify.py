@@ -68,8 +68,14 @@ def _excused(table: pa.Table) -> pa.Table:
     return table.set_column(place, table.schema.field(place), given)
 
 
+def _first_byte(folder: Path) -> None:
+    data = _first(folder).read_bytes()
+    _first(folder).write_bytes(b"Q" + data[1:])
+
+
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda folder: flip(folder, ShardSet(folder).parts[2]), "row group 2: SHA-256"),
+    (_first_byte, "it does not begin as a Parquet file does"),
     (_footer, "its footer is not the one that is listed"),
     (lambda folder: _first(folder).unlink(), "not there"),
     (
