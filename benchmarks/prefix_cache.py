@@ -50,7 +50,7 @@ async def _note(recipe: RewriteRecipe) -> dict[str, list[Request]]:
     rewriting, judging = _Notebook(), _Notebook()
     assert recipe.judge
     rewriter, scorer = (
-        Rewriter(rewriting, recipe),
+        Rewriter({recipe.rewrite.engine: rewriting}, recipe),
         RowScorer([Judge("main", judging, recipe.judge)], recipe.judge),
     )
     for split in source.splits():

@@ -11,13 +11,11 @@ VARIABLES = ("context", "lead", "text")
 _SHIPPED = Path(__file__).parent / "templates"
 
 
-def load_template(name: str) -> Template:
-    """The template called `name`; ConfigError when there is none or it is wrong."""
+def load_template(name: str, key: str = "rewrite.template") -> Template:
+    """The template `name`; ConfigError, which names `key`, when there is none or it is wrong."""
     shipped = {path.stem: path for path in _SHIPPED.glob("*.jinja")}
     path = shipped.get(name, Path(name))
     if not path.is_file():
         known = ", ".join(sorted(shipped))
-        raise ConfigError(
-            f"rewrite.template: found '{name}'; accepted: {known}, or the path of a .jinja file"
-        )
+        raise ConfigError(f"{key}: found '{name}'; accepted: {known}, or the path of a .jinja file")
     return Template.read(path, VARIABLES, needed=("text",))

@@ -20,7 +20,7 @@ class Rewriting:
 
     def __init__(self, config: RewriteConfig, tokens: int, primes: bool) -> None:
         self.config, self.tokens, self.primes = config, tokens, primes
-        self.template = load_template(config.template)
+        self.template, self.seed = load_template(config.template), config.sampling.seed
 
     def fence(self, rows: Sequence[Row]) -> str:
         """The fence of a document's prompts. Joined: two chunks may spell a tag between them."""
@@ -61,7 +61,7 @@ class Rewriting:
 
     def _sampling(self, row: Row, fence: str) -> Sampling:
         config = self.config.sampling
-        seed = hashlib.sha256(f"{config.seed}\0{row['id']}".encode()).digest()
+        seed = hashlib.sha256(f"{self.seed}\0{row['id']}".encode()).digest()
         return Sampling(
             max_tokens=config.max_tokens or self.tokens,
             temperature=config.temperature,

@@ -29,7 +29,7 @@ from prewrite.pipeline.spread import spread
 from prewrite.pipeline.steps import PlannedPass
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.passes import RewritePass
-from prewrite.rewrite.probe import probe_rewriter
+from prewrite.rewrite.probe import probe_rewriters
 from prewrite.rewrite.retry import RewriteAgain
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
@@ -54,7 +54,7 @@ def run(recipe: RewriteRecipe) -> None:
     if spread("rewrite", recipe, stages(recipe), recipe.run):
         return
     if not done:
-        probe_rewriter(recipe)
+        probe_rewriters(recipe)
     if second:
         probe_judges(second.judge, second.engines, second.criteria)
     run_pass(first, rewrites, recipe.run)

@@ -1,4 +1,4 @@
-"""Ask again for the rewrites that failed: the rows of a finished set with the status `failed`.
+"""Ask again for the rewrites that failed: those of a finished set with the status `failed`.
 
 Each is asked for with a seed of its round, so that an engine which samples says something else; one
 that is greedy says the same again. All other rows keep what they have, bit for bit.
@@ -8,20 +8,20 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
-from prewrite.engine.registry import get_engine
+from prewrite.engine.types import Engine
 from prewrite.pipeline.passes import Document, DocumentResult, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
-from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.passes import RewritePass, rewriters
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Manifest, Record
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import USABLE
-
-_FAILED = "status:failed"
+from prewrite.shards.schema import USABLE, status_key, texts_of
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,24 @@ class RewriteAgain(OfJob):
         return manifest.passes[-1].fingerprint == fingerprint(self.identity())
 
     def failed(self, counts: Mapping[str, int]) -> int:
-        """Rows."""
-        return counts.get(_FAILED, 0)
+        """Rewrites."""
+        keys = (f"status:{status_key(text, 'failed')}" for text in self._rewrites)
+        return sum(counts.get(key, 0) for key in keys)
 
     def wanted(self, record: Record) -> Counter[str]:
-        """The failed rows, without those of abandoned documents."""
+        """The rows with a failed rewrite, without those of abandoned documents."""
         if not self.failed(record.counts) or record.part is None:
             return Counter()
-        columns = ["doc_id", "rewrite_status"]
-        batches = ShardSet(self.url).batches(record.part, columns)
+        statuses = [f"{text}_status" for text in self._rewrites]
+        batches = ShardSet(self.url).batches(record.part, ["doc_id", *statuses])
         rows = (row for batch in batches for row in batch.to_pylist())
-        failed = [row for row in rows if row["rewrite_status"] == "failed"]
+        failed = [row for row in rows if "failed" in (row[name] for name in statuses)]
         return +Counter({"failed row": sum(r["doc_id"] not in record.abandoned for r in failed)})
+
+    @property
+    def _rewrites(self) -> tuple[str, ...]:
+        """The columns of the rewrites."""
+        return texts_of(self.job.recipe.rewrite.names)[1:]
 
     def read_of(self, record: Record) -> str:
         """The same input."""
@@ -69,34 +75,29 @@ class RewriteAgain(OfJob):
     async def open(self) -> AsyncIterator[Work]:
         """Load the rewriter in this process."""
         recipe = self.job.recipe
-        sampling = recipe.rewrite.sampling
-        seed = mixed(sampling.seed, round_of(self.url))
-        rewrite = recipe.rewrite.model_copy(
-            update={"sampling": sampling.model_copy(update={"seed": seed})}
-        )
-        engine = get_engine(recipe.engines[recipe.rewrite.engine])
-        yield FailedRows(engine, recipe.model_copy(update={"rewrite": rewrite}))
+        yield FailedRows(rewriters(recipe), recipe, round_of(self.url))
 
 
 class FailedRows(Rewriter):
-    """Rewrites the rows of a document that failed."""
+    """Makes the rewrites of a document that failed. number: of the round."""
+
+    def __init__(self, engines: Mapping[str, Engine], recipe: RewriteRecipe, number: int) -> None:
+        super().__init__(engines, recipe)
+        for rewriting in self.rewritings.values():
+            rewriting.seed = mixed(rewriting.seed, number)
 
     async def __call__(self, document: Document) -> DocumentResult:
-        """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of these rows; what is counted is
-        of all rows that were ever asked about.
-        """
-        kept = [row for row in document.rows if row["rewrite_status"] not in ("failed", "skipped")]
-        for row in document.rows:
-            if row["rewrite_status"] == "failed":
-                row["rewrite"] = row["rewrite_status"] = row["rewrite_reason"] = None
+        """Fill these rewrites; what is counted is of all that were ever asked for."""
+        kept = list[Failure]()
+        for row, text in product(document.rows, self.rewritings):
+            status, reason = row[f"{text}_status"], row.get(f"{text}_reason")
+            if status == "failed":
+                row[text] = row[f"{text}_status"] = row[f"{text}_reason"] = None
+            elif status not in (*USABLE, "skipped"):
+                kept.append(Failure(reason or status, row["id"]))
         outcome = await super().__call__(document)
-        unusable = [row for row in kept if row["rewrite_status"] not in USABLE]
-        outcome.asked, outcome.failed = (
-            (outcome.asked or 0) + len(kept),
-            outcome.failed + len(unusable),
-        )
-        outcome.failures += [
-            Failure(row.get("rewrite_reason") or row["rewrite_status"], row["id"])
-            for row in unusable
-        ]
+        asked = [row for row in document.rows if row["rewrite_status"] != "skipped"]
+        outcome.asked = len(asked)
+        outcome.failed = sum(not self._is_usable(row) for row in asked)
+        outcome.failures += kept
         return outcome

@@ -7,7 +7,7 @@ from jinja2 import Environment
 from prewrite.base.text import one_line
 from prewrite.shards.failures import LONGEST_REASON
 from prewrite.shards.manifest import Manifest
-from prewrite.shards.schema import describe
+from prewrite.shards.schema import columns_of
 
 _CARD = """\
 ---
@@ -31,7 +31,7 @@ and everything the rows depend on.
 {% for name, kind, meaning in columns -%}
 | {{ name | code }} | {{ kind }} | {{ meaning | replace("|", "\\\\|") }} |
 {% endfor %}
-| rewrite_status | rows |
+| {% if m.rewrites %}status of each rewrite{% else %}rewrite_status{% endif %} | rows |
 |---|---|
 {% for name, count in m.statuses.items() -%}
 | {{ name | code }} | {{ count }} |
@@ -54,7 +54,7 @@ def card(manifest: Manifest) -> str:
     text = _CARD if manifest.judgements else _CARD.replace(_JUDGEMENTS, "")
     environment = Environment(autoescape=False)  # noqa: S701  (Markdown, not HTML)
     environment.filters["code"] = _code
-    columns = describe(manifest.criteria, manifest.measures)
+    columns = columns_of(manifest.criteria, manifest.measures, manifest.rewrites)
     failed = [
         (made.name, reason, found.count)
         for made in manifest.passes
@@ -70,9 +70,11 @@ def _code(text: str) -> str:
 
 
 def _models(config: dict[str, Any]) -> str:
-    """The models of a pass: of its engine, or of its judges."""
-    engines = [config["engine"]] if "engine" in config else config.get("judges", {}).values()
-    return ", ".join(_code(str(engine.get("model"))) for engine in engines) or "none"
+    """The models of a pass: of its templates, or of its judges."""
+    made = [config, *config.get("templates", ())]
+    engines = [one["engine"] for one in made if "engine" in one]
+    models = [str(engine.get("model")) for engine in engines or config.get("judges", {}).values()]
+    return ", ".join(map(_code, dict.fromkeys(models))) or "none"
 
 
 _JUDGEMENTS = "- config_name: judgements\n  data_files: judgements/part-*.parquet\n"

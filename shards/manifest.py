@@ -9,7 +9,7 @@ Names of files in them are checked when they are read: none leads out of the set
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,7 +20,7 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.base.text import one_line
 from prewrite.shards.failures import Failures, FailureTally
 from prewrite.shards.names import MANIFEST
-from prewrite.shards.schema import FORMAT_VERSION, FORMATS, schema
+from prewrite.shards.schema import FORMAT_VERSION, FORMATS, TEMPLATE_NAME, schema, texts_of
 from prewrite.shards.seal import DIGEST, opened, sealed
 
 _AND = " | "  # between two versions
@@ -226,6 +226,7 @@ class Manifest(_ManifestModel):
     generation: 1 as it was first made, one more each time what failed in it was asked again;
     before: digest of the files of the generation before (`content`), empty for the first.
     passed_over: why files and folders of the corpus were not read, with how many.
+    rewrites: the names of its templates, none where there is one without a name.
     """
 
     format_version: int = FORMAT_VERSION
@@ -233,6 +234,7 @@ class Manifest(_ManifestModel):
     before: str = ""
     owners: list[str] = Field(default_factory=list)
     status: SetStatus = "running"
+    rewrites: list[Annotated[str, Field(pattern=TEMPLATE_NAME)]] = Field(default_factory=list)
     criteria: list[str] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo] = Field(min_length=1)
@@ -279,7 +281,12 @@ class Manifest(_ManifestModel):
     @property
     def columns(self) -> pa.Schema:
         """The columns of every part."""
-        return schema(self.criteria, self.measures, self.format_version)
+        return schema(self.criteria, self.measures, self.format_version, self.rewrites)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of its texts: the original, then every rewrite."""
+        return texts_of(self.rewrites)
 
     @classmethod
     def load(cls, folder: Folder) -> "Manifest":

@@ -41,7 +41,7 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.files import SUFFIXES
 from prewrite.rewrite.layouts import LAYOUTS
 from prewrite.shards import manifest
-from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, columns_of
 from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.config.recipe import TrainRecipe
 from prewrite.train.config.sections import AlertsConfig
@@ -558,7 +558,7 @@ def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:
 
 def test_the_readme_has_every_column() -> None:
     measures = [f"quality_{measure}" for measure in MEASURES]
-    columns = {name for name, _, _ in describe(["quality"], measures)}
+    columns = {name for name, _, _ in columns_of(["quality"], measures)}
     told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `.*?\|", page("README.md"), re.M))))
     assert told >= columns
 

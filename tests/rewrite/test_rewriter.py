@@ -53,7 +53,7 @@ def rewrite(
 
 
 async def _run(engine: Scripted, config: RewriteRecipe, document: Document) -> DocumentResult:
-    return await Rewriter(engine, config)(document)
+    return await Rewriter({config.rewrite.engine: engine}, config)(document)
 
 
 def results(outcome: DocumentResult) -> list[tuple[str, str | None]]:

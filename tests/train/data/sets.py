@@ -9,7 +9,7 @@ from typing import Any
 from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
 from prewrite.shards.manifest import File, Manifest, PassInfo
-from prewrite.shards.schema import schema, to_parquet
+from prewrite.shards.schema import TEXTS, schema, texts_of, to_parquet
 from prewrite.train.config.sections import TrainConfig
 
 MODEL = "models/smollm2-135m-instruct"
@@ -38,9 +38,11 @@ def ids(text: str) -> list[int]:
     return list(tokenizer().encode(text).ids)
 
 
-def row(document: int, chunk: int, chunks: int, given: Given) -> dict[str, Any]:
+def row(
+    document: int, chunk: int, chunks: int, given: Given, texts: Sequence[str] = TEXTS
+) -> dict[str, Any]:
     """A row of which only what is unlike others is given."""
-    rewrite = given.get("rewrite")
+    there = {text: given.get(text) is not None for text in texts[1:]}
     return {
         "id": f"{document}-{chunk}",
         "doc_id": str(document),
@@ -48,8 +50,8 @@ def row(document: int, chunk: int, chunks: int, given: Given) -> dict[str, Any]:
         "chunk": chunk,
         "chunks": chunks,
         "original_tokens": 1,
-        "rewrite_status": "failed" if rewrite is None else "ok",
         "meta": "{}",
+        **{f"{text}_status": "ok" if found else "failed" for text, found in there.items()},
         **given,
     }
 
@@ -59,6 +61,7 @@ def write_set(
     parts: Sequence[Sequence[Sequence[Given]]],
     criteria: Sequence[str] = ("quality",),
     tokens: int = 8,
+    rewrites: Sequence[str] = (),
 ) -> str:
     """A finished set of `parts` of documents of chunks; its URL."""
     files, document = [], 0
@@ -66,9 +69,10 @@ def write_set(
     for number, documents in enumerate(parts):
         rows = []
         for chunks in documents:
-            rows += [row(document, i, len(chunks), given) for i, given in enumerate(chunks)]
+            texts, count = texts_of(rewrites), len(chunks)
+            rows += [row(document, i, count, given, texts) for i, given in enumerate(chunks)]
             document += 1
-        data = to_parquet(rows, schema(criteria))
+        data = to_parquet(rows, schema(criteria, rewrites=rewrites))
         name = f"part-{number:05d}.parquet"
         target.write(name, data)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -77,6 +81,7 @@ def write_set(
     Manifest(
         status="complete",
         criteria=list(criteria),
+        rewrites=list(rewrites),
         passes=[PassInfo(name="rewrite", fingerprint="f", config=config)],
         inputs=[],
         rows=sum(file.rows for file in files),
