@@ -16,7 +16,10 @@ class RewriteSampling(Section):
     temperature: float = Field(0.6, ge=0, description="sampling temperature; 0 is greedy")
     top_p: float = Field(0.6, gt=0, le=1, description="share of probability that is sampled from")
     max_tokens: int | None = Field(
-        None, ge=1, description="longest rewrite, in tokens of the engine; null: `chunking.tokens`"
+        None,
+        ge=1,
+        description="longest rewrite, in tokens of the engine; null: `chunking.tokens`, times the "
+        "greatest length that the template names, if that is more than 1",
     )
     seed: int = Field(0, description="with a row's id, the seed of its request")
 

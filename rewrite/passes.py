@@ -15,7 +15,7 @@ from prewrite.engine.registry import get_engine
 from prewrite.engine.types import Engine
 from prewrite.pipeline.passes import Split, Work, inputs
 from prewrite.prompts.config import RewriteConfig
-from prewrite.prompts.load import load_template
+from prewrite.prompts.load import length_of, load_template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.rewriter import Rewriter
@@ -67,10 +67,12 @@ class RewritePass:
 
     def _made(self, config: RewriteConfig) -> dict[str, Any]:
         """What a rewrite depends on beside its document."""
+        template = load_template(config.template)
+        told = config.model_dump(mode="json", exclude={"engine", "templates"})
         return {
             "engine": identity(self.recipe.engines[config.engine]),
-            "rewrite": config.model_dump(mode="json", exclude={"engine", "templates"}),
-            "template": load_template(config.template).sha256,
+            "rewrite": told | {"length": length_of(config, template).model_dump(mode="json")},
+            "template": template.sha256,
         }
 
     def begin(self, splits: list[Split]) -> Manifest:

@@ -26,13 +26,13 @@ def print_summary(shards: ShardSet, console: Console) -> None:
         console.print(side_by_side(row, shards.manifest))
 
 
-Means = dict[tuple[str, str], tuple[float | None, float | None, int]]
+MeanScores = dict[tuple[str, str], tuple[float | None, float | None, int]]
 """(criterion, rewrite) → mean of the original, of the rewrite, and the rows that they are of."""
 
 
-def mean_scores(shards: ShardSet) -> Means:
-    """Means over the rows where original and rewrite were both judged. Rows with one score only
-    are left out, so that the two means compare like with like.
+def mean_scores(shards: ShardSet) -> MeanScores:
+    """Means over the rows where original and rewrite were both judged. Rows with one score only are
+    left out, so that the two means compare like with like.
     """
     names = [*shards.manifest.criteria, "score"] if shards.manifest.criteria else []
     texts = shards.manifest.texts
@@ -49,7 +49,7 @@ def mean_scores(shards: ShardSet) -> Means:
     }
 
 
-def summary(manifest: Manifest, scores: Means) -> Group:
+def summary(manifest: Manifest, scores: MeanScores) -> Group:
     """Tables of what a set holds and what it cost."""
     facts = Table(box=box.SIMPLE, show_header=False, title=f"{manifest.status} shard set")
     facts.add_row("rows", f"{manifest.rows} of {manifest.documents} documents")
