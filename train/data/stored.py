@@ -22,9 +22,9 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import content_digest
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, to_parquet
+from prewrite.train.config.phases import KINDS
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.source import Reference, References
-from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape
 
 MANIFEST = "manifest.json"
@@ -43,12 +43,13 @@ _CHECK = "prewrite.check"
 @dataclass(frozen=True)
 class StoredReferences:
     """Where the references of a set lie. identity: all that they depend on. parts: name → SHA-256
-    of each part of the set.
+    of each part of the set. kinds: those of the recipe.
     """
 
     folder: Folder
     identity: dict[str, Any]
     parts: dict[str, str]
+    kinds: tuple[str, ...] = KINDS
 
     def read(self, part: str) -> Reference | None:
         """What was kept for a part; None where it is not there, damaged, or of another part or
@@ -58,7 +59,7 @@ class StoredReferences:
         try:
             table = pq.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
             columns = table.select(COLUMNS.names).to_pydict()
-            kinds = [KINDS.index(kind) for kind in columns["kind"]]
+            kinds = [self.kinds.index(kind) for kind in columns["kind"]]
         except (pa.ArrowException, OSError, KeyError, ValueError):
             return None
         check = (table.schema.metadata or {}).get(_CHECK.encode(), b"").decode()
@@ -116,10 +117,12 @@ def references_of(config: TrainConfig, shape: ModelShape) -> dict[str, StoredRef
         **config.batch.model_dump(include={"max_seq_len", "context_tokens"}),
         "row_tokens": config.batch.sequence_tokens,  # as 0.1 called it, whose references stay
     }
+    if config.kinds != KINDS:  # further texts move prefixes
+        model["texts"] = config.stored_kinds
     found = {}
     for data in config.data:
         parts = {part.name: part.sha256 for part in ShardSet(data.set).manifest.parts}
         identity = model | {"parts": fingerprint([*parts.values()]), "filter": data.filter}
         url = f"{data.set.rstrip('/')}/reference/{fingerprint(identity)[:16]}"
-        found[data.set] = StoredReferences(Folder(url, data.set), identity, parts)
+        found[data.set] = StoredReferences(Folder(url, data.set), identity, parts, config.kinds)
     return found
