@@ -183,20 +183,8 @@ class JudgePass:
         before = ShardSet(self.url).manifest
         names = [criterion.name for criterion in self.criteria]
         refuse_hidden("judge.criteria", names, self.measures, before.rewrites)
-        config = self.identity()
-        info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        return before.model_copy(
-            update={
-                "format_version": FORMAT_VERSION,
-                "criteria": names,
-                "measures": self.measures,
-                "generation": 1,
-                "before": "",
-                "passes": [*before.passes, info],
-                "parts": [],
-                "judgements": [],
-            }
-        )
+        new = after(before, self.name, self.identity())
+        return new.model_copy(update={"criteria": names, "measures": self.measures})
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
@@ -204,6 +192,21 @@ class JudgePass:
         judges = load_judges(self.judge, self.engines, self.fresh)
         texts = ShardSet(self.url).manifest.texts
         yield RowScorer(judges, self.judge, texts, self.kept, self.judged)
+
+
+def after(before: Manifest, name: str, config: dict[str, Any]) -> Manifest:
+    """The manifest of a set that the pass `name` begins to make of the one of `before`."""
+    info = PassInfo(name=name, fingerprint=fingerprint(config), config=config)
+    return before.model_copy(
+        update={
+            "format_version": FORMAT_VERSION,
+            "generation": 1,
+            "before": "",
+            "passes": [*before.passes, info],
+            "parts": [],
+            "judgements": [],
+        }
+    )
 
 
 def measures_of(judge: JudgeConfig, criteria: Sequence[Criterion]) -> list[str]:

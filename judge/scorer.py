@@ -38,6 +38,7 @@ from prewrite.shards.schema import (
     TEXTS,
     Row,
     StoredValues,
+    as_stored,
     best_of,
     status_counts,
     stored_values,
@@ -111,14 +112,16 @@ class PoolScorer:
         return [self._scored(*pair) for pair in zip(pools, said, strict=True)]
 
     def totals(self, values: StoredValues, names: Iterable[str]) -> dict[str, float]:
-        """The combined score of each text of `names` that has one."""
-        found = {
-            name: combined(
-                self.config.combine, self._weights, [v.get(name) for v in values.values()]
-            )
-            for name in names
-        }
+        """The combined score of each text of `names` that has one, of the values as a set has them:
+        so it is the same whether a value was kept or is new.
+        """
+        found = {name: self._total(name, values) for name in names}
         return {name: total for name, total in found.items() if total is not None}
+
+    def _total(self, name: str, values: StoredValues) -> float | None:
+        each = [v.get(name) for v in values.values()]
+        stored = [None if value is None else as_stored(value) for value in each]
+        return combined(self.config.combine, self._weights, stored)
 
     def _scored(self, pool: Pool, said: Mapping[str, PanelResult]) -> PoolScores:
         scored = PoolScores({}, {}, said)

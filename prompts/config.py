@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from prewrite.base.config import Section, explain, laid_over, refuse
+from prewrite.base.config import Location, Section, explain, laid_over, refuse
 from prewrite.base.errors import ConfigError
 from prewrite.shards.schema import RESERVED, TEMPLATE_NAME, texts_of
 
@@ -69,6 +69,11 @@ class RewriteConfig(Section):
         description="name → what it has otherwise than this section: several rewrites of each "
         "chunk. The first is `rewrite`, each other one `rewrite_<name>`",
     )
+    input: Location | None = Field(
+        None,
+        description="a finished set of the same corpus and chunks: what was made under the same "
+        "name in the same way is taken over, and only the rest is asked for",
+    )
 
     @model_validator(mode="after")
     def _names_free(self) -> "RewriteConfig":
@@ -96,7 +101,7 @@ class RewriteConfig(Section):
         """
         if not self.templates:
             return {"rewrite": self}
-        own = self.model_dump(exclude={"templates"}, exclude_unset=True)
+        own = self.model_dump(exclude={"templates", "input"}, exclude_unset=True)
         entries = zip(texts_of(self.names)[1:], self.templates.items(), strict=True)
         return {text: _entry(own, *entry) for text, entry in entries}
 

@@ -1,7 +1,7 @@
 """The rewrite pass: a corpus in, a shard set with original and rewrite out."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import get_engine
 from prewrite.engine.types import Engine
-from prewrite.pipeline.passes import Split, Work, inputs
+from prewrite.pipeline.passes import Source, Split, Work, inputs
 from prewrite.prompts.config import RewriteConfig
 from prewrite.prompts.load import length_of, load_template
 from prewrite.rewrite.config import RewriteRecipe
@@ -40,16 +40,26 @@ class RewritePass:
         """The share of bad records that stops the run."""
         return self.recipe.input.max_bad_rows
 
+    @property
+    def fresh(self) -> list[str]:
+        """The rewrites that are asked for, by their columns."""
+        return [*self.recipe.rewrite.by_text()]
+
     @cached_property
-    def source(self) -> Corpus:
+    def source(self) -> Source:
         """The corpus."""
+        return self.corpus
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The documents of the recipe."""
         texts = texts_of(self.recipe.rewrite.names)
         return Corpus(self.recipe.input, self.recipe.chunking, texts)
 
     def identity(self) -> dict[str, Any]:
         """What the rows depend on: settings, model, template, and the input files by size."""
         recipe = self.recipe
-        files, beside = self.source.listing(), self.source.beside()
+        files, beside = self.corpus.listing(), self.corpus.beside()
         return {
             "input": recipe.input.model_dump(mode="json", exclude={"max_bad_rows", "paths"})
             | {"files": len(files), "listing": fingerprint(files)}
@@ -68,7 +78,7 @@ class RewritePass:
     def _made(self, config: RewriteConfig) -> dict[str, Any]:
         """What a rewrite depends on beside its document."""
         template = load_template(config.template)
-        told = config.model_dump(mode="json", exclude={"engine", "templates"})
+        told = config.model_dump(mode="json", exclude={"engine", "templates", "input"})
         return {
             "engine": identity(self.recipe.engines[config.engine]),
             "rewrite": told | {"length": length_of(config, template).model_dump(mode="json")},
@@ -79,7 +89,7 @@ class RewritePass:
         """The manifest of a set to be made."""
         config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        passed = self.source.found.passed
+        passed = self.corpus.found.passed
         return Manifest(
             passes=[info],
             inputs=inputs(splits),
@@ -91,10 +101,11 @@ class RewritePass:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """Load the rewriters in this process."""
-        yield Rewriter(rewriters(self.recipe), self.recipe)
+        yield Rewriter(rewriters(self.recipe, self.fresh), self.recipe, self.fresh)
 
 
-def rewriters(recipe: RewriteRecipe) -> dict[str, Engine]:
-    """The engines of the templates by name, each loaded once."""
-    names = {config.engine for config in recipe.rewrite.by_text().values()}
+def rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> dict[str, Engine]:
+    """The engines that make `texts`, by name, each loaded once."""
+    made = recipe.rewrite.by_text()
+    names = {made[text].engine for text in texts}
     return {name: get_engine(recipe.engines[name]) for name in sorted(names)}

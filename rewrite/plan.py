@@ -28,6 +28,7 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.forecast import Forecast, MeasuredPass, Server, StartUp, forecast
 from prewrite.rewrite.meter import Meter
+from prewrite.rewrite.more import rewrite_pass
 from prewrite.rewrite.passes import rewriters
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.rewrite.sample import CorpusSample, read
@@ -63,13 +64,13 @@ def make_plan(recipe: RewriteRecipe, seconds: float = SECONDS) -> Plan:
 
 
 async def _measure(recipe: RewriteRecipe, sample: CorpusSample, seconds: float) -> Plan:
-    begun = time.monotonic()
-    rewriter = {name: Meter(engine) for name, engine in rewriters(recipe).items()}
+    begun, fresh = time.monotonic(), rewrite_pass(recipe).fresh
+    rewriter = {name: Meter(engine) for name, engine in rewriters(recipe, fresh).items()}
     scorer, judges = _scorer(recipe)
     loading = time.monotonic() - begun
     names = recipe.rewrite.names
     trials = [_Trial("rewrite", rewriter, schema((), rewrites=names))]
-    await trials[0].run(Rewriter(rewriter, recipe), sample.documents, seconds)
+    await trials[0].run(Rewriter(rewriter, recipe, fresh), sample.documents, seconds)
     trials[0].check(recipe.run.max_failed)
     if recipe.judge and scorer:
         columns = judged_columns(recipe.judge, names)

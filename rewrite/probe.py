@@ -4,6 +4,7 @@ An endpoint is refused whose answers are none: the request is refused, there is 
 reasoning. Whether a text is good enough is not looked at: that is for the checks of each row.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 from prewrite.base.secret import said
@@ -19,11 +20,13 @@ _NO_TEXT = ("no_text", "only_reasoning")
 _QUOTED = 100  # characters of an answer
 
 
-def probe_rewriters(recipe: RewriteRecipe) -> None:
+def probe_rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> None:
     """EngineError where a rewriter is an endpoint that is not there, or whose first answers hold
-    no text; a model in this process is loaded next, and says itself what is wrong.
+    no text; a model in this process is loaded next, and says itself what is wrong. texts: the
+    rewrites that will be asked for.
     """
-    for made in recipe.rewrite.by_text().values():
+    by_text = recipe.rewrite.by_text()
+    for made in (by_text[text] for text in texts):
         config = recipe.engines[made.engine]
         one = recipe.model_copy(update={"rewrite": made})
         if isinstance(config, EndpointConfig):

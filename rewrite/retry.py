@@ -13,13 +13,16 @@ from itertools import product
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
 from prewrite.engine.types import Engine
+from prewrite.judge.passes import SetSource
 from prewrite.pipeline.passes import Document, DocumentResult, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.more import pairwise
 from prewrite.rewrite.passes import RewritePass, rewriters
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Manifest, Record
+from prewrite.shards.names import block_of
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import USABLE, status_key, texts_of
 
@@ -68,21 +71,29 @@ class RewriteAgain(OfJob):
     def documents(self, record: Record) -> Iterator[Document]:
         """Those of the part."""
         if record.part:
-            for rows in ShardSet(self.url).documents(record.part):
-                yield Document(rows, 0)
+            scored = SetSource(self.url, frozenset(ShardSet(self.url).manifest.criteria))
+            split = Split(block_of(record.part.name), record.part.name, 0)
+            for item in scored.read(split, 0):
+                if isinstance(item, Document):
+                    yield Document(item.rows, 0, item.judgements)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """Load the rewriter in this process."""
         recipe = self.job.recipe
-        yield FailedRows(rewriters(recipe), recipe, round_of(self.url))
+        made, engines = Manifest.load(Folder(self.url)), rewriters(recipe, self._rewrites)
+        yield FailedRows(engines, recipe, round_of(self.url), made)
 
 
 class FailedRows(Rewriter):
-    """Makes the rewrites of a document that failed. number: of the round."""
+    """Makes the rewrites of a document that failed. number: of the round; made: manifest of the
+    set.
+    """
 
-    def __init__(self, engines: Mapping[str, Engine], recipe: RewriteRecipe, number: int) -> None:
-        super().__init__(engines, recipe)
+    def __init__(
+        self, engines: Mapping[str, Engine], recipe: RewriteRecipe, number: int, made: Manifest
+    ) -> None:
+        super().__init__(engines, recipe, (), made.criteria, pairwise(made))
         for rewriting in self.rewritings.values():
             rewriting.seed = mixed(rewriting.seed, number)
 

@@ -1,7 +1,7 @@
 """Rewrite the chunks of a document by each template: prompt, generate, check."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from prewrite.engine.types import Engine
@@ -10,6 +10,7 @@ from prewrite.prompts.context import contexts
 from prewrite.prompts.rewriting import Rewriting
 from prewrite.prompts.usage import usage_of
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.stale import forget, is_true
 from prewrite.shards.failures import Failure, as_reason
 from prewrite.shards.manifest import Usage
 from prewrite.shards.schema import USABLE, Row, status_counts
@@ -19,6 +20,7 @@ class _Asked(NamedTuple):
     """A rewrite that was asked for: what it cost, and why it is of no use."""
 
     row: str
+    text: str
     usage: Usage
     failure: Failure | None
 
@@ -28,14 +30,26 @@ class Rewriter:
 
     All rewrites of a document are asked for at once: chunk by chunk, the templates of a chunk next
     to each other. So the engine's prefix cache serves the context that chunks share, and for
-    templates that begin alike all that is before their instructions. engines: those of the recipe,
-    by name.
+    templates that begin alike all that is before their instructions.
+
+    engines: those of the recipe, by name. texts: the rewrites to make, by their columns; none: all.
+    criteria, pairwise: on which rows are scored already, and which of them compare texts. A row
+    with a new text loses what that makes stale.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], recipe: RewriteRecipe) -> None:
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        recipe: RewriteRecipe,
+        texts: Collection[str] = (),
+        criteria: Sequence[str] = (),
+        pairwise: Sequence[str] = (),
+    ) -> None:
         self.chunking, self._engines = recipe.chunking, dict[str, Engine]()
-        self.rewritings = dict[str, Rewriting]()
-        for text, config in recipe.rewrite.by_text().items():
+        self.rewritings, self._all = dict[str, Rewriting](), recipe.rewrite.by_text()
+        self._criteria, self._pairwise = criteria, pairwise
+        for text in texts or self._all:
+            config = self._all[text]
             engine = self._engines[text] = engines[config.engine]
             self.rewritings[text] = Rewriting(config, recipe.chunking.tokens, engine.primes)
         self.window = max(map(self._rows_open, self._engines.values()))
@@ -57,7 +71,22 @@ class Rewriter:
             for text in self.rewritings
             if row[f"{text}_status"] is None
         ]
-        return self._outcome(rows, await asyncio.gather(*jobs))
+        asked = await asyncio.gather(*jobs)
+        outcome = self._outcome(rows, asked)
+        new = {(one.row, one.text) for one in asked if one.failure is None}
+        outcome.judgements = self._still_true(document, new)
+        return outcome
+
+    def _still_true(self, document: Document, new: Collection[tuple[str, str]]) -> list[Row]:
+        """The verdicts that `new` (row id, text) leaves true; rows lose their stale scores."""
+        changed: dict[str, list[str]] = {}
+        for name, text in new:
+            changed.setdefault(name, []).append(text)
+        if not self._criteria:
+            return document.judgements
+        for row in document.rows:
+            forget(row, changed.get(row["id"], ()), self._all, self._criteria, self._pairwise)
+        return [one for one in document.judgements if is_true(one, changed.get(one["id"], ()))]
 
     def _outcome(self, rows: list[Row], asked: Sequence[_Asked]) -> DocumentResult:
         """The rows with what became of them. One fails where none of its rewrites is usable."""
@@ -65,7 +94,7 @@ class Rewriter:
         return DocumentResult(
             rows,
             usage=sum((one.usage for one in asked), Usage()),
-            counts=status_counts(rows, ("original", *self.rewritings)),
+            counts=status_counts(rows, ("original", *self._all)),
             asked=len(names),
             failed=sum(row["id"] in names and not self._is_usable(row) for row in rows),
             failures=[one.failure for one in asked if one.failure],
@@ -73,7 +102,7 @@ class Rewriter:
 
     def _is_usable(self, row: Row) -> bool:
         """Whether any of its rewrites is."""
-        return any(row[f"{text}_status"] in USABLE for text in self.rewritings)
+        return any(row[f"{text}_status"] in USABLE for text in self._all)
 
     async def _rewrite(self, text: str, row: Row, context: Sequence[str], fence: str) -> _Asked:
         """Fill one rewrite of a row in place."""
@@ -88,7 +117,7 @@ class Rewriter:
         )
         usage = usage_of(completion)
         if checked.status in USABLE:
-            return _Asked(row["id"], usage, None)
+            return _Asked(row["id"], text, usage, None)
         answer = completion.error or completion.samples[0].text
         failure = Failure(reason or checked.status, row["id"], answer)
-        return _Asked(row["id"], usage, failure)
+        return _Asked(row["id"], text, usage, failure)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -162,7 +163,12 @@ def worst_of(row: Row, texts: Sequence[str]) -> str | None:
 
 def _scored(row: Row, texts: Sequence[str]) -> dict[str, float]:
     scores = {text: row[f"{text}_score"] for text in texts if row[text] is not None}
-    return {text: score for text, score in scores.items() if score is not None}
+    return {text: as_stored(score) for text, score in scores.items() if score is not None}
+
+
+def as_stored(score: float) -> float:
+    """A score at the precision of a set, float32."""
+    return float(np.float32(score))
 
 
 def status_key(text: str, status: str) -> str:
