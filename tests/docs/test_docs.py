@@ -35,8 +35,7 @@ from prewrite.judge.measure.corrupt import CORRUPTIONS
 from prewrite.judge.measure.report import MEANING
 from prewrite.judge.readout import ReadStatus
 from prewrite.prompts.checks import Checked
-from prewrite.prompts.load import VARIABLES
-from prewrite.prompts.template import Template
+from prewrite.prompts.load import VARIABLES, RewriteTemplate
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.files import SUFFIXES
 from prewrite.rewrite.layouts import LAYOUTS
@@ -153,8 +152,7 @@ def beside_a_criterion(data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("text", blocks("jinja"))
 def test_template_examples_are_accepted(text: str) -> None:
-    template = Template("example", text, VARIABLES)
-    assert template.variables == set(VARIABLES)
+    template = RewriteTemplate("example", text, VARIABLES, needed=("text",))
     assert "</passage-7>" in template.render({name: name for name in VARIABLES}, "-7")[-1]
 
 
