@@ -16,7 +16,7 @@ from prewrite.shards.export import Export
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, best_of, refuse_hidden, schema, texts_of
 from prewrite.shards.verify import verify
-from tests.commands import rewrite, shards
+from tests.commands import judge, rewrite, shards
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.pipeline.runs import corpus_lines, recipe
 from tests.train.data.sets import write_set
@@ -253,3 +253,40 @@ def test_the_best_has_the_highest_score_and_of_equal_ones_stands_first(
     known = [score for score in scores if score is not None]
     expected = texts[scores.index(max(known))] if len(known) > 1 else None
     assert best_of(row, texts) == expected
+
+
+def test_a_criterion_that_would_hide_a_rewrite_is_refused(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also by `prewrite judge`, whose recipe does not name the templates."""
+    assert rewrite(["--config", str(config), "judge=null"]) == 0
+    (tmp_path / "plain.yaml").write_text("base: safety\nname: plain\n")
+    capsys.readouterr()
+    words = ["--config", str(config), f"judge.input={tmp_path}/set", f"output={tmp_path}/scored"]
+    assert judge([*words, f"judge.criteria=[{tmp_path}/plain.yaml]"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "error: judge.criteria: found two columns 'rewrite_plain' (the rewritten"
+    )
+    assert error.count("\n") == 1 and not (tmp_path / "scored").exists()
+
+
+def test_templates_on_engines_of_their_own(
+    config: Path, server: FaultServer, tmp_path: Path
+) -> None:
+    """Each engine gets the requests of its templates, with the system message of one."""
+    (tmp_path / "mine.jinja").write_text(
+        "---\nsystem: You are brief.\n---\n"
+        "<passage{{ fence }}>{{ text }}</passage{{ fence }}>\nAgain."
+    )
+    with FaultServer(told_apart) as other:
+        engine = f"{{kind: endpoint, urls: ['{other.url}'], model: other}}"
+        entry = f"{{engine: other, template: {tmp_path}/mine.jinja, length: {{max: 9}}}}"
+        words = [f"engines.other={engine}", f"rewrite.templates.plain={entry}", "judge=null"]
+        assert rewrite(["--config", str(config), *words]) == 0
+        systems = [call.body["messages"][0] for call in other.calls]
+        assert {by_template(call) for call in server.calls} == {"main", "safe"}
+    rows = list(ShardSet(f"{tmp_path}/set").rows())
+    assert len(systems) == len(rows)
+    assert all(turn == {"role": "system", "content": "You are brief."} for turn in systems)
+    assert all(row["rewrite_plain_reason"] == "copied" or row["rewrite_plain"] for row in rows)
