@@ -253,15 +253,15 @@ def _read(path: str, over: Sequence[str]) -> dict[str, Any]:
     below, over = str(Path(path).parent / base), [*over, path]
     if Path(below).resolve() in (Path(file).resolve() for file in over):
         raise ConfigError(f"{path}: base: found '{base}', which is based on this recipe")
-    found: dict[str, Any] = _laid_over(_read(below, over), data)
+    found: dict[str, Any] = laid_over(_read(below, over), data)
     return found
 
 
-def _laid_over(below: Any, above: Any) -> Any:
+def laid_over(below: Any, above: Any) -> Any:
     """`above`, and of two mappings also what only `below` has."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    return below | {key: _laid_over(below.get(key), value) for key, value in above.items()}
+    return below | {key: laid_over(below.get(key), value) for key, value in above.items()}
 
 
 def _mapping(path: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class _InstantPass(RewritePass):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """No model to load."""
-        yield Rewriter(Instant(), self.recipe)
+        yield Rewriter({self.recipe.rewrite.engine: Instant()}, self.recipe)
 
 
 def _corpus(path: Path, megabytes: float) -> None:

@@ -10,7 +10,7 @@ whole instead.
 
 import uuid
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from prewrite.base.errors import EngineError
@@ -41,7 +41,8 @@ class PromptEncoder:
         except Exception as error:  # the library raises anything for a folder that is wrong
             raise EngineError(f"{name}: no usable tokenizer there: {_words(error)}") from None
         self._special = self._plain.special
-        self._head, self._tail = self._frame(auto, name, template_args)
+        self._frame_of = lru_cache(partial(self._frame, auto, name, template_args))
+        self._frame_of(with_system=False)
         marked, bare = (self._special.encode("x", add_special_tokens=s).ids for s in (True, False))
         known = marked[: marked.index(bare[0])] if bare and bare[0] in marked else []
         self._begin = known or _begin(auto, name, revision)
@@ -52,11 +53,14 @@ class PromptEncoder:
         """Token ids of the whole prompt, chat template included; those it has are left alone."""
         if prompt.tokens:
             return list(prompt.tokens)
-        ids = list(self._head)
+        *heads, tail = self._frame_of(with_system=bool(prompt.system))
+        ids = list(heads[0])
+        if prompt.system:
+            ids += [*self._remember(prompt.system), *heads[1]]
         pieces = prompt.user if self._joins else ("".join(prompt.user),)
         for piece in pieces:
             ids += self._remember(piece)
-        ids += self._tail
+        ids += tail
         if prompt.answer:
             ids += self._encode(prompt.answer)
         return ids
@@ -103,30 +107,35 @@ class PromptEncoder:
         return tuple(self._plain.encode(text).ids)
 
     def _frame(
-        self, auto: Any, name: str, arguments: dict[str, Any]
-    ) -> tuple[list[int], list[int]]:
-        """Token ids before and after the user's text; EngineError where a template has no one place
-        for it.
+        self, auto: Any, name: str, arguments: dict[str, Any], with_system: bool
+    ) -> list[list[int]]:
+        """Token ids before the system message, where there is one, before the user's text, and
+        after it; EngineError where a template has no one place for either.
         """
-        mark = f"user-{uuid.uuid4().hex}"
+        texts = {"system": "the system message"} if with_system else {}
+        texts |= {"user": "the user's text"}
+        turns = [{"role": role, "content": f"{role}-{uuid.uuid4().hex}"} for role in texts]
         if auto.chat_template is None:
-            rendered = f"{auto.bos_token or ''}{mark}\n"
+            rendered = (auto.bos_token or "") + "".join(f"{turn['content']}\n" for turn in turns)
         else:
-            turn = [{"role": "user", "content": mark}]
             try:
                 rendered = auto.apply_chat_template(
-                    turn, tokenize=False, add_generation_prompt=True, **arguments
+                    turns, tokenize=False, add_generation_prompt=True, **arguments
                 )
             except Exception as error:  # a template may fail in any way
                 raise EngineError(f"{name}: the chat template failed: {_words(error)}") from None
-        if (found := rendered.count(mark)) != 1:
-            raise EngineError(
-                f"{name}: the chat template: found the user's text {found} times in a prompt; "
-                "accepted: once, as it is"
-            )
-        head, _, tail = rendered.partition(mark)
-        ids = [self._special.encode(t, add_special_tokens=False).ids for t in (head, tail)]
-        return ids[0], ids[1]
+        parts = list[str]()
+        for turn in turns:
+            if (found := rendered.count(turn["content"])) != 1:
+                raise EngineError(
+                    f"{name}: the chat template: found {texts[turn['role']]} {found} times in a "
+                    "prompt; accepted: once, as it is"
+                )
+            before, _, rendered = rendered.partition(turn["content"])
+            parts.append(before)
+        return [
+            self._special.encode(part, add_special_tokens=False).ids for part in (*parts, rendered)
+        ]
 
     def _pieces_join(self) -> bool:
         ids = [*self._encode("two pie"), *self._encode("ces\n"), *self._encode(" joined")]

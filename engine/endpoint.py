@@ -269,6 +269,8 @@ class EndpointEngine:
             texts = client.completions.with_streaming_response
             return texts.create(extra_body=extra, **common)
         messages: list[Any] = [{"role": "user", "content": "".join(request.prompt.user)}]
+        if request.prompt.system:
+            messages.insert(0, {"role": "system", "content": request.prompt.system})
         if request.prompt.answer and self.config.primed:
             messages.append({"role": "assistant", "content": request.prompt.answer})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}

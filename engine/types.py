@@ -17,19 +17,22 @@ own.
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A user turn and the first words of the answer, or token ids as they are.
+    """A system message, a user turn and the first words of the answer, or token ids as they are.
+
+    system: before the user turn; empty: there is none. It is words, too, and no special tokens.
 
     user: the pieces of the user turn; joined they are its text. Pieces that several requests
         share (rubric, each chunk of the context) are the same strings, so that they are tokenised
         once and stand at the same tokens for the prefix cache.
     answer: the answer begins with this text; the completion goes on after it.
-    tokens: the whole prompt, in place of both: no chat template, nothing tokenised.
+    tokens: the whole prompt, in place of all: no chat template, nothing tokenised.
     No piece is ever read as a chat template's special tokens.
     """
 
     user: tuple[str, ...] = ()
     answer: str = ""
     tokens: tuple[int, ...] = ()
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from prewrite.judge.judge import Judge, fence_for
 from prewrite.judge.pool import Pool, Question, Result, play
 from prewrite.judge.readout import Verdict
 from prewrite.shards.manifest import Usage
+from prewrite.shards.schema import Row
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,16 @@ def disagreement(results: Sequence[Result]) -> float | None:
     if len(results) < 2 or not common:
         return None
     return fmean(pstdev(values) for values in common.values())
+
+
+def told_disagreement(verdicts: Iterable[Row]) -> float | None:
+    """`disagreement` by verdicts on single texts, as `judgements/` has those on one row."""
+    told: dict[str | None, dict[str, list[float]]] = {}
+    for verdict in verdicts:
+        values = told.setdefault(verdict["judge"], {}).setdefault(verdict["candidate"], [])
+        values += [] if verdict["value"] is None else [verdict["value"]]
+    means = [{name: fmean(v) for name, v in one.items() if v} for one in told.values()]
+    return disagreement([Result((), scores) for scores in means])
 
 
 def consistency(results: Sequence[Result]) -> float | None:

@@ -2,10 +2,10 @@
 
 A set that is scored already can be the input: what the same judges said on the same criterion under
 the same settings is taken over, and only the rest is asked. So one criterion can be added, changed
-or dropped, or the weights, at the price of what is new.
+or dropped, or the weights, or a rewrite be added to each row, at the price of what is new.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -25,7 +25,7 @@ from prewrite.pipeline.passes import Document, End, Item, Split, Work
 from prewrite.shards.manifest import Manifest, PassInfo
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import Row, schema
+from prewrite.shards.schema import Row, refuse_hidden, schema
 
 _ELSEWHERE = {"engine", "input"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
@@ -113,15 +113,12 @@ class JudgePass:
     @property
     def measures(self) -> list[str]:
         """The columns beside the scores."""
-        panel = len(self.judge.panel) > 1
-        pairwise = [f"{c.name}_consistency" for c in self.criteria if c.kind == "pairwise"]
-        asked = [c for c in self.criteria if panel and c.needs_engine]
-        return pairwise + [f"{c.name}_disagreement" for c in asked]
+        return measures_of(self.judge, self.criteria)
 
     @property
     def columns(self) -> pa.Schema:
         """The columns of the set it makes."""
-        return schema([c.name for c in self.criteria], self.measures)
+        return judged_columns(self.judge, ShardSet(self.url).manifest.rewrites)
 
     @property
     def source(self) -> SetSource:
@@ -131,16 +128,31 @@ class JudgePass:
     @cached_property
     def kept(self) -> frozenset[str]:
         """The criteria that the input has been judged on, by the same judges in the same way."""
-        made = ShardSet(self.url).finished().manifest.passes[-1]
-        if made.name != self.name:
+        passes = ShardSet(self.url).finished().manifest.passes
+        made = next((one for one in reversed(passes) if one.name == self.name), None)
+        if made is None:
             return frozenset()
         known = {criterion["key"] for criterion in made.config["criteria"]}
         return frozenset(c["name"] for c in self._criteria_config() if c["key"] in known)
 
+    @cached_property
+    def judged(self) -> frozenset[str]:
+        """The texts of the input that are what they were when it was judged."""
+        manifest = ShardSet(self.url).finished().manifest
+        texts = frozenset(manifest.texts)
+        for made in reversed(manifest.passes):
+            if made.name == self.name:
+                break
+            if "taken" in made.config:  # a rewrite pass over a set, which has made new ones
+                texts &= {"original", *made.config["taken"]["kept"]}
+        return texts
+
     @property
     def fresh(self) -> list[Criterion]:
         """The criteria that are asked about."""
-        return [criterion for criterion in self.criteria if criterion.name not in self.kept]
+        if self.judged.issuperset(ShardSet(self.url).manifest.texts):
+            return [criterion for criterion in self.criteria if criterion.name not in self.kept]
+        return self.criteria
 
     def identity(self) -> dict[str, Any]:
         """What the scores depend on; the input by what made it and by its bytes."""
@@ -178,18 +190,36 @@ class JudgePass:
         return self.judge.model_dump(mode="json", exclude=exclude)
 
     def begin(self, splits: list[Split]) -> Manifest:
-        """The input's manifest with this pass added."""
+        """The input's manifest with this pass added; ConfigError where a criterion would hide a
+        column of the input.
+        """
         before = ShardSet(self.url).manifest
+        names = [criterion.name for criterion in self.criteria]
+        refuse_hidden("judge.criteria", names, self.measures, before.rewrites)
         config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        return before.begun_by(
-            info, criteria=[c.name for c in self.criteria], measures=self.measures
-        )
+        return before.begun_by(info, criteria=names, measures=self.measures)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """Load the judges in this process, if there is something to ask them."""
-        yield RowScorer(load_judges(self.judge, self.engines, self.fresh), self.judge, self.kept)
+        judges = load_judges(self.judge, self.engines, self.fresh)
+        texts = ShardSet(self.url).manifest.texts
+        yield RowScorer(judges, self.judge, texts, self.kept, self.judged)
+
+
+def measures_of(judge: JudgeConfig, criteria: Sequence[Criterion]) -> list[str]:
+    """The columns beside the scores."""
+    pairwise = [f"{c.name}_consistency" for c in criteria if c.kind == "pairwise"]
+    asked = [c for c in criteria if len(judge.panel) > 1 and c.needs_engine]
+    return pairwise + [f"{c.name}_disagreement" for c in asked]
+
+
+def judged_columns(judge: JudgeConfig, rewrites: Sequence[str]) -> pa.Schema:
+    """The columns of a set that `judge` has scored; rewrites: the names of its templates."""
+    criteria = [load_criterion(name) for name in judge.criteria]
+    names = [criterion.name for criterion in criteria]
+    return schema(names, measures_of(judge, criteria), rewrites=rewrites)
 
 
 def judge_pass(url: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> JudgePass:

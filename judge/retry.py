@@ -29,23 +29,20 @@ from prewrite.pipeline.retry import OfJob, round_of
 from prewrite.shards.manifest import Manifest, Record, Usage
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import TEXTS, Row, schema, stored_values
-
-_TEXTS = schema(()).names
-"""The columns that a judge pass takes from its input."""
+from prewrite.shards.schema import TEXTS, Row, best_of, schema, stored_values, texts_of
 
 
 @dataclass
 class Judged(Document):
     """A document of a scored set with the texts as they are now; `judgements`: verdicts that hold.
 
-    known: verdicts that its input knows; changed: ids of rows whose rewrite is another text;
+    known: verdicts that its input knows; changed: (row id, text) of rewrites that are others;
     updated: rows of which any column of the input is another; failed: verdicts that do not hold
     because they could not be read.
     """
 
     known: list[Row] = field(default_factory=list)
-    changed: frozenset[str] = frozenset()
+    changed: frozenset[tuple[str, str]] = frozenset()
     updated: int = 0
     failed: int = 0
 
@@ -99,7 +96,7 @@ class JudgeAgain(OfJob):
         if not self._is_other(record):
             for old in before:
                 if isinstance(old, Document):
-                    yield _judged(old, None, where)
+                    yield _judged(old, None, where, [])
             return
         part = self._input[record.split]
         now = self._source.read(_split(part), record.start)
@@ -108,7 +105,7 @@ class JudgeAgain(OfJob):
                 return
             if not (isinstance(old, Document) and isinstance(new, Document)):
                 raise _other_rows(where)
-            yield _judged(old, new, where)
+            yield _judged(old, new, where, ShardSet(self.job.url).manifest.rewrites)
 
     @cached_property
     def _before(self) -> SetSource:
@@ -141,7 +138,8 @@ class JudgeAgain(OfJob):
     async def open(self) -> AsyncIterator[Work]:
         """Load the judges in this process."""
         judges = load_judges(self.job.judge, self.job.engines, self.job.criteria)
-        yield AgainScorer(judges, self.job.judge, round_of(self.url))
+        texts = ShardSet(self.url).manifest.texts
+        yield AgainScorer(judges, self.job.judge, round_of(self.url), texts)
 
 
 def refuse_behind(job: JudgePass, output: str) -> None:
@@ -169,18 +167,19 @@ def _bare(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "input": read}
 
 
-def _judged(old: Document, new: Document | None, where: str) -> Judged:
+def _judged(old: Document, new: Document | None, where: str, rewrites: Sequence[str]) -> Judged:
     """A document of the set, with the texts and the verdicts of the input where that is given."""
-    rows, changed, updated = old.rows, set[str](), 0
+    rows, changed, updated = old.rows, set[tuple[str, str]](), 0
     if new:
         if [_place(row) for row in rows] != [_place(row) for row in new.rows]:
             raise _other_rows(where)
+        names, texts = schema((), rewrites=rewrites).names, texts_of(rewrites)
         rows = [
-            row | {name: now.get(name) for name in _TEXTS}
+            row | {name: now.get(name) for name in names}
             for row, now in zip(old.rows, new.rows, strict=True)
         ]
         pairs = list(zip(old.rows, rows, strict=True))
-        changed = {row["id"] for row, now in pairs if row["rewrite"] != now["rewrite"]}
+        changed = {(row["id"], t) for row, now in pairs for t in texts if row[t] != now[t]}
         updated = sum(row != now for row, now in pairs)
     return Judged(
         rows,
@@ -201,9 +200,10 @@ def _is_read(verdict: Row) -> bool:
     return bool(verdict["status"] == "ok")
 
 
-def _speaks_of(verdict: Row, changed: set[str]) -> bool:
+def _speaks_of(verdict: Row, changed: set[tuple[str, str]]) -> bool:
     """Whether a verdict is about a rewrite that is another by now."""
-    return verdict["id"] in changed and "rewrite" in (verdict["candidate"], verdict["opponent"])
+    texts = (verdict["candidate"], verdict["opponent"])
+    return any((verdict["id"], text) in changed for text in texts)
 
 
 def _other_rows(where: str) -> ShardError:
@@ -240,9 +240,9 @@ class Known:
         found = self.rows[_key_of(judge, question)]
         return [found[vote] for vote in sorted(found)]
 
-    def texts(self, row: str, criterion: str) -> set[str]:
+    def texts(self, row: str, criterion: str, among: Sequence[str]) -> set[str]:
         """Those about which there is a new verdict."""
-        return {text for text in TEXTS if (row, criterion, text) in self.new}
+        return {text for text in among if (row, criterion, text) in self.new}
 
 
 def _key(verdict: Row) -> VerdictKey:
@@ -319,8 +319,14 @@ class AgainScorer(RowScorer):
     of the round.
     """
 
-    def __init__(self, judges: Sequence[Judge], config: JudgeConfig, number: int) -> None:
-        super().__init__(judges, config)
+    def __init__(
+        self,
+        judges: Sequence[Judge],
+        config: JudgeConfig,
+        number: int,
+        texts: Sequence[str] = TEXTS,
+    ) -> None:
+        super().__init__(judges, config, texts)
         self._judges = [ByVotes(judge, number) for judge in judges]
         self._alone = ByVotes(Judge(None, None, config), number)
 
@@ -332,26 +338,28 @@ class AgainScorer(RowScorer):
         scored = await self._scores(PoolScorer(panel, self.criteria), rows)
         verdicts = list[Row]()
         for row, one in zip(rows, scored, strict=True):
-            self._fill(row, one, known, row["id"] in document.changed)
+            changed = {text for name, text in document.changed if name == row["id"]}
+            self._fill(row, one, known, changed)
             verdicts += _rows_of(one, known)
         return self._outcome(rows, verdicts, scored)
 
-    def _fill(self, row: Row, scored: PoolScores, known: Known, changed: bool) -> None:
-        """Put what is new into the columns of a row; all others keep their bits."""
+    def _fill(self, row: Row, scored: PoolScores, known: Known, changed: set[str]) -> None:
+        """Put what is new into the columns of a row; all others keep their bits. changed: its texts
+        that are others by now.
+        """
         filled = set[str]()
         for criterion in self.criteria:
-            texts = known.texts(row["id"], criterion.name) | ({"rewrite"} if changed else set())
+            texts = known.texts(row["id"], criterion.name, self.texts) | changed
             if not texts:
                 continue
             if criterion.kind == "pairwise":
-                texts = set(TEXTS)
-            kept = {f"{text}_{criterion.name}" for text in TEXTS if text not in texts}
-            values: Row = {}
-            store(values, criterion, scored.results(criterion))
-            row.update({name: value for name, value in values.items() if name not in kept})
+                texts = set(self.texts)
+            store(row, criterion, scored.results(criterion), texts)
             filled |= texts
-        totals = self._scorer.totals(stored_values(row, [c.name for c in self.criteria]), filled)
+        values = stored_values(row, [c.name for c in self.criteria], self.texts)
+        totals = self._scorer.totals(values, filled)
         row.update({f"{text}_score": totals.get(text) for text in filled})
+        row["best"] = best_of(row, self.texts)
 
 
 def _rows_of(scored: PoolScores, known: Known) -> Iterator[Row]:

@@ -9,7 +9,7 @@ says why. An empty text (a policy may end at once) is judged like any other by a
 and by a function; a likelihood it has none, for it has no tokens.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -26,6 +26,7 @@ from prewrite.judge.panel import (
     disagreement,
     fence_texts,
     mean_scores,
+    told_disagreement,
 )
 from prewrite.judge.pool import Pool, Result, judgements
 from prewrite.judge.unread import failure
@@ -33,7 +34,15 @@ from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.prompts.context import contexts
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Usage
-from prewrite.shards.schema import TEXTS, Row, StoredValues, stored_values
+from prewrite.shards.schema import (
+    TEXTS,
+    Row,
+    StoredValues,
+    as_stored,
+    best_of,
+    status_counts,
+    stored_values,
+)
 
 _OPEN_ROWS = 64  # where no engine has to be kept full
 
@@ -103,14 +112,16 @@ class PoolScorer:
         return [self._scored(*pair) for pair in zip(pools, said, strict=True)]
 
     def totals(self, values: StoredValues, names: Iterable[str]) -> dict[str, float]:
-        """The combined score of each text of `names` that has one."""
-        found = {
-            name: combined(
-                self.config.combine, self._weights, [v.get(name) for v in values.values()]
-            )
-            for name in names
-        }
+        """The combined score of each text of `names` that has one, of the values as a set has them:
+        so it is the same whether a value was kept or is new.
+        """
+        found = {name: self._total(name, values) for name in names}
         return {name: total for name, total in found.items() if total is not None}
+
+    def _total(self, name: str, values: StoredValues) -> float | None:
+        each = [v.get(name) for v in values.values()]
+        stored = [None if value is None else as_stored(value) for value in each]
+        return combined(self.config.combine, self._weights, stored)
 
     def _scored(self, pool: Pool, said: Mapping[str, PanelResult]) -> PoolScores:
         scored = PoolScores({}, {}, said)
@@ -125,13 +136,19 @@ class PoolScorer:
 class RowScorer:
     """Work of the judge pass: rows of one document in, the same rows with scores out.
 
-    Criteria in `kept` have their columns and verdicts already; they are not asked.
+    texts: the columns to judge. Criteria in `kept` have columns and verdicts of the texts `judged`
+    already; these are not asked about.
     """
 
     def __init__(
-        self, judges: Sequence[Judge], config: JudgeConfig, kept: Collection[str] = ()
+        self,
+        judges: Sequence[Judge],
+        config: JudgeConfig,
+        texts: Sequence[str] = TEXTS,
+        kept: Collection[str] = (),
+        judged: Collection[str] = TEXTS,
     ) -> None:
-        self.config, self._kept = config, kept
+        self.config, self.texts, self._kept, self._judged = config, texts, kept, judged
         self.criteria = [load_criterion(name) for name in config.criteria]
         self._scorer = PoolScorer(Panel(judges, config), self.criteria)
         engines = [judge.engine for judge in judges if judge.engine]
@@ -142,26 +159,59 @@ class RowScorer:
         """Fill the score columns of every row."""
         rows, verdicts = document.rows, [*document.judgements]
         scored = await self._scores(self._scorer, rows)
-        for criterion in (c for c in self.criteria if c.name not in self._kept):
+        for criterion in self.criteria:
             for row, one in zip(rows, scored, strict=True):
-                store(row, criterion, one.results(criterion))
                 for judge, result in one.said[criterion.name].results.items():
                     verdicts += judgements(judge, result.answers)
+                self._store(row, criterion, one.results(criterion))
+        self._measure_anew(rows, scored, verdicts)
         for row, one in zip(rows, scored, strict=True):
-            row.update({f"{text}_score": one.scores.get(text) for text in TEXTS})
+            row.update({f"{text}_score": one.scores.get(text) for text in self.texts})
+            row["best"] = best_of(row, self.texts)
         outcome = self._outcome(rows, verdicts, scored)
         order = {row["id"]: index for index, row in enumerate(rows)}
         outcome.judgements.sort(key=lambda verdict: order[verdict["id"]])
         return outcome
+
+    def _store(self, row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
+        """Put what the judges say of a row into its columns; what is kept stays as it is."""
+        if criterion.name not in self._kept or (results and criterion.kind == "pairwise"):
+            store(row, criterion, results, self.texts)
+        elif results:
+            new = [text for text in self.texts if text not in self._judged]
+            store(row, criterion, results, new)
+
+    def _measure_anew(
+        self, rows: Sequence[Row], scored: Sequence[PoolScores], verdicts: Sequence[Row]
+    ) -> None:
+        """The disagreement where a criterion that is kept was asked about more texts, by all
+        verdicts on a row.
+        """
+        told: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        for verdict in verdicts:
+            told[verdict["id"], verdict["criterion"]].append(verdict)
+        for criterion in (c for c in self.criteria if c.name in self._kept):
+            for row, one in zip(rows, scored, strict=True):
+                if criterion.kind != "pairwise" and one.results(criterion):
+                    found = told_disagreement(told[row["id"], criterion.name])
+                    row[f"{criterion.name}_disagreement"] = found
 
     async def _scores(self, scorer: PoolScorer, rows: list[Row]) -> list[PoolScores]:
         """What is said of each row. Fence of their prompts: the document (joined: two chunks may
         spell a tag between them) and every rewrite of it.
         """
         befores = contexts(rows, self.config.max_context_tokens)
-        pools = [_pool(*pair, self._kept) for pair in zip(rows, befores, strict=True)]
+        pools = [self._pool(*pair) for pair in zip(rows, befores, strict=True)]
         document = "".join(row["original"] for row in rows)
-        return await scorer(pools, [document, *(r["rewrite"] for r in rows if r["rewrite"])])
+        rewrites = (row[text] for row in rows for text in self.texts[1:] if row[text])
+        return await scorer(pools, [document, *rewrites])
+
+    def _pool(self, row: Row, context: tuple[str, ...]) -> Pool:
+        """The texts of a row that can be judged; a row nobody asked to rewrite has none."""
+        texts = () if row["rewrite_status"] == "skipped" else self.texts
+        known = stored_values(row, self._kept, [t for t in texts if t in self._judged])
+        candidates = {text: row[text] for text in texts if row[text]}
+        return Pool(row["id"], context, row["original"], candidates, known)
 
     def _outcome(
         self, rows: list[Row], verdicts: list[Row], scored: Sequence[PoolScores]
@@ -169,7 +219,7 @@ class RowScorer:
         """The rows with what became of them. One fails where no score came of what was asked about
         it on a criterion, for then it has no total.
         """
-        counts = Counter(f"status:{row['rewrite_status']}" for row in rows)
+        counts = status_counts(rows, self.texts)
         counts.update(f"verdict:{verdict['status']}" for verdict in verdicts)
         for one in scored:
             counts.update({k: n for k, n in one.counts.items() if k.startswith("pool:")})
@@ -195,16 +245,12 @@ class RowScorer:
         ]
 
 
-def _pool(row: Row, context: tuple[str, ...], kept: Collection[str]) -> Pool:
-    """The texts of a row that can be judged; a row nobody asked to rewrite has none."""
-    texts = {} if row["rewrite_status"] == "skipped" else {t: row[t] for t in TEXTS if row[t]}
-    return Pool(row["id"], context, row["original"], texts, stored_values(row, kept))
-
-
-def store(row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
-    """Put what the judges say of a row into its columns of a criterion."""
+def store(
+    row: Row, criterion: Criterion, results: Sequence[Result], texts: Iterable[str] = TEXTS
+) -> None:
+    """Put what the judges say of the `texts` of a row into its columns of a criterion."""
     scores = mean_scores(results)
-    for text in TEXTS:
+    for text in texts:
         row[f"{text}_{criterion.name}"] = scores.get(text)
     row[f"{criterion.name}_consistency"] = consistency(results)
     row[f"{criterion.name}_disagreement"] = disagreement(results)

@@ -7,10 +7,11 @@ most those two. Cost: `benchmarks/mechanism.py`.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from prewrite.base.errors import EngineDied, InputError, Interrupted, ShardError
 from prewrite.pipeline.limit import FailureLimit
@@ -31,7 +32,7 @@ from prewrite.shards.commit_log import Block, CommitLog, Lineage
 from prewrite.shards.failures import Failure, keep_few
 from prewrite.shards.manifest import REMOVED, PassFacts, Record, Skip
 from prewrite.shards.merge import Merging
-from prewrite.shards.schema import Row
+from prewrite.shards.schema import Row, status_counts
 
 Finish = Callable[[Document], Awaitable[DocumentResult]]
 
@@ -311,10 +312,11 @@ def _size(row: Row) -> int:
 
 async def _abandon(document: Document) -> DocumentResult:
     """The rows of a document that no worker survived; they keep their place."""
-    for row in document.rows:
-        if row["rewrite_status"] is None:
-            row["rewrite_status"], row["rewrite_reason"] = "failed", ABANDONED
-    counts = Counter(f"status:{row['rewrite_status']}" for row in document.rows)
+    texts = [name for name in document.rows[0] if f"{name}_status" in document.rows[0]]
+    for row, text in product(document.rows, texts):
+        if row[f"{text}_status"] is None:
+            row[f"{text}_status"], row[f"{text}_reason"] = "failed", ABANDONED
+    counts = status_counts(document.rows, ("original", *texts))
     counts["document:abandoned"] = 1
     asked = [row["id"] for row in document.rows if row["rewrite_status"] != "skipped"]
     return DocumentResult(

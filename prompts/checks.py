@@ -18,11 +18,16 @@ class Checked:
 
 
 def check(
-    original: str, answer: str, finish: FinishReason, repeats: bool, length: LengthConfig
+    original: str,
+    answer: str,
+    finish: FinishReason,
+    repeats: bool,
+    length: LengthConfig,
+    copies: bool = True,
 ) -> Checked:
     """Judge a raw answer by its form. A refusal counts as one only where the original is none.
 
-    repeats: whether it holds eight words in a row of the prompt.
+    repeats: whether it holds eight words in a row of the prompt. copies: whether a copy is good.
     """
     if finish == "filtered":
         return Checked("refused", reason="content_filter")
@@ -38,7 +43,7 @@ def check(
     if is_refusal(text) and not is_refusal(original):
         return Checked("refused", reason="refusal")
     if text.split() == original.split():
-        return Checked("copied", original)
+        return Checked("copied", original) if copies else Checked("failed", reason="copied")
     ratio = len(text) / len(original.strip())
     if not length.min <= ratio <= length.max:
         return Checked("failed", reason="too_short" if ratio < length.min else "too_long")

@@ -2,25 +2,26 @@
 
 import hashlib
 from collections.abc import Sequence
+from math import ceil
 
 from prewrite.engine.reasoning import spoken
 from prewrite.engine.types import Completion, Prompt, Request, Sampling
 from prewrite.prompts.checks import Checked, check
 from prewrite.prompts.config import RewriteConfig
 from prewrite.prompts.context import lead
-from prewrite.prompts.load import load_template
+from prewrite.prompts.load import length_of, load_template
 from prewrite.shards.schema import Row
 
 
 class Rewriting:
-    """Requests and checks of one rewrite configuration. tokens: longest rewrite where
-    `rewrite.sampling.max_tokens` is null. primes: whether the engine begins the answer with the
-    last words before the chunk.
+    """Requests and checks of one rewrite configuration. tokens: longest chunk. primes: whether the
+    engine begins the answer with the last words before the chunk.
     """
 
     def __init__(self, config: RewriteConfig, tokens: int, primes: bool) -> None:
         self.config, self.tokens, self.primes = config, tokens, primes
-        self.template = load_template(config.template)
+        self.template, self.seed = load_template(config.template), config.sampling.seed
+        self.length = length_of(config, self.template)
 
     def fence(self, rows: Sequence[Row]) -> str:
         """The fence of a document's prompts. Joined: two chunks may spell a tag between them."""
@@ -28,9 +29,10 @@ class Rewriting:
 
     def request(self, row: Row, context: Sequence[str], fence: str) -> Request:
         """What is asked about one chunk. context: the pieces of text before it."""
-        begin = lead(context) if self.primes else ""
+        begin = lead(context) if self.primes and self.template.continues else ""
         texts = {"context": context, "lead": begin, "text": row["original"]}
-        prompt = Prompt(self.template.render(texts, fence), answer=begin.rstrip())
+        pieces, system = self.template.render(texts, fence), self.template.system
+        prompt = Prompt(pieces, answer=begin.rstrip(), system=system)
         return Request(prompt, self._sampling(row, fence))
 
     def checked(
@@ -55,13 +57,20 @@ class Rewriting:
             return Checked("failed", reason="leaked_tags")  # and nothing before them
         # An original may speak of prompts, and then so may its rewrite.
         repeats = self.template.repeated(answer) and not self.template.repeated(original)
-        return check(original, answer, finish, repeats, self.config.length)
+        return check(original, answer, finish, repeats, self.length, self.template.continues)
+
+    def _longest(self) -> int:
+        """Tokens of a rewrite: those of a chunk, times the longest length that a template's head
+        names.
+        """
+        named = self.template.length.model_fields_set
+        return ceil(self.tokens * max(1.0, self.template.length.max)) if named else self.tokens
 
     def _sampling(self, row: Row, fence: str) -> Sampling:
         config = self.config.sampling
-        seed = hashlib.sha256(f"{config.seed}\0{row['id']}".encode()).digest()
+        seed = hashlib.sha256(f"{self.seed}\0{row['id']}".encode()).digest()
         return Sampling(
-            max_tokens=config.max_tokens or self.tokens,
+            max_tokens=config.max_tokens or self._longest(),
             temperature=config.temperature,
             top_p=config.top_p,
             seed=int.from_bytes(seed[:4], "big") >> 1,

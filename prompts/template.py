@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 from jinja2 import Environment, StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -78,7 +79,7 @@ class Template:
             raise _none(name, error) from None
 
     @classmethod
-    def read(cls, path: Path, accepted: Sequence[str], needed: Sequence[str] = ()) -> "Template":
+    def read(cls, path: Path, accepted: Sequence[str], needed: Sequence[str] = ()) -> Self:
         """The template in a file."""
         try:
             return cls(str(path), path.read_text(encoding="utf-8"), accepted, needed)

@@ -28,8 +28,9 @@ from prewrite.pipeline.run import finished, holds_rows, refuse_taken, run_pass
 from prewrite.pipeline.spread import spread
 from prewrite.pipeline.steps import PlannedPass
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.more import rewrite_pass
 from prewrite.rewrite.passes import RewritePass
-from prewrite.rewrite.probe import probe_rewriter
+from prewrite.rewrite.probe import probe_rewriters
 from prewrite.rewrite.retry import RewriteAgain
 from prewrite.shards import flat
 from prewrite.shards.manifest import Manifest
@@ -41,7 +42,7 @@ from prewrite.shards.show import print_summary
 def run(recipe: RewriteRecipe) -> None:
     """Make the set, continue it, or say that it is complete."""
     rewrites = rewrites_url(recipe)
-    first = RewritePass(recipe)
+    first = rewrite_pass(recipe)
     if recipe.run.step and recipe.run.step.partition(":")[2].isdecimal():
         _recall(first, Folder(rewrites))
     done = finished(first, rewrites, "other rewrites need another output")
@@ -58,7 +59,7 @@ def run(recipe: RewriteRecipe) -> None:
     if spread("rewrite", recipe, _planned(first, second, rewrites, recipe.output), recipe.run):
         return
     if not done:
-        probe_rewriter(recipe)
+        probe_rewriters(recipe, first.fresh)
     if second:
         probe_judges(second.judge, second.engines, second.criteria)
     run_pass(first, rewrites, recipe.run)
@@ -87,7 +88,7 @@ def retry_plan(recipe: RewriteRecipe) -> str:
 
 def _retries(recipe: RewriteRecipe) -> list[Again]:
     """What is asked again, in this order. A round of rewrites is judged before the next begins."""
-    first = RewriteAgain(RewritePass(recipe), rewrites_url(recipe))
+    first = RewriteAgain(rewrite_pass(recipe), rewrites_url(recipe))
     check(first)
     judge = _judge(recipe, first.url)
     if judge is None:
@@ -99,13 +100,13 @@ def _retries(recipe: RewriteRecipe) -> list[Again]:
 def stages(recipe: RewriteRecipe) -> list[PlannedPass]:
     """The passes in their order, and where their sets go."""
     rewrites = rewrites_url(recipe)
-    return _planned(RewritePass(recipe), _judge(recipe, rewrites), rewrites, recipe.output)
+    return _planned(rewrite_pass(recipe), _judge(recipe, rewrites), rewrites, recipe.output)
 
 
 def _planned(
     first: RewritePass, second: JudgePass | None, rewrites: str, output: str
 ) -> list[PlannedPass]:
-    passes = [PlannedPass(first, rewrites, first.source.known)]
+    passes = [PlannedPass(first, rewrites, first.corpus.known)]
     return [*passes, PlannedPass(second, output)] if second else passes
 
 
@@ -114,12 +115,13 @@ def _recall(job: RewritePass, rewrites: Folder) -> None:
     all tasks.
     """
     if (data := rewrites.read(SPLITS)) is not None:
-        job.source.recall(f"{rewrites.url}/{SPLITS}", data)
+        job.corpus.recall(f"{rewrites.url}/{SPLITS}", data)
 
 
 def plan(recipe: RewriteRecipe) -> str:
     """What `run` would do."""
-    source = RewritePass(recipe).source
+    job = rewrite_pass(recipe)
+    source = job.corpus
     source.chunker  # noqa: B018  (a wrong tokenizer is found here)
     files = inputs(source.splits())
     size = sum(file.bytes for file in files) / 1e6
@@ -128,6 +130,10 @@ def plan(recipe: RewriteRecipe) -> str:
     for reason, count in Counter(passed.values()).most_common():
         example = next(path for path, why in passed.items() if why == reason)
         lines.append(f"  passed over: {count}: {reason}, such as {example}")
+    if recipe.rewrite.input:
+        kept = [text for text in recipe.rewrite.by_text() if text not in job.fresh]
+        lines.append(f"  taken over from {recipe.rewrite.input}: {', '.join(kept) or 'nothing'}")
+        lines.append(f"  asked for: {', '.join(job.fresh)}")
     if recipe.judge:
         lines.append(f"judge on {', '.join(recipe.judge.criteria)} → {recipe.output}")
     return "\n".join(lines)

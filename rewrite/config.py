@@ -6,11 +6,13 @@ from pydantic import Field, model_validator
 
 from prewrite.base.config import Location, Section, refuse
 from prewrite.judge.config import JudgeSections, known_engine
+from prewrite.judge.criteria import load_criterion
 from prewrite.prompts.config import RewriteConfig
-from prewrite.prompts.load import load_template
+from prewrite.prompts.load import length_of, load_template
 from prewrite.rewrite.layouts import LAYOUTS
 from prewrite.rewrite.listing import lists
 from prewrite.rewrite.signals import signal_filter
+from prewrite.shards.schema import refuse_hidden, texts_of
 
 _ONLY_WITH = {"text_field": "text", "filter": "redpajama-v2", "duplicates": "redpajama-v2"}
 
@@ -87,12 +89,25 @@ class RewriteRecipe(JudgeSections):
 
     @model_validator(mode="after")
     def _rewrite_fits(self) -> "RewriteRecipe":
-        known_engine("rewrite.engine", self.rewrite.engine, self.engines)
+        for text, made in self.rewrite.by_text().items():  # what is wrong is found before any work
+            key = self._key_of(text)
+            known_engine(f"{key}engine", made.engine, self.engines)
+            length_of(made, load_template(made.template, f"{key}template"), key)
         for pattern in self.input.paths:
             if lists(pattern, self.output):
                 raise refuse(
                     f"output: found '{self.output}', whose files input.paths would read as corpus: "
                     f"'{pattern}'; accepted: a folder apart from the corpus"
                 )
-        load_template(self.rewrite.template)  # a wrong one is found before anything is loaded
         return self
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> "RewriteRecipe":
+        criteria = [load_criterion(c).name for c in self.judge.criteria] if self.judge else []
+        refuse_hidden("rewrite.templates", criteria, [], self.rewrite.names)
+        return self
+
+    def _key_of(self, text: str) -> str:
+        """Where the recipe says how a rewrite is made."""
+        names = dict(zip(texts_of(self.rewrite.names)[1:], self.rewrite.names, strict=False))
+        return f"rewrite.templates.{names[text]}." if names else "rewrite."

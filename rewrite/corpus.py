@@ -24,7 +24,7 @@ from prewrite.rewrite.listing import Found, Listing, list_files
 from prewrite.rewrite.ranges import cut
 from prewrite.rewrite.signals import Companion, shard_id
 from prewrite.shards.manifest import Skip
-from prewrite.shards.schema import Row
+from prewrite.shards.schema import TEXTS, Row
 
 MOST_META = 64 << 20
 """Characters of `meta` in all rows of a document together."""
@@ -45,12 +45,13 @@ _KNOWN = TypeAdapter(KnownCorpus)
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents of `input`, cut as `chunking` says. Picklable, with what it has found out about
-    the files; the tokenizer loads at first use.
+    """Documents of `input`, cut as `chunking` says, with room for each of `texts`. Picklable,
+    with what it has found out about the files; the tokenizer loads at first use.
     """
 
     input: InputConfig
     chunking: ChunkingConfig
+    texts: tuple[str, ...] = TEXTS
 
     def splits(self) -> list[Split]:
         """The files in the order of their relative paths, large ones cut in ranges."""
@@ -204,7 +205,8 @@ class Corpus:
             note = json.dumps({"left_out": "too_large", "characters": size})
             parsed, counts = parsed._replace(meta=note), Counter({"meta:too_large": 1})
         rows = [
-            _row(parsed, doc_id, row_id(path, number, index), index, len(chunks), chunk)
+            _rewrites(chunk, self.texts[1:])
+            | _row(parsed, doc_id, row_id(path, number, index), index, len(chunks), chunk)
             for index, chunk in enumerate(chunks)
         ]
         return Document(rows, offset, counts=counts)
@@ -258,7 +260,11 @@ def _row(parsed: Parsed, doc_id: str, name: str, index: int, count: int, chunk: 
         "chunks": count,
         "original": chunk.text,
         "original_tokens": chunk.tokens,
-        "rewrite": None,
-        "rewrite_status": None if chunk.target else "skipped",
         "meta": parsed.meta,
     }
+
+
+def _rewrites(chunk: Chunk, rewrites: Iterable[str]) -> Row:
+    """The columns of the rewrites of a chunk, to be filled."""
+    status = None if chunk.target else "skipped"
+    return {k: v for text in rewrites for k, v in ((text, None), (f"{text}_status", status))}

@@ -1,9 +1,9 @@
 """The rewrite pass: a corpus in, a shard set with original and rewrite out."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,13 +12,15 @@ import pyarrow as pa
 from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import get_engine
-from prewrite.pipeline.passes import Split, Work, inputs
-from prewrite.prompts.load import load_template
+from prewrite.engine.types import Engine
+from prewrite.pipeline.passes import Source, Split, Work, inputs
+from prewrite.prompts.config import RewriteConfig
+from prewrite.prompts.load import length_of, load_template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.manifest import NAMED, Manifest, PassInfo
-from prewrite.shards.schema import schema
+from prewrite.shards.schema import schema, texts_of
 
 
 @dataclass(frozen=True)
@@ -27,45 +29,83 @@ class RewritePass:
 
     recipe: RewriteRecipe
     name: str = "rewrite"
-    columns: pa.Schema = field(default_factory=lambda: schema(()))
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of the set it makes."""
+        return schema((), rewrites=self.recipe.rewrite.names)
 
     @property
     def max_bad_rows(self) -> float:
         """The share of bad records that stops the run."""
         return self.recipe.input.max_bad_rows
 
+    @property
+    def fresh(self) -> list[str]:
+        """The rewrites that are asked for, by their columns."""
+        return [*self.recipe.rewrite.by_text()]
+
     @cached_property
-    def source(self) -> Corpus:
+    def source(self) -> Source:
         """The corpus."""
-        return Corpus(self.recipe.input, self.recipe.chunking)
+        return self.corpus
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The documents of the recipe."""
+        texts = texts_of(self.recipe.rewrite.names)
+        return Corpus(self.recipe.input, self.recipe.chunking, texts)
 
     def identity(self) -> dict[str, Any]:
         """What the rows depend on: settings, model, template, and the input files by size."""
         recipe = self.recipe
-        files, beside = self.source.listing(), self.source.beside()
+        files, beside = self.corpus.listing(), self.corpus.beside()
         return {
             "input": recipe.input.model_dump(mode="json", exclude={"max_bad_rows", "paths"})
             | {"files": len(files), "listing": fingerprint(files)}
             | ({"beside": fingerprint(beside)} if beside else {}),
             "chunking": recipe.chunking.model_dump(mode="json"),
-            "engine": identity(recipe.engines[recipe.rewrite.engine]),
-            "rewrite": recipe.rewrite.model_dump(mode="json", exclude={"engine"}),
-            "template": load_template(recipe.rewrite.template).sha256,
+            **self._templates(),
+        }
+
+    def _templates(self) -> dict[str, Any]:
+        """How the one rewrite is made, or the list of how each is that has a name."""
+        made = [self._made(config) for config in self.recipe.rewrite.by_text().values()]
+        names = self.recipe.rewrite.names
+        pairs = zip(names, made, strict=False)
+        return {"templates": [{"name": n, **one} for n, one in pairs]} if names else made[0]
+
+    def _made(self, config: RewriteConfig) -> dict[str, Any]:
+        """What a rewrite depends on beside its document."""
+        template = load_template(config.template)
+        told = config.model_dump(mode="json", exclude={"engine", "templates", "input"})
+        return {
+            "engine": identity(self.recipe.engines[config.engine]),
+            "rewrite": told | {"length": length_of(config, template).model_dump(mode="json")},
+            "template": template.sha256,
         }
 
     def begin(self, splits: list[Split]) -> Manifest:
         """The manifest of a set to be made."""
         config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        passed = self.source.found.passed
+        passed = self.corpus.found.passed
         return Manifest(
             passes=[info],
             inputs=inputs(splits),
+            rewrites=self.recipe.rewrite.names,
             passed_over=dict(Counter(passed.values())),
             passed_over_paths=[*passed][:NAMED],
         )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
-        """Load the rewriter in this process."""
-        yield Rewriter(get_engine(self.recipe.engines[self.recipe.rewrite.engine]), self.recipe)
+        """Load the rewriters in this process."""
+        yield Rewriter(rewriters(self.recipe, self.fresh), self.recipe, self.fresh)
+
+
+def rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> dict[str, Engine]:
+    """The engines that make `texts`, by name, each loaded once."""
+    made = recipe.rewrite.by_text()
+    names = {made[text].engine for text in texts}
+    return {name: get_engine(recipe.engines[name]) for name in sorted(names)}

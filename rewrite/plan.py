@@ -18,10 +18,9 @@ from rich.table import Table
 from prewrite.base.cli import console
 from prewrite.base.console import PlainConsole
 from prewrite.engine.config import EngineConfig, VllmConfig
-from prewrite.engine.registry import get_engine
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.judge import load_judges
-from prewrite.judge.passes import JudgePass
+from prewrite.judge.passes import judged_columns
 from prewrite.judge.scorer import RowScorer
 from prewrite.pipeline.limit import check_failed
 from prewrite.pipeline.passes import Document, DocumentResult, Work
@@ -29,11 +28,13 @@ from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.forecast import Forecast, MeasuredPass, Server, StartUp, forecast
 from prewrite.rewrite.meter import Meter
+from prewrite.rewrite.more import rewrite_pass
+from prewrite.rewrite.passes import rewriters
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.rewrite.sample import CorpusSample, read
 from prewrite.shards.failures import FailureTally
 from prewrite.shards.manifest import odd
-from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, schema, to_parquet
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, Row, schema, texts_of, to_parquet
 
 SECONDS = 30.0
 """How long documents are put to the engines, by stage."""
@@ -57,21 +58,23 @@ class Plan:
 
 def make_plan(recipe: RewriteRecipe, seconds: float = SECONDS) -> Plan:
     """Measure and forecast. InputError for a corpus, EngineError for an engine without use."""
-    sample = read(Corpus(recipe.input, recipe.chunking))
+    texts = texts_of(recipe.rewrite.names)
+    sample = read(Corpus(recipe.input, recipe.chunking, texts))
     return asyncio.run(_measure(recipe, sample, seconds))
 
 
 async def _measure(recipe: RewriteRecipe, sample: CorpusSample, seconds: float) -> Plan:
-    begun = time.monotonic()
-    rewriter = {recipe.rewrite.engine: Meter(get_engine(recipe.engines[recipe.rewrite.engine]))}
+    begun, fresh = time.monotonic(), rewrite_pass(recipe).fresh
+    rewriter = {name: Meter(engine) for name, engine in rewriters(recipe, fresh).items()}
     scorer, judges = _scorer(recipe)
     loading = time.monotonic() - begun
-    trials = [_Trial("rewrite", rewriter, schema(()))]
-    work = Rewriter(rewriter[recipe.rewrite.engine], recipe)
-    await trials[0].run(work, sample.documents, seconds)
+    names = recipe.rewrite.names
+    trials = [_Trial("rewrite", rewriter, schema((), rewrites=names))]
+    await trials[0].run(Rewriter(rewriter, recipe, fresh), sample.documents, seconds)
     trials[0].check(recipe.run.max_failed)
     if recipe.judge and scorer:
-        trials.append(_Trial("judge", judges, JudgePass("", recipe.judge, {}).columns))
+        columns = judged_columns(recipe.judge, names)
+        trials.append(_Trial("judge", judges, columns))
         await trials[1].run(scorer, [outcome.rows for outcome in trials[0].outcomes], seconds)
         trials[1].check(recipe.run.max_failed)
     start = StartUp(loading, max(_gpus(recipe.engines[name]) for name in {**rewriter, **judges}))
@@ -96,7 +99,7 @@ def _scorer(recipe: RewriteRecipe) -> tuple[RowScorer | None, dict[str, Meter]]:
     for judge in judges:
         if judge.name and judge.engine:
             judge.engine = meters[judge.name] = Meter(judge.engine)
-    return RowScorer(judges, recipe.judge), meters
+    return RowScorer(judges, recipe.judge, texts_of(recipe.rewrite.names)), meters
 
 
 class _Trial:
@@ -169,7 +172,7 @@ class _Trial:
         rows = [row for outcome in outcomes for row in outcome.rows]
         verdicts = [row for outcome in outcomes for row in outcome.judgements]
         size = len(to_parquet(rows, self.columns, metadata))
-        if self.columns.names != schema(()).names:
+        if self.name == "judge":
             size += len(to_parquet(verdicts, JUDGEMENT_SCHEMA, metadata))
         return size
 
@@ -229,7 +232,8 @@ def _notes(plan: Plan, recipe: RewriteRecipe) -> list[str]:
         notes.append(f"{count} {what}: {reason}")
     if plan.failed:
         notes.append(f"{plan.failed} of the requests failed: a run would leave such rows without")
-    names = {recipe.rewrite.engine, *(recipe.judge.panel if recipe.judge else ())}
+    names = {config.engine for config in recipe.rewrite.by_text().values()}
+    names |= set(recipe.judge.panel if recipe.judge else ())
     if any(not isinstance(recipe.engines[name], VllmConfig) for name in names):
         notes.append("the GPU-hours of an endpoint are not counted: nobody here knows its GPUs")
     return notes

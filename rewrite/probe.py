@@ -1,9 +1,10 @@
-"""What the rewriter of a run is asked before it: one real rewrite.
+"""What each rewriter of a run is asked before it: one real rewrite by each of its templates.
 
 An endpoint is refused whose answers are none: the request is refused, there is no text, or only
 reasoning. Whether a text is good enough is not looked at: that is for the checks of each row.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 from prewrite.base.secret import said
@@ -19,13 +20,17 @@ _NO_TEXT = ("no_text", "only_reasoning")
 _QUOTED = 100  # characters of an answer
 
 
-def probe_rewriter(recipe: RewriteRecipe) -> None:
-    """EngineError where the rewriter is an endpoint that is not there, or whose first answers hold
-    no text; a model in this process is loaded next, and says itself what is wrong.
+def probe_rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> None:
+    """EngineError where a rewriter is an endpoint that is not there, or whose first answers hold
+    no text; a model in this process is loaded next, and says itself what is wrong. texts: the
+    rewrites that will be asked for.
     """
-    config = recipe.engines[recipe.rewrite.engine]
-    if isinstance(config, EndpointConfig):
-        probe(config, [First("a rewrite", partial(_unusable, recipe))])
+    by_text = recipe.rewrite.by_text()
+    for made in (by_text[text] for text in texts):
+        config = recipe.engines[made.engine]
+        one = recipe.model_copy(update={"rewrite": made})
+        if isinstance(config, EndpointConfig):
+            probe(config, [First("a rewrite", partial(_unusable, one))])
 
 
 async def _unusable(recipe: RewriteRecipe, engine: Engine, number: int) -> str | None:
@@ -33,7 +38,7 @@ async def _unusable(recipe: RewriteRecipe, engine: Engine, number: int) -> str |
     text = PASSAGES[number][0]
     row = {"id": f"probe-{number}", "original": text, "original_tokens": len(text.split())}
     row["rewrite_status"] = None
-    outcome = await Rewriter(engine, recipe)(Document([row], 0))
+    outcome = await Rewriter({recipe.rewrite.engine: engine}, recipe)(Document([row], 0))
     for failure in outcome.failures:
         if failure.reason in _NO_TEXT:
             return f"{failure.reason}: '{said(failure.answer or '', _QUOTED)}'"

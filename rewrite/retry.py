@@ -1,4 +1,4 @@
-"""Ask again for the rewrites that failed: the rows of a finished set with the status `failed`.
+"""Ask again for the rewrites that failed: those of a finished set with the status `failed`.
 
 Each is asked for with a seed of its round, so that an engine which samples says something else; one
 that is greedy says the same again. All other rows keep what they have, bit for bit.
@@ -9,21 +9,23 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
-from prewrite.engine.registry import get_engine
+from prewrite.engine.types import Engine
+from prewrite.judge.passes import SetSource
 from prewrite.pipeline.passes import Document, DocumentResult, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
-from prewrite.rewrite.passes import RewritePass
+from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.more import pairwise
+from prewrite.rewrite.passes import RewritePass, rewriters
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Manifest, Record
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import USABLE
-
-_FAILED = "status:failed"
+from prewrite.shards.schema import USABLE, status_key, texts_of
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,24 @@ class RewriteAgain(OfJob):
         return manifest.passes[-1].fingerprint == fingerprint(self.identity())
 
     def failed(self, counts: Mapping[str, int]) -> int:
-        """Rows."""
-        return counts.get(_FAILED, 0)
+        """Rewrites."""
+        keys = (f"status:{status_key(text, 'failed')}" for text in self._rewrites)
+        return sum(counts.get(key, 0) for key in keys)
 
     def wanted(self, record: Record) -> Counter[str]:
-        """The failed rows, without those of abandoned documents."""
+        """The rows with a failed rewrite, without those of abandoned documents."""
         if not self.failed(record.counts) or record.part is None:
             return Counter()
-        columns = ["doc_id", "rewrite_status"]
-        batches = self._shards.batches(record.part, columns)
+        statuses = [f"{text}_status" for text in self._rewrites]
+        batches = self._shards.batches(record.part, ["doc_id", *statuses])
         rows = (row for batch in batches for row in batch.to_pylist())
-        failed = [row for row in rows if row["rewrite_status"] == "failed"]
+        failed = [row for row in rows if "failed" in (row[name] for name in statuses)]
         return +Counter({"failed row": sum(r["doc_id"] not in record.abandoned for r in failed)})
+
+    @property
+    def _rewrites(self) -> tuple[str, ...]:
+        """The columns of the rewrites."""
+        return texts_of(self.job.recipe.rewrite.names)[1:]
 
     def read_of(self, record: Record) -> str:
         """The same input."""
@@ -64,8 +72,10 @@ class RewriteAgain(OfJob):
     def documents(self, record: Record) -> Iterator[Document]:
         """Those of the part."""
         if record.part:
-            for rows in self._shards.documents(record.part):
-                yield Document(rows, 0)
+            scored = SetSource(self.url, frozenset(self._shards.manifest.criteria))
+            for item in scored.read(Split(record.part.name, record.part.file, 0), 0):
+                if isinstance(item, Document):
+                    yield Document(item.rows, 0, item.judgements)
 
     @cached_property
     def _shards(self) -> ShardSet:
@@ -79,34 +89,34 @@ class RewriteAgain(OfJob):
     async def open(self) -> AsyncIterator[Work]:
         """Load the rewriter in this process."""
         recipe = self.job.recipe
-        sampling = recipe.rewrite.sampling
-        seed = mixed(sampling.seed, round_of(self.url))
-        rewrite = recipe.rewrite.model_copy(
-            update={"sampling": sampling.model_copy(update={"seed": seed})}
-        )
-        engine = get_engine(recipe.engines[recipe.rewrite.engine])
-        yield FailedRows(engine, recipe.model_copy(update={"rewrite": rewrite}))
+        made, engines = Manifest.load(Folder(self.url)), rewriters(recipe, self._rewrites)
+        yield FailedRows(engines, recipe, round_of(self.url), made)
 
 
 class FailedRows(Rewriter):
-    """Rewrites the rows of a document that failed."""
+    """Makes the rewrites of a document that failed. number: of the round; made: manifest of the
+    set.
+    """
+
+    def __init__(
+        self, engines: Mapping[str, Engine], recipe: RewriteRecipe, number: int, made: Manifest
+    ) -> None:
+        super().__init__(engines, recipe, (), made.criteria, pairwise(made))
+        for rewriting in self.rewritings.values():
+            rewriting.seed = mixed(rewriting.seed, number)
 
     async def __call__(self, document: Document) -> DocumentResult:
-        """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of these rows; what is counted is
-        of all rows that were ever asked about.
-        """
-        kept = [row for row in document.rows if row["rewrite_status"] not in ("failed", "skipped")]
-        for row in document.rows:
-            if row["rewrite_status"] == "failed":
-                row["rewrite"] = row["rewrite_status"] = row["rewrite_reason"] = None
+        """Fill these rewrites; what is counted is of all that were ever asked for."""
+        kept = list[Failure]()
+        for row, text in product(document.rows, self.rewritings):
+            status, reason = row[f"{text}_status"], row.get(f"{text}_reason")
+            if status == "failed":
+                row[text] = row[f"{text}_status"] = row[f"{text}_reason"] = None
+            elif status not in (*USABLE, "skipped"):
+                kept.append(Failure(reason or status, row["id"]))
         outcome = await super().__call__(document)
-        unusable = [row for row in kept if row["rewrite_status"] not in USABLE]
-        outcome.asked, outcome.failed = (
-            (outcome.asked or 0) + len(kept),
-            outcome.failed + len(unusable),
-        )
-        outcome.failures += [
-            Failure(row.get("rewrite_reason") or row["rewrite_status"], row["id"])
-            for row in unusable
-        ]
+        asked = [row for row in document.rows if row["rewrite_status"] != "skipped"]
+        outcome.asked = len(asked)
+        outcome.failed = sum(not self._is_usable(row) for row in asked)
+        outcome.failures += kept
         return outcome

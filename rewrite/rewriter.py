@@ -1,8 +1,8 @@
-"""Rewrite the chunks of a document: prompt, generate, check."""
+"""Rewrite the chunks of a document by each template: prompt, generate, check."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from prewrite.engine.types import Completion, Engine
 from prewrite.pipeline.passes import Document, DocumentResult
@@ -10,55 +10,113 @@ from prewrite.prompts.context import contexts
 from prewrite.prompts.rewriting import Rewriting
 from prewrite.prompts.usage import usage_of
 from prewrite.rewrite.config import RewriteRecipe
+from prewrite.rewrite.stale import forget, is_true
 from prewrite.shards.failures import Failure, as_reason
-from prewrite.shards.schema import USABLE, Row
+from prewrite.shards.schema import USABLE, Row, status_counts
+
+
+class _Asked(NamedTuple):
+    """A rewrite that was asked for: the answer, and why it is of no use."""
+
+    row: str
+    text: str
+    answer: Completion
+    failure: Failure | None
 
 
 class Rewriter:
     """Work of the rewrite pass: rows of one document in, the same rows with rewrites out.
 
-    All chunks of a document are asked for at once, in order, so that the engine's prefix cache
-    serves the context that they share.
+    All rewrites of a document are asked for at once: chunk by chunk, the templates of a chunk next
+    to each other. So the engine's prefix cache serves the context that chunks share, and for
+    templates that begin alike all that is before their instructions.
+
+    engines: those of the recipe, by name. texts: the rewrites to make, by their columns; none: all.
+    criteria, pairwise: on which rows are scored already, and which of them compare texts. A row
+    with a new text loses what that makes stale.
     """
 
-    def __init__(self, engine: Engine, recipe: RewriteRecipe) -> None:
-        self.engine, self.chunking = engine, recipe.chunking
-        self.rewriting = Rewriting(recipe.rewrite, recipe.chunking.tokens, engine.primes)
-        self.window = 2 * engine.concurrency
-        self.versions = engine.versions()
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        recipe: RewriteRecipe,
+        texts: Collection[str] = (),
+        criteria: Sequence[str] = (),
+        pairwise: Sequence[str] = (),
+    ) -> None:
+        self.chunking, self._engines = recipe.chunking, dict[str, Engine]()
+        self.rewritings, self._all = dict[str, Rewriting](), recipe.rewrite.by_text()
+        self._criteria, self._pairwise = criteria, pairwise
+        for text in texts or self._all:
+            config = self._all[text]
+            engine = self._engines[text] = engines[config.engine]
+            self.rewritings[text] = Rewriting(config, recipe.chunking.tokens, engine.primes)
+        self.window = max(map(self._rows_open, self._engines.values()))
+        self.versions = {k: v for e in self._engines.values() for k, v in e.versions().items()}
+
+    def _rows_open(self, engine: Engine) -> int:
+        """Rows that keep an engine full: for each it has a request for each of its templates."""
+        templates = sum(other is engine for other in self._engines.values())
+        return -(-2 * engine.concurrency // templates)
 
     async def __call__(self, document: Document) -> DocumentResult:
-        """Fill `rewrite`, `rewrite_status` and `rewrite_reason` of every row."""
+        """Fill each rewrite of every row, with its status and reason."""
         rows = document.rows
-        fence = self.rewriting.fence(rows)
+        fences = {text: rewriting.fence(rows) for text, rewriting in self.rewritings.items()}
         befores = contexts(rows, self.chunking.max_context_tokens)
         jobs = [
-            self._rewrite(row, before, fence)
+            self._rewrite(text, row, before, fences[text])
             for row, before in zip(rows, befores, strict=True)
-            if row["rewrite_status"] is None
+            for text in self.rewritings
+            if row[f"{text}_status"] is None
         ]
-        parts = await asyncio.gather(*jobs)
-        failures = [failure for _, failure in parts if failure]
+        asked = await asyncio.gather(*jobs)
+        outcome = self._outcome(rows, asked)
+        new = {(one.row, one.text) for one in asked if one.failure is None}
+        outcome.judgements = self._still_true(document, new)
+        return outcome
+
+    def _still_true(self, document: Document, new: Collection[tuple[str, str]]) -> list[Row]:
+        """The verdicts that `new` (row id, text) leaves true; rows lose their stale scores."""
+        changed: dict[str, list[str]] = {}
+        for name, text in new:
+            changed.setdefault(name, []).append(text)
+        if not self._criteria:
+            return document.judgements
+        for row in document.rows:
+            forget(row, changed.get(row["id"], ()), self._all, self._criteria, self._pairwise)
+        return [one for one in document.judgements if is_true(one, changed.get(one["id"], ()))]
+
+    def _outcome(self, rows: list[Row], asked: Sequence[_Asked]) -> DocumentResult:
+        """The rows with what became of them. One fails where none of its rewrites is usable."""
+        names = {one.row for one in asked}
         return DocumentResult(
             rows,
-            usage=usage_of(*(completion for completion, _ in parts)),
-            counts=Counter(f"status:{row['rewrite_status']}" for row in rows),
-            asked=len(jobs),
-            failed=len(failures),
-            failures=failures,
+            usage=usage_of(*(one.answer for one in asked)),
+            counts=status_counts(rows, ("original", *self._all)),
+            asked=len(names),
+            failed=sum(row["id"] in names and not self._is_usable(row) for row in rows),
+            failures=[one.failure for one in asked if one.failure],
         )
 
-    async def _rewrite(
-        self, row: Row, context: Sequence[str], fence: str
-    ) -> tuple[Completion, Failure | None]:
-        """Rewrite one row in place; returns the answer, and why there is nothing to use."""
-        request = self.rewriting.request(row, context, fence)
-        completion = await self.engine.complete(request)
-        checked = self.rewriting.checked(row["original"], request, completion, fence)
+    def _is_usable(self, row: Row) -> bool:
+        """Whether any of its rewrites is."""
+        return any(row[f"{text}_status"] in USABLE for text in self._all)
+
+    async def _rewrite(self, text: str, row: Row, context: Sequence[str], fence: str) -> _Asked:
+        """Fill one rewrite of a row in place."""
+        rewriting = self.rewritings[text]
+        request = rewriting.request(row, context, fence)
+        completion = await self._engines[text].complete(request)
+        checked = rewriting.checked(row["original"], request, completion, fence)
         reason = checked.reason and as_reason(checked.reason)
-        row["rewrite"], row["rewrite_status"] = checked.text, checked.status
-        row["rewrite_reason"] = reason
+        row[text], row[f"{text}_status"], row[f"{text}_reason"] = (
+            checked.text,
+            checked.status,
+            reason,
+        )
         if checked.status in USABLE:
-            return completion, None
+            return _Asked(row["id"], text, completion, None)
         answer = completion.error or completion.samples[0].text
-        return completion, Failure(reason or checked.status, row["id"], answer)
+        failure = Failure(reason or checked.status, row["id"], answer)
+        return _Asked(row["id"], text, completion, failure)

@@ -8,7 +8,7 @@ from jinja2 import Environment
 from prewrite.base.text import one_line
 from prewrite.shards.failures import LONGEST_REASON
 from prewrite.shards.manifest import Manifest
-from prewrite.shards.schema import describe
+from prewrite.shards.schema import columns_of
 
 _CARD = """\
 ---
@@ -42,7 +42,7 @@ SHA-256{% if m.verdicts_digest %}; the raw verdicts are in `_judgements/`{% endi
 {% for name, kind, meaning in columns -%}
 | {{ name | code }} | {{ kind }} | {{ meaning | replace("|", "\\\\|") }} |
 {% endfor %}
-| rewrite_status | rows |
+| {% if m.rewrites %}status of each rewrite{% else %}rewrite_status{% endif %} | rows |
 |---|---|
 {% for name, count in m.statuses.items() -%}
 | {{ name | code }} | {{ count }} |
@@ -64,7 +64,7 @@ def card(manifest: Manifest) -> str:
     """The card of the set that `manifest` describes."""
     environment = Environment(autoescape=False)  # noqa: S701  (Markdown, not HTML)
     environment.filters["code"] = _code
-    columns = describe(manifest.criteria, manifest.measures)
+    columns = columns_of(manifest.criteria, manifest.measures, manifest.rewrites)
     failed = [
         (made.name, reason, found.count)
         for made in manifest.passes
@@ -89,6 +89,8 @@ def _code(text: str) -> str:
 
 
 def _models(config: dict[str, Any]) -> str:
-    """The models of a pass: of its engine, or of its judges."""
-    engines = [config["engine"]] if "engine" in config else config.get("judges", {}).values()
-    return ", ".join(_code(str(engine.get("model"))) for engine in engines) or "none"
+    """The models of a pass: of its templates, or of its judges."""
+    made = [config, *config.get("templates", ())]
+    engines = [one["engine"] for one in made if "engine" in one]
+    models = [str(engine.get("model")) for engine in engines or config.get("judges", {}).values()]
+    return ", ".join(map(_code, dict.fromkeys(models))) or "none"

@@ -1,8 +1,9 @@
 """The best texts of a scored set, or its preference pairs, as records for other tools.
 
-The best text of a chunk is the one with the higher score; the original where the rewrite is no
-better, or where one of the two has no score. Nothing is made up: a document that a filter would
-leave with a hole is left out whole, and a pair without two scores, or with equal ones, is none.
+The best text of a chunk is the one with the highest score; the original where no rewrite is better,
+or where fewer than two texts have a score. A pair is the best text against the one with the lowest
+score. Nothing is made up: a document that a filter would leave with a hole is left out whole, and a
+pair without two scores, or with equal ones, is none.
 Memory holds one batch of rows and one document.
 """
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 from prewrite.base.errors import ConfigError
 from prewrite.shards.filters import Filter, parse_filter
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import TEXTS, Row
+from prewrite.shards.schema import Row, best_of, worst_of
 
 Each = Literal["document", "chunk", "pair"]
 EACH: tuple[str, ...] = get_args(Each)
@@ -76,32 +77,32 @@ class Export:
         if not all(kept):
             self.counts["left out by the filter"] += 1
             return
-        names = [best(row) for row in rows]
+        names = [self._best(row) for row in rows]
         first = rows[0]
         yield {
             "id": first["doc_id"],
             "source": first["source"],
             "text": "".join(row[name] for row, name in zip(rows, names, strict=True)),
             "chunks": len(rows),
-            "rewritten": names.count("rewrite"),
+            "rewritten": len(names) - names.count("original"),
             "meta": first["meta"],
         }
 
     def _chunks(self, rows: Sequence[Row], kept: Sequence[bool]) -> Iterator[dict[str, Any]]:
         for row in self._passing(rows, kept):
-            name = best(row)
+            name = self._best(row)
             same = {key: row[key] for key in ("id", "doc_id", "source", "chunk")}
             yield {**same, "text": row[name], "candidate": name, "score": row[f"{name}_score"]}
 
     def _pairs(self, rows: Sequence[Row], kept: Sequence[bool]) -> Iterator[dict[str, Any]]:
         for row in self._passing(rows, kept):
-            scores = [row[f"{text}_score"] for text in TEXTS]
-            if None in scores or row["rewrite"] is None:
+            better = best_of(row, self.shards.manifest.texts)
+            worse = worst_of(row, self.shards.manifest.texts)
+            if better is None or worse is None:
                 self.counts["without two scores"] += 1
-            elif scores[0] == scores[1] or row["original"] == row["rewrite"]:
+            elif row[f"{better}_score"] == row[f"{worse}_score"] or row[better] == row[worse]:
                 self.counts["with equal scores or texts"] += 1
             else:
-                better, worse = ("rewrite", "original")[:: 1 if scores[1] > scores[0] else -1]
                 yield {
                     "id": row["id"],
                     "source": row["source"],
@@ -112,16 +113,13 @@ class Export:
                     "score_rejected": row[f"{worse}_score"],
                 }
 
+    def _best(self, row: Row) -> str:
+        """Which text of a row to take."""
+        return best_of(row, self.shards.manifest.texts) or "original"
+
     def _passing(self, rows: Sequence[Row], kept: Sequence[bool]) -> Iterator[Row]:
         self.counts["left out by the filter"] += len(rows) - sum(kept)
         return (row for row, keep in zip(rows, kept, strict=True) if keep)
-
-
-def best(row: Row) -> str:
-    """Which text of a row to take: `original` or `rewrite`."""
-    before, after = (row[f"{text}_score"] for text in TEXTS)
-    scored = row["rewrite"] is not None and before is not None and after is not None
-    return "rewrite" if scored and after > before else "original"
 
 
 def prompt(rows: Sequence[Row], limit: int = PROMPT_TOKENS) -> str:

@@ -117,14 +117,14 @@ def fewer(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def keep_few(rows: Sequence[Row]) -> None:
-    """Bound the distinct values of `rewrite_reason` in the rows of a part."""
-    counts = Counter(row["rewrite_reason"] for row in rows if row.get("rewrite_reason"))
-    if len(counts) <= MOST:
-        return
-    names = fewer(counts)
-    for row in rows:
-        if row.get("rewrite_reason"):
-            row["rewrite_reason"] = names[row["rewrite_reason"]]
+    """Bound the distinct reasons of each rewrite in the rows of a part."""
+    texts = {name for row in rows for name in row if isinstance(row[name], str)}
+    for column in sorted(name for name in texts if name.endswith("_reason")):
+        counts = Counter(row[column] for row in rows if row.get(column))
+        names = fewer(counts) if len(counts) > MOST else {}
+        for row in rows if names else ():
+            if row.get(column):
+                row[column] = names[row[column]]
 
 
 def _gather(into: dict[str, Failures], more: Mapping[str, Failures]) -> None:

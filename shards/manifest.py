@@ -9,7 +9,7 @@ not exist. Nothing of it holds a secret: configurations name environment variabl
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
@@ -23,7 +23,7 @@ from prewrite.shards.failures import Failures, FailureTally
 from prewrite.shards.flat import FlatFiles
 from prewrite.shards.names import MANIFEST
 from prewrite.shards.parts import Part, refuse_name
-from prewrite.shards.schema import FORMAT_VERSION, schema
+from prewrite.shards.schema import FORMAT_VERSION, TEMPLATE_NAME, schema, texts_of
 from prewrite.shards.seal import DIGEST, opened, sealed
 
 _AND = " | "  # between two versions
@@ -243,6 +243,7 @@ class Manifest(_ManifestModel):
     verdicts_digest: of the digests of all parts, in their order.
     known_as: the `rows_digest` that a pass over this set depends on; it stays when the set is
     upgraded, and when a document is taken out.
+    rewrites: the names of its templates, none where there is one without a name.
     """
 
     format_version: int = FORMAT_VERSION
@@ -250,6 +251,7 @@ class Manifest(_ManifestModel):
     before: str = ""
     owners: list[str] = Field(default_factory=list)
     status: SetStatus = "running"
+    rewrites: list[Annotated[str, Field(pattern=TEMPLATE_NAME)]] = Field(default_factory=list)
     criteria: list[str] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo] = Field(min_length=1)
@@ -293,7 +295,7 @@ class Manifest(_ManifestModel):
     def begun_by(self, made: PassInfo, **change: Any) -> "Manifest":
         """The manifest of the set that a pass starts to make of this one."""
         fresh = Manifest(passes=[*self.passes, made], inputs=self.inputs)
-        kept = "criteria measures passed_over passed_over_paths statuses left_out skipped "
+        kept = "criteria measures rewrites passed_over passed_over_paths statuses left_out skipped "
         kept += "skipped_records removed rows documents"
         known = {name: getattr(self, name) for name in kept.split()}
         return fresh.model_copy(update=known | change)
@@ -301,7 +303,12 @@ class Manifest(_ManifestModel):
     @property
     def columns(self) -> pa.Schema:
         """The columns of every part."""
-        return schema(self.criteria, self.measures, self.format_version)
+        return schema(self.criteria, self.measures, self.format_version, self.rewrites)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of its texts: the original, then every rewrite."""
+        return texts_of(self.rewrites)
 
     @classmethod
     def load(cls, folder: Folder) -> "Manifest":

@@ -7,12 +7,15 @@ Format 1 lacks the column `rewrite_reason`.
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prewrite.base.errors import ConfigError
 from prewrite.shards.footer import MAGIC
 
 FORMAT_VERSION = 2
@@ -24,7 +27,13 @@ USABLE: tuple[str, ...] = ("ok", "copied", "truncated")
 """The statuses with a text in `rewrite`; all others have null there."""
 
 TEXTS = ("original", "rewrite")
-"""The texts that are scored; every criterion gives one column for each."""
+"""The texts of every set; one of several templates has more, see `texts_of`."""
+
+TEMPLATE_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+"""How the name of a template looks, so that it is part of a column's name in any tool."""
+
+RESERVED = ("best", "original", "reason", "rewrite", "rollout", "score", "status", "tokens")
+"""Names that no template may have in a recipe."""
 
 MEASURES = {
     "consistency": "1: its verdicts in both orders agree on the better text, 0: they do not",
@@ -35,6 +44,9 @@ MEASURES = {
 Row = dict[str, Any]
 Metadata = Mapping[str, str] | None
 
+Described = tuple[str, pa.DataType, str]
+"""A column, its type and its meaning."""
+
 StoredValues = Mapping[str, Mapping[str, float | None]]
 """Criterion → text → its value 0..1."""
 
@@ -42,7 +54,7 @@ ROW_GROUPS = "prewrite.row_groups"
 """Key of a footer: the SHA-256 of the bytes of each row group, in their order."""
 
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
-_COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
+_BEFORE: tuple[Described, ...] = (
     ("id", pa.string(), "stable hash of source path, record and chunk"),
     ("doc_id", pa.string(), "the document; unique within a file"),
     ("source", _CATEGORY, "the sub-corpus"),
@@ -50,9 +62,6 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("chunks", pa.int32(), "number of chunks in the document"),
     ("original", pa.string(), "the chunk as it stands in the corpus"),
     ("original_tokens", pa.int32(), "its length under the configured tokenizer"),
-    ("rewrite", pa.string(), "the rewritten chunk, null where there is no usable one"),
-    ("rewrite_status", _CATEGORY, " | ".join(STATUSES)),
-    ("rewrite_reason", _CATEGORY, "why, where the status is not ok, copied or skipped"),
 )
 _SINCE_2 = ("rewrite_reason",)
 
@@ -77,36 +86,107 @@ on the verdicts, and whether it could be read: `ok`, `outside` (too little mass)
 `failed`."""
 
 
-def schema(
-    criteria: Sequence[str], measures: Sequence[str] = (), version: int = FORMAT_VERSION
-) -> pa.Schema:
-    """The schema of a set scored on `criteria`, none before judging; measures: see MEASURES;
-    version: of the format.
+def texts_of(rewrites: Sequence[str]) -> tuple[str, ...]:
+    """The texts of a set by their columns. rewrites: the names of its templates; the first one's
+    text is `rewrite`, that of each other `rewrite_<name>`. None: one template without a name.
     """
-    scores = [(f"{text}_{name}", pa.float32()) for name in criteria for text in TEXTS]
-    if criteria:
-        scores += [(f"{text}_score", pa.float32()) for text in TEXTS]
-    scores += [(name, pa.float32()) for name in measures]
-    fields = [(name, kind) for name, kind, _ in _COLUMNS if version > 1 or name not in _SINCE_2]
-    return pa.schema([*fields, *scores, ("meta", pa.string())])
+    return (*TEXTS, *(f"rewrite_{name}" for name in rewrites[1:]))
 
 
-def stored_values(row: Row, criteria: Iterable[str]) -> StoredValues:
-    """The scores that a row of a set holds; None where it has none."""
-    return {name: {text: row.get(f"{text}_{name}") for text in TEXTS} for name in criteria}
-
-
-def describe(criteria: Sequence[str], measures: Sequence[str] = ()) -> list[tuple[str, str, str]]:
-    """(column, type, meaning) of every column, for the data-set card."""
-    rows = [(name, str(kind), meaning) for name, kind, meaning in _COLUMNS]
+def columns_of(
+    criteria: Sequence[str], measures: Sequence[str] = (), rewrites: Sequence[str] = ()
+) -> list[Described]:
+    """The columns of a set scored on `criteria`, none before judging; measures: see MEASURES;
+    rewrites: see `texts_of`.
+    """
+    texts, number = texts_of(rewrites), pa.float32()
+    found = [*_BEFORE]
+    for text, name in zip(texts[1:], rewrites or ("",), strict=True):
+        by = f" by the template {name}" if name else ""
+        found += [
+            (text, pa.string(), f"the rewritten chunk{by}, null where there is no usable one"),
+            (f"{text}_status", _CATEGORY, " | ".join(STATUSES)),
+            (f"{text}_reason", _CATEGORY, "why, where the status is not ok, copied or skipped"),
+        ]
     for name in criteria:
-        rows += [
-            (f"{t}_{name}", "float", f"{name} of the {t}, 0..1, null: no verdict") for t in TEXTS
+        found += [
+            (f"{t}_{name}", number, f"{name} of the {t}, 0..1, null: no verdict") for t in texts
         ]
     if criteria:
-        rows += [(f"{t}_score", "float", f"the criteria of the {t}, combined") for t in TEXTS]
-    rows += [(name, "float", MEASURES[name.rpartition("_")[2]]) for name in measures]
-    return [*rows, ("meta", "string", "the source record's other fields as JSON")]
+        found += [(f"{t}_score", number, f"the criteria of the {t}, combined") for t in texts]
+    if criteria and rewrites:
+        meaning = "the text with the highest score, see `best_of`; null: fewer than two have one"
+        found.append(("best", _CATEGORY, meaning))
+    found += [(name, number, MEASURES[name.rpartition("_")[2]]) for name in measures]
+    return [*found, ("meta", pa.string(), "the source record's other fields as JSON")]
+
+
+def schema(
+    criteria: Sequence[str],
+    measures: Sequence[str] = (),
+    version: int = FORMAT_VERSION,
+    rewrites: Sequence[str] = (),
+) -> pa.Schema:
+    """The schema of a set with `columns_of`; version: of the format."""
+    found = columns_of(criteria, measures, rewrites)
+    return pa.schema([(n, kind) for n, kind, _ in found if version > 1 or n not in _SINCE_2])
+
+
+def refuse_hidden(
+    key: str, criteria: Sequence[str], measures: Sequence[str], rewrites: Sequence[str]
+) -> None:
+    """ConfigError where two columns of a set would have one name. key: what names the templates,
+    or the criteria.
+    """
+    meanings: dict[str, str] = {}
+    for name, _, meaning in columns_of(criteria, measures, rewrites):
+        if name in meanings:
+            raise ConfigError(
+                f"{key}: found two columns '{name}' ({meanings[name]}; {meaning}); accepted: "
+                "names of templates and criteria that give each column once"
+            )
+        meanings[name] = meaning
+
+
+def best_of(row: Row, texts: Sequence[str]) -> str | None:
+    """Which text of a row has the highest score: of equal ones the original, then the first in the
+    order of `texts`. None where fewer than two have one, for then nothing was compared.
+    """
+    found = _scored(row, texts)
+    return max(found, key=lambda text: found[text]) if len(found) > 1 else None
+
+
+def worst_of(row: Row, texts: Sequence[str]) -> str | None:
+    """Which text has the lowest score, as `best_of`."""
+    found = _scored(row, texts)
+    return min(found, key=lambda text: found[text]) if len(found) > 1 else None
+
+
+def _scored(row: Row, texts: Sequence[str]) -> dict[str, float]:
+    scores = {text: row[f"{text}_score"] for text in texts if row[text] is not None}
+    return {text: as_stored(score) for text, score in scores.items() if score is not None}
+
+
+def as_stored(score: float) -> float:
+    """A score at the precision of a set, float32."""
+    return float(np.float32(score))
+
+
+def status_key(text: str, status: str) -> str:
+    """What `statuses` calls a status: that of `rewrite` as it is, others behind their text."""
+    return status if text == "rewrite" else f"{text}: {status}"
+
+
+def status_counts(rows: Iterable[Row], texts: Sequence[str]) -> Counter[str]:
+    """Rows by the status of each rewrite, as `counts` of a pass have them."""
+    return Counter(
+        f"status:{status_key(text, row[f'{text}_status'])}" for row in rows for text in texts[1:]
+    )
+
+
+def stored_values(row: Row, criteria: Iterable[str], texts: Sequence[str] = TEXTS) -> StoredValues:
+    """The scores that a row of a set holds; None where it has none."""
+    return {name: {text: row.get(f"{text}_{name}") for text in texts} for name in criteria}
 
 
 class RowGroupFile(NamedTuple):

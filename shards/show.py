@@ -1,7 +1,6 @@
 """Rows and summaries of a set, for people."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich import box
 from rich.columns import Columns
@@ -15,7 +14,7 @@ from prewrite.shards.failures import answers
 from prewrite.shards.manifest import Manifest, Usage
 from prewrite.shards.names import MANIFEST
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import TEXTS, Row
+from prewrite.shards.schema import Row
 
 _REASONS, _ANSWER = 5, 120  # reasons of a pass, characters of an answer: the manifest has more
 
@@ -24,20 +23,25 @@ def print_summary(shards: ShardSet, console: Console) -> None:
     """The end of a run: counts, mean scores before and after, tokens, seconds, two examples."""
     console.print(summary(shards.manifest, mean_scores(shards)))
     for row in examples(shards, 2):
-        console.print(side_by_side(row))
+        console.print(side_by_side(row, shards.manifest))
 
 
-def mean_scores(shards: ShardSet) -> dict[str, tuple[float | None, float | None, int]]:
-    """Criterion → mean over the rows where original and rewrite were both judged, and their
-    number. Rows with one score only are left out, so that the two means compare like with like.
+MeanScores = dict[tuple[str, str], tuple[float | None, float | None, int]]
+"""(criterion, rewrite) → mean of the original, of the rewrite, and the rows that they are of."""
+
+
+def mean_scores(shards: ShardSet) -> MeanScores:
+    """Means over the rows where original and rewrite were both judged. Rows with one score only are
+    left out, so that the two means compare like with like.
     """
     names = [*shards.manifest.criteria, "score"] if shards.manifest.criteria else []
-    sums = {name: [0.0, 0.0, 0] for name in names}
-    for row in shards.rows([f"{text}_{name}" for name in names for text in TEXTS]) if names else ():
-        for name in names:
-            before, after = row[f"original_{name}"], row[f"rewrite_{name}"]
+    texts = shards.manifest.texts
+    sums = {(name, text): [0.0, 0.0, 0] for name in names for text in texts[1:]}
+    for row in shards.rows([f"{text}_{name}" for name in names for text in texts]) if names else ():
+        for name, text in sums:
+            before, after = row[f"original_{name}"], row[f"{text}_{name}"]
             if before is not None and after is not None:
-                total = sums[name]
+                total = sums[name, text]
                 total[0], total[1], total[2] = total[0] + before, total[1] + after, total[2] + 1
     return {
         name: (before / n if n else None, after / n if n else None, int(n))
@@ -45,7 +49,7 @@ def mean_scores(shards: ShardSet) -> dict[str, tuple[float | None, float | None,
     }
 
 
-def summary(manifest: Manifest, scores: dict[str, tuple[float | None, float | None, int]]) -> Group:
+def summary(manifest: Manifest, scores: MeanScores) -> Group:
     """Tables of what a set holds and what it cost."""
     facts = Table(box=box.SIMPLE, show_header=False, title=f"{manifest.status} shard set")
     facts.add_row("rows", f"{manifest.rows} of {manifest.documents} documents")
@@ -71,9 +75,11 @@ def summary(manifest: Manifest, scores: dict[str, tuple[float | None, float | No
         if item.failed:
             share = f"{item.failed} of {item.asked} rows asked about"
             facts.add_row("  failed", f"{share} ({item.failed / max(item.asked, 1):.0%})")
+    several = len(manifest.texts) > 2
     means = Table("mean score", "original", "rewrite", "rows", box=box.SIMPLE)
-    for name, (before, after, count) in scores.items():
-        means.add_row(name, _number(before), _number(after), str(count))
+    for (name, text), (before, after, count) in scores.items():
+        told = f"{name}, {text}" if several else name
+        means.add_row(told, _number(before), _number(after), str(count))
     parts = [facts, *_failures(manifest), *([means] if scores else [])]
     return Group(*parts)
 
@@ -106,36 +112,35 @@ def examples(shards: ShardSet, count: int) -> list[Row]:
     return found
 
 
-def side_by_side(row: Row) -> Panel:
-    """Original and rewrite of one row beside each other, with their scores."""
+def side_by_side(row: Row, manifest: Manifest) -> Panel:
+    """Original and rewrites of one row beside each other, with their scores."""
     table = Table(box=box.SIMPLE, expand=True, pad_edge=False)
-    for text in TEXTS:
-        table.add_column(Text(f"{text}{_scores(row, text)}"), ratio=1, overflow="fold")
-    rewrite = row["rewrite"] if row["rewrite"] is not None else f"({why(row)})"
-    table.add_row(Text(row["original"]), Text(rewrite))
+    for text in manifest.texts:
+        scores = _scores(row, text, manifest)
+        table.add_column(Text(f"{text}{scores}"), ratio=1, overflow="fold")
+    rewrites = manifest.texts[1:]
+    told = [f"({why(row, text)})" if row[text] is None else row[text] for text in rewrites]
+    table.add_row(Text(row["original"]), *map(Text, told))
     title = f"{row['doc_id']} · chunk {row['chunk'] + 1} of {row['chunks']} · {row['source']}"
-    return Panel(table, title=Text(title), subtitle=Text(str(row["rewrite_status"])))
+    statuses = " · ".join(str(row[f"{text}_status"]) for text in rewrites)
+    return Panel(table, title=Text(title), subtitle=Text(statuses))
 
 
-def why(row: Row) -> str:
-    """The status of a row, and its reason where one is kept."""
-    reason = row.get("rewrite_reason")  # a set of format 1 has none
-    return f"{row['rewrite_status']}: {reason}" if reason else str(row["rewrite_status"])
+def why(row: Row, text: str = "rewrite") -> str:
+    """The status of a rewrite, and its reason where one is kept."""
+    status, reason = row[f"{text}_status"], row.get(f"{text}_reason")  # format 1 keeps none
+    return f"{status}: {reason}" if reason else str(status)
 
 
 def show(shards: ShardSet, count: int) -> Columns:
     """The first `count` rows, readable."""
     rows = [row for row, _ in zip(shards.rows(), range(count), strict=False)]
-    return Columns([side_by_side(row) for row in rows], expand=True)
+    return Columns([side_by_side(row, shards.manifest) for row in rows], expand=True)
 
 
-def _scores(row: Row, text: str) -> str:
-    found: list[tuple[str, Any]] = [
-        (key.removeprefix(f"{text}_"), value)
-        for key, value in row.items()
-        if key.startswith(f"{text}_") and isinstance(value, float)
-    ]
-    return "".join(f"  {name} {value:.2f}" for name, value in found)
+def _scores(row: Row, text: str, manifest: Manifest) -> str:
+    found = [(name, row.get(f"{text}_{name}")) for name in (*manifest.criteria, "score")]
+    return "".join(f"  {name} {value:.2f}" for name, value in found if value is not None)
 
 
 def _number(value: float | None) -> str:

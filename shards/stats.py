@@ -7,7 +7,6 @@ Memory holds one batch of rows, and some 2 KB a source and column.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from prewrite.shards.parts import files_of
 from prewrite.shards.reader import ShardSet, refuse_absent
-from prewrite.shards.schema import TEXTS
+from prewrite.shards.schema import status_key
 
 BINS = 200
 SHOWN = 20
@@ -38,10 +37,10 @@ class SourceStats:
         self.bins = np.zeros((self.columns, BINS + 1), np.int64)
         self.sums, self.squares = np.zeros(self.columns), np.zeros(self.columns)
 
-    def add(self, values_RC: Floats, place_RC: Floats, statuses: Sequence[str]) -> None:
-        """Count rows: their values (NaN: none), the bins of these, their statuses."""
+    def add(self, values_RC: Floats, place_RC: Floats, statuses_TR: NDArray[np.str_]) -> None:
+        """Count rows: their values (NaN: none), the bins of these, the statuses of each rewrite."""
         self.rows += len(values_RC)
-        self.statuses.update(statuses)
+        self.statuses.update(statuses_TR.ravel().tolist())
         self.sums += np.nansum(values_RC, axis=0)
         self.squares += np.nansum(values_RC**2, axis=0)
         for column, places in enumerate(place_RC.T):
@@ -56,13 +55,16 @@ class Stats:
         self.shards = ShardSet(url).finished()
         manifest = self.shards.manifest
         names = [*manifest.criteria, "score"] if manifest.criteria else []
-        self.columns = [f"{text}_{name}" for name in names for text in TEXTS] + manifest.measures
+        self.columns = [
+            f"{text}_{name}" for name in names for text in manifest.texts
+        ] + manifest.measures
+        self.statuses = {f"{text}_status": text for text in manifest.texts[1:]}
         self.low, self.high = self._ranges()
         self.whole, self.sources = SourceStats(len(self.columns)), dict[str, SourceStats]()
         # For each pair of columns i, j over the rows with both: rows, Σ i, Σ i², Σ i·j.
         self.pairs = np.zeros((4, len(self.columns), len(self.columns)))
         for part in self.shards.parts:
-            for batch in self.shards.batches(part, ["source", "rewrite_status", *self.columns]):
+            for batch in self.shards.batches(part, ["source", *self.statuses, *self.columns]):
                 self._add(batch)
 
     def _ranges(self) -> tuple[Floats, Floats]:
@@ -88,13 +90,18 @@ class Stats:
             values_RC[:, column] = batch.column(name).to_numpy(zero_copy_only=False)
         width = np.where(self.high > self.low, self.high - self.low, 1.0)
         place_RC = np.rint((values_RC - self.low) / width * BINS)
-        statuses = np.array(_texts(batch, "rewrite_status"))
+        statuses_TR = np.array(
+            [
+                [status_key(text, status) for status in _texts(batch, name)]
+                for name, text in self.statuses.items()
+            ]
+        )
         sources = np.array(_texts(batch, "source"))
-        self.whole.add(values_RC, place_RC, list(statuses))
+        self.whole.add(values_RC, place_RC, statuses_TR)
         for source in dict.fromkeys(sources.tolist()):
             mine = sources == source
             group = self.sources.setdefault(source, SourceStats(len(self.columns)))
-            group.add(values_RC[mine], place_RC[mine], list(statuses[mine]))
+            group.add(values_RC[mine], place_RC[mine], statuses_TR[:, mine])
         known = ~np.isnan(values_RC)
         filled = np.where(known, values_RC, 0.0)
         there = known.astype(np.float64)

@@ -32,12 +32,19 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _statuses(report: dict[str, Any]) -> Table:
-    known = [status for status in STATUSES if status in report["statuses"]]
+    told = [key for key in report["statuses"] if key.rpartition(": ")[2] in STATUSES]
+    known = sorted(told, key=_order)
     table = _table("Statuses by source", "source", "rows", *known)
     for name, group in [*report["sources"].items(), ("all", report)]:
         counts = [str(group["statuses"].get(status, 0)) for status in known]
         table.add_row(Text(name), str(group["rows"]), *counts)
     return table
+
+
+def _order(key: str) -> tuple[str, int]:
+    """Of a key of `statuses`: its text, none for `rewrite`, and its place among the statuses."""
+    text, _, status = key.rpartition(": ")
+    return text, STATUSES.index(status)
 
 
 def _scores(report: dict[str, Any]) -> Table:

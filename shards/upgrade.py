@@ -72,12 +72,12 @@ def _upgrade(url: str, to: str, reads: Mapping[str, str] | None = None) -> list[
             old = _whole(url)
             new = _Upgrade(old, folder, reads or {}).run()
             done = [f"{to}: format {FORMAT_VERSION}; {new.rows} rows in {new.parts} row groups"]
-        if before.exists(flat.MANIFEST):
+        folder.remove(names.UPGRADE)
+        clean(folder, Manifest.load(folder))
+        if before.exists(flat.MANIFEST):  # it goes last, so that whatever is left is seen
             folder.refuse_if_lost()
             _remove_old(before, folder)
             done = done or [f"{to}: what was left of the old format was removed"]
-        folder.remove(names.UPGRADE)
-        clean(folder, Manifest.load(folder))
         return done
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike, fspath
 from typing import Any
@@ -21,7 +21,14 @@ from prewrite.shards.manifest import Manifest
 from prewrite.shards.names import LOG, MANIFEST, SKIPPED, UPGRADE
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import JUDGEMENT_SCHEMA, STATUSES, USABLE, Row
+from prewrite.shards.schema import (
+    JUDGEMENT_SCHEMA,
+    STATUSES,
+    USABLE,
+    Row,
+    best_of,
+    status_counts,
+)
 
 _AHEAD = 8  # parts that are read at a time, for disks and networks
 
@@ -215,23 +222,27 @@ def _audit(shards: ShardSet, part: Part, held: bytes, seen: Counter[str]) -> lis
             seen["rows"] += len(rows)
             if [row["chunk"] for row in rows] != list(range(rows[0]["chunks"])):
                 problems.append(f"{part.file}: document {rows[0]['doc_id']} lacks chunks")
+            texts = shards.manifest.texts
+            seen.update(status_counts(rows, texts))
             for row in rows:
-                seen[f"status:{row['rewrite_status']}"] += 1
-                problems += _check_row(part, row)
+                problems += _check_row(part, row, texts)
     except ShardError as error:
         problems.append(str(error))
     return problems
 
 
-def _check_row(part: Part, row: Row) -> list[str]:
-    status = row["rewrite_status"]
+def _check_row(part: Part, row: Row, texts: Sequence[str]) -> list[str]:
     where = f"{part.file}: row {row['id']}"
-    if status not in STATUSES:
-        return [f"{where}: status {status!r}; accepted: {', '.join(STATUSES)}"]
-    if (row["rewrite"] is not None) != (status in USABLE):
-        return [f"{where}: status '{status}' and rewrite do not fit"]
-    if row.get("rewrite_reason") is not None and status in ("ok", "copied", "skipped"):
-        return [f"{where}: status '{status}' and rewrite_reason do not fit"]
+    for text in texts[1:]:
+        status = row[f"{text}_status"]
+        if status not in STATUSES:
+            return [f"{where}: status {status!r}; accepted: {', '.join(STATUSES)}"]
+        if (row[text] is not None) != (status in USABLE):
+            return [f"{where}: status '{status}' and {text} do not fit"]
+        if row.get(f"{text}_reason") is not None and status in ("ok", "copied", "skipped"):
+            return [f"{where}: status '{status}' and {text}_reason do not fit"]
+    if "best" in row and row["best"] != best_of(row, texts):
+        return [f"{where}: best '{row['best']}' and the scores do not fit"]
     scores = [v for k, v in row.items() if isinstance(v, float) and not k.endswith("_score")]
     if any(not 0 <= value <= 1 for value in scores):
         return [f"{where}: a score outside 0..1"]

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll, learnt_only
 from prewrite.train.data.rows import PackedSequence
-from prewrite.train.data.trees import KINDS
 from prewrite.train.objectives import count_tokens, rank
 
 POINTS = ("learnt", "equal", "unscored", "texts", "unscored_texts")
@@ -45,7 +44,7 @@ def _learnt(part: Objective, row: PackedSequence) -> Tensor:
     candidates = row.candidates
     match part:
         case Nll():
-            return candidates.cut_C[candidates.kind_C == KINDS.index(part.text)]
+            return candidates.cut_C[candidates.kind_C == candidates.kinds.index(part.text)]
         case RfNll():
             return candidates.cut_C[~candidates.score_C.isnan()]
         case Dpo() | Grpo():

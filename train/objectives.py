@@ -26,7 +26,7 @@ from torch.nn.functional import logsigmoid
 from prewrite.base.errors import ShardError
 from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll
 from prewrite.train.data.rows import Candidates
-from prewrite.train.data.trees import KINDS, ROLLOUT
+from prewrite.train.data.trees import ROLLOUT
 
 Sums = dict[str, Tensor]
 """Sums over a row by name. Which names there are depends on the objective, never on the data."""
@@ -40,21 +40,21 @@ def nll(logp_T: Tensor, candidates: Candidates, text: str) -> tuple[Tensor, Sums
 
     Its count is their tokens. A cut without such a candidate contributes nothing.
     """
-    learnt_C = candidates.kind_C == KINDS.index(text)
+    learnt_C = candidates.kind_C == candidates.kinds.index(text)
     return -logp_T[learnt_C[candidates.candidate_T]].sum(), {}
 
 
 def rf_nll(logp_T: Tensor, candidates: Candidates) -> tuple[Tensor, Sums]:
     """Next-token loss on the highest-scoring candidate of each cut: RF-NLL of arXiv 2601.21343.
 
-    Its count is their tokens. Of equal scores the first in the order original, rewrite, rollout
-    is taken; a cut without a scored candidate is `skipped`.
+    Its count is their tokens. Of equal scores the first in the order of the kinds (original,
+    rewrite, rollout, further rewrites) is taken; a cut without a scored candidate is `skipped`.
     """
     ranking = rank(candidates, least=1)
     learnt_C = torch.zeros_like(candidates.kind_C, dtype=torch.bool)
     learnt_C[ranking.best_K] = True
     every_K = torch.ones_like(ranking.best_K, dtype=torch.bool)
-    sums = ranking.chosen(every_K, candidates.kind_C) | ranking.totals(every_K)
+    sums = ranking.chosen(every_K, candidates) | ranking.totals(every_K)
     return -logp_T[learnt_C[candidates.candidate_T]].sum(), sums
 
 
@@ -67,7 +67,7 @@ def dpo(
     log-probabilities are divided by the candidate's tokens. The loss is equation 7 of arXiv
     2305.18290, the choice of the pair that of arXiv 2601.21343. Its count is the pairs. A cut with
     fewer than two scored candidates is `skipped`, one where all have the same score is `equal`.
-    Of several best ones the first in the order original, rewrite, rollout is chosen, of several
+    Of several best ones the first in the order of the kinds is chosen, of several
     worst ones the last is rejected.
     """
     ranking = rank(candidates, least=2)
@@ -87,7 +87,7 @@ def dpo(
         "chosen_reward": chosen_K.sum(),
         "rejected_reward": rejected_K.sum(),
     }
-    sums |= ranking.chosen(decided_K, candidates.kind_C) | ranking.totals(decided_K)
+    sums |= ranking.chosen(decided_K, candidates) | ranking.totals(decided_K)
     return -logsigmoid(margin_K).sum(), sums
 
 
@@ -182,14 +182,15 @@ class Ranking:
             "equal": ((self.spread_K == 0) & (self.size_K > 1)).sum(),
         }
 
-    def chosen(self, used_K: Tensor, kind_C: Tensor) -> Sums:
+    def chosen(self, used_K: Tensor, candidates: Candidates) -> Sums:
         """How often the best of a cut in use is of each kind, and how often it would be by chance:
         the share of that kind among the members.
         """
+        kind_C = candidates.kind_C
         best_K, share_S = kind_C[self.best_K], (used_K / self.size_K)[self.cut_S]
         member_S = kind_C[self.members_S]
         sums = {}
-        for number, kind in enumerate(KINDS):
+        for number, kind in enumerate(candidates.kinds):
             sums[f"chosen_{kind}"] = (used_K & (best_K == number)).sum()
             sums[f"chance_{kind}"] = (share_S * (member_S == number)).sum()
         return sums
@@ -198,7 +199,7 @@ class Ranking:
 def rank(candidates: Candidates, least: int) -> Ranking:
     """The cuts with at least `least` scored candidates, each from best to worst.
 
-    Equal scores stand in the order original, rewrite, rollout, then as in the row.
+    Equal scores stand in the order of the kinds, then as in the row.
     """
     members_S = torch.nonzero(~candidates.score_C.isnan()).squeeze(1)
     for key_C, descending in (
@@ -304,7 +305,8 @@ def _sum(part: Objective, logp_T: Tensor, candidates: Candidates) -> tuple[Tenso
 def _count(part: Objective, candidates: Candidates) -> Tensor:
     match part:
         case Nll():
-            return count_tokens(candidates)[candidates.kind_C == KINDS.index(part.text)].sum()
+            learnt_C = candidates.kind_C == candidates.kinds.index(part.text)
+            return count_tokens(candidates)[learnt_C].sum()
         case RfNll():
             return count_tokens(candidates)[rank(candidates, least=1).best_K].sum()
         case Dpo():
@@ -318,7 +320,7 @@ def _check_reference(candidates: Candidates) -> None:
     ranking = rank(candidates, least=2)
     pair_K2 = torch.stack([ranking.best_K, ranking.worst_K], 1)[ranking.spread_K > 0]
     for number in pair_K2[candidates.reference_C[pair_K2].isnan()].tolist():
-        kind = KINDS[int(candidates.kind_C[number])]
+        kind = candidates.kinds[int(candidates.kind_C[number])]
         raise ShardError(
             f"row {candidates.ids[number]}: found no stored reference log-probability of its "
             f"{kind}; `prewrite train reference` makes them"

@@ -52,5 +52,5 @@ def _reads_scores(config: TrainConfig, data: DataConfig, manifest: Manifest) -> 
         for column in parse_filter(text, manifest.columns, "train.data.filter").columns
     }
     names = ("score", *manifest.criteria)
-    scores = {f"{text}_{name}" for text in ("original", "rewrite") for name in names}
+    scores = {f"{text}_{name}" for text in manifest.texts for name in names}
     return bool(read_columns & (scores | set(manifest.measures)))

@@ -17,7 +17,6 @@ from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.feed import open_loader
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.data.stored import references_of
-from prewrite.train.data.trees import KINDS
 from prewrite.train.learner import frozen_model, with_reference
 from prewrite.train.model.shape import load_shape
 from prewrite.train.objectives import count_tokens
@@ -56,7 +55,7 @@ def _values(model: Any, rows: Sequence[PackedSequence]) -> list[Row]:
     if not rows:
         return []
     return [
-        {"id": row_id, "kind": KINDS[kind], "log_prob": value, "tokens": tokens}
+        {"id": row_id, "kind": row.candidates.kinds[kind], "log_prob": value, "tokens": tokens}
         for row in with_reference(model, rows)
         for row_id, kind, value, tokens in zip(
             row.candidates.ids,

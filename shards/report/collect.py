@@ -1,7 +1,8 @@
 """One pass over a set for everything a report says of it; the memory does not grow with the set.
 
 Cost: every part is read once, and once more only its two columns of combined scores, whose range
-nobody knows before. Most of the time goes into counting the words of changed rows.
+nobody knows before. Most of the time goes into counting the words of changed rows. A set of several
+templates has a report of each rewrite, at that cost each.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,22 +28,35 @@ MOST_SOURCES = 100
 
 OTHERS, NONE = "(other sources)", "(none)"
 _ROW = ["id", "doc_id", "source", "chunk", "chunks", "rewrite_status", *TEXTS]
+_OF_REWRITE = ("rewrite", "rewrite_status", "rewrite_reason")
 _SIZE = 8192
 
 
 @dataclass(frozen=True)
 class SetReport:
-    """What there is to say about a set. sources: the largest first; rows: with why each is shown.
+    """What there is to say about a rewrite of a set, whose columns are called those of `rewrite`,
+    whichever it is. text: its own name; sources: the largest first; rows: with why each is shown.
 
     Histograms are named by their column, and `length` (characters of the rewrite over those of the
     original) and `overlap` (of words), both over changed rows with a usable rewrite.
     """
 
     url: str
+    text: str
     manifest: Manifest
     sources: dict[str, SourceTally]
     rows: list[tuple[Row, list[str]]]
     verdicts: list[Verdicts]
+
+    @property
+    def label(self) -> str:
+        """The set, and which rewrite of it where it has several."""
+        return f"{self.url}: {self.text}" if len(self.manifest.texts) > 2 else self.url
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it tells what is to be told of a set once."""
+        return self.text == "rewrite"
 
     @property
     def total(self) -> SourceTally:
@@ -61,45 +75,53 @@ def scored(manifest: Manifest) -> list[str]:
 
 
 def collect(sets: Sequence[ShardSet]) -> tuple[list[SetReport], Bounds]:
-    """A report of each set, and the bounds of their histograms, the same for all."""
+    """A report of each rewrite of each set; and the bounds of the histograms, the same for all."""
     bounds = _bounds(sets)
-    return [_collect(shards, bounds) for shards in sets], bounds
+    each = ((shards, text) for shards in sets for text in shards.manifest.texts[1:])
+    return [_collect(shards, text, bounds) for shards, text in each], bounds
 
 
 def _bounds(sets: Sequence[ShardSet]) -> dict[str, tuple[float, float]]:
     """Criteria are within 0..1; the combined score within whole numbers around what was found."""
     found = {f"{text}_{name}": (0.0, 1.0) for s in sets for name in s.manifest.criteria
              for text in TEXTS}  # fmt: skip
-    combined = [f"{text}_score" for text in TEXTS]
     low, high = 0.0, 1.0
-    for shards in sets if found else ():
-        for batch in _batches(shards, combined) if shards.manifest.criteria else ():
+    for shards in (one for one in sets if one.manifest.criteria):
+        combined = [f"{text}_score" for text in shards.manifest.texts]
+        for batch in _batches(shards, dict(zip(combined, combined, strict=True))):
             columns = [numbers(batch[name]) for name in combined]
             low = min(low, *(np.fmin.reduce(column) for column in columns))
             high = max(high, *(np.fmax.reduce(column) for column in columns))
     edges = (float(floor(low)), float(ceil(high)))
     if found:
-        found |= dict.fromkeys(combined, edges)
+        found |= dict.fromkeys((f"{text}_score" for text in TEXTS), edges)
     return found | {"length": (0.0, 2.0), "overlap": (0.0, 1.0)}
 
 
-def _batches(shards: ShardSet, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(shards: ShardSet, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of a set. columns: what each is called here → its name."""
     for part in shards.parts:
-        for batch in shards.batches(part, columns, _SIZE):
-            if missing := set(columns) - set(batch.schema.names):
+        for batch in shards.batches(part, [*columns.values()], _SIZE):
+            if missing := set(columns.values()) - set(batch.schema.names):
                 raise ShardError(
                     f"{shards.folder.url}/{part.file}: damaged: no column {min(missing)}"
                 )
-            yield batch
+            found = [batch[name] for name in columns.values()]
+            yield pa.RecordBatch.from_arrays(found, names=[*columns])
 
 
-def _collect(shards: ShardSet, every: Bounds) -> SetReport:
+def _collect(shards: ShardSet, text: str, every: Bounds) -> SetReport:
     manifest, picks, sources = shards.manifest, Picks(), dict[str, SourceTally]()
     criteria, measures = scored(manifest), manifest.measures
     scores = [f"{text}_{name}" for name in criteria for text in TEXTS]
     bounds = {name: every[name] for name in [*scores, "length", "overlap"]}
     row = _ROW + [name for name in manifest.columns.names if name == "rewrite_reason"]
-    for batch in _batches(shards, [*row, *scores, *measures]):
+    of_rewrite = {*_OF_REWRITE, *(f"rewrite_{name}" for name in criteria)}
+    columns_read = {
+        name: text + name.removeprefix("rewrite") if name in of_rewrite else name
+        for name in [*row, *scores, *measures]
+    }
+    for batch in _batches(shards, columns_read):
         status_R, source_R = texts(batch["rewrite_status"]), _sources(batch, sources)
         columns = {name: numbers(batch[name]) for name in [*scores, *measures]}
         columns |= _words(batch, status_R)
@@ -112,7 +134,8 @@ def _collect(shards: ShardSet, every: Bounds) -> SetReport:
         change_R = columns["rewrite_score"] - columns["original_score"] if criteria else none_R
         picks.add(batch, source_R, status_R, change_R)
     largest = sorted(sources.items(), key=lambda item: (item[0] == OTHERS, -item[1].rows, item[0]))
-    return SetReport(shards.folder.url, manifest, dict(largest), picks.chosen(), verdicts(shards))
+    told = verdicts(shards) if text == "rewrite" else []
+    return SetReport(shards.folder.url, text, manifest, dict(largest), picks.chosen(), told)
 
 
 def _sources(batch: pa.RecordBatch, known: Mapping[str, SourceTally]) -> ColumnTexts:

@@ -88,7 +88,7 @@ class Scripted:
 class ScriptedRewrite(RewritePass):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
-        yield Rewriter(Scripted(), self.recipe)
+        yield Rewriter({self.recipe.rewrite.engine: Scripted()}, self.recipe)
 
 
 @dataclass(frozen=True)

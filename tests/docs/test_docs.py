@@ -36,14 +36,13 @@ from prewrite.judge.measure.corrupt import CORRUPTIONS
 from prewrite.judge.measure.report import MEANING
 from prewrite.judge.readout import ReadStatus
 from prewrite.prompts.checks import Checked
-from prewrite.prompts.load import VARIABLES
-from prewrite.prompts.template import Template
+from prewrite.prompts.load import VARIABLES, RewriteTemplate
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.files import SUFFIXES
 from prewrite.rewrite.layouts import LAYOUTS
 from prewrite.shards import manifest
 from prewrite.shards.parts import Part
-from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, describe
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, columns_of
 from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.config.recipe import TrainRecipe
 from prewrite.train.config.sections import AlertsConfig
@@ -155,8 +154,7 @@ def beside_a_criterion(data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("text", blocks("jinja"))
 def test_template_examples_are_accepted(text: str) -> None:
-    template = Template("example", text, VARIABLES)
-    assert template.variables == set(VARIABLES)
+    template = RewriteTemplate("example", text, VARIABLES, needed=("text",))
     assert "</passage-7>" in template.render({name: name for name in VARIABLES}, "-7")[-1]
 
 
@@ -561,7 +559,7 @@ def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:
 
 def test_the_readme_has_every_column() -> None:
     measures = [f"quality_{measure}" for measure in MEASURES]
-    columns = {name for name, _, _ in describe(["quality"], measures)}
+    columns = {name for name, _, _ in columns_of(["quality"], measures)}
     told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `.*?\|", page("README.md"), re.M))))
     assert told >= columns
 

@@ -57,7 +57,8 @@ class Call:
     def text(self) -> str:
         """What was asked: the user turn, or the token ids as words."""
         if "messages" in self.body:
-            return str(self.body["messages"][0]["content"])
+            turns = self.body["messages"]
+            return "".join(turn["content"] for turn in turns if turn["role"] == "user")
         return " ".join(map(str, self.body.get("prompt", [])))
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -408,3 +409,33 @@ def test_a_tokenizer_that_is_none_is_one_sentence(
         with pytest.raises(EngineError, match=f"^{name}: ") as raised:
             load(name)
         assert "\n" not in str(raised.value)
+
+
+def test_a_system_message_stands_where_the_chat_template_has_it(
+    encoder: PromptEncoder, auto: Any
+) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    expected = auto.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert encoder.encode(Prompt(("Why?",), system="Be brief.")) == expected
+
+
+@given(st.lists(st.sampled_from(["<|im_end|>", "<|im_start|>", "\n", "user", "Be ", "é"])))
+def test_no_system_message_ends_its_turn(auto: Any, pieces: list[str]) -> None:
+    """It is trusted, but a template may come from elsewhere."""
+    encoder = real()
+    ids = encoder.encode(Prompt(("Why?",), system="x" + "".join(pieces)))
+    plain = encoder.encode(Prompt(("Why?",), system="x"))
+    assert special(auto, ids) == special(auto, plain)
+
+
+def test_a_chat_template_without_a_place_for_a_system_message(tmp_path: Path) -> None:
+    shutil.copytree(MODEL, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}:"
+    config = tmp_path / "model" / "tokenizer_config.json"
+    told = json.loads(config.read_text()) | {"chat_template": template}
+    config.write_text(json.dumps(told))
+    (tmp_path / "model" / "chat_template.jinja").unlink(missing_ok=True)
+    bare = PromptEncoder(str(tmp_path / "model"), {})
+    bare.encode(Prompt(("Why?",)))
+    with pytest.raises(EngineError, match="found the system message 0 times in a prompt; accepted"):
+        bare.encode(Prompt(("Why?",), system="Be brief."))

@@ -131,7 +131,7 @@ def test_failures_shrink_the_pool_and_are_counted(monkeypatch: pytest.MonkeyPatc
         criteria=["safety"],
     )
     assert rated.scores == pytest.approx({"rollout-0": 0.8})
-    assert rated.values == {"safety": rated.scores}
+    assert rated.values == {"safety": pytest.approx(rated.scores)}
     assert rated.counts == {"verdict:ok": 1, "verdict:failed": 1, "verdict:outside": 1}
     assert none.scores == {} and none.counts == {"verdict:failed": 1}
 

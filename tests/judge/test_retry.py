@@ -212,7 +212,11 @@ def test_a_changed_rewrite_is_asked_about_and_nothing_else() -> None:
     earlier = first(uneven, *before, config=config)
     changed = [earlier.rows[0] | {"rewrite": "a GOOD one", "rewrite_status": "ok"}]
     later, engine = again(
-        uneven, earlier, config, rows=[*changed, *earlier.rows[1:]], changed=frozenset(["id-0"])
+        uneven,
+        earlier,
+        config,
+        rows=[*changed, *earlier.rows[1:]],
+        changed=frozenset([("id-0", "rewrite")]),
     )
     assert len(engine.asked) == 4, "two orders, and two criteria of the rewrite"
     assert later.rows[1:] == earlier.rows[1:]
@@ -228,7 +232,9 @@ def test_a_rewrite_that_is_a_copy_now_is_a_tie() -> None:
     config = config_of(criteria=["quality"])
     earlier = first(uneven, row(0, "same", None, "failed"), config=config)
     changed = [earlier.rows[0] | {"rewrite": "same", "rewrite_status": "copied"}]
-    later, engine = again(uneven, earlier, config, rows=changed, changed=frozenset(["id-0"]))
+    later, engine = again(
+        uneven, earlier, config, rows=changed, changed=frozenset([("id-0", "rewrite")])
+    )
     assert not engine.asked
     assert later.rows[0]["rewrite_quality"] == later.rows[0]["original_quality"] == 0.5
     assert later.counts == {"status:copied": 1, "pool:ties": 1}

@@ -53,7 +53,7 @@ def rewrite(
 
 
 async def _run(engine: Scripted, config: RewriteRecipe, document: Document) -> DocumentResult:
-    return await Rewriter(engine, config)(document)
+    return await Rewriter({config.rewrite.engine: engine}, config)(document)
 
 
 def results(outcome: DocumentResult) -> list[tuple[str, str | None]]:
@@ -243,3 +243,17 @@ def test_the_context_is_limited() -> None:
     _, engine = rewrite(said("A better passage."), *TEXTS * 20, max_context_tokens=40)
     assert all(len(prompt) < 2000 for prompt in engine.prompts)
     assert all(TEXTS[0] in prompt or TEXTS[1] in prompt for prompt in engine.prompts)
+
+
+def test_a_template_that_does_not_continue_is_not_primed_and_no_copy_is_good() -> None:
+    """Its answer may be as long as its template says."""
+    config = recipe()
+    path = "prompts/templates/questions.jinja"
+    rewriting = config.rewrite.model_copy(update={"template": path})
+    config = config.model_copy(update={"rewrite": rewriting})
+    engine = Scripted(lambda request: said(TEXTS[1]))
+    outcome = asyncio.run(_run(engine, config, Document(rows(*TEXTS), 0)))
+    assert outcome.rows[1]["rewrite_status"] == "failed"
+    assert outcome.rows[1]["rewrite_reason"] == "copied"
+    assert all(request.prompt.answer == "" for request in engine.asked)
+    assert {request.sampling.max_tokens for request in engine.asked} == {64 * 8}

@@ -12,10 +12,10 @@ import pytest
 
 from prewrite.base.errors import ShardError
 from prewrite.base.whole import written
-from prewrite.shards.export import PROMPT_TOKENS, Export, best, prompt
+from prewrite.shards.export import PROMPT_TOKENS, Export, prompt
 from prewrite.shards.export_files import export
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import Row
+from prewrite.shards.schema import TEXTS, Row, best_of
 from tests.commands import shards as main
 from tests.shards.scored import scored_set
 from tests.train.data.sets import write_set
@@ -76,7 +76,7 @@ def test_pairs_have_two_scores_that_differ(url: str, rows: list[Row], tmp_path: 
     for row in rows:
         if pair := found.get(row["id"]):
             assert pair["score_chosen"] > pair["score_rejected"]
-            assert pair["chosen"] == row[best(row)]
+            assert pair["chosen"] == row[best_of(row, TEXTS) or "original"]
             assert {pair["chosen"], pair["rejected"]} == {row["original"], row["rewrite"]}
             before = [r for r in rows if r["doc_id"] == row["doc_id"] and r["chunk"] < row["chunk"]]
             assert pair["prompt"] == "".join(r["original"] for r in before)

@@ -197,7 +197,7 @@ CURRICULUM = "train.curriculum"
         ),
         (
             phases("objective: {kind: nll, text: rollout}"),
-            f"{CURRICULUM}.0.objective.text: found 'rollout'; accepted: 'original' or 'rewrite'",
+            f"{CURRICULUM}.0.objective.text: found 'rollout'; accepted: original, rewrite, or",
         ),
         (
             phases("objective: [{kind: dpo, reference: frozen}, {kind: dpo, reference: stored}]"),
@@ -210,7 +210,7 @@ CURRICULUM = "train.curriculum"
         ),
         (
             phases("candidates: [walkout]"),
-            f"{CURRICULUM}.0.candidates.0: found 'walkout'; accepted: 'original', 'rewrite' or",
+            f"{CURRICULUM}.0.candidates.0: found 'walkout'; accepted: original, rewrite, rollout",
         ),
         (
             phases("candidates: [rewrite]"),

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from prewrite.base.errors import ShardError
-from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll
+from prewrite.train.config.phases import KINDS, Dpo, Grpo, Nll, Objective, RfNll
 from prewrite.train.data.rows import Candidates
-from prewrite.train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT
+from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT
 from prewrite.train.objectives import TOTALS, Loss, grpo, report
 
 ALL: list[Objective] = [

@@ -1,18 +1,51 @@
 """Phases of the curriculum: what each learns from, and when it ends."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from prewrite.base.config import Section, refuse
+from prewrite.base.config import Section, refuse, refuse_value
 
-Stored = Literal["original", "rewrite"]
-"""The candidates that shards hold."""
+BASE = ("original", "rewrite")
+"""The texts of every set."""
 
-Kind = Literal["original", "rewrite", "rollout"]
-"""Those, and what the policy samples in the online phase."""
+KINDS = (*BASE, "rollout")
+"""The kinds of candidates of every recipe, by their numbers; further rewrites that a recipe names
+come after them (`TrainConfig.kinds`)."""
+
+
+def _stored(name: str) -> str:
+    if name not in BASE and not re.fullmatch(r"rewrite_[a-z][a-z0-9_]*", name):
+        raise refuse_value(name, f"{', '.join(BASE)}, or rewrite_<name> of a set of templates")
+    return name
+
+
+def _any_kind(name: str) -> str:
+    if name == "rollout":
+        return name
+    try:
+        return _stored(name)
+    except PydanticCustomError:
+        accepted = f"{', '.join(BASE)}, rollout, or rewrite_<name> of a set of templates"
+        raise refuse_value(name, accepted) from None
+
+
+Stored = Annotated[str, AfterValidator(_stored)]
+"""A candidate that shards hold."""
+
+Kind = Annotated[str, AfterValidator(_any_kind)]
+"""One of those, or what the policy samples in the online phase."""
 
 
 class _Component(Section):
@@ -151,7 +184,8 @@ class Phase(Section):
     candidates: list[Kind] = Field(
         [],
         validate_default=True,
-        description="texts that are laid out; empty: the stored ones that the objective learns "
+        description="texts that are laid out: `original`, `rewrite`, `rewrite_<name>` of a set of "
+        "templates, `rollout`; empty: of original and rewrite those that the objective learns "
         "from; with `rollout` the phase is online",
     )
     filter: str | None = Field(
@@ -171,7 +205,8 @@ class Phase(Section):
         learnt = {part.text for part in parts if isinstance(part, Nll)}
         if candidates or not parts:
             return candidates
-        return [kind for kind in get_args(Stored) if kind in learnt or not learnt_only(parts)]
+        base = [kind for kind in BASE if kind in learnt or not learnt_only(parts)]
+        return [*base, *sorted(learnt - {*BASE})]
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -187,7 +222,7 @@ class Phase(Section):
                 )
             if not isinstance(part, Nll) and len(self.candidates) < 2 and not self.online:
                 raise refuse(
-                    f"candidates: found {shown}; accepted: two of {', '.join(get_args(Kind))}, or "
+                    f"candidates: found {shown}; accepted: two of {', '.join(BASE)}, rollout, or "
                     f"rollout alone, which {part.kind} compares"
                 )
         if self.online and self.reference == "stored":
@@ -210,7 +245,8 @@ class Phase(Section):
     @property
     def stored(self) -> list[Stored]:
         """The candidates out of shards."""
-        return [kind for kind in get_args(Stored) if kind in self.candidates]
+        base = [kind for kind in BASE if kind in self.candidates]
+        return base + [kind for kind in self.candidates if kind not in (*BASE, "rollout")]
 
     @property
     def needs_scores(self) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Section, WrittenLocation, refuse
-from prewrite.train.config.phases import Phase, end_step, twice
+from prewrite.train.config.phases import KINDS, Phase, end_step, twice
 from prewrite.train.config.rollouts import ProbeConfig, RolloutsConfig
 
 
@@ -203,6 +203,19 @@ class TrainConfig(Section):
     non_finite: Literal["stop", "skip"] = Field(
         "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
     )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of candidates by their numbers: those of every recipe, then the further
+        rewrites, in the order in which phases name them.
+        """
+        named = (kind for phase in self.curriculum for kind in phase.candidates)
+        return (*KINDS, *dict.fromkeys(kind for kind in named if kind not in KINDS))
+
+    @property
+    def stored_kinds(self) -> tuple[str, ...]:
+        """Those that sets hold."""
+        return tuple(kind for kind in self.kinds if kind != "rollout")
 
     @model_validator(mode="after")
     def _apart(self) -> Self:

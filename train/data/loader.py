@@ -113,6 +113,11 @@ class Loader:
         self._ahead: deque[tuple[int, Phase, Future[Batch]]] = deque()
         self.wait_seconds = 0.0
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of the recipe."""
+        return self._config.kinds
+
     def identity(self) -> dict[str, Any]:
         """What the order of samples depends on; two that are equal give the same samples."""
         sets = {source.url: source.identity() for source in self._sources}
@@ -137,7 +142,7 @@ class Loader:
 
     def pack(self, laid: LaidOut, trees: Iterable[Tree], counts: Counter[str]) -> Batch:
         """A batch of `trees`, which were made of those of `laid`."""
-        rows = pack([*trees], self._config.batch.sequence_tokens)
+        rows = pack([*trees], self._config.batch.sequence_tokens, self._config.kinds)
         used = sum(row.used for row in rows)
         padding = sum(len(row.tokens_S) for row in rows) - used
         return Batch(laid.first, laid.stop, tuple(rows), dict(counts), used, padding, laid.shares)
@@ -162,9 +167,8 @@ class Loader:
         for first in range(0, len(part), size):
             numbers = range(first, min(first + size, len(part)))
             trees, _ = self._trees([part.span(n, n, None) for n in numbers])
-            rows = pack(
-                [tree for some in trees for tree in some], self._config.batch.sequence_tokens
-            )
+            every = [tree for some in trees for tree in some]
+            rows = pack(every, self._config.batch.sequence_tokens, self._config.kinds)
             yield from (row for row in rows if row.used)
 
     def close(self) -> None:
@@ -217,7 +221,8 @@ class Loader:
 
     def _trees(self, spans: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
         """The trees of each span, and what became of them."""
-        builder = TreeBuilder(self.texts, self._bos, self._eos, self._config.batch)
+        config = self._config
+        builder = TreeBuilder(self.texts, self._bos, self._eos, config.batch, config.kinds)
         self.texts.prepare(text for span in spans for text in span.texts())
         return [builder.trees(span) for span in spans], builder.counts
 

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prewrite.train.config.phases import KINDS
 from prewrite.train.data.trees import Candidate, Tree
 
 
@@ -31,10 +32,11 @@ class Candidates:
     """The candidates of a row as the objectives see them.
 
     candidate_T (int64): which candidate a trained token belongs to. cut_C (int64): candidates with
-    the same number compete. kind_C (int64): trees.ORIGINAL, REWRITE, ROLLOUT. score_C (float32):
-    the judge's, NaN when not scored. reference_C (float32): summed log-probability under the
-    reference model, NaN when not known. sampled_T (float32): log-probability of a rollout's token
-    under the weights that sampled it, NaN for a stored text. ids: shard row of each candidate.
+    the same number compete. kind_C (int64): of `kinds`, which are those of the recipe. score_C
+    (float32): the judge's, NaN when not scored. reference_C (float32): summed log-probability under
+    the reference model, NaN when not known. sampled_T (float32): log-probability of a rollout's
+    token under the weights that sampled it, NaN for a stored text. ids: shard row of each
+    candidate.
     """
 
     candidate_T: Tensor
@@ -44,6 +46,7 @@ class Candidates:
     reference_C: Tensor
     sampled_T: Tensor
     ids: tuple[str, ...]
+    kinds: tuple[str, ...] = KINDS
 
     def to(self, device: torch.device) -> Self:
         """These, with tensors on `device`."""
@@ -80,8 +83,11 @@ def _moved(item: object, device: torch.device) -> dict[str, Any]:
     return {name: value.to(device) for name, value in tensors.items()}
 
 
-def pack(trees: Sequence[Tree], sequence_tokens: int) -> list[PackedSequence]:
-    """Rows of at most `sequence_tokens` tokens that hold `trees`, each of which fits in one.
+def pack(
+    trees: Sequence[Tree], sequence_tokens: int, kinds: tuple[str, ...] = KINDS
+) -> list[PackedSequence]:
+    """Rows of at most `sequence_tokens` tokens that hold `trees`, each of which fits in one. kinds:
+    those of the recipe.
 
     First-fit decreasing, which is deterministic; without trees one row of padding.
     """
@@ -95,7 +101,7 @@ def pack(trees: Sequence[Tree], sequence_tokens: int) -> list[PackedSequence]:
             bins.append((sequence_tokens - tree.cost, [tree]))
     bins = bins or [(sequence_tokens, [])]
     return [
-        build_row(members, _length(sequence_tokens - free, sequence_tokens))
+        build_row(members, _length(sequence_tokens - free, sequence_tokens), kinds)
         for free, members in bins
     ]
 
@@ -106,7 +112,7 @@ def _length(used: int, sequence_tokens: int) -> int:
     return min(sequence_tokens, max(1, -(-used // step)) * step)
 
 
-def build_row(trees: Sequence[Tree], length: int) -> PackedSequence:
+def build_row(trees: Sequence[Tree], length: int, kinds: tuple[str, ...] = KINDS) -> PackedSequence:
     """`trees` in one row of `length` tokens, the end of it padding (tree and branch -1)."""
     tokens_S, labels_S = np.zeros((2, length), np.int64)
     layout_S4 = np.zeros((length, 4), np.int32)
@@ -125,7 +131,7 @@ def build_row(trees: Sequence[Tree], length: int) -> PackedSequence:
         positions_S=torch.from_numpy(layout_S4[:, 2].astype(np.int64)),
         layout_S4=torch.from_numpy(layout_S4),
         at_T=torch.from_numpy(np.concatenate([np.array([], np.int64), *where])),
-        candidates=_candidates(every, _numbers(trees)),
+        candidates=_candidates(every, _numbers(trees), kinds),
         used=at,
         samples=tuple(sorted({tree.sample for tree in trees})),
     )
@@ -166,7 +172,9 @@ def _numbers(trees: Sequence[Tree]) -> list[int]:
     return [known[cut] for cut in cuts]
 
 
-def _candidates(every: Sequence[Candidate], cuts: Sequence[int]) -> Candidates:
+def _candidates(
+    every: Sequence[Candidate], cuts: Sequence[int], kinds: tuple[str, ...]
+) -> Candidates:
     lengths = torch.tensor([len(c.tokens) for c in every], dtype=torch.int64)
     return Candidates(
         candidate_T=torch.arange(len(every)).repeat_interleave(lengths),
@@ -176,6 +184,7 @@ def _candidates(every: Sequence[Candidate], cuts: Sequence[int]) -> Candidates:
         reference_C=torch.tensor([c.reference for c in every], dtype=torch.float32),
         sampled_T=torch.tensor([v for c in every for v in _sampled(c)], dtype=torch.float32),
         ids=tuple(c.id for c in every),
+        kinds=kinds,
     )
 
 

@@ -23,22 +23,23 @@ from math import nan
 import numpy as np
 
 from prewrite.shards.schema import StoredValues
+from prewrite.train.config.phases import KINDS
 from prewrite.train.config.sections import BatchConfig
 from prewrite.train.data.texts import PlacedText, TextTokens
-from prewrite.train.data.trees import KINDS, Candidate, Tokens, Tree
+from prewrite.train.data.trees import Candidate, Tokens, Tree
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredChunk:
-    """A shard row. By kind, original and rewrite: texts (None: not usable), the judge's scores,
-    stored references (NaN: not known). learn: the kinds to lay out. room: how many rollouts it will
-    get, and tokens of each, at most. known: what the set holds, for the judge of rollouts.
+    """A shard row. By kind: texts (None: not usable, and for a rollout), the judge's scores, stored
+    references (NaN: not known). learn: the kinds to lay out. room: how many rollouts it will get,
+    and tokens of each, at most. known: what the set holds, for the judge of rollouts.
     """
 
     id: str
-    texts: tuple[str, str | None]
-    scores: tuple[float, float] = (nan, nan)
-    references: tuple[float, float] = (nan, nan)
+    texts: tuple[str | None, ...]
+    scores: tuple[float, ...] = (nan, nan)
+    references: tuple[float, ...] = (nan, nan)
     learn: frozenset[int] = frozenset()
     room: tuple[int, int] = (0, 0)
     known: StoredValues = field(default_factory=dict)
@@ -46,7 +47,7 @@ class ScoredChunk:
     @property
     def original(self) -> str:
         """The text on the trunk."""
-        return self.texts[0]
+        return self.texts[0] or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,16 @@ class _CutPoint:
 class TreeBuilder:
     """Makes trees of spans; `counts` says what became of them."""
 
-    def __init__(self, texts: TextTokens, bos: int, eos: int, batch: BatchConfig) -> None:
+    def __init__(
+        self,
+        texts: TextTokens,
+        bos: int,
+        eos: int,
+        batch: BatchConfig,
+        kinds: Sequence[str] = KINDS,
+    ) -> None:
         self.texts, self._bos, self._batch = texts, np.array([bos], np.int32), batch
+        self._kinds = kinds
         self._eos, self._none = np.array([eos], np.int32), np.array([], np.int32)
         self._context = max(1, batch.context_tokens)
         self.counts: Counter[str] = Counter()
@@ -199,7 +208,7 @@ class TreeBuilder:
 
     def _count(self, span: DocumentSpan, trees: Sequence[Tree]) -> None:
         laid = [(number, c) for number, tree in enumerate(trees) for c in tree.candidates]
-        self.counts.update(KINDS[c.kind] for _, c in laid)
+        self.counts.update(self._kinds[c.kind] for _, c in laid)
         bare = {chunk.id for chunk in span.chunks if chunk.learn} - {c.id for _, c in laid}
         self.counts["cut_points"] += len({(number, c.cut) for number, c in laid}) + len(bare)
         self.counts["samples"] += 1

@@ -3,7 +3,7 @@
 Memory: the texts, ids and scores of a part, as Arrow columns; `meta` and raw verdicts stay on disk.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -22,7 +22,7 @@ from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.index import Ints, mask_of, read_part, spans, stretch_counts
 from prewrite.train.data.samples import DocumentSpan, ScoredChunk
-from prewrite.train.data.trees import KINDS, ORIGINAL, REWRITE
+from prewrite.train.data.trees import ORIGINAL
 
 Reference = Mapping[tuple[str, int], float]
 """(row id, kind) → summed log-probability of that text under the reference model, in nats."""
@@ -32,7 +32,7 @@ References = Callable[[str, str], Reference]
 
 _BYTES = 4  # of a token's text, roughly
 
-_COLUMNS = ("id", "chunk", "chunks", "original", "original_tokens", "rewrite", "rewrite_status")
+_COLUMNS = ("id", "chunk", "chunks", "original", "original_tokens")
 
 
 class TrainingSet:
@@ -40,7 +40,8 @@ class TrainingSet:
 
     size: chunks of a span, so many that with its context it has `max_seq_len` tokens; it never
     depends on the phase. context: chunks before a span that hold its context, as a rule. known:
-    the criteria whose columns the judge of rollouts takes over.
+    the criteria whose columns the judge of rollouts takes over. texts: the columns that phases may
+    lay out; kinds: the kinds of the recipe.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class TrainingSet:
         self._number, self.url, self.weight = number, config.set, config.weight
         self.seed, self.rollouts, self.known = recipe.seed, recipe.rollouts, sorted(known)
         self.shards = ShardSet(config.set).finished()
+        self.kinds, self.texts = recipe.kinds, recipe.stored_kinds
+        _refuse_absent(number, self.url, self.shards.manifest.texts, phases)
         columns = self.shards.manifest.columns
         self.files = self.shards.parts
         tokens = _tokens_per_chunk(self.shards)
@@ -67,9 +70,10 @@ class TrainingSet:
                 "set, or objectives that read no scores"
             )
         used = [item.columns for group in (self.filters, *self.phases.values()) for item in group]
-        kept = {f"{text}_{name}" for text in TEXTS for name in ("score", *self.known)}
+        kept = {f"{text}_{name}" for text in self.texts for name in ("score", *self.known)}
         scores = kept & set(columns.names)
-        self._columns = sorted(scores.union(_COLUMNS, *used))
+        statuses = [f"{text}_status" for text in self.texts[1:]]
+        self._columns = sorted(scores.union(_COLUMNS, self.texts, statuses, *used))
 
     def counts(self, cache: Folder) -> list[int]:
         """Samples in each part; InputError when there are no rows, ConfigError when the filter
@@ -105,7 +109,7 @@ class TrainingSet:
             "weight": self.weight,
             "filter": " and ".join(item.text for item in self.filters),
             "chunks_per_stretch": self.size,
-        }
+        } | ({} if self.texts == TEXTS else {"texts": list(self.texts)})
 
 
 class PartSamples:
@@ -121,9 +125,8 @@ class PartSamples:
             name: passing & mask_of(table, group) for name, group in source.phases.items()
         }
         self._masks[None] = passing
-        copied = table["rewrite_status"].cast(pa.string()).to_numpy() == "copied"
         self._bytes = _running(_bytes(self._original))
-        self._branch_bytes = _running(np.where(copied, 0, _bytes(table["rewrite"])))
+        self._branch_bytes = {t: _running(_own_bytes(table, t)) for t in source.texts[1:]}
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -133,8 +136,9 @@ class PartSamples:
         first, stop = self._spans[span]
         context = min(self._chunk[first], self._source.context)
         size = self._bytes[stop] - self._bytes[first - context]
-        if "rewrite" in phase.candidates:
-            size += self._branch_bytes[stop] - self._branch_bytes[first]
+        for text in phase.stored:
+            if text in self._branch_bytes:
+                size += self._branch_bytes[text][stop] - self._branch_bytes[text][first]
         if phase.online:
             size += _BYTES * rollout_tokens(self._source.rollouts)
         return int(size)
@@ -142,7 +146,8 @@ class PartSamples:
     def span(self, number: int, sample: int, phase: Phase | None) -> DocumentSpan:
         """A span with what `phase` learns of it; None: all that `train.data` passes."""
         first, stop = (int(row) for row in self._spans[number])
-        kinds = frozenset(KINDS.index(kind) for kind in (phase.stored if phase else TEXTS))
+        names = phase.stored if phase else self._source.texts
+        kinds = frozenset(map(self._source.kinds.index, names))
         mask = self._masks[phase.name if phase else None][first:stop]
         room = (0, 0)
         if phase and phase.online and (rollouts := self._source.rollouts):
@@ -164,19 +169,18 @@ class PartSamples:
         )
 
     def _row(self, row: Row, learn: frozenset[int], room: tuple[int, int]) -> ScoredChunk:
-        usable = row["rewrite_status"] in USABLE
-        original, rewrite = (row.get(f"{text}_score") for text in TEXTS)
+        source, kinds = self._source, self._source.kinds
+        scores = (row.get(f"{kind}_score") for kind in kinds)
         return ScoredChunk(
             id=row["id"],
-            texts=(row["original"], row["rewrite"] if usable else None),
-            scores=(nan if original is None else original, nan if rewrite is None else rewrite),
-            references=(
-                self._reference.get((row["id"], ORIGINAL), nan),
-                self._reference.get((row["id"], REWRITE), nan),
+            texts=tuple(_usable(row, kind) for kind in kinds),
+            scores=tuple(nan if score is None else score for score in scores),
+            references=tuple(
+                self._reference.get((row["id"], number), nan) for number in range(len(kinds))
             ),
             learn=learn,
             room=room,
-            known=_known(row, self._source.known) if learn else {},
+            known=_known(row, source.known, source.texts) if learn else {},
         )
 
 
@@ -205,9 +209,32 @@ def rollout_tokens(rollouts: RolloutsConfig | None) -> int:
     return cut_points * rollouts.samples * rollouts.tokens
 
 
-def _known(row: Row, criteria: Iterable[str]) -> StoredValues:
+def _usable(row: Row, kind: str) -> str | None:
+    """A text of a row where it is one; a row holds no rollout."""
+    is_there = kind == "original" or row.get(f"{kind}_status") in USABLE
+    return row[kind] if is_there else None
+
+
+def _own_bytes(table: pa.Table, text: str) -> Ints:
+    """UTF-8 bytes of a rewrite in each row; of a copy none, for it lies on the trunk."""
+    copied = table[f"{text}_status"].cast(pa.string()).to_numpy() == "copied"
+    return np.where(copied, 0, _bytes(table[text]))
+
+
+def _refuse_absent(number: int, url: str, texts: Iterable[str], phases: Sequence[Phase]) -> None:
+    """ConfigError for a candidate that a set does not hold."""
+    for place, phase in enumerate(phases):
+        for kind in phase.stored:
+            if kind not in texts:
+                raise ConfigError(
+                    f"train.curriculum.{place}.candidates: found '{kind}', which train.data."
+                    f"{number}.set, {url}, does not hold; accepted with it: {', '.join(texts)}"
+                )
+
+
+def _known(row: Row, criteria: Iterable[str], texts: Sequence[str]) -> StoredValues:
     """What the set holds; what has no value is asked once more."""
-    found = stored_values(row, criteria)
+    found = stored_values(row, criteria, texts)
     return {name: {t: v for t, v in some.items() if v is not None} for name, some in found.items()}
 
 

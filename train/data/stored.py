@@ -23,9 +23,9 @@ from prewrite.engine.digest import content_digest
 from prewrite.shards import flat, names
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, to_parquet
+from prewrite.train.config.phases import KINDS
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.source import Reference, References, references_file
-from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape
 
 MANIFEST = "manifest.json"
@@ -44,12 +44,13 @@ _CHECK = "prewrite.check"
 @dataclass(frozen=True)
 class StoredReferences:
     """Where the references of a set lie. identity: all that they depend on. parts: name → SHA-256
-    of each part of the set.
+    of each part of the set. kinds: those of the recipe.
     """
 
     folder: Folder
     identity: dict[str, Any]
     parts: dict[str, str]
+    kinds: tuple[str, ...] = KINDS
 
     def read(self, part: str) -> Reference | None:
         """What was kept for a part; None where it is not there, damaged, or of another part or
@@ -59,7 +60,7 @@ class StoredReferences:
         try:
             table = pq.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
             columns = table.select(COLUMNS.names).to_pydict()
-            kinds = [KINDS.index(kind) for kind in columns["kind"]]
+            kinds = [self.kinds.index(kind) for kind in columns["kind"]]
         except (pa.ArrowException, OSError, KeyError, ValueError):
             return None
         check = (table.schema.metadata or {}).get(_CHECK.encode(), b"").decode()
@@ -117,6 +118,8 @@ def references_of(config: TrainConfig, shape: ModelShape) -> dict[str, StoredRef
         **config.batch.model_dump(include={"max_seq_len", "context_tokens"}),
         "row_tokens": config.batch.sequence_tokens,  # as 0.1 called it, whose references stay
     }
+    if config.kinds != KINDS:  # further texts move prefixes
+        model["texts"] = config.stored_kinds
     found = {}
     for data in config.data:
         shards = ShardSet(data.set)
@@ -124,5 +127,5 @@ def references_of(config: TrainConfig, shape: ModelShape) -> dict[str, StoredRef
         identity = model | {"parts": shards.manifest.known_as, "filter": data.filter}
         place = flat.REFERENCES if shards.manifest.flat else names.REFERENCES
         url = f"{data.set.rstrip('/')}/{place}/{fingerprint(identity)[:16]}"
-        found[data.set] = StoredReferences(Folder(url, data.set), identity, parts)
+        found[data.set] = StoredReferences(Folder(url, data.set), identity, parts, config.kinds)
     return found

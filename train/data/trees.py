@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
 
-KINDS = ("original", "rewrite", "rollout")
 ORIGINAL, REWRITE, ROLLOUT = range(3)
+"""Numbers of `KINDS`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """One text for the cut point `cut`: the trunk's tokens before `cut` are its prefix.
 
-    id: the shard row it comes from. kind: ORIGINAL, REWRITE or ROLLOUT. cut: trunk position of its
-    first token, at least 1. on_trunk: its tokens but the last are trunk[cut:cut + n - 1], so it
-    needs no branch (the last is only ever a label: at a document's end it is EOS, which the trunk
-    need not hold). score: the judge's, NaN when not scored. reference: summed log-probability
-    under the reference model in nats, NaN when not known. sampled: of a rollout, log-probability of
-    each token under the weights that sampled it; empty for a stored text.
+    id: the shard row it comes from. kind: its number among the kinds of the recipe. cut: trunk
+    position of its first token, at least 1. on_trunk: its tokens but the last are
+    trunk[cut:cut + n - 1], so it needs no branch (the last is only ever a label: at a document's
+    end it is EOS, which the trunk need not hold). score: the judge's, NaN when not scored.
+    reference: summed log-probability under the reference model in nats, NaN when not known.
+    sampled: of a rollout, log-probability of each token under the weights that sampled it; empty
+    for a stored text.
     """
 
     id: str

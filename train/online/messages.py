@@ -21,8 +21,13 @@ PromptKey = tuple[int, str]
 
 
 def rollout_name(number: int) -> str:
-    """What a pool calls rollout `number`; the stored texts are `original` and `rewrite`."""
+    """What a pool calls rollout `number`; the stored texts have the names of their columns."""
     return f"rollout-{number}"
+
+
+def is_rollout(name: str) -> bool:
+    """Whether a pool calls a rollout so."""
+    return name.startswith("rollout-")
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class RolloutPrompt:
 
     sample: the number of the sample in the run's order. tokens: the ids that the policy goes on
     from. seed: of the rollouts; a function of run, sample and row. pool: of the shard row, with the
-    stored texts (`original`, `rewrite`) that compete; its reference is the original.
+    stored texts that compete; its reference is the original.
     """
 
     sample: int

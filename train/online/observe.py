@@ -10,8 +10,13 @@ from collections.abc import Iterator, Sequence
 from math import nan
 
 from prewrite.prompts.text import distinct_share, is_refusal, repetition
-from prewrite.shards.schema import TEXTS
-from prewrite.train.online.messages import Metrics, Rollout, RolloutGroup, RolloutPrompt
+from prewrite.train.online.messages import (
+    Metrics,
+    Rollout,
+    RolloutGroup,
+    RolloutPrompt,
+    is_rollout,
+)
 
 TOTALS = ("pools", "verdicts")
 """Sums that are reported as they are."""
@@ -68,7 +73,7 @@ def _of_pool(
     yield from _scores(group.scores)
     yield from _verdicts(group.counts)
     yield from _variety([rollout.text for rollout in group.rollouts])
-    names = [name for name in group.scores if name not in TEXTS]
+    names = [name for name in group.scores if is_rollout(name)]
     yield "unscored", len(group.rollouts) - len(names)
     quotes_one = is_refusal(prompt.pool.reference)
     for rollout in group.rollouts:
@@ -90,8 +95,9 @@ def _scores(scores: Metrics) -> Iterator[tuple[str, float]]:
     yield "equal", best == worst
     if best > worst:
         yield "decided_pools", 1
-        yield "chosen_rollouts", all(scores[name] < best for name in TEXTS if name in scores)
-        yield "chance_rollouts", sum(name not in TEXTS for name in scores) / len(scores)
+        stored = [score for name, score in scores.items() if not is_rollout(name)]
+        yield "chosen_rollouts", all(score < best for score in stored)
+        yield "chance_rollouts", sum(map(is_rollout, scores)) / len(scores)
 
 
 def _verdicts(counts: dict[str, int]) -> Iterator[tuple[str, float]]:

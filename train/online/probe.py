@@ -11,11 +11,10 @@ from typing import Any
 
 from prewrite.engine.config import EngineConfig
 from prewrite.train import parallel
-from prewrite.train.config.phases import Phase
+from prewrite.train.config.phases import KINDS, Phase
 from prewrite.train.config.rollouts import ProbeConfig
 from prewrite.train.config.sections import DataConfig, TrainConfig
 from prewrite.train.data.feed import open_loader
-from prewrite.train.data.trees import KINDS
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.online.batches import OnlineBatches
 from prewrite.train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name

@@ -16,12 +16,12 @@ import numpy as np
 
 from prewrite.judge.pool import Pool
 from prewrite.prompts.context import contexts
-from prewrite.train.config.phases import Phase
+from prewrite.train.config.phases import KINDS, Phase
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Batch, LaidOut, Loader
 from prewrite.train.data.samples import DocumentSpan, ScoredChunk
 from prewrite.train.data.texts import TextTokens
-from prewrite.train.data.trees import KINDS, ORIGINAL, ROLLOUT, Candidate, Tree
+from prewrite.train.data.trees import ORIGINAL, ROLLOUT, Candidate, Tree
 from prewrite.train.online.messages import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
 
 
@@ -47,7 +47,9 @@ def prompt_batch(loader: Loader, first: int, phase: Phase, config: TrainConfig) 
     prompts = [
         prompt
         for span, trees in zip(laid.spans, laid.trees, strict=True)
-        for prompt in prompts_of(span, trees, loader.texts, phase.stored, config.seed, limit)
+        for prompt in prompts_of(
+            span, trees, loader.texts, phase.stored, config.seed, limit, config.kinds
+        )
     ]
     originals = [
         ((tree.sample, candidate.id), len(candidate.tokens))
@@ -62,7 +64,8 @@ def batch_with_rollouts(
     loader: Loader, asked: PromptBatch, groups: Mapping[PromptKey, RolloutGroup], phase: Phase
 ) -> Batch:
     """The batch of a step whose rollouts are there."""
-    trees = with_rollouts([*chain.from_iterable(asked.laid.trees)], groups, phase.stored)
+    laid = chain.from_iterable(asked.laid.trees)
+    trees = with_rollouts([*laid], groups, phase.stored, loader.kinds)
     counts = Counter(asked.laid.counts)
     counts["rollout"] += sum(len(group.rollouts) for group in groups.values())
     return loader.pack(asked.laid, [tree for tree in trees if tree.candidates], counts)
@@ -75,16 +78,20 @@ def prompts_of(
     stored: Sequence[str],
     seed: int,
     max_context_tokens: int,
+    kinds: Sequence[str] = KINDS,
 ) -> Iterator[RolloutPrompt]:
-    """The prompts of a span, one a cut point. stored: the kinds that compete with rollouts."""
+    """The prompts of a span, one a cut point. stored: the kinds that compete with rollouts;
+    kinds: those of the recipe.
+    """
     before = _befores(span, texts, max_context_tokens)
     chunks = {chunk.id: chunk for chunk in span.chunks}
-    laid = {(c.id, KINDS[c.kind]) for tree in trees for c in tree.candidates}
+    laid = {(c.id, kinds[c.kind]) for tree in trees for c in tree.candidates}
     for tree in trees:
         for anchor in tree.candidates:
             if anchor.kind == ORIGINAL:
                 chunk, key = chunks[anchor.id], (span.sample, anchor.id)
-                candidates = dict(_stored(chunk, [k for k in stored if (chunk.id, k) in laid]))
+                mine = [kind for kind in stored if (chunk.id, kind) in laid]
+                candidates = dict(_stored(chunk, mine, kinds))
                 yield RolloutPrompt(
                     span.sample,
                     tuple(tree.trunk[: anchor.cut].tolist()),
@@ -94,21 +101,27 @@ def prompts_of(
 
 
 def with_rollouts(
-    trees: Sequence[Tree], groups: Mapping[PromptKey, RolloutGroup], stored: Sequence[str]
+    trees: Sequence[Tree],
+    groups: Mapping[PromptKey, RolloutGroup],
+    stored: Sequence[str],
+    kinds: Sequence[str] = KINDS,
 ) -> list[Tree]:
     """The trees with their rollouts and the scores of the pool; a text without a score there has
     none, whatever the set holds: the two are on different scales.
     """
-    return [_with_rollouts(tree, groups, stored) for tree in trees]
+    return [_with_rollouts(tree, groups, stored, kinds) for tree in trees]
 
 
 def _with_rollouts(
-    tree: Tree, groups: Mapping[PromptKey, RolloutGroup], stored: Sequence[str]
+    tree: Tree,
+    groups: Mapping[PromptKey, RolloutGroup],
+    stored: Sequence[str],
+    kinds: Sequence[str],
 ) -> Tree:
     found = list[Candidate]()
     for candidate in tree.candidates:
         group = groups.get((tree.sample, candidate.id))
-        name = KINDS[candidate.kind]
+        name = kinds[candidate.kind]
         score = group.scores.get(name, nan) if group else nan
         if name in stored:
             found.append(replace(candidate, score=score))
@@ -143,9 +156,11 @@ def _befores(span: DocumentSpan, texts: TextTokens, limit: int) -> dict[str, tup
     return {chunk.id: pieces for chunk, pieces in zip(span.chunks, found, strict=True)}
 
 
-def _stored(chunk: ScoredChunk, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for kind, text in zip(KINDS, chunk.texts, strict=False):
-        if kind in kinds and text is not None:
+def _stored(
+    chunk: ScoredChunk, chosen: Sequence[str], kinds: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    for kind, text in zip(kinds, chunk.texts, strict=False):
+        if kind in chosen and text is not None:
             yield kind, text
 
 

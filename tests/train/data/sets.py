@@ -7,6 +7,7 @@ from typing import Any
 
 from prewrite.engine.tokenizer import PlainTokenizer, load_tokenizer
 from prewrite.shards.manifest import PassInfo
+from prewrite.shards.schema import TEXTS, texts_of
 from prewrite.train.config.sections import TrainConfig
 from tests.shards import making
 
@@ -36,9 +37,11 @@ def ids(text: str) -> list[int]:
     return list(tokenizer().encode(text).ids)
 
 
-def row(document: int, chunk: int, chunks: int, given: Given) -> dict[str, Any]:
+def row(
+    document: int, chunk: int, chunks: int, given: Given, texts: Sequence[str] = TEXTS
+) -> dict[str, Any]:
     """A row of which only what is unlike others is given."""
-    rewrite = given.get("rewrite")
+    there = {text: given.get(text) is not None for text in texts[1:]}
     return {
         "id": f"{document}-{chunk}",
         "doc_id": str(document),
@@ -46,8 +49,8 @@ def row(document: int, chunk: int, chunks: int, given: Given) -> dict[str, Any]:
         "chunk": chunk,
         "chunks": chunks,
         "original_tokens": 1,
-        "rewrite_status": "failed" if rewrite is None else "ok",
         "meta": "{}",
+        **{f"{text}_status": "ok" if found else "failed" for text, found in there.items()},
         **given,
     }
 
@@ -57,17 +60,21 @@ def write_set(
     parts: Sequence[Sequence[Sequence[Given]]],
     criteria: Sequence[str] = ("quality",),
     tokens: int = 8,
+    rewrites: Sequence[str] = (),
 ) -> str:
     """A finished set of `parts` of documents of chunks; its URL."""
     made, document = list[list[dict[str, Any]]](), 0
     for documents in parts:
         made.append([])
         for chunks in documents:
-            made[-1] += [row(document, i, len(chunks), given) for i, given in enumerate(chunks)]
+            texts, count = texts_of(rewrites), len(chunks)
+            made[-1] += [row(document, i, count, given, texts) for i, given in enumerate(chunks)]
             document += 1
     config = {"chunking": {"tokens": tokens}}
     passes = [PassInfo(name="rewrite", fingerprint="f", config=config)]
-    making.write_set(str(folder), made, criteria=list(criteria), passes=passes)
+    making.write_set(
+        str(folder), made, criteria=list(criteria), rewrites=list(rewrites), passes=passes
+    )
     return str(folder)
 
 

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prewrite.train.config.phases import KINDS
 from prewrite.train.data.rows import PackedSequence, build_row, pack, unshared
-from prewrite.train.data.trees import KINDS, ORIGINAL, REWRITE, ROLLOUT, Candidate, Tokens, Tree
+from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tokens, Tree
 
 Told = tuple[int, int, str, tuple[int, ...], tuple[int, ...]]
 
