@@ -30,6 +30,7 @@ from prewrite.shards.merge import copied, merge
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import row_group, schema
+from tests.faults.apart import results, scratch
 from tests.pipeline.object_store import KEYS, new_file_system, serving
 from tests.shards.making import OWNER, finish
 
@@ -297,12 +298,23 @@ def _one_of_a_file() -> dict[str, Any]:
     }
 
 
+def _kills() -> dict[str, Any]:
+    """An upgrade and a takedown, killed at each step: the kills, and those that cost something."""
+    found = {}
+    for command in ("upgrade", "remove"):
+        with scratch() as folder:
+            each = results("kill_changes", [command, folder, 1, 1])
+        found[command] = {"kills": len(each), "lost": sum(bool(fault) for _, fault in each)}
+    return found
+
+
 def main(output: str) -> None:
     """Measure all, and write the figures as JSON."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         result = {"disk": _on_a_disk(folder), "simulated_s3": _in_a_bucket(folder)}
         result["merge"], result["one_row_group"] = _merging(folder), _one_of_a_file()
+    result["kills"] = _kills()
     Path(output).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -72,10 +72,13 @@ class RewriteAgain(OfJob):
     def documents(self, record: Record) -> Iterator[Document]:
         """Those of the part."""
         if record.part:
-            scored = SetSource(self.url, frozenset(self._shards.manifest.criteria))
-            for item in scored.read(Split(record.part.name, record.part.file, 0), 0):
+            for item in self._scored.read(Split(record.part.name, record.part.file, 0), 0):
                 if isinstance(item, Document):
                     yield Document(item.rows, 0, item.judgements)
+
+    @cached_property
+    def _scored(self) -> SetSource:
+        return SetSource(self.url, frozenset(self._shards.manifest.criteria))
 
     @cached_property
     def _shards(self) -> ShardSet:

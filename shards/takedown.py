@@ -28,6 +28,7 @@ from prewrite.shards.manifest import REMOVED, Manifest, Record, Removed
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import refuse_old
+from prewrite.shards.schema import status_counts
 
 _THREADS = 8  # reading waits for disks and networks more than for a core
 
@@ -143,6 +144,7 @@ class _Taken:
         self, shards: ShardSet, part: Part, said: Part | None, held: Mapping[str, Counter[str]]
     ) -> None:
         self._name, self._documents = part.name, held[part.name]
+        self._texts = shards.manifest.texts
         rows = _read(shards, part)
         is_gone = pc.is_in(rows["doc_id"], pa.array(list(self._documents), pa.string()))
         self._gone, self._rows = rows.filter(is_gone), rows.filter(pc.invert(is_gone))
@@ -172,7 +174,7 @@ class _Taken:
 
     def _counts(self) -> Counter[str]:
         """What the rows that are gone were counted as."""
-        found = Counter(f"status:{one}" for one in self._gone["rewrite_status"].to_pylist())
+        found = status_counts(self._gone.to_pylist(), self._texts)
         if self._unsaid is not None:
             found.update(f"verdict:{one}" for one in self._unsaid["status"].to_pylist())
         return found

@@ -1,7 +1,6 @@
 """Finished sets of given rows, made by the commit log itself: for tests and benchmarks."""
 
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -14,7 +13,7 @@ from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest, PassFacts, PassInfo, Record
 from prewrite.shards.merge import merge, to_merge
-from prewrite.shards.schema import Row
+from prewrite.shards.schema import Row, status_counts
 
 OWNER, TOKEN = "00000000", "000000000000"
 _CONFIG = {"chunking": {"tokens": 128}}
@@ -33,7 +32,7 @@ def write_set(
     manifest = Manifest(**start | given)
     kept = manifest.model_copy(deep=True)
     commit_log = CommitLog(folder, manifest)
-    records = [commit_log.commit(block) for block in _blocks(parts, verdicts)]
+    records = [commit_log.commit(block) for block in _blocks(parts, verdicts, manifest.texts)]
     finish(folder, manifest, records)
     for name in given:
         setattr(manifest, name, getattr(kept, name))
@@ -49,10 +48,12 @@ def finish(folder: Folder, manifest: Manifest, records: Sequence[Record]) -> Non
     summary_of(records).write_into(manifest, "complete")
 
 
-def _blocks(parts: Iterable[Sequence[Row]], verdicts: Iterable[Sequence[Row]]) -> Iterator[Block]:
+def _blocks(
+    parts: Iterable[Sequence[Row]], verdicts: Iterable[Sequence[Row]], texts: Sequence[str]
+) -> Iterator[Block]:
     for number, (rows, said) in enumerate(zip_longest(parts, verdicts, fillvalue=())):
         documents = sum(row["chunk"] == 0 for row in rows)
-        counts = Counter(f"status:{row['rewrite_status']}" for row in rows)
+        counts = status_counts(rows, texts)
         counts.update(f"verdict:{verdict['status']}" for verdict in said)
         yield Block(
             split=f"{number:05d}",

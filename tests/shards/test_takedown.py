@@ -206,3 +206,14 @@ def test_a_judge_pass_finds_its_input_unchanged(judged: Path) -> None:
     reads = {part.name: part.sha256 for part in ShardSet(f"{judged}/{names.REWRITES}").parts}
     for record in log.records(ShardSet(str(judged)).folder, ShardSet(str(judged)).manifest):
         assert record.read == reads.get(record.split, record.read)
+
+
+def test_each_rewrite_of_a_row_is_counted(tmp_path: Path) -> None:
+    """A set of several templates counts the statuses of each of its rewrites."""
+    url = str(tmp_path / "set")
+    more = {"rewrite_faq": None, "rewrite_faq_status": "refused", "rewrite_faq_reason": "refusal"}
+    write_set(url, [[row(name) | more for name in ("a", "b")]], rewrites=["plain", "faq"])
+    assert ShardSet(url).manifest.statuses == {"ok": 2, "rewrite_faq: refused": 2}
+    remove(url, ["a"])
+    assert ShardSet(url).manifest.statuses == {"ok": 1, "rewrite_faq: refused": 1}
+    assert verify(url)["problems"] == []
