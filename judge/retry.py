@@ -100,12 +100,13 @@ class JudgeAgain(OfJob):
             return
         part = self._input[record.split]
         now = self._source.read(_split(part), record.start)
+        rewrites = ShardSet(self.job.url).manifest.rewrites
         for old, new in zip(before, now, strict=False):  # other blocks may follow in the input
             if isinstance(old, End):
                 return
             if not (isinstance(old, Document) and isinstance(new, Document)):
                 raise _other_rows(where)
-            yield _judged(old, new, where, ShardSet(self.job.url).manifest.rewrites)
+            yield _judged(old, new, where, rewrites)
 
     @cached_property
     def _before(self) -> SetSource:

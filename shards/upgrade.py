@@ -98,7 +98,6 @@ class _Upgrade:
         self._old, self._folder, self._reads = old, folder, reads
         self._records = _records(old)
         self._flat = old.manifest.flat or FlatFiles([], [])
-        self._said = {part.name: part for part in self._flat.verdicts}
 
     def run(self) -> Manifest:
         """Write what is not written yet, and publish it."""
