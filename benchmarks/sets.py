@@ -23,13 +23,14 @@ from typing import Any
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.shards import names
-from prewrite.shards.commit_log import CommitLog, commit_log_of, fold, part_of
+from prewrite.shards.commit_log import CommitLog, commit_log_of, part_of
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest, PassInfo, Record
 from prewrite.shards.merge import copied, merge
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import row_group, schema
+from prewrite.shards.summary import fold
 from tests.faults.apart import results, scratch
 from tests.pipeline.object_store import KEYS, new_file_system, serving
 from tests.shards.making import OWNER, finish
@@ -60,7 +61,8 @@ _FOLD = """
 import json, sys, time
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
-from prewrite.shards.commit_log import commit_log_of, fold
+from prewrite.shards.commit_log import commit_log_of
+from prewrite.shards.summary import fold
 from prewrite.shards.manifest import Manifest
 folder = Folder(sys.argv[1])
 manifest = Manifest.load(folder)

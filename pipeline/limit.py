@@ -14,9 +14,9 @@ from prewrite.base.cli import console
 from prewrite.base.errors import EngineError
 from prewrite.base.text import one_line
 from prewrite.pipeline.passes import DocumentResult
-from prewrite.shards.commit_log import tally_of
 from prewrite.shards.failures import LONGEST_REASON, OTHER, FailureTally, answers
 from prewrite.shards.manifest import Record
+from prewrite.shards.summary import tally_of
 
 _FIRST = 100  # rows after which a run is looked at for the first time
 

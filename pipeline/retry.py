@@ -29,12 +29,13 @@ from prewrite.pipeline.executor.choose import execute
 from prewrite.pipeline.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
 from prewrite.pipeline.run import Execute, finished
 from prewrite.shards import generation, log, names
-from prewrite.shards.commit_log import CommitLog, CommitSummary, commit_log_of, fold
+from prewrite.shards.commit_log import CommitLog, commit_log_of
 from prewrite.shards.leftovers import clean
 from prewrite.shards.listed import check_listed
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import ODD, Manifest, Record
 from prewrite.shards.repair import emptied, refuse_old
+from prewrite.shards.summary import CommitSummary, fold
 
 
 class Again(Pass, Protocol):

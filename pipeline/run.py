@@ -26,7 +26,7 @@ from prewrite.pipeline.tasks import slices
 from prewrite.pipeline.unchanged import changed_inputs, refuse_changed, refuse_exchanged
 from prewrite.shards import flat, log
 from prewrite.shards.card import card
-from prewrite.shards.commit_log import CommitLog, CommitSummary, commit_log_of, fold, skipped_lines
+from prewrite.shards.commit_log import CommitLog, commit_log_of
 from prewrite.shards.leftovers import clean, is_clean, strays
 from prewrite.shards.listed import check_listed, check_there
 from prewrite.shards.lock import OutputLock
@@ -37,6 +37,7 @@ from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import emptied
 from prewrite.shards.schema import FORMAT_VERSION
+from prewrite.shards.summary import CommitSummary, fold, skipped_lines
 
 Execute = Callable[[Pass, list[Split], OwnedFolder, RunConfig], None]
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from prewrite.base.errors import InputError
 from prewrite.base.files import resolve, sha256_of, told_as, version_of
 from prewrite.pipeline.passes import Source, Split
-from prewrite.shards.commit_log import CommitSummary
 from prewrite.shards.manifest import Input
+from prewrite.shards.summary import CommitSummary
 
 _NAMED = 5  # files that a sentence names
 

@@ -11,7 +11,6 @@ work that it continues (`after`); what holds is the record of the latest `turn`,
 continues. A kill leaves at most files without a record.
 """
 
-import json
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,18 +23,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
-from prewrite.base.fingerprint import fingerprint
 from prewrite.shards import log, names
-from prewrite.shards.failures import FailureTally
 from prewrite.shards.manifest import (
-    NAMED,
     Manifest,
     Opened,
     PassFacts,
     Record,
-    SetStatus,
     Skip,
-    total,
 )
 from prewrite.shards.names import RecordName
 from prewrite.shards.parts import Part
@@ -413,134 +407,3 @@ def _back_from(tip: Record, blocks: dict[int, list[Record]]) -> list[Record]:
             return []
         chain.append(before)
     return chain[::-1] if not chain[-1].after else []
-
-
-@dataclass
-class CommitSummary:
-    """What all records of a pass say together."""
-
-    every: list[Record]
-    parts: list[Part]
-    judgements: list[Part]
-    skipped: list[Skip]
-    left_out: dict[str, int]
-    facts: PassFacts
-    documents: int
-    records: dict[str, int]
-    sha256: dict[str, str]
-    unfinished: list[str]
-
-    @property
-    def rows(self) -> int:
-        """Rows over all parts."""
-        return sum(part.rows for part in self.parts)
-
-    def write_into(self, manifest: Manifest, status: SetStatus) -> None:
-        """Make a manifest say what the records say."""
-        made = manifest.passes[-1]
-        manifest.status = status
-        manifest.rows, manifest.documents = self.rows, self.documents
-        manifest.parts = len(self.parts)
-        manifest.rows_digest = digest_of(self.parts)
-        manifest.verdicts_digest = digest_of(self.judgements)
-        if status == "complete":
-            manifest.known_as = manifest.known_as or manifest.rows_digest
-        for name, value in self.facts.told().items():
-            setattr(made, name, value)
-        statuses = {
-            key.removeprefix("status:"): count
-            for key, count in self.facts.counts.items()
-            if key.startswith("status:")
-        }
-        if statuses or not self.rows:
-            manifest.statuses = statuses
-        if self.left_out or len(manifest.passes) == 1:
-            manifest.left_out = self.left_out
-        if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
-            manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
-            manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
-
-
-def digest_of(parts: Sequence[Part]) -> str:
-    """Digest of the digests of parts, in their order; empty where there are none."""
-    return fingerprint([part.sha256 for part in parts]) if parts else ""
-
-
-def fold(commit_log: CommitLog, splits: Iterable[str]) -> CommitSummary:
-    """What holds of `splits`, together; ShardError where a record contradicts its neighbours.
-    Splits are read at the same time.
-    """
-    every = [*splits]
-    commit_log.read_ahead()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return together(dict(zip(every, pool.map(commit_log.records, every), strict=True)))
-
-
-def summary_of(records: Iterable[Record]) -> CommitSummary:
-    """What the records of a commit log say together; see `fold`."""
-    chains = defaultdict[str, list[Record]](list)
-    for record in records:
-        chains[record.split].append(record)
-    return together(chains)
-
-
-def together(chains: Mapping[str, list[Record]]) -> CommitSummary:
-    """What the records of each split say together; see `fold`."""
-    for split, chain in chains.items():
-        _audit(split, chain)
-    every = [record for chain in chains.values() for record in chain]
-    facts = PassFacts()
-    for record in every:
-        facts.add(record)
-    ended = {
-        split: chain[-1]
-        for split, chain in chains.items()
-        if chain and chain[-1].last and not any(record.redo for record in chain)
-    }
-    return CommitSummary(
-        every=every,
-        parts=[r.part for r in every if r.part],
-        judgements=[r.judgements for r in every if r.judgements],
-        skipped=[skip for r in every for skip in r.skipped],
-        left_out=total([r.left_out for r in every]),
-        facts=facts,
-        documents=sum(r.documents for r in every if not r.redo),
-        records={split: chain[-1].stop for split, chain in chains.items() if chain},
-        sha256={split: end.sha256 for split, end in ended.items() if end.sha256},
-        unfinished=[split for split in chains if split not in ended],
-    )
-
-
-def tally_of(records: Iterable[Record]) -> FailureTally:
-    """Rows that were asked about, and those of them that failed, over all `records`."""
-    tally = FailureTally()
-    for record in records:
-        tally.add(record.tally)
-    return tally
-
-
-def _audit(split: str, chain: list[Record]) -> None:
-    """Input against output: blocks touch, and each record became a document, a skip or is counted
-    as left out.
-    """
-    position = 0
-    for number, record in enumerate(chain):
-        covered = record.stop - record.start
-        left_out = sum(record.left_out.values())
-        whole = record.documents + len(record.skipped) + left_out == covered
-        if (
-            record.start != position
-            or not (whole or record.redo)
-            or (record.last and number + 1 < len(chain))
-        ):
-            raise ShardError(
-                f"split {split}, block {number}: records {record.start}..{record.stop} hold "
-                f"{record.documents} documents, {len(record.skipped)} skips, {left_out} left out "
-                f"after record {position}; the commits of this run do not fit together"
-            )
-        position = record.stop
-
-
-def skipped_lines(skipped: Sequence[Skip]) -> bytes:
-    """The skipped input records as JSON lines."""
-    return "".join(json.dumps(s.model_dump(), ensure_ascii=False) + "\n" for s in skipped).encode()

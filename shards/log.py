@@ -89,15 +89,20 @@ def records(
     folder: Folder, manifest: Manifest, splits: Collection[str] | None = None
 ) -> list[Record]:
     """The records of the log, all or those of some splits. ShardError as with `parts`."""
-    found: list[Record] = []
+    return [*each(folder, manifest, splits)]
+
+
+def each(
+    folder: Folder, manifest: Manifest, splits: Collection[str] | None = None
+) -> Iterator[Record]:
+    """The same, one after the other."""
     for table in _tables(folder, manifest, ["split", "record"]):
         pairs = zip(table["split"].to_pylist(), table["record"].to_pylist(), strict=True)
         texts = (str(text) for split, text in pairs if splits is None or split in splits)
         try:
-            found += [Record.model_validate_json(text) for text in texts]
+            yield from map(Record.model_validate_json, texts)
         except ValidationError as error:
             raise ShardError(f"{folder.url}/{names.LOG}: damaged: {_first(error)}") from None
-    return found
 
 
 def _first(error: ValidationError) -> str:

@@ -16,7 +16,7 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
 from prewrite.shards import flat, log
-from prewrite.shards.commit_log import CommitLog, commit_log_of, skipped_lines, summary_of
+from prewrite.shards.commit_log import CommitLog, commit_log_of
 from prewrite.shards.generation import settle
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
@@ -24,6 +24,7 @@ from prewrite.shards.manifest import Manifest, PassFacts, Record, SetStatus
 from prewrite.shards.names import LOG, MANIFEST, SKIPPED, block_name
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
+from prewrite.shards.summary import skipped_lines, summary_of
 from prewrite.shards.verify import OTHER_COLUMNS, FileCheck, check_passes, refuse_unlike
 
 _ANEW = "the manifest was written anew"

@@ -20,7 +20,7 @@ from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
 from prewrite.shards import generation, log, names
-from prewrite.shards.commit_log import CommitLog, summary_of
+from prewrite.shards.commit_log import CommitLog
 from prewrite.shards.failures import Failures
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
@@ -29,6 +29,7 @@ from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import refuse_old
 from prewrite.shards.schema import status_counts
+from prewrite.shards.summary import summary_of
 
 _THREADS = 8  # reading waits for disks and networks more than for a core
 

@@ -23,15 +23,7 @@ from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
 from prewrite.shards import flat, log, names
 from prewrite.shards.card import card
-from prewrite.shards.commit_log import (
-    Block,
-    CommitLog,
-    CommitSummary,
-    Lineage,
-    commit_log_of,
-    fold,
-    skipped_lines,
-)
+from prewrite.shards.commit_log import Block, CommitLog, Lineage, commit_log_of
 from prewrite.shards.flat import FlatFiles
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
@@ -40,6 +32,7 @@ from prewrite.shards.merge import Merging, merge_all, refuse_full
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, schema
+from prewrite.shards.summary import CommitSummary, fold, skipped_lines
 
 _REPORT = "report.html"
 _REFERENCES = re.compile(rf"{flat.REFERENCES}/[0-9a-f]{{16}}/(?:manifest\.json|part-.+\.parquet)")

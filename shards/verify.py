@@ -13,7 +13,6 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder, told_as
 from prewrite.base.fingerprint import fingerprint
 from prewrite.shards import flat, log
-from prewrite.shards.commit_log import CommitSummary, skipped_lines, summary_of
 from prewrite.shards.footer import MAGIC
 from prewrite.shards.generation import is_ready
 from prewrite.shards.leftovers import strays
@@ -29,6 +28,7 @@ from prewrite.shards.schema import (
     best_of,
     status_counts,
 )
+from prewrite.shards.summary import CommitSummary, skipped_lines, summary_of
 
 _AHEAD = 8  # parts that are read at a time, for disks and networks
 
@@ -86,7 +86,7 @@ def _check_log(shards: ShardSet) -> list[str]:
     if manifest.status != "complete" or manifest.flat or is_ready(folder, manifest):
         return []
     try:
-        summary = summary_of(log.records(folder, manifest))
+        summary = summary_of(log.each(folder, manifest))
         refuse_unlike(manifest, folder, summary)
     except ShardError as error:
         return [str(error)]

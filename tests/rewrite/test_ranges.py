@@ -26,9 +26,9 @@ from prewrite.pipeline.run import run_pass
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.files import CorpusFile
 from prewrite.rewrite.ranges import cut
-from prewrite.shards.commit_log import together
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.show import print_summary
+from prewrite.shards.summary import CommitSummary
 from prewrite.shards.verify import verify
 from tests.rewrite.corpora import CorpusPass, corpus, items, rows
 from tests.rewrite.published import jsonl, put, redpajama_v2, texts
@@ -245,7 +245,7 @@ def test_left_out_documents_are_counted_in_the_manifest(tmp_path: Path) -> None:
         print_summary(ShardSet(str(tmp_path / "set")), Console(file=screen))
         assert "input records left out   2: duplicate" in screen.getvalue()
     later = manifest.model_copy(update={"passes": manifest.passes * 2}, deep=True)
-    together({}).write_into(later, "complete")
+    CommitSummary().write_into(later, "complete")
     assert later.left_out == manifest.left_out, "a later pass knows nothing of it"
     assert manifest.skipped == {} and manifest.inputs[0].records == len(texts())
 

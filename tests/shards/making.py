@@ -8,12 +8,13 @@ from typing import Any
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.shards import log
-from prewrite.shards.commit_log import Block, CommitLog, Lineage, fold, summary_of
+from prewrite.shards.commit_log import Block, CommitLog, Lineage
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest, PassFacts, PassInfo, Record
 from prewrite.shards.merge import merge, to_merge
 from prewrite.shards.schema import Row, status_counts
+from prewrite.shards.summary import fold, summary_of
 
 OWNER, TOKEN = "00000000", "000000000000"
 _CONFIG = {"chunking": {"tokens": 128}}

@@ -24,7 +24,7 @@ from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.passes import Document
 from prewrite.pipeline.run import run_pass
 from prewrite.shards import lock, log, merge, names
-from prewrite.shards.commit_log import Block, CommitLog, fold
+from prewrite.shards.commit_log import Block, CommitLog
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest, PassInfo
 from prewrite.shards.merge import merge as merge_records
@@ -32,6 +32,7 @@ from prewrite.shards.names import LOCK, MANIFEST
 from prewrite.shards.parts import files_of
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row
+from prewrite.shards.summary import fold
 from prewrite.shards.verify import verify
 from tests.pipeline.fake import Before, InstantPass
 from tests.pipeline.object_store import CORPUS, OUTPUT
