@@ -300,15 +300,19 @@ def test_others_open_it_without_this_project(run: tuple[Path, str], rows: list[R
     import duckdb
     import pandas
     import polars
+    import pyarrow.dataset
 
     url, ids = str(run[0]), [row["id"] for row in rows]
     loaded = datasets.load_dataset(url, split="train", cache_dir=f"{url}/../cache")
     assert list(loaded["id"]) == ids
-    found = duckdb.connect().execute(f"select id from '{url}/**/*.parquet'").fetchall()
-    assert [r[0] for r in found] == ids
-    files = sorted(run[0].rglob("*.parquet"))
-    assert list(pandas.concat(map(pandas.read_parquet, files))["id"]) == ids
-    assert polars.read_parquet(f"{url}/**/*.parquet")["id"].to_list() == ids
+    for place in (f"{url}/**/*.parquet", url):
+        found = duckdb.connect().execute(f"select id from read_parquet('{place}')").fetchall()
+        assert [r[0] for r in found] == ids
+    assert list(pandas.read_parquet(url)["id"]) == ids
+    assert pq.read_table(url)["id"].to_pylist() == ids
+    assert pyarrow.dataset.dataset(url).to_table()["id"].to_pylist() == ids
+    for place in (f"{url}/data", f"{url}/**/*.parquet"):
+        assert polars.read_parquet(place)["id"].to_list() == ids
 
 
 @pytest.fixture
