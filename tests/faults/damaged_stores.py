@@ -23,7 +23,7 @@ from tests.train.small import make_model
 KINDS = {
     "rollout store": {"*.json", "*.jsonl"},
     "pools": {"*.json", "*.parquet"},
-    "references": {"*.parquet"},
+    "references": {"*.pq"},
 }
 """The kinds of file of each store that are read again."""
 
