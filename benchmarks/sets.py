@@ -55,7 +55,9 @@ from prewrite.shards.verify import verify
 begun = time.perf_counter()
 found = verify(sys.argv[1])
 assert not found["problems"], found["problems"][:3]
-print(json.dumps({"seconds": round(time.perf_counter() - begun, 2)}))
+seconds = round(time.perf_counter() - begun, 2)
+peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+print(json.dumps({"seconds": seconds, "peak_mib": peak // 1024}))
 """
 _FOLD = """
 import json, sys, time
@@ -160,7 +162,7 @@ def _on_a_disk(folder: Path) -> dict[str, Any]:
         found[str(parts)] = {
             "open": _measured(_OPEN, url),
             "fold": _measured(_FOLD, url),
-            "verify": _measured(_VERIFY, url) if parts < SIZES[-1] else None,
+            "verify": _measured(_VERIFY, url),
             "log_mb": round(sum(f.bytes for f in ShardSet(url).manifest.log) / 1e6, 1),
             "manifest_kb": round(Folder(url).sizes()[names.MANIFEST] / 1e3, 1),
         }

@@ -65,8 +65,8 @@ class SetSource:
                 latest = next(known, None)
             if number >= start:
                 offset = part.bytes * rows // part.rows
-                yield Document(document, offset, found, before=part.sha256, after=part.sha256)
-        yield End(None, before=part.sha256, after=part.sha256)
+                yield Document(document, offset, found, before=part.known_as, after=part.known_as)
+        yield End(None, before=part.known_as, after=part.known_as)
 
     def _verdicts(self, shards: ShardSet, part: Part) -> Iterator[Row]:
         """The verdicts on the rows of a part, in their order."""

@@ -85,7 +85,8 @@ class JudgeAgain(OfJob):
 
     def read_of(self, record: Record) -> str:
         """The digest of the part of the input that is read now."""
-        return self._input[record.split].sha256 if self._input else record.read
+        part = self._input.get(record.split)
+        return part.known_as if part else record.read
 
     def documents(self, record: Record) -> Iterator[Judged]:
         """Those of the part, with the texts of the input."""
@@ -125,15 +126,17 @@ class JudgeAgain(OfJob):
         return {part.name: part for part in ShardSet(self.job.url).finished().parts}
 
     def _is_other(self, record: Record) -> bool:
-        """Whether the part of the input that a record was made of may be another by now."""
-        if not self._input:
+        """Whether the part of the input that a record was made of may be another by now. One all of
+        whose rows were taken out has no part any more.
+        """
+        if not self._input or record.part is None:
             return False
         if record.split not in self._input:
             raise ShardError(
                 f"{self.url}: found rows of the part {record.split}, which {self.job.url} does not "
                 "have; accepted with --retry-failed: a set of the same parts; choose another output"
             )
-        return record.read != self._input[record.split].sha256
+        return record.read != self._input[record.split].known_as
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:

@@ -198,7 +198,7 @@ class PassWorker:
         block = Block(split.name, record.block, record.start, record.start, place=place)
         block.last, block.sha256, block.read = record.last, record.sha256, read
         block.facts = PassFacts(usage=record.usage, versions=record.versions, counts=record.counts)
-        block.removed = record.removed
+        block.removed, block.known_as = record.removed, record.known_as
         current = _OpenBlock(block)
         for item in self.source.read(split, record.start):
             _refuse_other_records(split, block.read, item.before)
@@ -211,9 +211,12 @@ class PassWorker:
             if self.stop.is_set():
                 return  # a part of it would be another part
         _refuse_other_records(split, record.read, block.read)
-        if record.removed:  # an input that is a set does not have them either
-            block.left_out[REMOVED] += record.stop - block.stop
+        gone = len(record.removed) - block.left_out[REMOVED]
+        if 0 < gone == record.stop - block.stop:  # an input that is a set has them no more
+            block.left_out[REMOVED] += gone
             block.stop = record.stop
+        if block.stop != record.stop:
+            raise _other_records(split)
         await self._close(current)
 
     async def _close(self, block: _OpenBlock) -> None:
@@ -332,10 +335,14 @@ async def _abandon(document: Document) -> DocumentResult:
 def _refuse_other_records(split: Split, committed: str, found: str) -> None:
     """InputError where records are not those that committed rows were made of."""
     if committed and found and committed != found:
-        raise InputError(
-            f"{split.path}: its records are not those that this run has read before; accepted: the "
-            "file as it was; restore it, or choose another output"
-        )
+        raise _other_records(split)
+
+
+def _other_records(split: Split) -> InputError:
+    return InputError(
+        f"{split.path}: its records are not those that this run has read before; accepted: the "
+        "file as it was; restore it, or choose another output"
+    )
 
 
 def check_bad_rows(bad: int, records: int, limit: float, latest: list[Skip]) -> None:

@@ -343,7 +343,7 @@ def _reopened(record: Record) -> Record:
     """The record of a block that is to be done again; what its part has cost stays counted."""
     stays = ("worker:", *ODD)
     kept = {key: count for key, count in record.counts.items() if key.startswith(stays)}
-    spent = {"usage": record.usage, "versions": record.versions, "counts": kept}
+    spent = {"usage": record.usage, "versions": record.versions, "counts": kept, "known_as": ""}
     return emptied(record).model_copy(update=spent)
 
 

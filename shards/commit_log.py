@@ -78,6 +78,7 @@ class Block:
     place: Lineage = field(default_factory=Lineage)
     read: str = ""
     removed: list[str] = field(default_factory=list)
+    known_as: str = ""
 
 
 class CommitLog:
@@ -104,7 +105,7 @@ class CommitLog:
     def commit_tables(self, block: Block, rows: pa.Table | None, said: pa.Table | None) -> Record:
         """Commit a block whose rows and verdicts are tables already; None where there are none."""
         place, name = block.place, names.block_name(block.split, block.number)
-        part, verdicts = self.write(name, place.token, rows, said)
+        part, verdicts = self.write(name, place.token, rows, said, block.known_as)
         record = Record(
             split=block.split,
             block=block.number,
@@ -130,13 +131,18 @@ class CommitLog:
         return record
 
     def write(
-        self, name: str, token: str, rows: pa.Table | None, said: pa.Table | None
+        self,
+        name: str,
+        token: str,
+        rows: pa.Table | None,
+        said: pa.Table | None,
+        known_as: str = "",
     ) -> tuple[Part | None, Part | None]:
-        """Write the rows of a block and the verdicts on them into files of their own."""
-        files = names.rows_file(name, token, self.folder.url), names.verdicts_file(name, token)
-        pairs = zip(files, (rows, said), strict=True)
-        part, verdicts = (self._write(name, file, table) for file, table in pairs)
-        return part, verdicts
+        """Write the rows of a block and the verdicts on them into files of their own. known_as:
+        what passes know the rows as, where that is not their digest.
+        """
+        part = self._write(name, names.rows_file(name, token, self.folder.url), rows, known_as)
+        return part, self._write(name, names.verdicts_file(name, token), said)
 
     def commit_merge(self, records: Sequence[Record], token: str) -> None:
         """Write the record that makes the places exist where `records` have their rows by now, the
@@ -330,19 +336,21 @@ class CommitLog:
             raise ShardError(f"{self.folder.url}/{name}: damaged commit record")
         return None
 
-    def _write(self, name: str, file: str, table: pa.Table | None) -> Part | None:
+    def _write(
+        self, name: str, file: str, table: pa.Table | None, known_as: str = ""
+    ) -> Part | None:
         if table is None or not table.num_rows:
             return None
         made = written(table.replace_schema_metadata(self.metadata))
         self.folder.write(file, made.data)
-        return part_of(name, file, made, table.num_rows)
+        return part_of(name, file, made, table.num_rows, known_as)
 
 
 def _table(rows: Sequence[Row], columns: pa.Schema) -> pa.Table | None:
     return pa.Table.from_pylist(list(rows), schema=columns) if rows else None
 
 
-def part_of(name: str, file: str, made: RowGroupFile, rows: int) -> Part:
+def part_of(name: str, file: str, made: RowGroupFile, rows: int, known_as: str = "") -> Part:
     """The part that is all of a file of one row group."""
     return Part(
         name=name,
@@ -355,6 +363,7 @@ def part_of(name: str, file: str, made: RowGroupFile, rows: int) -> Part:
         bytes=made.stop - made.start,
         rows=rows,
         sha256=made.sha256,
+        known_as=known_as or made.sha256,
     )
 
 

@@ -51,7 +51,7 @@ class _File(BaseModel):
         refuse_name(self.name)
         return Part(
             block_of(self.name), self.name, self.bytes, self.footer or "", 1, None, 0, self.bytes,
-            self.rows, self.sha256,
+            self.rows, self.sha256, self.sha256,
         )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ _KINDS: dict[str, pa.DataType] = {
     "bytes": pa.int64(),
     "rows": pa.int64(),
     "sha256": pa.string(),
+    "known_as": pa.string(),
 }
 _FIELDS = [field.name for field in fields(Part)]
 _TEXTS, _VERDICTS = "", "verdicts_"

@@ -137,6 +137,7 @@ class Record(PassFacts):
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
     redo: the same documents are to be done again: the part was damaged, or holds what failed.
     removed: `doc_id` of documents that were taken out (`shards.takedown`).
+    known_as: of a part that is to be made again, where it is not the digest of its rows.
     """
 
     split: str = Field(pattern=r"^[^/\\\p{C}]{1,200}$")
@@ -156,6 +157,7 @@ class Record(PassFacts):
     sha256: str | None = None
     redo: bool = False
     removed: list[str] = Field(default_factory=list)
+    known_as: str = ""
 
     @field_validator("part", "judgements")
     @classmethod
@@ -226,10 +228,13 @@ REMOVED = "removed"
 
 
 class Removed(_ManifestModel):
-    """A document that was taken out of a set, and how many rows it had."""
+    """What was taken out of a set under one `doc_id`: how many rows, of how many documents, for two
+    corpus files may hold the same ids.
+    """
 
     doc_id: str
     rows: int
+    documents: int = 1
 
 
 class Manifest(_ManifestModel):

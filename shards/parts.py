@@ -17,7 +17,9 @@ class Part:
 
     file: where it lies in the folder, a file of `file_bytes` whose footer has the SHA-256 `footer`
     (empty in sets of format 1). group, groups: the number of its row group and how many there are;
-    None where it is all of the file. start, bytes, sha256: what it takes of the file.
+    None where it is all of the file. start, bytes, sha256: what it takes of the file. known_as: the
+    digest that passes over the set compare; it stays when the set is upgraded, or rows are taken
+    out of the part.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Part:
     bytes: int
     rows: int
     sha256: str
+    known_as: str
 
 
 def refuse_name(name: str) -> None:

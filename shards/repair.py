@@ -148,8 +148,11 @@ def _redo(
 
 def emptied(record: Record) -> Record:
     """The record of a part that is to be made again from the same documents."""
+    part = record.part
+    kept = part.known_as if part and part.known_as != part.sha256 else record.known_as
     return record.model_copy(
         update={
+            "known_as": kept,
             "turn": record.turn + (not record.redo),
             "part": None,
             "judgements": None,

@@ -16,6 +16,7 @@ from prewrite.shards.commit_log import CommitLog
 from prewrite.shards.failures import FailureTally
 from prewrite.shards.manifest import (
     NAMED,
+    REMOVED,
     Manifest,
     PassFacts,
     Record,
@@ -91,11 +92,20 @@ class CommitSummary:
         }
         if statuses or not self.rows:
             manifest.statuses = statuses
-        if self.left_out or len(manifest.passes) == 1:
-            manifest.left_out = self.left_out
+        manifest.left_out = self._left_out(manifest)
         if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
             manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
             manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
+
+    def _left_out(self, manifest: Manifest) -> dict[str, int]:
+        """What was left out. A later pass keeps what its input says, but for what was taken out
+        since.
+        """
+        if len(manifest.passes) == 1:
+            return self.left_out
+        removed = sum(one.documents for one in manifest.removed)
+        kept = {why: count for why, count in manifest.left_out.items() if why != REMOVED}
+        return total([kept, {REMOVED: removed} if removed else {}])
 
 
 def digest_of(parts: Sequence[Part]) -> str:
@@ -142,6 +152,7 @@ def _audit(split: str, chain: Sequence[Record]) -> None:
         covered = record.stop - record.start
         left_out = sum(record.left_out.values())
         whole = record.documents + len(record.skipped) + left_out == covered
+        whole = whole and record.left_out.get(REMOVED, 0) == len(record.removed)
         if (
             record.start != position
             or not (whole or record.redo)

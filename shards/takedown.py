@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prewrite.base.errors import ConfigError
+from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
 from prewrite.shards import generation, log, names
@@ -38,23 +38,49 @@ def remove(url: str, doc_ids: Sequence[str]) -> list[str]:
     """Take the documents out of the set at `url`; what was done, one sentence each.
 
     ConfigError for a document that the set has not, before anything is written. ShardError where
-    the set is not complete, or another run is writing there.
+    the set is not complete, is half asked again, or another run is writing there.
     """
-    shards = _ready(url)
-    gone = {one.doc_id for one in shards.manifest.removed}
-    rewrites = Folder(f"{url.rstrip('/')}/{names.REWRITES}")
-    inner = rewrites.url if Manifest.find(rewrites) else None
-    wanted = [*dict.fromkeys(doc_ids)]
-    refuse_unknown(shards, [name for name in wanted if name not in gone])
-    done = _remove(inner, wanted, {}) if inner else []
-    reads = {part.name: part.sha256 for part in ShardSet(inner).parts} if inner else {}
-    return done + _remove(url, wanted, reads) + _remove_report(url)
+    url = url.rstrip("/")
+    outer, _, last = url.rpartition("/")
+    if last == names.REWRITES and Manifest.find(Folder(outer)):
+        raise ConfigError(
+            f"{url}: found the rewrites of a set; accepted: the set itself, {outer}, which takes "
+            "its rewrites along"
+        )
+    wanted = [*dict.fromkeys(map(_readable, doc_ids))]
+    _ready(url)  # before a lock is written
+    with OutputLock(Folder(url)) as lock:
+        generation.settle(lock.folder)
+        shards = _ready(url)
+        gone = {one.doc_id for one in shards.manifest.removed}
+        refuse_unknown(shards, [name for name in wanted if name not in gone])
+        inner, done = f"{url}/{names.REWRITES}", list[str]()
+        if Manifest.find(Folder(inner)):
+            with OutputLock(Folder(inner)) as below:
+                generation.settle(below.folder)
+                done += _remove(_ready(inner), below, wanted)
+                done += _remove_report(below.folder)
+        return done + _remove(shards, lock, wanted) + _remove_report(lock.folder)
+
+
+def _readable(doc_id: str) -> str:
+    try:
+        doc_id.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("--doc-id: found bytes that are not UTF-8; accepted: a text") from None
+    return doc_id
 
 
 def _ready(url: str) -> ShardSet:
     shards = ShardSet(url).finished()
     if shards.manifest.flat:
         raise refuse_old(url, "prewrite shards remove")
+    begun = generation.made(shards.folder, shards.manifest)
+    if begun and begun.status != "complete":
+        raise ShardError(
+            f"{url}: found failed rows that are being asked again; run the command with "
+            "--retry-failed to its end first"
+        )
     return shards
 
 
@@ -70,22 +96,17 @@ def refuse_unknown(shards: ShardSet, doc_ids: Sequence[str]) -> None:
             )
 
 
-def _remove(url: str, doc_ids: Sequence[str], reads: Mapping[str, str]) -> list[str]:
-    """Take documents out of one set. reads: the digests of the parts of its input by now."""
-    with OutputLock(Folder(url)) as lock:
-        generation.settle(lock.folder)
-        shards = _ready(url)
-        held = _holding(shards, doc_ids)
-        if not held:
-            clean(lock.folder, shards.manifest)
-            return [f"{url}: holds none of these documents any more"]
-        generation.remove_made(lock.folder)
-        below = lock.below(names.NEXT)
-        new = _made(shards, held, reads, below)
-        published = generation.publish(lock.folder, shards.manifest, new)
-        clean(lock.folder, published)
-    rows = sum(sum(counts.values()) for counts in held.values())
-    documents = len({doc_id for counts in held.values() for doc_id in counts})
+def _remove(shards: ShardSet, lock: OutputLock, doc_ids: Sequence[str]) -> list[str]:
+    """Take documents out of one set, which is locked."""
+    url, held = shards.folder.url, _holding(shards, doc_ids)
+    if not held:
+        clean(lock.folder, shards.manifest)
+        return [f"{url}: holds none of these documents any more"]
+    generation.remove_made(lock.folder)
+    new = _made(shards, held, lock.below(names.NEXT))
+    published = generation.publish(lock.folder, shards.manifest, new)
+    clean(lock.folder, published)
+    rows, documents = sum(map(Counter.total, held.values())), sum(map(len, held.values()))
     return [f"{url}: generation {published.generation}; removed {documents} documents, {rows} rows"]
 
 
@@ -105,25 +126,22 @@ def _holding(shards: ShardSet, doc_ids: Collection[str]) -> dict[str, Counter[st
         return {part.name: found for part, found in counts if found}
 
 
-def _made(
-    shards: ShardSet,
-    held: Mapping[str, Counter[str]],
-    reads: Mapping[str, str],
-    below: OwnedFolder,
-) -> Manifest:
+def _made(shards: ShardSet, held: Mapping[str, Counter[str]], below: OwnedFolder) -> Manifest:
     """The next generation, ready to be published."""
     old = shards.manifest
     total = sum(held.values(), Counter[str]())
     new = old.model_copy(deep=True)
     new.generation, new.before = old.generation + 1, old.content
     new.owners, new.status, new.log = [*old.owners, below.owner], "running", []
-    new.removed += [Removed(doc_id=doc_id, rows=rows) for doc_id, rows in total.items()]
+    times = Counter(doc_id for counts in held.values() for doc_id in counts)
+    new.removed += [
+        Removed(doc_id=doc_id, rows=rows, documents=times[doc_id]) for doc_id, rows in total.items()
+    ]
     new.save(below)  # before all others, so that the folder is known to be this set's
     commit_log = CommitLog(below, new)
     verdicts = {part.name: part for part in shards.verdicts}
     records, gone = list[Record](), set[str]()
     for record in log.records(shards.folder, old):
-        record = record.model_copy(update={"read": reads.get(record.split, record.read)})
         if record.part and record.part.name in held:
             taken = _Taken(shards, record.part, verdicts.get(record.part.name), held)
             record = taken.record(record, commit_log)
@@ -158,7 +176,10 @@ class _Taken:
 
     def record(self, record: Record, commit_log: CommitLog) -> Record:
         """The record of what is left, which is written."""
-        part, verdicts = commit_log.write(self._name, commit_log.token(), self._rows, self._said)
+        known_as = record.part.known_as if record.part else ""
+        part, verdicts = commit_log.write(
+            self._name, commit_log.token(), self._rows, self._said, known_as
+        )
         left_out = Counter(record.left_out)
         left_out[REMOVED] += len(self._documents)
         return record.model_copy(
@@ -199,10 +220,9 @@ def _without(failures: Mapping[str, Failures], gone: Collection[str]) -> dict[st
     }
 
 
-def _remove_report(url: str) -> list[str]:
+def _remove_report(folder: OwnedFolder) -> list[str]:
     """A report shows rows; it can be made again."""
-    folder = Folder(url)
     if not folder.exists(names.REPORT):
         return []
     folder.remove(names.REPORT)
-    return [f"{url}/{names.REPORT}: removed; it may show the documents"]
+    return [f"{folder.url}/{names.REPORT}: removed; it may show the documents"]

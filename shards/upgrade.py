@@ -9,7 +9,7 @@ Cost: the rows are read, written and merged once; free disk for one copy of them
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -48,22 +48,17 @@ def upgrade(url: str) -> list[str]:
     done = list[str]()
     if Folder(inner).exists(flat.MANIFEST):
         done += _upgrade(inner, place)
-    reads = {part.name: part.sha256 for part in ShardSet(place).parts} if _is_set(place) else {}
-    return done + _upgrade(url, url, reads)
+    return done + _upgrade(url, url)
 
 
-def _is_set(url: str) -> bool:
-    return Manifest.find(Folder(url)) is not None
-
-
-def _upgrade(url: str, to: str, reads: Mapping[str, str] | None = None) -> list[str]:
-    """Upgrade one set. to: where it is then; reads: the digests of the parts of its input."""
+def _upgrade(url: str, to: str) -> list[str]:
+    """Upgrade one set. to: where it is then."""
     with OutputLock(Folder(to)) as lock:
         folder, before = lock.folder, Folder(url)
         done = list[str]()
         if not Folder(to).exists(names.MANIFEST):
             old = _whole(url)
-            new = _Upgrade(old, folder, reads or {}).run()
+            new = _Upgrade(old, folder).run()
             done = [f"{to}: format {FORMAT_VERSION}; {new.rows} rows in {new.parts} row groups"]
         folder.remove(names.UPGRADE)
         clean(folder, Manifest.load(folder))
@@ -87,8 +82,8 @@ def _whole(url: str) -> ShardSet:
 class _Upgrade:
     """The set `old`, written anew in `folder`."""
 
-    def __init__(self, old: ShardSet, folder: OwnedFolder, reads: Mapping[str, str]) -> None:
-        self._old, self._folder, self._reads = old, folder, reads
+    def __init__(self, old: ShardSet, folder: OwnedFolder) -> None:
+        self._old, self._folder = old, folder
         self._records = _records(old)
         self._flat = old.manifest.flat or FlatFiles([], [])
 
@@ -126,7 +121,7 @@ class _Upgrade:
 
     def _written(self, commit_log: CommitLog, record: Record, block: Block) -> Record:
         """One commit: the same rows, with all columns of today."""
-        block.read = self._reads.get(record.split, "") if self._reads else record.read
+        block.known_as = record.part.known_as if record.part else ""
         rows = self._table(record.part, self._columns)
         said = self._table(record.judgements, JUDGEMENT_SCHEMA)
         return commit_log.commit_tables(block, rows, said)
@@ -218,6 +213,7 @@ def _block(record: Record, place: Lineage) -> Block:
         facts=PassFacts(**{name: getattr(record, name) for name in PassFacts.model_fields}),
         last=record.last,
         sha256=record.sha256,
+        read=record.read,
         place=place,
     )
 

@@ -158,7 +158,7 @@ def test_judged_again_with_reasoning(run: tuple[Path, str], tmp_path: Path) -> N
     assert [r["rewrite"] for r in again] == [r["rewrite"] for r in before]
     assert verify(f"{tmp_path}/set")["problems"] == []
     verdicts = [
-        v for f in shards.verdicts for v in pq.read_table(tmp_path / "set" / f.name).to_pylist()
+        v for part in shards.verdicts for batch in shards.batches(part) for v in batch.to_pylist()
     ]
     assert {v["vote"] for v in verdicts} == {0, 1}
     for verdict in verdicts:

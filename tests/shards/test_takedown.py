@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from prewrite.base.errors import ConfigError
+from prewrite.base.fingerprint import fingerprint
 from prewrite.judge.passes import SetSource
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.passes import Document, Split
 from prewrite.pipeline.run import run_pass
 from prewrite.shards import log, names
 from prewrite.shards.failures import FailedRow, Failures
-from prewrite.shards.manifest import PassFacts, Record
+from prewrite.shards.manifest import PassFacts, PassInfo, Record
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import repair
 from prewrite.shards.takedown import remove
@@ -186,7 +187,8 @@ def test_a_judged_set_is_repaired_after_a_takedown(judged: Path) -> None:
         items = list(source.read(Split(record.split, "", 0), record.start))
         documents = sum(isinstance(item, Document) for item in items)
         assert documents + len(record.removed) == record.stop - record.start
-        assert {item.before for item in items} == {record.read}
+        known = {part.name: part.known_as for part in ShardSet(source.url).parts}
+        assert {item.before for item in items} == {known[record.split]}
 
 
 def test_a_training_run_on_the_old_rows_is_refused(judged: Path) -> None:
@@ -203,9 +205,9 @@ def test_a_judge_pass_finds_its_input_unchanged(judged: Path) -> None:
     inner = ShardSet(f"{judged}/{names.REWRITES}").manifest
     made = ShardSet(str(judged)).manifest.passes[-1]
     assert made.config["input"]["parts"] == inner.known_as != inner.rows_digest
-    reads = {part.name: part.sha256 for part in ShardSet(f"{judged}/{names.REWRITES}").parts}
+    reads = {part.name: part.known_as for part in ShardSet(f"{judged}/{names.REWRITES}").parts}
     for record in log.records(ShardSet(str(judged)).folder, ShardSet(str(judged)).manifest):
-        assert record.read == reads.get(record.split, record.read)
+        assert record.read in ("", reads.get(record.split))  # 0.1 has kept none
 
 
 def test_each_rewrite_of_a_row_is_counted(tmp_path: Path) -> None:
@@ -217,3 +219,38 @@ def test_each_rewrite_of_a_row_is_counted(tmp_path: Path) -> None:
     remove(url, ["a"])
     assert ShardSet(url).manifest.statuses == {"ok": 1, "rewrite_faq: refused": 1}
     assert verify(url)["problems"] == []
+
+
+def test_the_rewrites_of_a_set_go_with_it(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the set could not be made again of them."""
+    words = ["remove", f"{judged}/{names.REWRITES}/", "--doc-id", "corpus.jsonl/0"]
+    assert shards(words) == 2
+    assert f"accepted: the set itself, {judged}, which takes" in capsys.readouterr().err
+    for url in (judged, judged / names.REWRITES):
+        assert shards(["report", str(url)]) == 0
+    told = remove(f"{judged}/", ["corpus.jsonl/0"])
+    assert sum("removed; it may show" in line for line in told) == 2
+
+
+def test_one_id_of_two_corpus_files_is_two_documents(tmp_path: Path) -> None:
+    url = str(tmp_path / "set")
+    write_set(url, [[row("a"), row("b")], [row("a")]])
+    (told,) = remove(url, ["a"])
+    assert told.endswith("removed 2 documents, 2 rows")
+    (removed,) = ShardSet(url).manifest.removed
+    assert (removed.rows, removed.documents) == (2, 2) and verify(url)["problems"] == []
+
+
+def test_what_its_input_has_left_out_stays_counted(tmp_path: Path) -> None:
+    url = str(tmp_path / "set")
+    made = [PassInfo(name=name, fingerprint=fingerprint({}), config={}) for name in ("a", "b")]
+    write_set(url, [[row("a"), row("b")]], passes=made, left_out={"filter": 7})
+    remove(url, ["a"])
+    assert ShardSet(url).manifest.left_out == {"filter": 7, "removed": 1}
+    assert verify(url)["problems"] == []
+
+
+@pytest.mark.parametrize("document", ["\udcff", "a\ud800"])
+def test_an_id_that_is_no_text_is_one_sentence(judged: Path, document: str) -> None:
+    with pytest.raises(ConfigError, match="found bytes that are not UTF-8; accepted: a text"):
+        remove(str(judged), [document])

@@ -78,7 +78,7 @@ def test_a_part_can_be_read_again_as_input(old: Path) -> None:
     source = SetSource(inner.folder.url)
     for split in source.splits():
         (part,) = [part for part in inner.parts if part.name == split.name]
-        assert {item.before for item in source.read(split, 0)} == {part.sha256}
+        assert {item.before for item in source.read(split, 0)} == {part.known_as}
 
 
 def test_a_report_moves_references_go_and_other_files_stay(old: Path) -> None:
