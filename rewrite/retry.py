@@ -25,7 +25,7 @@ from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.failures import Failure
 from prewrite.shards.manifest import Manifest, Record
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import USABLE, status_key, texts_of
+from prewrite.shards.schema import USABLE, status_key
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RewriteAgain(OfJob):
     @property
     def _rewrites(self) -> tuple[str, ...]:
         """The columns of the rewrites."""
-        return texts_of(self.job.recipe.rewrite.names)[1:]
+        return self._shards.manifest.texts[1:]
 
     def read_of(self, record: Record) -> str:
         """The same input."""
