@@ -33,7 +33,7 @@ def test_stored_references_of_all_texts_train_as_frozen_ones(tmp_path: Path) -> 
     train["output"] = str(tmp_path / "stored")
     kept = Command(train, "reference")
     assert kept.end() == 0, kept.text
-    (folder,) = (tmp_path / "set/reference").iterdir()
-    table = pq.read_table(folder / "part-00000.parquet")
+    (folder,) = (tmp_path / "set/_references").iterdir()
+    table = pq.read_table(folder / "00000-00000.pq")
     assert set(table["kind"].to_pylist()) == set(THREE)
     assert curve(done(train)) == pytest.approx(frozen, rel=1e-5)
