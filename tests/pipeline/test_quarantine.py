@@ -164,7 +164,7 @@ def test_a_worker_that_could_say_so_did_not_die(texts: Path, tmp_path: Path) -> 
     for _ in range(6):
         with pytest.raises(EngineError):
             PassTasks(job, splits, owned(out), RunConfig()).run(0)
-    mark = Opened.model_validate_json((out / "commits/00000.open").read_bytes())
+    mark = Opened.model_validate_json((out / "_prewrite/commits/00000.open").read_bytes())
     assert mark == Opened(committed=0, stop=0, command=mark.command, turn=mark.turn)
     assert complete(texts, out).passes[-1].counts == {"status:ok": 2 * DOCUMENTS}
 
