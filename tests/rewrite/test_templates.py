@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from prewrite.base.errors import ConfigError
 from prewrite.prompts.config import RewriteConfig
+from prewrite.shards import names
 from prewrite.shards.export import Export
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, best_of, refuse_hidden, schema, texts_of
@@ -123,7 +124,7 @@ def test_every_command_over_a_set_shows_each_rewrite(
         assert shards([command, url]) == 0
     shown = capsys.readouterr().out
     assert "quality, rewrite_plain" in shown and "rewrite_safe_score" in shown
-    page, card = ((tmp_path / "set" / name).read_text() for name in ("report.html", "README.md"))
+    page, card = ((tmp_path / "set" / name).read_text() for name in (names.REPORT, names.CARD))
     for text in ("rewrite_plain", "rewrite_safe"):
         assert f"{url}: {text}" in page and f"`{text}_quality`" in card
     assert "By plain:" in page and "`rewrite_plain: failed`" in card
