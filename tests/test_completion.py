@@ -62,7 +62,7 @@ def test_help_of_a_group_lists_its_commands(
 ) -> None:
     assert main(["shards", option]) == 0
     told = capsys.readouterr().out.splitlines()
-    names = ["show", "verify", "stats", "export", "report"]
+    names = ["show", "verify", "stats", "remove", "upgrade", "export", "report"]
     assert [line.split()[2] for line in told] == names
     assert main(["judge", option]) == 0
     assert "--retry-failed" in capsys.readouterr().out
