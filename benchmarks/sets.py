@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from tests.shards.making import OWNER, finish
 SIZES = (1_000, 10_000, 100_000)
 LINE = OWNER + "0000"
 PER_FILE, PER_SPLIT, DELAY = 50, 200, 0.02
-MERGED_MB, GROUP_MB = 1024, 4
+MERGED_MB, FILE_MB, GROUP_MB = 1024, 512, 4
 
 _OPEN = """
 import json, resource, sys, time
@@ -98,7 +98,7 @@ def _rows(documents: int, chunks: int) -> list[dict[str, Any]]:
 
 def _large_rows() -> list[dict[str, Any]]:
     """Rows of `GROUP_MB` together that cannot be compressed further."""
-    noise = os.urandom(GROUP_MB << 20).hex()
+    noise = os.urandom(GROUP_MB << 20).hex()  # two characters a byte, of four bits each
     size = len(noise) // 128
     return [row | {"meta": noise[n * size : (n + 1) * size]} for n, row in enumerate(_rows(128, 1))]
 
@@ -116,10 +116,8 @@ def _many(url: str, parts: int) -> None:
         places = [*copied(folder, some, first).values()]
         folder.remove("one")
         records = [_record(folder, places, first, number) for number in range(parts)]
-        passes = [PassInfo(name="rewrite", fingerprint=fingerprint({}), config={})]
-        manifest = Manifest(owners=[OWNER], passes=passes, inputs=[])
+        manifest = _manifest(OWNER)
         finish(folder, manifest, records)
-
         manifest.save(folder)
 
 
@@ -205,30 +203,12 @@ def _merging(folder: Path) -> dict[str, Any]:
     """One GB of commits to files of 256 MB, against copying the bytes of the same files."""
     url = str(folder / "merged")
     with OutputLock(Folder(url)) as lock:
-        passes = [PassInfo(name="rewrite", fingerprint=fingerprint({}), config={})]
-        manifest = Manifest(owners=[lock.folder.owner], passes=passes, inputs=[])
+        manifest = _manifest(lock.folder.owner)
         manifest.save(lock.folder)
-        commit_log, records = CommitLog(lock.folder, manifest), list[Record]()
-        noise = os.urandom(GROUP_MB << 20).hex()
-        rows = [
-            row | {"meta": noise[n << 16 : (n + 1) << 16]} for n, row in enumerate(_rows(128, 1))
-        ]
-        made = row_group(rows, schema(()))
-        for number in range(MERGED_MB // GROUP_MB):
-            name = names.block_name("00000", number)
-            file = names.rows_file(name, commit_log.token(), url)
-            lock.folder.write(file, made.data)
-            part = part_of(name, file, made, len(rows))
-            records.append(_plain(part, number))
+        commit_log = CommitLog(lock.folder, manifest)
+        records = [*_committed(commit_log, url)]
         size = sum(record.part.bytes for record in records if record.part)
-        copy = folder / "copy"
-        copy.mkdir()
-        begun = time.perf_counter()
-        for record in records:
-            if record.part:
-                shutil.copyfile(folder / "merged" / record.part.file, copy / str(record.block))
-        os.sync()
-        plain = time.perf_counter() - begun
+        plain = _seconds_of_a_copy(Path(url, "data"), folder / "copy")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         begun, cpu = time.perf_counter(), time.process_time()
         for start in range(0, len(records), PER_FILE):
@@ -246,6 +226,30 @@ def _merging(folder: Path) -> dict[str, Any]:
     }
 
 
+def _manifest(owner: str) -> Manifest:
+    passes = [PassInfo(name="rewrite", fingerprint=fingerprint({}), config={})]
+    return Manifest(owners=[owner], passes=passes, inputs=[])
+
+
+def _committed(commit_log: CommitLog, url: str) -> Iterator[Record]:
+    """`MERGED_MB` of parts, each in a file of its own."""
+    rows = _large_rows()
+    made = row_group(rows, schema(()))
+    for number in range(MERGED_MB // GROUP_MB):
+        name = names.block_name("00000", number)
+        file = names.rows_file(name, commit_log.token(), url)
+        commit_log.folder.write(file, made.data)
+        yield _plain(part_of(name, file, made, len(rows)), number)
+
+
+def _seconds_of_a_copy(source: Path, to: Path) -> float:
+    os.sync()  # what was written before
+    begun = time.perf_counter()
+    shutil.copytree(source, to)
+    os.sync()
+    return time.perf_counter() - begun
+
+
 def _plain(part: Part, block: int) -> Record:
     return Record(
         split="00000",
@@ -260,25 +264,26 @@ def _plain(part: Part, block: int) -> Record:
     )
 
 
-def _one_of_a_file() -> dict[str, Any]:
-    """Bytes that are read to open a set with one file of 512 MB, and to read one row group."""
-    url, made = "memory://large", row_group(_rows(2, 2), schema(()))
+def _large_set(url: str) -> None:
+    """A set with one file of `FILE_MB`."""
     with OutputLock(Folder(url)) as lock:
-        noise = os.urandom(GROUP_MB << 20).hex()
-        rows = [
-            row | {"meta": noise[n << 16 : (n + 1) << 16]} for n, row in enumerate(_rows(128, 1))
-        ]
+        rows = _large_rows()
         made = row_group(rows, schema(()))
         lock.folder.write("one", made.data)
         one = part_of("", "one", made, len(rows))
-        count = (512 << 20) // one.bytes
+        count = (FILE_MB << 20) // one.bytes
         some = [replace(one, name=names.block_name("00000", n)) for n in range(count)]
         file = names.rows_file("00000-00000", OWNER + "0000", url)
         placed = copied(lock.folder, some, file)
-        passes = [PassInfo(name="rewrite", fingerprint=fingerprint({}), config={})]
-        manifest = Manifest(owners=[OWNER], passes=passes, inputs=[])
+        manifest = _manifest(OWNER)
         finish(lock.folder, manifest, [_plain(p, n) for n, p in enumerate(placed.values())])
         manifest.save(lock.folder)
+
+
+def _one_of_a_file() -> dict[str, Any]:
+    """Bytes that are read to open a set with one large file, and to read one row group."""
+    url = "memory://large"
+    _large_set(url)
     fs, read = Folder(url).fs, list[int]()
     whole = type(fs).cat_file
 

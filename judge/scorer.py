@@ -207,7 +207,9 @@ class RowScorer:
         return await scorer(pools, [document, *rewrites])
 
     def _pool(self, row: Row, context: tuple[str, ...]) -> Pool:
-        """The texts of a row that can be judged; a row nobody asked to rewrite has none."""
+        """The texts of a row that are judged: the original and its usable rewrites; none of a row
+        with the status `skipped`.
+        """
         texts = () if row["rewrite_status"] == "skipped" else self.texts
         known = stored_values(row, self._kept, [t for t in texts if t in self._judged])
         candidates = {text: row[text] for text in texts if row[text]}

@@ -132,7 +132,7 @@ class OldParts:
 def log_of(url: str) -> list[Record]:
     """The commit log of a finished set."""
     folder = Folder(url)
-    return log.records(folder, Manifest.load(folder))
+    return [*log.records(folder, Manifest.load(folder))]
 
 
 def splits_of(records: Iterable[Record]) -> list[Split]:

@@ -40,22 +40,23 @@ class PassTasks:
         nothing is left.
         """
         tasks = self.run_config.tasks
-        job, mine, commit_log = self.job, self.slices[rank], self.commit_log()
+        job, mine, commit_log = self.job, self.slices[rank], self.commit_log([rank])
         if not all(is_done(commit_log, split) for split in mine):
             if self.run_config.executor == "local" and self.run_config.gpus_per_task:
                 claim(self.run_config.gpus_per_task)
             label = job.name if tasks == 1 else f"{job.name} {rank + 1}/{tasks}"
             asyncio.run(self._work(mine, commit_log, label))
         if not is_next(self.folder.url):  # its parts are merged when it is published
-            merge_all(self.commit_log(), self.folder, [split.name for split in mine])
+            merge_all(self.commit_log([rank]), self.folder, [split.name for split in mine])
 
-    def commit_log(self) -> CommitLog:
-        """What is committed so far."""
-        return CommitLog(self.folder, Manifest.load(self.folder))
+    def commit_log(self, ranks: Sequence[int]) -> CommitLog:
+        """What is committed so far of these tasks."""
+        mine = {split.name for rank in ranks for split in self.slices[rank]}
+        return CommitLog(self.folder, Manifest.load(self.folder), mine)
 
     def has_suspected(self, ranks: Sequence[int]) -> bool:
         """Whether documents of these tasks are suspected to kill whatever opens them."""
-        commit_log = self.commit_log()
+        commit_log = self.commit_log(ranks)
         mine = {split.name for rank in ranks for split in self.slices[rank]}
         return any(is_suspected(commit_log, split) for split in mine & commit_log.marked())
 

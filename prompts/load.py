@@ -1,7 +1,7 @@
 """The rewriter's prompt templates: shipped ones by name, a user's own by path.
 
-A template may have a head: YAML between two lines `---` before its text. What stands in a head is
-the template's own, and no text of a corpus gets into it.
+A template may have a head: YAML between two lines `---` before its text. It holds settings of the
+template, such as its system message. Variables are refused there.
 """
 
 from collections.abc import Sequence

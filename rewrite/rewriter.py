@@ -88,7 +88,9 @@ class Rewriter:
         return [one for one in document.judgements if is_true(one, changed.get(one["id"], ()))]
 
     def _outcome(self, rows: list[Row], asked: Sequence[_Asked]) -> DocumentResult:
-        """The rows with what became of them. One fails where none of its rewrites is usable."""
+        """The rewritten rows and their counts. A row counts as failed if none of its rewrites is
+        usable.
+        """
         names = {one.row for one in asked}
         return DocumentResult(
             rows,

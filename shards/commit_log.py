@@ -13,7 +13,7 @@ continues. A kill leaves at most files without a record.
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,12 +85,17 @@ class CommitLog:
     """What is committed of the set that `manifest` describes; several workers may use it, each on
     its own splits. What is there is listed once, at the first use.
 
-    Records count that the manifest's log lists, and those of its latest owner. A merge is no other
-    commit but another place for rows, so the place that it says counts, whoever wrote it, where the
-    rows are not where the log says any more.
+    Two kinds of records hold: those in the manifest's log, and those of its latest owner. A merge
+    moves rows and changes none. So where a file of the log is gone, the record of a merge says
+    where its rows are, even if an earlier owner wrote it.
+
+    splits: those that are asked about, where others need not be read.
     """
 
-    def __init__(self, folder: Folder, manifest: Manifest) -> None:
+    def __init__(
+        self, folder: Folder, manifest: Manifest, splits: Collection[str] | None = None
+    ) -> None:
+        self._splits = splits
         self.folder, self.manifest = folder, manifest
         self.columns, self.owner = manifest.columns, manifest.owner
         self.judged = "original_score" in self.columns.names
@@ -250,7 +255,7 @@ class CommitLog:
     @cached_property
     def _logged(self) -> dict[str, list[Record]]:
         """The records of each split that earlier runs have made."""
-        found = _by_split(log.records(self.folder, self.manifest))
+        found = _by_split(log.records(self.folder, self.manifest, self._splits))
         if self._moved and any(map(self._is_gone, _parts_of(found))):
             return {split: [*map(self._found_again, some)] for split, some in found.items()}
         return found

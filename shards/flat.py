@@ -7,7 +7,6 @@ They are read for ever, and `shards.upgrade` makes them sets of today. Nothing w
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,6 @@ WHAT = "an older format, with all files in one folder"
 MANIFEST = "manifest.json"
 LOG = "commits.jsonl"
 REWRITES = "rewrites"
-JUDGEMENTS = "judgements"
 REFERENCES = "reference"
 FILES = (MANIFEST, "README.md", LOG, "skipped.jsonl")
 """What such a set has beside its parts."""
@@ -50,9 +48,18 @@ class _File(BaseModel):
         """What it is called today."""
         refuse_name(self.name)
         return Part(
-            block_of(self.name), self.name, self.bytes, self.footer or "", 1, None, 0, self.bytes,
-            self.rows, self.sha256, self.sha256,
-        )  # fmt: skip
+            name=block_of(self.name),
+            file=self.name,
+            file_bytes=self.bytes,
+            footer=self.footer or "",
+            groups=1,
+            group=None,
+            start=0,
+            bytes=self.bytes,
+            rows=self.rows,
+            sha256=self.sha256,
+            known_as=self.sha256,
+        )
 
 
 def taken(content: dict[str, Any]) -> FlatFiles:
@@ -93,8 +100,3 @@ def _record(raw: dict[str, Any]) -> dict[str, Any]:
     return raw | {
         key: _File.model_validate(file).part() if file else None for key, file in files.items()
     }
-
-
-def files(parts: Iterable[Part]) -> list[str]:
-    """The names of the files of these parts."""
-    return [part.file for part in parts]

@@ -59,7 +59,7 @@ def settle(folder: OwnedFolder) -> Manifest:
 
 def publish(folder: OwnedFolder, old: Manifest, new: Manifest) -> Manifest:
     """Make `new` the set. ShardError, and the set stays, where a part is not what was committed."""
-    records = log.records(below(folder), new)
+    records = [*log.records(below(folder), new)]
     # First, so that copies which a kill leaves are known to be the set's own.
     old.owners = new.owners = [*dict.fromkeys([*old.owners, *new.owners])]
     old.save(folder)

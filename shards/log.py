@@ -2,8 +2,8 @@
 
 The manifest lists the files with their digests, so that one that was cut, edited or exchanged is
 refused, and it changes from one log to the next at one moment. A file has up to `RECORDS` records:
-narrow columns that say where the parts lie, and each record as JSON. Readers decode the first
-alone: 0.5 s for 100,000 parts; the records are for whoever continues, repairs or judges a set.
+narrow columns that say where the parts lie, and each record as JSON. The narrow columns are enough
+to read rows. A pass that continues, a repair and a check decode the JSON, too.
 """
 
 import hashlib
@@ -88,15 +88,10 @@ def files(folder: Folder, manifest: Manifest) -> set[str]:
 
 def records(
     folder: Folder, manifest: Manifest, splits: Collection[str] | None = None
-) -> list[Record]:
-    """The records of the log, all or those of some splits. ShardError as with `parts`."""
-    return [*each(folder, manifest, splits)]
-
-
-def each(
-    folder: Folder, manifest: Manifest, splits: Collection[str] | None = None
 ) -> Iterator[Record]:
-    """The same, one after the other."""
+    """The records of the log, all or those of some splits, one after the other. ShardError as with
+    `parts`.
+    """
     for table in _tables(folder, manifest, ["split", "record"]):
         pairs = zip(table["split"].to_pylist(), table["record"].to_pylist(), strict=True)
         texts = (str(text) for split, text in pairs if splits is None or split in splits)

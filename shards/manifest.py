@@ -237,6 +237,12 @@ class Removed(_ManifestModel):
     documents: int = 1
 
 
+_KEPT = (
+    "criteria", "measures", "rewrites", "passed_over", "passed_over_paths", "statuses", "left_out",
+    "skipped", "skipped_records", "removed", "rows", "documents",
+)  # what a later pass knows of its input  # fmt: skip
+
+
 class Manifest(_ManifestModel):
     """A shard set. `passes` is in the order they were made; the last one made this set.
 
@@ -300,9 +306,7 @@ class Manifest(_ManifestModel):
     def begun_by(self, made: PassInfo, **change: Any) -> "Manifest":
         """The manifest of the set that a pass starts to make of this one."""
         fresh = Manifest(passes=[*self.passes, made], inputs=self.inputs)
-        kept = "criteria measures rewrites passed_over passed_over_paths statuses left_out skipped "
-        kept += "skipped_records removed rows documents"
-        known = {name: getattr(self, name) for name in kept.split()}
+        known = {name: getattr(self, name) for name in _KEPT}
         return fresh.model_copy(update=known | change)
 
     @property

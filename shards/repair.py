@@ -80,7 +80,7 @@ def _restore(folder: Folder) -> list[str]:
         return []
     manifest, records = found.manifest, list[Record]()
     with suppress(ShardError):  # what names the log may be what was changed
-        records = log.records(folder, manifest)
+        records = [*log.records(folder, manifest)]
     for status in _ENDED if records else ():
         summary_of(records).write_into(manifest, status)
         if manifest.digest == found.given:
@@ -107,7 +107,7 @@ def refuse_old(url: str, what: str) -> ShardError:
 def _records(shards: ShardSet) -> list[Record]:
     """Every record of a set: of the log of a complete one, else those that hold of a run."""
     if shards.manifest.status == "complete":
-        return log.records(shards.folder, shards.manifest)
+        return [*log.records(shards.folder, shards.manifest)]
     commit_log = commit_log_of(shards.manifest, shards.folder)
     return [record for split in sorted(commit_log.splits()) for record in commit_log.records(split)]
 

@@ -31,7 +31,7 @@ _THREADS = 32  # waiting for disks and networks
 
 @dataclass
 class CommitSummary:
-    """What all records of a pass say together. every: the records themselves, where they are kept.
+    """What all records of a pass say together. every: the records themselves, of `fold`.
     records: input records of each split so far; sha256: of the input files that are read to their
     end; unfinished: splits that are not.
     """
@@ -47,12 +47,11 @@ class CommitSummary:
     sha256: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
 
-    def add(self, split: str, chain: Sequence[Record], keep: bool) -> None:
+    def add(self, split: str, chain: Sequence[Record]) -> None:
         """Add what holds of a split, in order; ShardError where a record contradicts its
-        neighbours. keep: the records, too.
+        neighbours. The records themselves are not kept.
         """
         _audit(split, chain)
-        self.every += chain if keep else ()
         for record in chain:
             self.parts += [record.part] if record.part else []
             self.judgements += [record.judgements] if record.judgements else []
@@ -121,17 +120,18 @@ def fold(commit_log: CommitLog, splits: Iterable[str]) -> CommitSummary:
     commit_log.read_ahead()
     with ThreadPoolExecutor(_THREADS) as pool:
         for split, chain in zip(every, pool.map(commit_log.records, every), strict=True):
-            summary.add(split, chain, keep=True)
+            summary.add(split, chain)
+            summary.every += chain
     return summary
 
 
-def summary_of(records: Iterable[Record], keep: bool = False) -> CommitSummary:
-    """What the records of a commit log say together, in the order of the set; see `fold`. keep: the
-    records, too.
+def summary_of(records: Iterable[Record]) -> CommitSummary:
+    """What the records of a commit log say together, in the order of the set; see `fold`. None of
+    them is kept.
     """
     summary = CommitSummary()
     for split, chain in groupby(records, lambda record: record.split):
-        summary.add(split, [*chain], keep)
+        summary.add(split, [*chain])
     return summary
 
 

@@ -86,7 +86,7 @@ def _check_log(shards: ShardSet) -> list[str]:
     if manifest.status != "complete" or manifest.flat or is_ready(folder, manifest):
         return []
     try:
-        summary = summary_of(log.each(folder, manifest))
+        summary = summary_of(log.records(folder, manifest))
         refuse_unlike(manifest, folder, summary)
     except ShardError as error:
         return [str(error)]

@@ -1,8 +1,8 @@
 """One pass over a set for everything a report says of it; the memory does not grow with the set.
 
-Cost: every part is read once, and once more only its two columns of combined scores, whose range
-nobody knows before. Most of the time goes into counting the words of changed rows. A set of several
-templates has a report of each rewrite, at that cost each.
+Cost: every part is read once. Before that, its columns of combined scores are read, because the
+histograms need their range. Most of the time goes into counting the words of changed rows. A set of
+several templates has one report for each rewrite, and each costs as much.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -142,7 +142,7 @@ def assert_alone(out: Path) -> None:
 def records_of(out: Path) -> list[Record]:
     """The records of a set, but for the places of their parts."""
     folder = Folder(str(out))
-    found = log.records(folder, Manifest.load(folder))
+    found = [*log.records(folder, Manifest.load(folder))]
     return [r.model_copy(update={"part": r.part and shape(r.part)}) for r in found]
 
 

@@ -37,7 +37,7 @@ def logged(folder: Path, change: Callable[[list[Record]], object]) -> None:
     """Change the records of the commit log, which is written anew and listed."""
     place = Folder(str(folder))
     manifest = Manifest.load(place)
-    records = log.records(place, manifest)
+    records = [*log.records(place, manifest)]
     change(records)
     for file in manifest.log:
         (folder / file.name).unlink()

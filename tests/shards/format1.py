@@ -54,7 +54,7 @@ def downgrade(folder: Path) -> None:
         digests = [part["sha256"] for part in json.loads(inner.read_text())["parts"]]
         made["config"]["input"]["parts"] = fingerprint(digests)
         made["fingerprint"] = fingerprint(made["config"])
-    records = log.records(shards.folder, shards.manifest)
+    records = [*log.records(shards.folder, shards.manifest)]
     kinds: list[tuple[str, Sequence[Part]]] = [("", shards.parts), ("judgements/", shards.verdicts)]
     files = {(at, part.name): _written(folder, at, part) for at, some in kinds for part in some}
     manifest["parts"] = [files["", part.name] for part in shards.parts]

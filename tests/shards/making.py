@@ -75,7 +75,7 @@ def merge_set(url: str, least: int | None = None) -> None:
     with OutputLock(Folder(url)) as lock:
         manifest = Manifest.load(lock.folder)
         commit_log = CommitLog(lock.folder, manifest)
-        for some in to_merge(log.records(lock.folder, manifest), least):
+        for some in to_merge([*log.records(lock.folder, manifest)], least):
             merge(commit_log, lock.folder, some)
         splits = sorted(commit_log.splits())
         finish(lock.folder, manifest, fold(CommitLog(lock.folder, manifest), splits).every)

@@ -235,7 +235,7 @@ def test_without_a_log_that_fits_nothing_is_changed(
 
 def test_the_log_wins_over_what_a_killed_removal_has_left(good: Path) -> None:
     """Some records of the run, as they were, and an unreadable one."""
-    records = log.records(Folder(str(good)), ShardSet(good).manifest)[:3]
+    records = [*log.records(Folder(str(good)), ShardSet(good).manifest)][:3]
     folder = good / names.RECORDS
     folder.mkdir()
     for record in records:

@@ -54,7 +54,7 @@ def row(document: str, chunk: int = 0, chunks: int = 1, text: str = "text") -> d
 
 def records_of(url: str) -> list[Record]:
     shown = ShardSet(url)
-    return log.records(shown.folder, shown.manifest)
+    return [*log.records(shown.folder, shown.manifest)]
 
 
 def everything(folder: Path) -> bytes:
@@ -63,7 +63,7 @@ def everything(folder: Path) -> bytes:
     for url in (folder, folder / names.REWRITES):
         if (url / names.MANIFEST).exists():
             shown = [*ShardSet(str(url)).rows(), *said(url)]
-            records = log.records(ShardSet(str(url)).folder, ShardSet(str(url)).manifest)
+            records = [*log.records(ShardSet(str(url)).folder, ShardSet(str(url)).manifest)]
             found += [json.dumps(shown).encode(), str(records).encode()]
     return b"".join(found)
 
@@ -140,7 +140,7 @@ def test_examples_of_failures_say_no_text_of_it(tmp_path: Path) -> None:
     answers = [FailedRow(id=f"{name}-0", answer=f"secret {name}") for name in ("a", "b")]
     manifest = write_set(url, [[row("a"), row("b")]])
     facts = PassFacts(asked=2, failed=2, failures={"odd": Failures(count=2, examples=answers)})
-    records = log.records(ShardSet(url).folder, manifest)
+    records = [*log.records(ShardSet(url).folder, manifest)]
     records[0].failures, records[0].asked, records[0].failed = facts.failures, 2, 2
     manifest.log = log.write(ShardSet(url).folder, records, "00000000ffff")
     manifest.passes[0].failures, manifest.passes[0].asked = facts.failures, 2
