@@ -54,7 +54,7 @@ def run(recipe: RewriteRecipe) -> None:
             run_pass(stage.job, stage.output, recipe.run)  # removes what a killed run has left
         print(f"{recipe.output}: the set is complete; nothing to do")
         return
-    if second and not done:
+    if second and not done and not _is_begun(rewrites):
         _refuse_occupied(recipe)
     if spread("rewrite", recipe, _planned(first, second, rewrites, recipe.output), recipe.run):
         return
@@ -64,6 +64,7 @@ def run(recipe: RewriteRecipe) -> None:
         probe_judges(second.judge, second.engines, second.criteria)
     run_pass(first, rewrites, recipe.run)
     if second:
+        refuse_behind(second, recipe.output)  # rewrites that were repaired may be others now
         run_pass(second, recipe.output, recipe.run)
     print_summary(ShardSet(recipe.output), PlainConsole())
 
@@ -146,6 +147,13 @@ def rewrites_url(recipe: RewriteRecipe) -> str:
     folder = Folder(recipe.output)
     is_old = folder.exists(f"{flat.REWRITES}/{flat.MANIFEST}") and not folder.exists(REWRITES)
     return f"{recipe.output.rstrip('/')}/{flat.REWRITES if is_old else REWRITES}"
+
+
+def _is_begun(rewrites: str) -> bool:
+    """Whether rewrites of this recipe are there and not complete, such as after a repair."""
+    folder = Folder(rewrites)
+    found = Manifest.find(folder)
+    return found is not None and holds_rows(found, folder)
 
 
 def _refuse_occupied(recipe: RewriteRecipe) -> None:

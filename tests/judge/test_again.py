@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,6 +175,46 @@ def test_rewrites_are_not_paid_for_twice(
     again = ["--config", str(config), f"judge.input={tmp_path}/plain", f"output={tmp_path}/scored"]
     assert judge(again) == 0
     assert set(asked(server)) == {"quality", "safety"}
+
+
+def _damaged_rewrites(config: Path) -> Path:
+    """The rewrites of the set, one part of which is to be made again."""
+    rewrites = config.parent / "set" / names.REWRITES
+    flip(rewrites, ShardSet(str(rewrites)).parts[0])
+    assert "run the command that made it" in repair(str(rewrites))[-1]
+    return rewrites
+
+
+def test_repaired_rewrites_are_continued(config: Path, server: FaultServer) -> None:
+    """The scored set beside them is that of these rewrites, and stays as it is."""
+    rewrites = _damaged_rewrites(config)
+    before = ShardSet(str(rewrites.parent)).manifest
+    assert rewrite(config) == 0
+    assert set(asked(server)) == {"rewrite"}
+    assert verify(str(rewrites))["problems"] == []
+    assert ShardSet(str(rewrites.parent)).manifest == before
+
+
+def _say_more(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"]["content"] += " More."
+
+
+def test_repaired_rewrites_that_are_others_are_judged_again(
+    config: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The judge is asked about these rows once somebody says so."""
+    rewrites = _damaged_rewrites(config)
+    server.plan = lambda call: Fault(edit=_say_more)
+    assert rewrite(config) == 1
+    assert "run this command with --retry-failed" in capsys.readouterr().err
+    server.plan = None
+    asked(server)
+    assert rewrite(config, "--retry-failed") == 0
+    assert set(asked(server)) == {"quality", "safety"}
+    assert verify(str(rewrites.parent))["problems"] == []
+    both = (rewrites, rewrites.parent)
+    new, judged = ([row["rewrite"] for row in ShardSet(at).rows()] for at in both)
+    assert new == judged and any("More." in text for text in new)
 
 
 def test_a_set_is_not_judged_onto_itself(
