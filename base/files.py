@@ -43,6 +43,11 @@ class Folder:
         """The path of `name` for this folder's file system."""
         return f"{self.root.rstrip('/')}/{name}"
 
+    def parent(self) -> tuple["Folder", str]:
+        """The folder that this one lies in, and its name there."""
+        above, _, name = self.root.rstrip("/").rpartition("/")
+        return Folder(above or "/" if self.is_local else self.fs.unstrip_protocol(above)), name
+
     def read(self, name: str) -> bytes | None:
         """The bytes of `name`, or None when it does not exist."""
         with told_as(ShardError, f"{self.url}/{name}: cannot read"):

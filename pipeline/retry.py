@@ -34,7 +34,8 @@ from prewrite.shards.leftovers import clean
 from prewrite.shards.listed import check_listed
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import ODD, Manifest, Record
-from prewrite.shards.repair import emptied, refuse_old
+from prewrite.shards.old import refuse_old
+from prewrite.shards.repair import emptied
 from prewrite.shards.summary import CommitSummary, fold
 
 
@@ -155,8 +156,7 @@ def check(job: Again) -> Manifest:
             f"{job.url}: found {state}; accepted with --retry-failed: a complete one; run the "
             "command without it first"
         )
-    if found.flat:
-        raise refuse_old(job.url, "--retry-failed")
+    refuse_old(job.url, "--retry-failed")
     return found
 
 

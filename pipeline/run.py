@@ -9,7 +9,7 @@ refused where the set needs their names.
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +32,8 @@ from prewrite.shards.listed import check_listed, check_there
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest, SetStatus
 from prewrite.shards.merge import apart, merge, to_merge
-from prewrite.shards.names import CARD, FIXED, FOLDERS, LOG, MANIFEST, RECORDS, REWRITES, SKIPPED
+from prewrite.shards.names import CARD, FOLDERS, LOG, MANIFEST, RECORDS, REWRITES, SKIPPED
+from prewrite.shards.occupied import refuse_taken
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.repair import emptied
@@ -193,19 +194,6 @@ def _refuse_foreign(folder: Folder, found: Manifest | None) -> None:
     if found:
         commit_log_of(found, folder).clear()
     refuse_taken(folder, besides=[MANIFEST] if found else [])
-
-
-def refuse_taken(folder: Folder, besides: Sequence[str] = ()) -> None:
-    """ShardError where a new set would need a name that is there already, of a file of others."""
-    records = [f"{place}/" for place in (RECORDS, LOG) if folder.names(place)]
-    present = [name for name in FIXED if folder.exists(name) and name not in besides]
-    files = [name for name in FOLDERS if folder.fs.isfile(folder.path(name))]
-    flat_set = [name for name in flat.FILES if folder.exists(name)]
-    if foreign := present + records + files + flat_set:
-        raise ShardError(
-            f"{folder.url}: found {', '.join(foreign)}, which no shard set here has written; "
-            "accepted: a folder without files of these names"
-        )
 
 
 def _finish(

@@ -24,7 +24,7 @@ from prewrite.pipeline.retry import (
     retry_all,
     told,
 )
-from prewrite.pipeline.run import finished, holds_rows, refuse_taken, run_pass
+from prewrite.pipeline.run import finished, holds_rows, run_pass
 from prewrite.pipeline.spread import spread
 from prewrite.pipeline.steps import PlannedPass
 from prewrite.rewrite.config import RewriteRecipe
@@ -35,6 +35,7 @@ from prewrite.rewrite.retry import RewriteAgain
 from prewrite.shards import flat
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.names import REWRITES, SPLITS
+from prewrite.shards.occupied import refuse_taken
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.show import print_summary
 

@@ -15,15 +15,16 @@ from contextlib import suppress
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
-from prewrite.shards import flat, log
+from prewrite.shards import log
 from prewrite.shards.commit_log import CommitLog, commit_log_of
 from prewrite.shards.generation import settle
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import Manifest, PassFacts, Record, SetStatus
 from prewrite.shards.names import LOG, MANIFEST, SKIPPED, block_name
+from prewrite.shards.old import refuse_old
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA
+from prewrite.shards.schema import JUDGEMENT_SCHEMA
 from prewrite.shards.summary import skipped_lines, summary_of
 from prewrite.shards.verify import OTHER_COLUMNS, FileCheck, check_passes, refuse_unlike
 
@@ -36,11 +37,9 @@ def repair(url: str) -> list[str]:
 
     ShardError where another run is writing there, or the set cannot be repaired.
     """
-    found = Manifest.unchecked(Folder(url))
-    if found is None:
+    if Manifest.unchecked(Folder(url)) is None:
         Manifest.load(Folder(url))  # raises, before anything is written
-    elif found.manifest.flat:
-        raise refuse_old(url, "--repair")
+    refuse_old(url, "--repair")
     with OutputLock(Folder(url)) as lock:
         done = _restore(lock.folder)
         unsettled = _settle(lock.folder, done)
@@ -89,18 +88,6 @@ def _restore(folder: Folder) -> list[str]:
     raise ShardError(
         f"{found.fault(folder)}; {LOG} does not hold what was changed; nothing was changed now; "
         f"restore the file from a copy; if you edited it on purpose, write {found.content} there"
-    )
-
-
-def refuse_old(url: str, what: str) -> ShardError:
-    """The sentence for what is only done with a set of today's format. Rewrites are upgraded with
-    the set that was made of them.
-    """
-    outer = url.rstrip("/").removesuffix(f"/{flat.REWRITES}")
-    whole = outer if Folder(outer).exists(flat.MANIFEST) else url
-    return ShardError(
-        f"{url}: found a set of {flat.WHAT}; accepted with {what}: format {FORMAT_VERSION}; run "
-        f"prewrite shards upgrade {whole} first"
     )
 
 

@@ -19,15 +19,15 @@ import pyarrow.compute as pc
 from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
-from prewrite.shards import generation, log, names
+from prewrite.shards import flat, generation, log, names
 from prewrite.shards.commit_log import CommitLog
 from prewrite.shards.failures import Failures
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
 from prewrite.shards.manifest import REMOVED, Manifest, Record, Removed
+from prewrite.shards.old import refuse_old, set_around
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.repair import refuse_old
 from prewrite.shards.schema import status_counts
 from prewrite.shards.summary import summary_of
 
@@ -41,11 +41,10 @@ def remove(url: str, doc_ids: Sequence[str]) -> list[str]:
     the set is not complete, is half asked again, or another run is writing there.
     """
     url = url.rstrip("/")
-    outer, _, last = url.rpartition("/")
-    if last == names.REWRITES and Manifest.find(Folder(outer)):
+    if outer := set_around(url):
         raise ConfigError(
-            f"{url}: found the rewrites of a set; accepted: the set itself, {outer}, which takes "
-            "its rewrites along"
+            f"{url}: found the rewrites of a set; accepted: the set itself, {outer.url}, which "
+            "takes its rewrites along"
         )
     wanted = [*dict.fromkeys(map(_readable, doc_ids))]
     _ready(url)  # before a lock is written
@@ -73,8 +72,13 @@ def _readable(doc_id: str) -> str:
 
 def _ready(url: str) -> ShardSet:
     shards = ShardSet(url).finished()
-    if shards.manifest.flat:
-        raise refuse_old(url, "prewrite shards remove")
+    refuse_old(url, "prewrite shards remove")
+    if Manifest.unchecked(Folder(f"{url}/{flat.REWRITES}")):
+        raise ShardError(
+            f"{url}/{flat.REWRITES}: found a set, which may hold the documents; accepted with "
+            f"prewrite shards remove: rewrites in {names.REWRITES}; run prewrite shards upgrade "
+            f"{url} first, or move it elsewhere"
+        )
     begun = generation.made(shards.folder, shards.manifest)
     if begun and begun.status != "complete":
         raise ShardError(

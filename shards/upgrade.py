@@ -27,8 +27,10 @@ from prewrite.shards.commit_log import Block, CommitLog, Lineage, commit_log_of
 from prewrite.shards.flat import FlatFiles
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.manifest import Manifest, PassFacts, Record
+from prewrite.shards.manifest import Manifest, PassFacts, Record, Unchecked
 from prewrite.shards.merge import Merging, merge_all, refuse_full
+from prewrite.shards.occupied import refuse_taken
+from prewrite.shards.old import set_around
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import FORMAT_VERSION, JUDGEMENT_SCHEMA, schema
@@ -39,16 +41,43 @@ _REFERENCES = re.compile(rf"{flat.REFERENCES}/[0-9a-f]{{16}}/(?:manifest\.json|p
 
 
 def upgrade(url: str) -> list[str]:
-    """Upgrade the set at `url`, and the rewrites in it; what was done, one sentence each (none:
-    nothing to do).
+    """Upgrade the set at `url`, and the rewrites in it; of rewrites, the set that was made of them,
+    too. What was done, one sentence each (none: nothing to do).
 
-    ShardError where a set is not complete, its log is not there, or another run is writing there.
+    ShardError where a set is not complete, its log is not there, files of others have the names of
+    the new one's, or another run is writing there; before anything is written.
     """
-    inner, place = f"{url.rstrip('/')}/{flat.REWRITES}", f"{url.rstrip('/')}/{names.REWRITES}"
-    done = list[str]()
-    if Folder(inner).exists(flat.MANIFEST):
-        done += _upgrade(inner, place)
-    return done + _upgrade(url, url)
+    outer = set_around(url)
+    url = (outer.url if outer else url).rstrip("/")
+    Folder(url).refuse_outside(flat.REWRITES)
+    inner = f"{url}/{flat.REWRITES}"
+    has_inner = Folder(inner).exists(flat.MANIFEST)
+    both = [*([(inner, f"{url}/{names.REWRITES}")] if has_inner else []), (url, url)]
+    for old, new in both:
+        _check(old, Folder(new))
+    return [sentence for old, new in both for sentence in _upgrade(old, new)]
+
+
+def _check(url: str, to: Folder) -> None:
+    """ShardError where the set at `url` cannot be upgraded, or is not the one that is at `to`."""
+    if to.exists(names.MANIFEST):
+        _refuse_other(Manifest.unchecked_at(Folder(url), flat.MANIFEST), url, to)
+        return
+    old = _whole(url)
+    _records(old)
+    begun = Manifest.unchecked_at(to, names.UPGRADE)
+    if not (begun and begun.manifest.known_as == old.manifest.known_as):
+        refuse_taken(to, besides=flat.FILES if to.url == url else ())
+
+
+def _refuse_other(old: Unchecked | None, url: str, to: Folder) -> None:
+    """ShardError where the set at `to` was not made of the old one, which then stays."""
+    new = Manifest.load(to)
+    if old and old.manifest.known_as != new.known_as:
+        raise ShardError(
+            f"{url}/{flat.MANIFEST}: found another set than in {to.url}/{names.MANIFEST}; "
+            "accepted: one set; move one of them elsewhere"
+        )
 
 
 def _upgrade(url: str, to: str) -> list[str]:

@@ -12,12 +12,13 @@ import pyarrow as pa
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder, told_as
 from prewrite.base.fingerprint import fingerprint
-from prewrite.shards import flat, log
+from prewrite.shards import log
 from prewrite.shards.footer import MAGIC
 from prewrite.shards.generation import is_ready
 from prewrite.shards.leftovers import strays
 from prewrite.shards.manifest import Manifest
-from prewrite.shards.names import LOG, MANIFEST, SKIPPED, UPGRADE
+from prewrite.shards.names import LOG, MANIFEST, SKIPPED
+from prewrite.shards.old import is_half_upgraded
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import (
@@ -30,6 +31,7 @@ from prewrite.shards.schema import (
 )
 from prewrite.shards.summary import CommitSummary, skipped_lines, summary_of
 
+_READ = ".parquet"  # what a reader of the whole folder takes for rows
 _AHEAD = 8  # parts that are read at a time, for disks and networks
 
 OTHER_COLUMNS = "its columns are not those of the set"
@@ -55,11 +57,7 @@ def verify(url: str | PathLike[str]) -> dict[str, Any]:
     if not problems:
         problems += _totals(shards, seen)
     problems += _check_log(shards)
-    for name in strays(shards.folder, manifest) if manifest.status == "complete" else ():
-        problems.append(
-            f"{name}: not in the manifest: a run that had ended or lost its lock wrote it; the "
-            "same command, or --repair, removes it"
-        )
+    problems += _unlisted_files(shards) if manifest.status == "complete" else []
     return {
         "set": fspath(url),
         "status": manifest.status,
@@ -70,10 +68,34 @@ def verify(url: str | PathLike[str]) -> dict[str, Any]:
     }
 
 
+def _unlisted_files(shards: ShardSet) -> list[str]:
+    """Files that runs of the set have left, and others that a reader of the folder takes for rows
+    of the set.
+    """
+    if shards.manifest.flat or is_half_upgraded(shards.folder):
+        return []
+    left = strays(shards.folder, shards.manifest)
+    known = {*left, *(part.file for part in shards.parts)}
+    other = [name for name in shards.folder.names() if _is_read(name) and name not in known]
+    return [
+        f"{name}: not in the manifest: a run that had ended or lost its lock wrote it; the "
+        "same command, or --repair, removes it"
+        for name in left
+    ] + [
+        f"{name}: not in the manifest, but read with its rows by whoever reads the whole folder; "
+        f"accepted: no other file that ends in {_READ}; move it elsewhere"
+        for name in other
+    ]
+
+
+def _is_read(name: str) -> bool:
+    """Whether a reader of the whole folder takes a file for rows."""
+    return name.endswith(_READ) and not any(part[0] in "_." for part in name.split("/"))
+
+
 def _half_upgraded(shards: ShardSet) -> list[str]:
     """Whether an upgrade was killed before its end."""
-    begun = shards.folder.exists(UPGRADE)
-    if begun or (shards.manifest.flat is None and shards.folder.exists(flat.MANIFEST)):
+    if is_half_upgraded(shards.folder):
         return [f"an upgrade was not finished; run prewrite shards upgrade {shards.folder.url}"]
     return []
 

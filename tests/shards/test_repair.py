@@ -283,11 +283,14 @@ def test_a_part_of_a_run_that_had_ended_is_named_and_removed(corpus: Path, good:
         (good / name).parent.mkdir(exist_ok=True)
         (good / name).write_bytes(b"x")
     problems = verify(str(good))["problems"]
-    assert [problem.partition(":")[0] for problem in problems] == mine
+    assert [problem.partition(":")[0] for problem in problems] == [*mine, other[0]]
     assert all("not in the manifest" in problem for problem in problems)
     assert repair(str(good)) == []
     assert not any((good / name).exists() for name in mine)
     assert all((good / name).read_bytes() == b"x" for name in other)
+    (problem,) = verify(str(good))["problems"]
+    assert problem.startswith(f"{other[0]}: not in the manifest, but read with its rows by")
+    (good / other[0]).unlink()
     assert verify(str(good))["problems"] == []
 
 

@@ -13,7 +13,7 @@ from prewrite.judge.passes import SetSource
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.passes import Document, Split
 from prewrite.pipeline.run import run_pass
-from prewrite.shards import log, names
+from prewrite.shards import flat, log, names
 from prewrite.shards.failures import FailedRow, Failures
 from prewrite.shards.manifest import PassFacts, PassInfo, Record
 from prewrite.shards.reader import ShardSet
@@ -254,3 +254,14 @@ def test_what_its_input_has_left_out_stays_counted(tmp_path: Path) -> None:
 def test_an_id_that_is_no_text_is_one_sentence(judged: Path, document: str) -> None:
     with pytest.raises(ConfigError, match="found bytes that are not UTF-8; accepted: a text"):
         remove(str(judged), [document])
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_rewrites_that_it_would_miss_are_named(
+    judged: Path, is_old: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder that they had in an older format; a set there is also read with the rows."""
+    inner = MADE / flat.REWRITES if is_old else judged / names.REWRITES
+    shutil.copytree(inner, judged / flat.REWRITES)
+    assert shards(["remove", str(judged), "--doc-id", rows(judged)[0]["doc_id"]]) == 1
+    assert "found a set, which may hold the documents" in capsys.readouterr().err

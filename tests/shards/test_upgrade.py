@@ -4,6 +4,8 @@ said of the set stays true of it.
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +175,72 @@ def test_the_folder_takes_a_lock(old: Path) -> None:
     folder.write(names.LOCK, b"{}")
     with pytest.raises(ShardError, match=r"lock.json: damaged; remove it"):
         upgrade(str(old))
+
+
+def _set_of_others(old: Path) -> None:
+    """Where the new manifest will be, that of another set."""
+    other = Path(shutil.copytree(MADE / flat.REWRITES, old.parent / "other"))
+    upgrade(str(other))
+    shutil.copytree(other / "_prewrite", old / "_prewrite")
+
+
+def _linked(old: Path) -> None:
+    (old / flat.REWRITES).rename(old.parent / "elsewhere")
+    (old / flat.REWRITES).symlink_to(old.parent / "elsewhere")
+
+
+def _unfinished(old: Path) -> None:
+    path = old / flat.MANIFEST
+    path.write_text(path.read_text().replace('"complete"', '"interrupted"'))
+
+
+def _put(name: str, old: Path) -> None:
+    (old / name).parent.mkdir(parents=True, exist_ok=True)
+    (old / name).write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_set_of_others, "found another set than in .*; accepted: one set; move one of them"),
+        (_linked, f"{flat.REWRITES}: found a link to .*, out of the folder"),
+        (_unfinished, "found a set that is interrupted; accepted: a complete one"),
+        (partial(_put, names.CARD), f"found {names.CARD}, which no shard set here has written"),
+        (partial(_put, f"{names.RECORDS}/a"), f"found {names.RECORDS}/, which no shard set here"),
+        (
+            partial(_put, f"{names.REWRITES}/{names.SKIPPED}"),
+            f"{names.REWRITES}: found {names.SKIPPED}, which no shard set here has written",
+        ),
+    ],
+)
+def test_both_sets_are_looked_at_before_one_is_written(
+    old: Path, change: Callable[[Path], None], sentence: str
+) -> None:
+    change(old)
+    before = tree(old)
+    with pytest.raises(ShardError, match=sentence):
+        upgrade(str(old))
+    assert tree(old) == before
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_rewrites_of_a_set_are_upgraded_with_it(old: Path, end: str) -> None:
+    """Where they are alone they would lie in a folder that is read with the rows of the set."""
+    upgrade(f"{old}/{flat.REWRITES}{end}")
+    is_upgraded(old)
+
+
+def test_a_half_upgraded_set_is_not_changed(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The old files, which still hold all documents, would stay."""
+    kept = (old / flat.MANIFEST).read_bytes()
+    upgrade(str(old))
+    (old / flat.MANIFEST).write_bytes(kept)
+    for words in (["verify", "--repair", str(old)], ["remove", str(old), "--doc-id", "a"]):
+        assert shards(words) == 1
+        said = capsys.readouterr().err
+        assert "found an upgrade that was not finished; accepted with" in said
+        assert f"run prewrite shards upgrade {old} first" in said

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,11 @@ def _first_byte(folder: Path) -> None:
     _first(folder).write_bytes(b"Q" + data[1:])
 
 
+def _copied(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    shutil.copy(_first(folder), folder / name)
+
+
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda folder: flip(folder, ShardSet(folder).parts[2]), "row group 2: SHA-256"),
     (_first_byte, "it does not begin as a Parquet file does"),
@@ -84,6 +90,8 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     ),
     (lambda folder: _change(folder, lambda t: t.slice(0, t.num_rows - 1)), "lacks chunks"),
     (lambda folder: _change(folder, _excused), "status 'ok' and rewrite_reason do not fit"),
+    (lambda folder: _copied(folder, "data/more.parquet"), "data/more.parquet: not in the manifest"),
+    (lambda folder: _copied(folder, "old/data.parquet"), "but read with its rows by whoever reads"),
     (lambda folder: _edit(folder, rows=1), "the manifest says 1"),
     (lambda folder: _edit(folder, statuses={"ok": 1}), "statuses"),
     (lambda folder: _edit(folder, status="interrupted"), "the set is interrupted"),

@@ -17,7 +17,7 @@ from prewrite.base.errors import ConfigError, PrewriteError, ShardError
 from prewrite.base.files import Folder
 from prewrite.shards.lock import OutputLock
 from prewrite.train import output as held_output
-from prewrite.train.names import NAMES, RECORD
+from prewrite.train.names import LOCK, NAMES, RECORD
 from prewrite.train.online.messages import RolloutGroup
 from prewrite.train.online.store import RolloutStore, RolloutStoreWriter, adopt, store_of
 from prewrite.train.output import Output
@@ -253,11 +253,11 @@ def test_what_runs_before_had_under_way_goes(tmp_path: Path) -> None:
     before = tmp_path / f".run-{OURS}/step-1.partial"
     before.mkdir(parents=True)
     (tmp_path / ".run-notes").mkdir()
-    with open(before / "tensors", "wb") as late, OutputLock(Folder(str(tmp_path))) as lock:
+    with open(before / "tensors", "wb") as late, OutputLock(Folder(str(tmp_path)), LOCK) as lock:
         late.write(b"late")
         assert lock.scratch and lock.scratch.is_dir()
         names = {path.name for path in tmp_path.iterdir()}
-        assert names == {lock.scratch.name, ".run-notes", "lock.json"}
+        assert names == {lock.scratch.name, ".run-notes", LOCK}
         with pytest.raises(FileNotFoundError):
             before.rename(tmp_path / "step-1")
     assert [path.name for path in tmp_path.iterdir()] == [".run-notes"]
