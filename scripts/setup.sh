@@ -66,8 +66,13 @@ install() {
         # shellcheck disable=SC2046  # one word an option
         uv pip install --python "$python" --no-deps $(find_links) "$@"
     else
-        "$python" -m pip install --quiet --no-deps --no-input "$@"
+        "$python" -m pip install --quiet --no-deps --no-input --no-compile "$@"
     fi
+}
+
+# On all cores, where pip would compile file after file. Templates among them are no Python.
+compile() {
+    "$python" -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 }
 
 # torch first and alone: only it may come from PyTorch's index.
@@ -105,5 +110,6 @@ say "installing $(grep -c == "$lock") packages of $lock with $(command -v uv > /
 quietly "A package could not be installed: check the network and run the same command again." \
     install --requirement "$lock"
 quietly "Prewrite itself could not be installed." install --no-build-isolation --editable .
+compile
 echo "$wanted" > "$stamp"
 say "done"
