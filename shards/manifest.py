@@ -49,6 +49,7 @@ SetStatus = Literal["running", "interrupted", "complete"]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Counts = dict[str, Count]
 Digest = Annotated[str, Field(pattern=SHA256)]
+MaybeDigest = Annotated[str, Field(pattern=f"{SHA256}|^$")]
 
 
 class _ManifestModel(BaseModel):
@@ -232,7 +233,7 @@ class PassInfo(PassFacts, _PassName):
     tells of all of them.
     """
 
-    seconds: float = 0.0
+    seconds: float = Field(0.0, ge=0)
 
 
 NAMED = 1000
@@ -282,7 +283,7 @@ class Manifest(_ManifestModel):
 
     format_version: int = FORMAT_VERSION
     generation: int = Field(1, ge=1)
-    before: Digest | Literal[""] = ""
+    before: MaybeDigest = ""
     owners: list[Annotated[str, Field(pattern=OWNER_FORM)]] = Field(default_factory=list)
     status: SetStatus = "running"
     rewrites: list[Annotated[str, Field(pattern=TEMPLATE_NAME)]] = Field(default_factory=list)
@@ -301,9 +302,9 @@ class Manifest(_ManifestModel):
     removed: list[Removed] = Field(default_factory=list)
     parts: Count = 0
     log: list[LogFile] = Field(default_factory=list)
-    rows_digest: Digest | Literal[""] = ""
-    verdicts_digest: Digest | Literal[""] = ""
-    known_as: Digest | Literal[""] = ""
+    rows_digest: str = ""  # of any form, so that a repair can write them anew
+    verdicts_digest: str = ""
+    known_as: MaybeDigest = ""
     _flat: FlatFiles | None = PrivateAttr(None)
 
     @model_validator(mode="after")

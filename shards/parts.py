@@ -83,7 +83,9 @@ def refuse_name(name: str) -> None:
     """ValueError for the name of a file that could lie outside of a set's folder."""
     steps = name.split("/")
     if "\\" in name or "://" in name or any(step in ("", ".", "..") for step in steps):
-        raise ValueError(f"found {one_line(repr(name), 80)}; accepted: a path inside the set's folder")
+        raise ValueError(
+            f"found {one_line(repr(name), 80)}; accepted: a path inside the set's folder"
+        )
     if not name.isprintable() or any(len(step.encode()) > 255 for step in steps):
         shown = one_line(name, 60)
         raise ValueError(f"found '{shown}'; accepted: printable names of at most 255 bytes")
