@@ -47,7 +47,7 @@ _AND = " | "  # between two versions
 
 SetStatus = Literal["running", "interrupted", "complete"]
 Count = Annotated[int, Field(ge=0, strict=True)]
-Counts = dict[str, Count]
+CountByKey = dict[str, Count]
 Digest = Annotated[str, Field(pattern=SHA256)]
 MaybeDigest = Annotated[str, Field(pattern=f"{SHA256}|^$")]
 
@@ -174,7 +174,7 @@ class Record(PassFacts):
     part: Part | None
     judgements: Part | None = None
     skipped: list[Skip] = Field(default_factory=list)
-    left_out: Counts = Field(default_factory=dict)
+    left_out: CountByKey = Field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
     redo: bool = False
@@ -293,11 +293,11 @@ class Manifest(_ManifestModel):
     inputs: list[Input]
     rows: Count = 0
     documents: Count = 0
-    statuses: Counts = Field(default_factory=dict)
-    left_out: Counts = Field(default_factory=dict)
-    passed_over: Counts = Field(default_factory=dict)
+    statuses: CountByKey = Field(default_factory=dict)
+    left_out: CountByKey = Field(default_factory=dict)
+    passed_over: CountByKey = Field(default_factory=dict)
     passed_over_paths: list[str] = Field(default_factory=list)
-    skipped: Counts = Field(default_factory=dict)
+    skipped: CountByKey = Field(default_factory=dict)
     skipped_records: list[Skip] = Field(default_factory=list)
     removed: list[Removed] = Field(default_factory=list)
     parts: Count = 0
