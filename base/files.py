@@ -100,6 +100,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Delete a file or a folder with all it holds; nothing happens when there is none."""
+        self.refuse_outside(os.path.dirname(name))
         if self.fs.exists(self.path(name)):
             self.fs.rm(self.path(name), recursive=True)
 

@@ -23,6 +23,7 @@ from prewrite.base.errors import ConfigError
 from prewrite.base.secret import refuse_secrets
 from prewrite.engine.digest import model_digest
 from prewrite.prompts.template import Template
+from prewrite.shards.schema import CRITERION_NAME
 
 _SHIPPED = Path(__file__).parent / "criteria"
 
@@ -41,7 +42,7 @@ class _Criterion(Section):
 
     needs_engine: ClassVar[bool] = False
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=CRITERION_NAME)
     version: int
     weight: float = Field(1.0, ge=0)
 

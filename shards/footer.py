@@ -2,14 +2,15 @@
 
 Arrow cannot write a footer for row groups that lie somewhere already, so the footers of the sources
 are taken apart and put together: Thrift's compact protocol, and of Parquet's `FileMetaData` only
-the fields that hold places. Every other field is passed on as it is, known or not.
+the fields that hold places. Every other field is passed on as it is, known or not. A footer is
+input: one that lacks such a field, or holds another value there, is refused as a whole.
 Source: github.com/apache/thrift `doc/specs/thrift-compact-protocol.md`, and
 github.com/apache/parquet-format `src/main/thrift/parquet.thrift`.
 """
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prewrite.base.errors import ShardError
@@ -17,13 +18,31 @@ from prewrite.base.errors import ShardError
 MAGIC = b"PAR1"
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
-_DEEPEST = 64  # levels; Parquet's own footers have 8
+_NUMBERS = (4, 5, 6)  # of 16, 32 and 64 bits
+_DEEPEST = 64  # structs and lists in one another; Parquet's own footers have 12
 
 _ROWS, _GROUPS, _KEYS = 3, 4, 5  # of FileMetaData
 _COLUMNS, _GROUP_ROWS, _OFFSET, _ORDINAL = 1, 3, 5, 7  # of RowGroup
 _META, _INDEXES = 3, (4, 5, 6, 7)  # of ColumnChunk: its metadata; where its page indexes lie
+_PLACE = 2  # of ColumnChunk: where its metadata lies; deprecated, 0 in newer files
 _PAGES = (9, 10, 11)  # of ColumnMetaData: first data page, index page, dictionary page
 _BLOOM = (14, 15)  # of ColumnMetaData: where its Bloom filter lies
+
+
+class _Form(NamedTuple):
+    """The fields of a struct that are used here, and what each is: a number, a text, a struct of
+    this form or, in brackets, a list of such structs. needed: those that must be there.
+    """
+
+    needed: Mapping[int, Any]
+    other: Mapping[int, Any] = {}
+
+
+_NUMBER, _TEXT = "a number", "a text"
+_KINDS: dict[str, tuple[int, ...]] = {_NUMBER: _NUMBERS, _TEXT: (_BINARY,)}
+_COLUMN = _Form({_PLACE: _NUMBER, _META: _Form({}, dict.fromkeys(_PAGES, _NUMBER))})
+_GROUP = _Form({_COLUMNS: [_COLUMN], _GROUP_ROWS: _NUMBER}, {_OFFSET: _NUMBER, _ORDINAL: _NUMBER})
+_FOOTER = _Form({_ROWS: _NUMBER, _GROUPS: [_GROUP]}, {_KEYS: [_Form({1: _TEXT})]})
 
 
 class Value(NamedTuple):
@@ -45,12 +64,43 @@ class Group(NamedTuple):
     moves: int
 
 
-def parsed(footer: bytes) -> Struct:
-    """The `FileMetaData` in the bytes of a footer; ShardError where they hold none."""
+def parsed(where: str, footer: bytes) -> Struct:
+    """The `FileMetaData` in the bytes of a footer, with all fields that are used here; ShardError
+    where they hold none. where: the file.
+    """
     try:
-        return _CompactReader(footer).struct(0)
+        found = _CompactReader(footer).whole()
+        _refuse_other(found, _FOOTER, "")
+        return found
     except (IndexError, struct.error, ValueError) as error:
-        raise ShardError(f"found a Parquet footer that cannot be read: {error}") from None
+        why = "it ends too early" if isinstance(error, IndexError) else error
+        raise ShardError(f"{where}: found a Parquet footer that cannot be read: {why}") from None
+
+
+def _refuse_other(found: Struct, form: _Form, above: str) -> None:
+    """ValueError where a struct is of another form. above: the fields that lead to it."""
+    for number, inner in {**form.needed, **form.other}.items():
+        if number in found:
+            _refuse_other_value(found[number], inner, f"{above}{number}")
+        elif number in form.needed:
+            raise ValueError(f"field {above}{number} is not there")
+
+
+def _refuse_other_value(found: Value, form: Any, field: str) -> None:
+    if isinstance(form, str):
+        if found.kind not in _KINDS[form]:
+            raise ValueError(f"field {field} is not {form}")
+        return
+    inner = [found.value]
+    if isinstance(form, list):
+        kind, inner = found.value if found.kind == _LIST else (0, [])
+        form, right = form[0], kind == _STRUCT or (found.kind == _LIST and not inner)
+    else:
+        right = found.kind == _STRUCT
+    if not right:
+        raise ValueError(f"field {field} holds no structs")
+    for one in inner:
+        _refuse_other(one, form, f"{field}.")
 
 
 def row_groups(metadata: Struct) -> list[Struct]:
@@ -97,8 +147,8 @@ def _moved_column(column: Struct, by: int) -> Struct:
     meta = {number: value for number, value in meta.items() if number not in _BLOOM}
     meta |= {number: _plus(meta[number], by) for number in _PAGES if number in meta}
     kept = {number: value for number, value in column.items() if number not in _INDEXES}
-    if kept[2].value:  # deprecated; 0 in newer files
-        kept[2] = _plus(kept[2], by)
+    if kept[_PLACE].value:
+        kept[_PLACE] = _plus(kept[_PLACE], by)
     return {**kept, _META: Value(_STRUCT, meta)}
 
 
@@ -122,6 +172,13 @@ class _CompactReader:
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
+    def whole(self) -> Struct:
+        """The struct that takes all bytes."""
+        found = self.struct(0)
+        if left := len(self._data) - self._at:
+            raise ValueError(f"{left} bytes behind its end")
+        return found
+
     def struct(self, depth: int) -> Struct:
         if depth > _DEEPEST:
             raise ValueError("nested too deeply")
@@ -130,6 +187,8 @@ class _CompactReader:
         while header := self._byte():
             kind, step = header & 15, header >> 4
             number = number + step if step else self._zigzag()
+            if number in found:
+                raise ValueError(f"field {number} a second time")
             found[number] = Value(kind, self._value(kind, depth, inside=False))
         return found
 
@@ -143,7 +202,7 @@ class _CompactReader:
         if kind == _BINARY:
             return self._bytes(self._varint())
         if kind in (_LIST, _SET):
-            return self._list(depth)
+            return self._list(depth + 1)
         if kind == _STRUCT:
             return self.struct(depth + 1)
         if kind in (4, 5, 6):
@@ -151,10 +210,12 @@ class _CompactReader:
         raise ValueError(f"a value of type {kind}")
 
     def _list(self, depth: int) -> tuple[int, list[Any]]:
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
         header = self._byte()
         kind, size = header & 15, header >> 4
         size = self._varint() if size == 15 else size
-        if size > len(self._data):
+        if size > len(self._data) - self._at:  # each takes a byte and more
             raise ValueError(f"a list of {size} values")
         return kind, [self._value(kind, depth, inside=True) for _ in range(size)]
 

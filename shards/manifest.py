@@ -9,26 +9,47 @@ not exist. Nothing of it holds a secret: configurations name environment variabl
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.base.text import one_line
 from prewrite.shards import flat
+from prewrite.shards.decoded import fault
 from prewrite.shards.failures import Failures, FailureTally
 from prewrite.shards.flat import FlatFiles
-from prewrite.shards.names import MANIFEST
-from prewrite.shards.parts import Part, refuse_name
-from prewrite.shards.schema import FORMAT_VERSION, TEMPLATE_NAME, schema, texts_of
+from prewrite.shards.names import LOG, MANIFEST, OWNER_FORM, is_log
+from prewrite.shards.parts import SHA256, Part, refuse_name, refuse_wrong
+from prewrite.shards.schema import (
+    CRITERION_NAME,
+    FORMAT_VERSION,
+    TEMPLATE_NAME,
+    refuse_other_columns,
+    schema,
+    texts_of,
+)
 from prewrite.shards.seal import DIGEST, opened, sealed
 
 _AND = " | "  # between two versions
 
 SetStatus = Literal["running", "interrupted", "complete"]
+Count = Annotated[int, Field(ge=0, strict=True)]
+CountByKey = dict[str, Count]
+Digest = Annotated[str, Field(pattern=SHA256)]
+MaybeDigest = Annotated[str, Field(pattern=f"{SHA256}|^$")]
 
 
 class _ManifestModel(BaseModel):
@@ -39,14 +60,15 @@ class LogFile(_ManifestModel):
     """A file of the commit log: its name in the folder, its records, bytes and SHA-256."""
 
     name: str
-    records: int = Field(ge=0)
-    bytes: int = Field(ge=0)
-    sha256: str
+    records: Count
+    bytes: Count
+    sha256: Digest
 
     @field_validator("name")
     @classmethod
-    def _inside(cls, name: str) -> str:
-        refuse_name(name)
+    def _named(cls, name: str) -> str:
+        if not is_log(name):
+            raise ValueError(f"found '{one_line(name, 60)}'; accepted: a file in {LOG}/")
         return name
 
 
@@ -142,17 +164,17 @@ class Record(PassFacts):
 
     split: str = Field(pattern=r"^[^/\\\p{C}]{1,200}$")
     block: int = Field(ge=0)
-    start: int
-    stop: int
-    turn: int = 0
+    start: Count
+    stop: Count
+    turn: Count = 0
     line: str = ""
     after: str = ""
     read: str = ""
-    documents: int
+    documents: Count
     part: Part | None
     judgements: Part | None = None
     skipped: list[Skip] = Field(default_factory=list)
-    left_out: dict[str, int] = Field(default_factory=dict)
+    left_out: CountByKey = Field(default_factory=dict)
     last: bool = False
     sha256: str | None = None
     redo: bool = False
@@ -161,8 +183,10 @@ class Record(PassFacts):
 
     @field_validator("part", "judgements")
     @classmethod
-    def _inside(cls, part: Part | None) -> Part | None:
-        if part:
+    def _inside(cls, part: Part | None, given: ValidationInfo) -> Part | None:
+        if part and given.mode == "json":  # else from `shards.flat`, or this program's own
+            refuse_wrong(part)
+        elif part:
             refuse_name(part.file)
         return part
 
@@ -190,9 +214,9 @@ class Input(_ManifestModel):
     """
 
     path: str
-    bytes: int
+    bytes: Count
     sha256: str | None = None
-    records: int | None = None
+    records: Count | None = None
     version: str | None = None
 
 
@@ -209,7 +233,7 @@ class PassInfo(PassFacts, _PassName):
     tells of all of them.
     """
 
-    seconds: float = 0.0
+    seconds: float = Field(0.0, ge=0)
 
 
 NAMED = 1000
@@ -233,8 +257,8 @@ class Removed(_ManifestModel):
     """
 
     doc_id: str
-    rows: int
-    documents: int = 1
+    rows: Count
+    documents: Count = 1
 
 
 _KEPT = (
@@ -259,29 +283,37 @@ class Manifest(_ManifestModel):
 
     format_version: int = FORMAT_VERSION
     generation: int = Field(1, ge=1)
-    before: str = ""
-    owners: list[str] = Field(default_factory=list)
+    before: MaybeDigest = ""
+    owners: list[Annotated[str, Field(pattern=OWNER_FORM)]] = Field(default_factory=list)
     status: SetStatus = "running"
     rewrites: list[Annotated[str, Field(pattern=TEMPLATE_NAME)]] = Field(default_factory=list)
-    criteria: list[str] = Field(default_factory=list)
+    criteria: list[Annotated[str, Field(pattern=CRITERION_NAME)]] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo] = Field(min_length=1)
     inputs: list[Input]
-    rows: int = 0
-    documents: int = 0
-    statuses: dict[str, int] = Field(default_factory=dict)
-    left_out: dict[str, int] = Field(default_factory=dict)
-    passed_over: dict[str, int] = Field(default_factory=dict)
+    rows: Count = 0
+    documents: Count = 0
+    statuses: CountByKey = Field(default_factory=dict)
+    left_out: CountByKey = Field(default_factory=dict)
+    passed_over: CountByKey = Field(default_factory=dict)
     passed_over_paths: list[str] = Field(default_factory=list)
-    skipped: dict[str, int] = Field(default_factory=dict)
+    skipped: CountByKey = Field(default_factory=dict)
     skipped_records: list[Skip] = Field(default_factory=list)
     removed: list[Removed] = Field(default_factory=list)
-    parts: int = 0
+    parts: Count = 0
     log: list[LogFile] = Field(default_factory=list)
-    rows_digest: str = ""
+    rows_digest: str = ""  # of any form, so that a repair can write them anew
     verdicts_digest: str = ""
-    known_as: str = ""
+    known_as: MaybeDigest = ""
     _flat: FlatFiles | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse_other_columns(self.criteria, self.measures, self.rewrites)
+        names = [file.name for file in self.log]
+        if len({*names}) < len(names):
+            raise ValueError("log: found a file twice; accepted: each once")
+        return self
 
     @property
     def owner(self) -> str:
@@ -358,8 +390,10 @@ class Manifest(_ManifestModel):
     def _read(cls, where: str, data: bytes, formats: Sequence[int]) -> "Unchecked":
         try:
             raw = json.loads(data)
-            version = raw.get("format_version") if isinstance(raw, dict) else None
-            if version not in formats:
+            if not isinstance(raw, dict):
+                raise ShardError(f"{where}: found {_kind(raw)}; accepted: a JSON object")
+            version = raw.get("format_version")
+            if type(version) is not int or version not in formats:
                 raise ShardError(
                     f"{where}: found format version {one_line(repr(version), 60)}; accepted: "
                     f"{' and '.join(map(str, formats))}; a newer set needs a newer Prewrite"
@@ -378,11 +412,8 @@ class Manifest(_ManifestModel):
             raise ShardError(f"{where}: damaged: nested too deeply") from None
         except ValueError as error:
             if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                key = "".join(f"{item}: " for item in [".".join(map(str, first["loc"]))] if item)
-                said = first["msg"].removeprefix("Value error, ")
-                raise ShardError(f"{where}: damaged: {key}{said}") from None
-            raise ShardError(f"{where}: damaged: not JSON: {error}") from None
+                raise ShardError(f"{where}: damaged: {fault(error)}") from None
+            raise ShardError(f"{where}: damaged: not JSON: {one_line(str(error), 200)}") from None
 
     @property
     def digest(self) -> str:
@@ -407,12 +438,18 @@ class Unchecked(NamedTuple):
         has_none = self.given is None and self.manifest.format_version < FORMAT_VERSION
         return has_none or self.given == self.content
 
-    def fault(self, folder: Folder) -> str:
-        """The sentence of one that is not whole, up to what can be done."""
+    def fault(self, folder: Folder, name: str = MANIFEST) -> str:
+        """The sentence of one that is not whole, up to what can be done. name: its file."""
         return (
-            f"{folder.url}/{MANIFEST}: found content of the digest {self.content}, with the "
+            f"{folder.url}/{name}: found content of the digest {self.content}, with the "
             f"{DIGEST} {one_line(str(self.given), 64)}; accepted: content of that digest"
         )
+
+
+def _kind(raw: Any) -> str:
+    """What a JSON text holds instead of an object."""
+    kinds = {list: "a list", str: "a text", type(None): "null"}
+    return kinds.get(type(raw), "a single value")
 
 
 def odd(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:

@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
+from prewrite.base.text import one_line
 from prewrite.shards import footer, names
 from prewrite.shards.commit_log import CommitLog
 from prewrite.shards.manifest import Record
 from prewrite.shards.parts import Part
-from prewrite.shards.reader import footer_of
+from prewrite.shards.reader import footer_of, refuse_other_groups
 from prewrite.shards.schema import ROW_GROUPS, footer_digest
 
 FILE_BYTES = 256 << 20
@@ -82,8 +83,8 @@ def _doc_ids(folder: Folder, part: Part) -> set[str]:
             file = pq.ParquetFile(stream, pre_buffer=True)
             ids = file.read_row_group(part.group or 0, ["doc_id"])["doc_id"]
             return set(map(str, ids.to_pylist()))
-    except (pa.ArrowException, OSError) as error:
-        text = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as error:
+        text = one_line(str(error), 200)
         raise ShardError(f"{folder.url}/{part.file}: cannot read: {text}") from None
 
 
@@ -175,10 +176,13 @@ def copied(folder: OwnedFolder, parts: Sequence[Part], name: str) -> dict[str, P
 
 def _footer(folder: Folder, part: Part) -> footer.Struct:
     """That of the file of a part. ShardError where it is not there, or another one."""
+    where = f"{folder.url}/{part.file}"
     try:
-        return footer.parsed(footer_of(folder, part)[:-8])
+        found = footer.parsed(where, footer_of(folder, part)[:-8])
     except FileNotFoundError:
-        raise ShardError(f"{folder.url}/{part.file}: listed, but not there") from None
+        raise ShardError(f"{where}: listed, but not there") from None
+    refuse_other_groups(where, part, len(footer.row_groups(found)))
+    return found
 
 
 def refuse_full(folder: Folder, size: int) -> None:

@@ -53,9 +53,12 @@ WRITTEN = (*_FILES, *(f"{REWRITES}/{name}" for name in _FILES))
 """A name of each kind that a run writes below its output."""
 
 OWNER = 8  # characters of a token that say which run wrote a file
+OWNER_FORM = f"^[0-9a-f]{{{OWNER}}}$"
+"""How these look: by them files are known that may be removed."""
 
 _TOKEN = "(?P<token>[0-9a-f]{12})"
 _OWNED = re.compile(rf"(?:(?:{DATA}|{JUDGEMENTS})/{_PREFIX}.+|{LOG}/\d+)-{_TOKEN}\.(?:parquet|pq)")
+_LOGGED = re.compile(rf"{LOG}/\d+-{_TOKEN}\.pq")
 _RECORD = re.compile(rf"{RECORDS}/(?P<split>.+)-(?P<block>\d{{5,}})-(?P<turn>\d+)-{_TOKEN}\.json")
 _MERGE = re.compile(rf"{RECORDS}/merge-{_TOKEN}\.json")
 _SCRATCH = re.compile(rf"{re.escape(SCRATCH)}(?:.+-)?[0-9a-f]{{32}}")
@@ -100,6 +103,11 @@ def verdicts_file(block: str, token: str) -> str:
 def log_file(number: int, token: str) -> str:
     """File `number` of the log that a run writes."""
     return f"{LOG}/{number:05d}-{token}.pq"
+
+
+def is_log(name: str) -> bool:
+    """Whether a file has the name of one of a log."""
+    return _LOGGED.fullmatch(name) is not None
 
 
 def merge(token: str) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from prewrite.base.config import near
 from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
+from prewrite.base.text import one_line
 from prewrite.shards import footer, log
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.names import MANIFEST
@@ -74,8 +75,9 @@ class ShardSet:
         where = f"{self.folder.url}/{part.file}"
         try:
             with self.folder.open_at_random(part.file, part.file_bytes) as stream:
+                left = stream.seek(0, io.SEEK_END) - part.start  # what is listed may be anything
                 stream.seek(part.start)
-                return stream.read(part.bytes)
+                return stream.read(max(0, min(part.bytes, left)))
         except FileNotFoundError:
             raise ShardError(f"{where}: {self._absence()}") from None
         except OSError as error:
@@ -107,14 +109,15 @@ class ShardSet:
         try:
             self._refuse_other_bytes(part)
             metadata = self._footers.of(part)
+            refuse_other_groups(where, part, metadata.num_row_groups)
             with self._stream(part, held) as stream:
                 yield pq.ParquetFile(
                     stream, metadata=metadata, pre_buffer=True, page_checksum_verification=True
                 )
         except FileNotFoundError:
             raise ShardError(f"{where}: {self._absence()}") from None
-        except (pa.ArrowException, OSError) as error:
-            raise ShardError(f"{where}: damaged: {str(error).splitlines()[0]}") from None
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise ShardError(f"{where}: damaged: {one_line(str(error), 200)}") from None
 
     def _stream(self, part: Part, held: bytes | None) -> IO[bytes]:
         if held is not None:
@@ -174,6 +177,12 @@ def refuse_absent(where: str, columns: Iterable[str], found: Iterable[str]) -> N
                 f"{where}: found no column '{name}', which the set has by its {MANIFEST}; "
                 "accepted: a part that was written with it"
             )
+
+
+def refuse_other_groups(where: str, part: Part, found: int) -> None:
+    """ShardError where the file of a part does not have as many row groups as are listed."""
+    if part.group is not None and found != part.groups:
+        raise ShardError(f"{where}: found {found} row groups; accepted: {part.groups}, as listed")
 
 
 def footer_of(folder: Folder, part: Part) -> bytes:

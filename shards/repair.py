@@ -94,7 +94,11 @@ def _restore(folder: Folder) -> list[str]:
 def _records(shards: ShardSet) -> list[Record]:
     """Every record of a set: of the log of a complete one, else those that hold of a run."""
     if shards.manifest.status == "complete":
-        return [*log.records(shards.folder, shards.manifest)]
+        faults = list[str]()
+        records = [*log.checked(shards.folder, shards.manifest, faults)]
+        if faults:
+            raise ShardError(f"{shards.folder.url}/{faults[0]}")
+        return records
     commit_log = commit_log_of(shards.manifest, shards.folder)
     return [record for split in sorted(commit_log.splits()) for record in commit_log.records(split)]
 

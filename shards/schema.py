@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prewrite.base.errors import ConfigError
+from prewrite.base.text import one_line
 from prewrite.shards.footer import MAGIC
 
 FORMAT_VERSION = 2
@@ -31,6 +32,9 @@ TEXTS = ("original", "rewrite")
 
 TEMPLATE_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 """How the name of a template looks, so that it is part of a column's name in any tool."""
+
+CRITERION_NAME = r"^[a-z][a-z0-9_]*$"
+"""How the name of a criterion looks, for the same reason."""
 
 RESERVED = ("best", "original", "reason", "rewrite", "rollout", "score", "status", "tokens")
 """Names that no template may have in a recipe."""
@@ -146,6 +150,24 @@ def refuse_hidden(
                 "names of templates and criteria that give each column once"
             )
         meanings[name] = meaning
+
+
+def refuse_other_columns(
+    criteria: Sequence[str], measures: Sequence[str], rewrites: Sequence[str]
+) -> None:
+    """ValueError where a set cannot have columns of these names."""
+    for key, found in (("criteria", criteria), ("measures", measures), ("rewrites", rewrites)):
+        if twice := [name for name in found if found.count(name) > 1]:
+            raise ValueError(f"{key}: found '{twice[0]}' twice; accepted: each once")
+    accepted = [f"{name}_{measure}" for name in criteria for measure in MEASURES]
+    for name in measures:
+        if name not in accepted:
+            shown = ", ".join(accepted) or "none, for there are no criteria"
+            raise ValueError(f"measures: found '{one_line(name, 60)}'; accepted: {shown}")
+    try:
+        refuse_hidden("columns", criteria, measures, rewrites)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 def best_of(row: Row, texts: Sequence[str]) -> str | None:

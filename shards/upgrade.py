@@ -24,6 +24,7 @@ from prewrite.base.owned import OwnedFolder
 from prewrite.shards import flat, log, names
 from prewrite.shards.card import card
 from prewrite.shards.commit_log import Block, CommitLog, Lineage, commit_log_of
+from prewrite.shards.decoded import fault
 from prewrite.shards.flat import FlatFiles
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
@@ -65,9 +66,17 @@ def _check(url: str, to: Folder) -> None:
         return
     old = _whole(url)
     _records(old)
-    begun = Manifest.unchecked_at(to, names.UPGRADE)
+    begun = _begun(to)
     if not (begun and begun.manifest.known_as == old.manifest.known_as):
         refuse_taken(to, besides=flat.FILES if to.url == url else ())
+
+
+def _begun(folder: Folder) -> Unchecked | None:
+    """The manifest of an upgrade that was killed; ShardError where it is not what was written."""
+    found = Manifest.unchecked_at(folder, names.UPGRADE)
+    if found and not found.is_whole:
+        raise ShardError(f"{found.fault(folder, names.UPGRADE)}; restore the file from a copy")
+    return found
 
 
 def _refuse_other(old: Unchecked | None, url: str, to: Folder) -> None:
@@ -134,7 +143,7 @@ class _Upgrade:
     def _begun(self) -> Manifest:
         """The manifest of the new set, saved under another name, with what is written of it."""
         manifest = _anew(self._old.manifest)
-        found = Manifest.unchecked_at(self._folder, names.UPGRADE)
+        found = _begun(self._folder)
         if found and found.manifest.known_as == manifest.known_as:
             manifest = found.manifest
             records = self._summary(manifest).every
@@ -205,11 +214,8 @@ def _anew(old: Manifest) -> Manifest:
 def _records(old: ShardSet) -> dict[str, list[Record]]:
     """The commits of an old set by split, in order; ShardError without a log that fits it."""
     where = f"{old.folder.url}/{flat.LOG}"
-    try:
-        raw = flat.records(old.folder)
-        found = [Record.model_validate(one) for one in raw or []]
-    except (ValueError, TypeError, KeyError, ValidationError) as error:
-        raise ShardError(f"{where}: damaged: {str(error).splitlines()[0]}") from None
+    raw = flat.records(old.folder)
+    found = [_record(f"{where}: line {number}", one) for number, one in enumerate(raw or [], 1)]
     files = old.manifest.flat or FlatFiles([], [])
     listed = [one.part for one in found if one.part]
     said = [one.judgements for one in found if one.judgements]
@@ -223,6 +229,13 @@ def _records(old: ShardSet) -> dict[str, list[Record]]:
     for record in found:
         splits.setdefault(record.split, []).append(record)
     return splits
+
+
+def _record(where: str, raw: dict[str, Any]) -> Record:
+    try:
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        raise ShardError(f"{where}: damaged: {fault(error)}") from None
 
 
 def _same(parts: Iterable[Part]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from prewrite.shards.footer import MAGIC
 from prewrite.shards.generation import is_ready
 from prewrite.shards.leftovers import strays
 from prewrite.shards.manifest import Manifest
-from prewrite.shards.names import LOG, MANIFEST, SKIPPED
+from prewrite.shards.names import LOG, MANIFEST, SKIPPED, owner_of
 from prewrite.shards.old import is_half_upgraded
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
@@ -107,11 +107,22 @@ def _check_log(shards: ShardSet) -> list[str]:
     folder, manifest = shards.folder, shards.manifest
     if manifest.status != "complete" or manifest.flat or is_ready(folder, manifest):
         return []
+    faults = [
+        f"{file.name}: found the log of a run that {MANIFEST} does not name; accepted: of one of "
+        "its owners; restore the file from a copy"
+        for file in manifest.log
+        if owner_of(file.name) not in manifest.owners
+    ]
     try:
-        summary = summary_of(log.records(folder, manifest))
+        summary = summary_of(log.checked(folder, manifest, faults))
         refuse_unlike(manifest, folder, summary)
     except ShardError as error:
-        return [str(error)]
+        return [*faults, str(error)]
+    return faults or _other_than(summary, folder, manifest)
+
+
+def _other_than(summary: CommitSummary, folder: Folder, manifest: Manifest) -> list[str]:
+    """What the manifest, or the file of skipped records, says otherwise than the log."""
     anew = manifest.model_copy(deep=True)
     summary.write_into(anew, "complete")
     if anew != manifest:
@@ -192,8 +203,6 @@ class FileCheck:
             with self._shards.open(part, held) as file:
                 groups = file.metadata.num_row_groups
                 chosen = range(groups) if part.group is None else [part.group]
-                if part.group is not None and groups != part.groups:
-                    return [f"{part.file}: {groups} row groups, listed: {part.groups}"]
                 rows = sum(file.metadata.row_group(group).num_rows for group in chosen)
                 if rows != part.rows:
                     return [f"{part.file}{_group(part)}: {rows} rows, listed: {part.rows}"]
@@ -242,7 +251,8 @@ def _audit(shards: ShardSet, part: Part, held: bytes, seen: Counter[str]) -> lis
         for rows in shards.documents(part, held):
             seen["documents"] += 1
             seen["rows"] += len(rows)
-            if [row["chunk"] for row in rows] != list(range(rows[0]["chunks"])):
+            places = [(row["chunk"], row["chunks"]) for row in rows]
+            if places != [(chunk, len(rows)) for chunk in range(len(rows))]:
                 problems.append(f"{part.file}: document {rows[0]['doc_id']} lacks chunks")
             texts = shards.manifest.texts
             seen.update(status_counts(rows, texts))

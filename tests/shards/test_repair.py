@@ -314,8 +314,9 @@ def test_a_log_with_records_of_another_form_is_one_sentence(good: Path) -> None:
     said = pa.array(['{"split": 3}'] * len(table))
     pq.write_table(table.set_column(table.column_names.index("record"), "record", said), file)
     with edited(good) as manifest:
-        manifest["log"][0]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    with pytest.raises(ShardError, match=f"{names.LOG}: damaged: "):
+        data = file.read_bytes()
+        manifest["log"][0] |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with pytest.raises(ShardError, match=f"{names.LOG}/.*: row 1: damaged: "):
         repair(str(good))
 
 

@@ -114,7 +114,7 @@ def _log(folder: Path) -> Path:
     ("change", "sentence"),
     [
         (lambda old: _log(old).unlink(), "found no log; accepted: the log of this set"),
-        (lambda old: _log(old).write_text("{"), "commits.jsonl: damaged: "),
+        (lambda old: _log(old).write_text("{"), "commits.jsonl: line 1: damaged: "),
         (
             lambda old: _log(old).write_text(_log(old).read_text().splitlines()[0]),
             "found files that are not those of the manifest",
