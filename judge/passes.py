@@ -5,11 +5,12 @@ the same settings is taken over, and only the rest is asked. So one criterion ca
 or dropped, or the weights, or a rewrite be added to each row, at the price of what is new.
 """
 
+import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -21,8 +22,10 @@ from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.scorer import RowScorer
-from prewrite.pipeline.passes import Document, End, Item, Split, Work
-from prewrite.shards.manifest import Manifest, PassInfo
+from prewrite.pipeline.passes import Absent, Document, End, Item, Split, Work
+from prewrite.shards import log
+from prewrite.shards.manifest import Manifest, PassInfo, TakenOut
+from prewrite.shards.names import block_name
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, refuse_hidden, schema
@@ -32,6 +35,16 @@ _ELSEWHERE = {"engine", "input"}
 
 _NOT_VERDICTS = _ELSEWHERE | {"criteria", "weights", "combine"}
 """Keys of `judge` on which a criterion's verdicts do not depend, or that are looked at apart."""
+
+
+class SetBlock(NamedTuple):
+    """A part of a set, None where all its documents were taken out; the digest that passes know it
+    by; and what was taken out.
+    """
+
+    part: Part | None
+    known_as: str
+    removed: tuple[TakenOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,28 +58,48 @@ class SetSource:
     kept: frozenset[str] = frozenset()
 
     def splits(self) -> list[Split]:
-        """One a part, named like it."""
+        """One a part, named like it, also of one whose documents were all taken out."""
+        self._shards.finished()
         url = self.url.rstrip("/")
-        parts = ShardSet(self.url).finished().parts
-        return [Split(part.name, f"{url}/{part.file}", part.bytes) for part in parts]
+        return [
+            Split(name, f"{url}/{block.part.file}", block.part.bytes)
+            if block.part
+            else Split(name, url, 0)
+            for name, block in self.blocks.items()
+        ]
 
     def read(self, split: Split, start: int) -> Iterator[Item]:
-        """Documents of a part, each as one record; their digest is that of the part."""
-        shards = self._shards
-        part = self._parts[split.name]
-        known = self._verdicts(shards, part)
-        latest = next(known, None)
-        rows = 0
-        for number, document in enumerate(shards.documents(part)):
+        """Documents of a part, each as one record; their digest is that of the part. One that was
+        taken out keeps its place, so that what was read before is the same records.
+        """
+        block = self.blocks[split.name]
+        known, gone = block.known_as, {one.at: one.doc_id for one in block.removed}
+        documents, offset = self._documents(block.part), 0
+        for place in itertools.count():
+            if place in gone:
+                item: Item = Absent(gone[place], offset, before=known, after=known)
+            elif document := next(documents, None):
+                item = replace(document, before=known, after=known)
+                offset = document.offset
+            else:
+                break
+            if place >= start:
+                yield item
+        yield End(None, before=known, after=known)
+
+    def _documents(self, part: Part | None) -> Iterator[Document]:
+        """Those that are there, with the verdicts that come along."""
+        if part is None:
+            return
+        known = self._verdicts(self._shards, part)
+        latest, rows = next(known, None), 0
+        for document in self._shards.documents(part):
             rows += len(document)
             ids, found = {row["id"] for row in document}, []
             while latest and latest["id"] in ids:
                 found.append(latest)
                 latest = next(known, None)
-            if number >= start:
-                offset = part.bytes * rows // part.rows
-                yield Document(document, offset, found, before=part.known_as, after=part.known_as)
-        yield End(None, before=part.known_as, after=part.known_as)
+            yield Document(document, part.bytes * rows // part.rows, found)
 
     def _verdicts(self, shards: ShardSet, part: Part) -> Iterator[Row]:
         """The verdicts on the rows of a part, in their order."""
@@ -79,8 +112,22 @@ class SetSource:
         return ShardSet(self.url)
 
     @cached_property
-    def _parts(self) -> dict[str, Part]:
-        return {part.name: part for part in self._shards.parts}
+    def blocks(self) -> dict[str, SetBlock]:
+        """All that were committed with rows, by the names of their parts. The log is read only
+        where something was taken out.
+        """
+        shards = self._shards
+        if not shards.manifest.removed:
+            return {part.name: SetBlock(part, part.known_as) for part in shards.parts}
+        return {
+            block_name(record.split, record.block): SetBlock(
+                record.part,
+                record.part.known_as if record.part else record.known_as,
+                tuple(record.removed),
+            )
+            for record in log.records(shards.folder, shards.manifest)
+            if record.part or record.removed
+        }
 
     @cached_property
     def _said(self) -> dict[str, Part]:

@@ -6,8 +6,9 @@ for as many votes as are missing, with a seed of the round. Scores are computed 
 is new; every other score, and every verdict that holds, stays bit for bit.
 """
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,14 +21,13 @@ from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import Criterion, PromptedCriterion
 from prewrite.judge.judge import CostedAnswer, Judge, load_judges
 from prewrite.judge.panel import Panel
-from prewrite.judge.passes import JudgePass, SetSource
+from prewrite.judge.passes import JudgePass, SetBlock, SetSource
 from prewrite.judge.pool import Question, judgements
 from prewrite.judge.readout import Verdict
 from prewrite.judge.scorer import PoolScorer, PoolScores, RowScorer, store
-from prewrite.pipeline.passes import Document, DocumentResult, End, Split, Work
+from prewrite.pipeline.passes import Absent, Document, DocumentResult, End, Item, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
 from prewrite.shards.manifest import Manifest, Record, Usage
-from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, Row, best_of, schema, stored_values, texts_of
 
@@ -79,35 +79,37 @@ class JudgeAgain(OfJob):
             return Counter()
         found: Counter[str] = Counter()
         for document in self.documents(record):
-            found["failed verdict"] += document.failed
-            found["changed rewrite"] += document.updated
+            if isinstance(document, Judged):
+                found["failed verdict"] += document.failed
+                found["changed rewrite"] += document.updated
         return +found
 
     def read_of(self, record: Record) -> str:
         """The digest of the part of the input that is read now."""
-        part = self._input.get(record.split)
-        return part.known_as if part else record.read
+        block = self._input.get(record.split)
+        return block.known_as if block else record.read
 
-    def documents(self, record: Record) -> Iterator[Judged]:
-        """Those of the part, with the texts of the input."""
+    def documents(self, record: Record) -> Iterator[Judged | Absent]:
+        """Those of the part, with the texts of the input. One that the input has no more stays as
+        it is.
+        """
         if record.part is None:
             return
         where = f"{self.url}/{record.part.file}"
-        before = self._before.read(_split(record.part), 0)
-        if not self._is_other(record):
-            for old in before:
-                if isinstance(old, Document):
-                    yield _judged(old, None, where, [])
-            return
-        part = self._input[record.split]
-        now = self._source.read(_split(part), record.start)
+        before = self._before.read(_split(record.part.name), 0)
+        now: Iterable[Item | None] = itertools.repeat(None)
+        if self._is_other(record):
+            now = self._source.read(_split(record.split), record.start)
         rewrites = ShardSet(self.job.url).manifest.rewrites
         for old, new in zip(before, now, strict=False):  # other blocks may follow in the input
             if isinstance(old, End):
                 return
-            if not (isinstance(old, Document) and isinstance(new, Document)):
+            if isinstance(new, End):
                 raise _other_rows(where)
-            yield _judged(old, new, where, rewrites)
+            if isinstance(old, Absent):
+                yield old
+            elif isinstance(old, Document):
+                yield _judged(old, new if isinstance(new, Document) else None, where, rewrites)
 
     @cached_property
     def _before(self) -> SetSource:
@@ -118,17 +120,16 @@ class JudgeAgain(OfJob):
         return self.job.source
 
     @cached_property
-    def _input(self) -> dict[str, Part]:
+    def _input(self) -> dict[str, SetBlock]:
         """The parts of the input by split; none where they are those that the set was made of."""
         manifest, now = Manifest.load(Folder(self.url)), self.identity()["input"]
         if manifest.passes[-1].config["input"] == now:
             return {}
-        return {part.name: part for part in ShardSet(self.job.url).finished().parts}
+        ShardSet(self.job.url).finished()
+        return self._source.blocks
 
     def _is_other(self, record: Record) -> bool:
-        """Whether the part of the input that a record was made of may be another by now. One all of
-        whose rows were taken out has no part any more.
-        """
+        """Whether the part of the input that a record was made of may be another by now."""
         if not self._input or record.part is None:
             return False
         if record.split not in self._input:
@@ -159,8 +160,8 @@ def refuse_behind(job: JudgePass, output: str) -> None:
         )
 
 
-def _split(part: Part) -> Split:
-    return Split(part.name, part.file, 0)
+def _split(name: str) -> Split:
+    return Split(name, name, 0)
 
 
 def _bare(config: Mapping[str, Any]) -> dict[str, Any]:

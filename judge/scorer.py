@@ -44,6 +44,9 @@ from prewrite.shards.schema import (
     stored_values,
 )
 
+_Told = tuple[str, str, str]
+"""Row, criterion and text of which there is a verdict."""
+
 _OPEN_ROWS = 64  # where no engine has to be kept full
 
 
@@ -158,7 +161,7 @@ class RowScorer:
     async def __call__(self, document: Document) -> DocumentResult:
         """Fill the score columns of every row."""
         rows, verdicts = document.rows, [*document.judgements]
-        scored = await self._scores(self._scorer, rows)
+        scored = await self._scores(self._scorer, rows, verdicts)
         for criterion in self.criteria:
             for row, one in zip(rows, scored, strict=True):
                 for judge, result in one.said[criterion.name].results.items():
@@ -178,7 +181,8 @@ class RowScorer:
         if criterion.name not in self._kept or (results and criterion.kind == "pairwise"):
             store(row, criterion, results, self.texts)
         elif results:
-            new = [text for text in self.texts if text not in self._judged]
+            asked = {question.candidate for one in results for question, _ in one.answers}
+            new = [text for text in self.texts if text not in self._judged or text in asked]
             store(row, criterion, results, new)
 
     def _measure_anew(
@@ -196,22 +200,38 @@ class RowScorer:
                     found = told_disagreement(told[row["id"], criterion.name])
                     row[f"{criterion.name}_disagreement"] = found
 
-    async def _scores(self, scorer: PoolScorer, rows: list[Row]) -> list[PoolScores]:
+    async def _scores(
+        self, scorer: PoolScorer, rows: list[Row], verdicts: Sequence[Row] = ()
+    ) -> list[PoolScores]:
         """What is said of each row. Fence of their prompts: the document (joined: two chunks may
-        spell a tag between them) and every rewrite of it.
+        spell a tag between them) and every rewrite of it. verdicts: that the rows bring along.
         """
+        judged = {
+            (one["id"], one["criterion"], text)
+            for one in verdicts
+            for text in (one["candidate"], one["opponent"])
+        }
         befores = contexts(rows, self.config.max_context_tokens)
-        pools = [self._pool(*pair) for pair in zip(rows, befores, strict=True)]
+        pools = [self._pool(*pair, judged) for pair in zip(rows, befores, strict=True)]
         document = "".join(row["original"] for row in rows)
         rewrites = (row[text] for row in rows for text in self.texts[1:] if row[text])
         return await scorer(pools, [document, *rewrites])
 
-    def _pool(self, row: Row, context: tuple[str, ...]) -> Pool:
+    def _pool(self, row: Row, context: tuple[str, ...], judged: Collection[_Told]) -> Pool:
         """The texts of a row that are judged: the original and its usable rewrites; none of a row
-        with the status `skipped`.
+        with the status `skipped`. A text without a value is known to have none only where somebody
+        was asked: a rewrite may have been mended since.
         """
         texts = () if row["rewrite_status"] == "skipped" else self.texts
-        known = stored_values(row, self._kept, [t for t in texts if t in self._judged])
+        values = stored_values(row, self._kept, [t for t in texts if t in self._judged])
+        known = {
+            name: {
+                text: value
+                for text, value in some.items()
+                if value is not None or (row["id"], name, text) in judged
+            }
+            for name, some in values.items()
+        }
         candidates = {text: row[text] for text in texts if row[text]}
         return Pool(row["id"], context, row["original"], candidates, known)
 

@@ -16,6 +16,7 @@ from itertools import product
 from prewrite.base.errors import EngineDied, InputError, Interrupted, ShardError
 from prewrite.pipeline.limit import FailureLimit
 from prewrite.pipeline.passes import (
+    Absent,
     Document,
     DocumentResult,
     End,
@@ -30,11 +31,14 @@ from prewrite.pipeline.quarantine import Quarantine
 from prewrite.pipeline.signals import stop_on_signal
 from prewrite.shards.commit_log import Block, CommitLog, Lineage
 from prewrite.shards.failures import Failure, keep_few
-from prewrite.shards.manifest import REMOVED, PassFacts, Record, Skip
+from prewrite.shards.manifest import REMOVED, PassFacts, Record, Skip, TakenOut
 from prewrite.shards.merge import Merging
 from prewrite.shards.schema import Row, status_counts
 
 Finish = Callable[[Document], Awaitable[DocumentResult]]
+
+_Counted = Document | Skipped | LeftOut | Absent
+"""What is one record of a split."""
 
 _LARGEST, _ROW = 256 << 20, 1 << 10
 """Characters of a part's originals and `meta`; each row counts for so many more, so a part holds at
@@ -73,6 +77,13 @@ class _OpenBlock:
     tasks: list[asyncio.Task[DocumentResult]] = field(default_factory=list)
     rows: int = 0
     size: int = 0
+
+    def lacks(self, item: Absent) -> None:
+        """Count a document that was taken out, with its place in the part."""
+        block = self.block
+        place = block.documents + len(block.removed)
+        block.removed.append(TakenOut(doc_id=item.doc_id, at=place))
+        block.left_out[REMOVED] += 1
 
 
 class PassWorker:
@@ -198,23 +209,19 @@ class PassWorker:
         block = Block(split.name, record.block, record.start, record.start, place=place)
         block.last, block.sha256, block.read = record.last, record.sha256, read
         block.facts = PassFacts(usage=record.usage, versions=record.versions, counts=record.counts)
-        block.removed, block.known_as = record.removed, record.known_as
+        block.known_as, gone = record.known_as, {one.doc_id for one in record.removed}
         current = _OpenBlock(block)
         for item in self.source.read(split, record.start):
             _refuse_other_records(split, block.read, item.before)
             if isinstance(item, End) or block.stop == record.stop:
                 break
             doc_id = item.rows[0]["doc_id"] if isinstance(item, Document) else None
-            if doc_id in record.removed:
-                item = LeftOut(REMOVED, item.offset, before=item.before, after=item.after)
+            if doc_id is not None and doc_id in gone:
+                item = Absent(doc_id, item.offset, before=item.before, after=item.after)
             await self._add(current, item, abandoned=doc_id in record.abandoned)
             if self.stop.is_set():
                 return  # a part of it would be another part
         _refuse_other_records(split, record.read, block.read)
-        gone = len(record.removed) - block.left_out[REMOVED]
-        if 0 < gone == record.stop - block.stop:  # an input that is a set has them no more
-            block.left_out[REMOVED] += gone
-            block.stop = record.stop
         if block.stop != record.stop:
             raise _other_records(split)
         await self._close(current)
@@ -224,9 +231,7 @@ class PassWorker:
         await self._ready.join()
         await self._ready.put(block)
 
-    async def _open(
-        self, current: _OpenBlock, item: Document | Skipped | LeftOut, quarantine: Quarantine
-    ) -> None:
+    async def _open(self, current: _OpenBlock, item: _Counted, quarantine: Quarantine) -> None:
         """Start a document once it is written down that it will be open."""
         position = current.block.stop
         if isinstance(item, Document) and quarantine.abandoned(position):
@@ -237,18 +242,15 @@ class PassWorker:
             self.opened()
         await self._add(current, item)
 
-    async def _add(
-        self,
-        current: _OpenBlock,
-        item: Document | Skipped | LeftOut,
-        abandoned: bool = False,
-    ) -> None:
+    async def _add(self, current: _OpenBlock, item: _Counted, abandoned: bool = False) -> None:
         if isinstance(item, Skipped):
             current.block.skipped.append(item.skip)
             self.bad += 1
         elif isinstance(item, LeftOut):
             current.block.left_out[item.reason] += 1
             await asyncio.sleep(0)  # many may stand in a row, and the engine's answers wait
+        elif isinstance(item, Absent):
+            current.lacks(item)
         else:
             await self.window.acquire(len(item.rows))
             self.progress.begun(len(item.rows))

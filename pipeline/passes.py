@@ -100,13 +100,21 @@ class LeftOut(_Read):
 
 
 @dataclass
+class Absent(_Read):
+    """A document that was taken out of a set; it keeps its place among the records of its split."""
+
+    doc_id: str
+    offset: int
+
+
+@dataclass
 class End(_Read):
     """The split is read to its end; `sha256` is the digest of its file, which one split tells."""
 
     sha256: str | None
 
 
-Item = Document | Skipped | LeftOut | End
+Item = Document | Skipped | LeftOut | Absent | End
 
 
 @dataclass

@@ -26,14 +26,14 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.base.owned import OwnedFolder
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.executor.choose import execute
-from prewrite.pipeline.passes import Document, End, Item, LeftOut, Pass, Skipped, Split
+from prewrite.pipeline.passes import Absent, Document, End, Item, LeftOut, Pass, Skipped, Split
 from prewrite.pipeline.run import Execute, finished
 from prewrite.shards import generation, log, names
 from prewrite.shards.commit_log import CommitLog, commit_log_of
 from prewrite.shards.leftovers import clean
 from prewrite.shards.listed import check_listed
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.manifest import ODD, Manifest, Record
+from prewrite.shards.manifest import ODD, REMOVED, Manifest, Record
 from prewrite.shards.old import refuse_old
 from prewrite.shards.repair import emptied
 from prewrite.shards.summary import CommitSummary, fold
@@ -75,8 +75,8 @@ class Again(Pass, Protocol):
         """`Record.read` of a block in the next generation."""
         ...
 
-    def documents(self, record: Record) -> Iterator[Document]:
-        """The documents of a block, as the work of this pass takes them."""
+    def documents(self, record: Record) -> Iterator[Document | Absent]:
+        """The documents of a block, as the work of this pass takes them, and those taken out."""
         ...
 
 
@@ -121,7 +121,8 @@ class OldParts:
         for skip in record.skipped:
             yield Skipped(skip, 0, after=read)
         for reason, count in record.left_out.items():
-            yield from (LeftOut(reason, 0, after=read) for _ in range(count))
+            if reason != REMOVED:
+                yield from (LeftOut(reason, 0, after=read) for _ in range(count))
         yield End(None)
 
     @cached_property
@@ -302,6 +303,7 @@ def _begun(job: Again, old: Manifest, folder: OwnedFolder, below: OwnedFolder) -
         return None
     new.generation, new.before = old.generation + 1, old.content
     new.owners, new.status = [*old.owners, below.owner], "running"
+    new.removed = old.removed  # not what its input has lost since
     new.passes[-1].seconds = old.passes[-1].seconds
     new.log, new.known_as = [], ""
     new.save(below)  # before all others, so that the folder is known to be this set's

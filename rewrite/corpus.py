@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
@@ -12,6 +11,7 @@ from itertools import repeat
 from pydantic import TypeAdapter, ValidationError
 
 from prewrite.base.errors import InputError, ShardError
+from prewrite.base.together import together
 from prewrite.engine.tokenizer import load_tokenizer
 from prewrite.pipeline.passes import Document, End, Item, LeftOut, Skipped, Split
 from prewrite.rewrite.chunker import Chunk, Chunker
@@ -214,11 +214,10 @@ class Corpus:
     def _cut(self) -> Iterator[Split]:
         """Every file, in ranges where it is large."""
         step, longest = self.input.split_bytes, self.input.max_record_bytes
-        with ThreadPoolExecutor(8) as pool:
-            every = pool.map(lambda file: cut(file.path, file.bytes, step, longest), self.files)
-            for file, ranges in zip(self.files, every, strict=True):
-                for place, size in ranges:
-                    yield Split("", file.path, size, range=place, version=file.version)
+        every = together(lambda file: cut(file.path, file.bytes, step, longest), self.files)
+        for file, ranges in zip(self.files, every, strict=True):
+            for place, size in ranges:
+                yield Split("", file.path, size, range=place, version=file.version)
 
     def _limited(self) -> Iterator[Split]:
         """Whole files that hold the first `limit` records; reads no further than that."""

@@ -4,10 +4,10 @@ Cost: the head of every file is read once, sixteen at a time; a layout that is n
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from prewrite.base.errors import InputError
+from prewrite.base.together import together
 from prewrite.rewrite.files import CorpusFile, Fault, Raw
 from prewrite.rewrite.layouts import BadRecord, SourceRecord, detect, parse_line
 
@@ -18,8 +18,7 @@ _HEAD = 1 << 20  # bytes an object store is asked for at a time
 def corpus_layout(paths: Iterable[str], max_record_bytes: int) -> str:
     """The one layout of these files, `text` where none has any; InputError for two."""
     names = [*paths]
-    with ThreadPoolExecutor(16) as pool:
-        found = [*pool.map(lambda path: file_layout(path, max_record_bytes), names)]
+    found = [*together(lambda path: file_layout(path, max_record_bytes), names)]
     first = {layout: path for layout, path in reversed([*zip(found, names, strict=True)]) if layout}
     if len(first) > 1:
         one, other, *_ = (f"{layout} in {path}" for layout, path in reversed(first.items()))

@@ -30,12 +30,14 @@ from prewrite.shards.schema import Row, best_of, schema, texts_of
 @dataclass(frozen=True)
 class TakenSource:
     """The documents of a finished set, with room for other rewrites. texts: all that there will be;
-    kept: those that stay as they are; criteria, pairwise: see `rewrite.stale`.
+    kept: those that stay as they are; dropped: those that there will not be any more; criteria,
+    pairwise: see `rewrite.stale`.
     """
 
     set: SetSource
     texts: tuple[str, ...]
     kept: frozenset[str]
+    dropped: tuple[str, ...]
     criteria: tuple[str, ...]
     pairwise: tuple[str, ...]
 
@@ -52,7 +54,8 @@ class TakenSource:
 
     def _empty(self, document: Document) -> None:
         new = [text for text in self.texts[1:] if text not in self.kept]
-        gone = {row["id"]: [t for t in new if row.get(t) is not None] for row in document.rows}
+        lost = (*new, *self.dropped)
+        gone = {row["id"]: [t for t in lost if row.get(t) is not None] for row in document.rows}
         for row in document.rows:
             status = "skipped" if row["rewrite_status"] == "skipped" else None
             forget(row, gone[row["id"]], self.texts[1:], self.criteria, self.pairwise)
@@ -108,7 +111,8 @@ class MoreRewritesPass(RewritePass):
         criteria, texts = self.made.criteria, texts_of(self.recipe.rewrite.names)
         taken = SetSource(str(self.recipe.rewrite.input), frozenset(criteria))
         kept = frozenset(self.kept)
-        return TakenSource(taken, texts, kept, tuple(criteria), tuple(pairwise(self.made)))
+        dropped = tuple(text for text in self.made.texts if text not in texts)
+        return TakenSource(taken, texts, kept, dropped, tuple(criteria), tuple(pairwise(self.made)))
 
     def identity(self) -> dict[str, Any]:
         """What the rows depend on; the set by what made it and by its bytes."""

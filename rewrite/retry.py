@@ -7,7 +7,7 @@ that is greedy says the same again. All other rows keep what they have, bit for 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -16,7 +16,7 @@ from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
 from prewrite.engine.types import Engine
 from prewrite.judge.passes import SetSource
-from prewrite.pipeline.passes import Document, DocumentResult, Split, Work
+from prewrite.pipeline.passes import Absent, Document, DocumentResult, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.more import pairwise
@@ -69,12 +69,12 @@ class RewriteAgain(OfJob):
         """The same input."""
         return record.read
 
-    def documents(self, record: Record) -> Iterator[Document]:
+    def documents(self, record: Record) -> Iterator[Document | Absent]:
         """Those of the part."""
         if record.part:
             for item in self._scored.read(Split(record.part.name, record.part.file, 0), 0):
-                if isinstance(item, Document):
-                    yield Document(item.rows, 0, item.judgements)
+                if isinstance(item, Document | Absent):
+                    yield replace(item, offset=0, before="", after="")
 
     @cached_property
     def _scored(self) -> SetSource:

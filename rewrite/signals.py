@@ -8,7 +8,6 @@ it is joined to; files that do not belong together are an InputError, never a wr
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Any
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from prewrite.base.errors import InputError
 from prewrite.base.files import resolve, told_as
+from prewrite.base.together import together
 from prewrite.rewrite.files import CorpusFile, Fault, Raw
 from prewrite.rewrite.layouts import BadRecord, SourceRecord, parse_line
 from prewrite.rewrite.streams import Whole
@@ -65,8 +65,7 @@ class Companion:
 
     def listing(self, paths: Iterable[str]) -> list[int]:
         """The bytes of all these files; InputError for one that is not there."""
-        with ThreadPoolExecutor(16) as pool:
-            return [*pool.map(_size, [one for path in paths for one in self.paths(path)])]
+        return [*together(_size, [one for path in paths for one in self.paths(path)])]
 
     def join(
         self, records: Iterable[Raw | Fault], path: str, max_record_bytes: int

@@ -1,9 +1,10 @@
 """The data-set card (`README.md`) of a finished set, which `datasets.load_dataset` understands."""
 
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
-from jinja2 import Environment
+from jinja2 import Environment, Template
 
 from prewrite.base.text import one_line
 from prewrite.shards.failures import LONGEST_REASON
@@ -62,8 +63,6 @@ The licence of the texts is that of the corpus they come from.
 
 def card(manifest: Manifest) -> str:
     """The card of the set that `manifest` describes."""
-    environment = Environment(autoescape=False)  # noqa: S701  (Markdown, not HTML)
-    environment.filters["code"] = _code
     columns = columns_of(manifest.criteria, manifest.measures, manifest.rewrites)
     failed = [
         (made.name, reason, found.count)
@@ -71,10 +70,16 @@ def card(manifest: Manifest) -> str:
         for reason, found in made.failures.items()
     ]
     features = [(field.name, _dtype(field.type)) for field in manifest.columns]
-    template = environment.from_string(_CARD)
-    return template.render(
+    return _template().render(
         m=manifest, columns=columns, features=features, failed=failed, models=_models
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=False)  # noqa: S701  (Markdown, not HTML)
+    environment.filters["code"] = _code
+    return environment.from_string(_CARD)
 
 
 def _dtype(kind: pa.DataType) -> str:

@@ -24,6 +24,7 @@ from prewrite.shards.manifest import (
     PassFacts,
     Record,
     Skip,
+    TakenOut,
 )
 from prewrite.shards.names import RecordName
 from prewrite.shards.parts import Part
@@ -58,7 +59,7 @@ class Block:
     sha256: str | None = None
     place: Lineage = field(default_factory=Lineage)
     read: str = ""
-    removed: list[str] = field(default_factory=list)
+    removed: list[TakenOut] = field(default_factory=list)
     known_as: str = ""
 
 

@@ -9,13 +9,13 @@ latest `turn`, and all that it continues.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
+from prewrite.base.together import together
 from prewrite.shards import log, names
 from prewrite.shards.manifest import Manifest, Opened, Record
 from prewrite.shards.names import RecordName
@@ -23,8 +23,6 @@ from prewrite.shards.parts import Part
 
 Key = tuple[str, int, int]
 """Split, block and turn of a record: no two records share them."""
-
-_THREADS = 32  # waiting for disks and networks
 
 
 class Merge(BaseModel):
@@ -151,8 +149,7 @@ class Committed:
         is there; both were whole when they were written.
         """
         chosen = [n for n in self._listed if (t := names.merged(n)) and wanted(t[: names.OWNER])]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            found = [merge for merge in pool.map(self._read_merge, chosen) if merge]
+        found = [merge for merge in together(self._read_merge, chosen) if merge]
         every = [record for merge in found for record in merge.records]
         twice = len({key_of(record) for record in every}) < len(every)
         if twice:

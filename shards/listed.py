@@ -1,16 +1,14 @@
 """Whether the files that a set lists are there and are the ones that were committed."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder, told_as
+from prewrite.base.together import together
 from prewrite.shards import names
 from prewrite.shards.parts import Part, files_of
 from prewrite.shards.reader import footer_of
-
-_THREADS = 16  # reading the ends of files waits for disks and networks
 
 
 def check_there(folder: Folder, parts: Iterable[Part]) -> None:
@@ -34,10 +32,9 @@ def check_listed(folder: Folder, parts: Iterable[Part]) -> None:
             return str(error)
         return None
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for found in pool.map(fault, files):
-            if found:
-                raise ShardError(f"{found}; {_remedy(folder)}")
+    for found in together(fault, files):
+        if found:
+            raise ShardError(f"{found}; {_remedy(folder)}")
 
 
 def _check(folder: Folder, files: list[Part]) -> None:

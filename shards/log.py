@@ -14,9 +14,7 @@ import io
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, fields
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +26,7 @@ import pyarrow.parquet as pq
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.text import one_line
+from prewrite.base.together import together
 from prewrite.shards import names
 from prewrite.shards.decoded import decoded
 from prewrite.shards.manifest import LogFile, Manifest, Record
@@ -36,7 +35,6 @@ from prewrite.shards.parts import SHA256, Part, limits, no_digest, outside, refu
 RECORDS = 8192
 
 _RESTORE = "restore the file from a copy"
-_THREADS = 16  # waiting for disks and networks
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 _KINDS: dict[str, pa.DataType] = {
     "name": pa.string(),
@@ -69,8 +67,7 @@ def write(folder: Folder, records: Sequence[Record], token: str) -> list[LogFile
     """
     some = [records[at : at + RECORDS] for at in range(0, len(records), RECORDS)]
     called = [names.log_file(number, token) for number in range(len(some))]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(partial(_write, folder), called, some))
+    return [*together(lambda one: _write(folder, *one), [*zip(called, some, strict=True)])]
 
 
 def parts(folder: Folder, manifest: Manifest) -> list[Part]:
@@ -269,9 +266,8 @@ def _tables(
     folder: Folder, manifest: Manifest, columns: list[str]
 ) -> Iterator[tuple[LogFile, pa.Table]]:
     """Some columns of each file of a log, read at the same time."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        tables = pool.map(lambda file: _table(folder, file, columns), manifest.log)
-        yield from zip(manifest.log, tables, strict=True)
+    tables = together(lambda file: _table(folder, file, columns), manifest.log)
+    yield from zip(manifest.log, tables, strict=True)
 
 
 def _table(folder: Folder, file: LogFile, columns: list[str]) -> pa.Table:

@@ -149,6 +149,16 @@ class PassFacts(_ManifestModel):
         return found | {"failures": self.tally.bounded()}
 
 
+class TakenOut(_ManifestModel):
+    """A document that a part lacks because it was taken out (`shards.takedown`), of this set or of
+    the one that it was made of. at: its place among all documents of the part, with those that are
+    taken out.
+    """
+
+    doc_id: str
+    at: Count
+
+
 class Record(PassFacts):
     """The commit of one part: which input records it covers and what it holds.
 
@@ -158,8 +168,8 @@ class Record(PassFacts):
     read: digest of the input records [0, stop) of the split, where its source has one.
     last: the split ends with this part; then `sha256` is the digest of the whole input file.
     redo: the same documents are to be done again: the part was damaged, or holds what failed.
-    removed: `doc_id` of documents that were taken out (`shards.takedown`).
-    known_as: of a part that is to be made again, where it is not the digest of its rows.
+    removed: the documents that were taken out.
+    known_as: of a part that is not there (to be made again, or all taken out): its name for passes.
     """
 
     split: str = Field(pattern=r"^[^/\\\p{C}]{1,200}$")
@@ -178,7 +188,7 @@ class Record(PassFacts):
     last: bool = False
     sha256: str | None = None
     redo: bool = False
-    removed: list[str] = Field(default_factory=list)
+    removed: list[TakenOut] = Field(default_factory=list)
     known_as: str = ""
 
     @field_validator("part", "judgements")

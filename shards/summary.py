@@ -5,13 +5,14 @@ file of it.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from prewrite.base.errors import ShardError
 from prewrite.base.fingerprint import fingerprint
+from prewrite.base.together import together
 from prewrite.shards.commit_log import CommitLog
 from prewrite.shards.failures import FailureTally
 from prewrite.shards.manifest import (
@@ -20,13 +21,12 @@ from prewrite.shards.manifest import (
     Manifest,
     PassFacts,
     Record,
+    Removed,
     SetStatus,
     Skip,
     total,
 )
 from prewrite.shards.parts import Part
-
-_THREADS = 32  # waiting for disks and networks
 
 
 @dataclass
@@ -43,6 +43,7 @@ class CommitSummary:
     left_out: dict[str, int] = field(default_factory=dict)
     facts: PassFacts = field(default_factory=PassFacts)
     documents: int = 0
+    removed: Counter[str] = field(default_factory=Counter)
     records: dict[str, int] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
@@ -58,6 +59,7 @@ class CommitSummary:
             self.skipped += record.skipped
             self.left_out = total([self.left_out, record.left_out])
             self.documents += 0 if record.redo else record.documents
+            self.removed.update(one.doc_id for one in record.removed)
             self.facts.add(record)
         last = chain[-1] if chain else None
         if last:
@@ -91,10 +93,19 @@ class CommitSummary:
         }
         if statuses or not self.rows:
             manifest.statuses = statuses
+        self._tell_removed(manifest)
         manifest.left_out = self._left_out(manifest)
         if self.skipped or len(manifest.passes) == 1:  # a later pass keeps those of its input
             manifest.skipped = total([{skip.reason: 1} for skip in self.skipped])
             manifest.skipped_records = self.skipped[:NAMED]  # skipped.jsonl names all
+
+    def _tell_removed(self, manifest: Manifest) -> None:
+        """Add what the input had lost when a pass came to it; a takedown has told its own."""
+        told = Counter({one.doc_id: 0 for one in manifest.removed})
+        for one in manifest.removed:
+            told[one.doc_id] += one.documents
+        for doc_id, documents in (self.removed - told).items():
+            manifest.removed.append(Removed(doc_id=doc_id, rows=0, documents=documents))
 
     def _left_out(self, manifest: Manifest) -> dict[str, int]:
         """What was left out. A later pass keeps what its input says, but for what was taken out
@@ -118,10 +129,9 @@ def fold(commit_log: CommitLog, splits: Iterable[str]) -> CommitSummary:
     """
     every, summary = [*splits], CommitSummary()
     commit_log.read_ahead()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for split, chain in zip(every, pool.map(commit_log.records, every), strict=True):
-            summary.add(split, chain)
-            summary.every += chain
+    for split, chain in zip(every, together(commit_log.records, every), strict=True):
+        summary.add(split, chain)
+        summary.every += chain
     return summary
 
 

@@ -8,10 +8,10 @@ are beyond its reach. A training run that began on the old rows is refused.
 Cost: one read of the column `doc_id`, and the files that hold the documents read and written twice.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,19 +19,18 @@ import pyarrow.compute as pc
 from prewrite.base.errors import ConfigError, ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
+from prewrite.base.together import together
 from prewrite.shards import flat, generation, log, names
 from prewrite.shards.commit_log import CommitLog
 from prewrite.shards.failures import Failures
 from prewrite.shards.leftovers import clean
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.manifest import REMOVED, Manifest, Record, Removed
+from prewrite.shards.manifest import REMOVED, Manifest, Record, Removed, TakenOut
 from prewrite.shards.old import refuse_old, set_around
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import status_counts
 from prewrite.shards.summary import summary_of
-
-_THREADS = 8  # reading waits for disks and networks more than for a core
 
 
 def remove(url: str, doc_ids: Sequence[str]) -> list[str]:
@@ -90,8 +89,7 @@ def _ready(url: str) -> ShardSet:
 
 def refuse_unknown(shards: ShardSet, doc_ids: Sequence[str]) -> None:
     """ConfigError for the first document that is not in the set."""
-    known = _holding(shards, doc_ids)
-    found = {doc_id for counts in known.values() for doc_id in counts}
+    found = _total(held.rows for held in _holding(shards, doc_ids).values())
     for doc_id in doc_ids:
         if doc_id not in found:
             raise ConfigError(
@@ -110,36 +108,53 @@ def _remove(shards: ShardSet, lock: OutputLock, doc_ids: Sequence[str]) -> list[
     new = _made(shards, held, lock.below(names.NEXT))
     published = generation.publish(lock.folder, shards.manifest, new)
     clean(lock.folder, published)
-    rows, documents = sum(map(Counter.total, held.values())), sum(map(len, held.values()))
+    rows, documents = (_total(counts).total() for counts in zip(*held.values(), strict=True))
     return [f"{url}: generation {published.generation}; removed {documents} documents, {rows} rows"]
 
 
-def _holding(shards: ShardSet, doc_ids: Collection[str]) -> dict[str, Counter[str]]:
-    """By the name of each part that holds rows of these documents: how many of each."""
+class _Held(NamedTuple):
+    """What a part holds of some documents, by `doc_id`; in a set of 0.1 several may have one."""
+
+    rows: Counter[str]
+    documents: Counter[str]
+
+
+def _holding(shards: ShardSet, doc_ids: Collection[str]) -> dict[str, _Held]:
+    """What each part holds of these documents, by its name; nothing of those without them."""
     wanted = pa.array(list(doc_ids), pa.string())
 
-    def count(part: Part) -> Counter[str]:
-        found = Counter[str]()
-        for batch in shards.batches(part, ["doc_id"], 1 << 16):
-            held = batch.filter(pc.is_in(batch["doc_id"], wanted))["doc_id"]
-            found.update(map(str, held.to_pylist()))
+    def count(part: Part) -> _Held:
+        found = _Held(Counter(), Counter())
+        for batch in shards.batches(part, ["doc_id", "chunk"], 1 << 16):
+            held = batch.filter(pc.is_in(batch["doc_id"], wanted))
+            first = _first_rows(held)
+            for counts, some in zip(found, (held, first), strict=True):
+                counts.update(map(str, some["doc_id"].to_pylist()))
         return found
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        counts = zip(shards.parts, pool.map(count, shards.parts), strict=True)
-        return {part.name: found for part, found in counts if found}
+    counts = zip(shards.parts, together(count, shards.parts), strict=True)
+    return {part.name: found for part, found in counts if found.rows}
 
 
-def _made(shards: ShardSet, held: Mapping[str, Counter[str]], below: OwnedFolder) -> Manifest:
+def _first_rows(rows: Any) -> Any:
+    """One row of each document."""
+    return rows.filter(pc.field("chunk") == 0)
+
+
+def _total(held: Iterable[Counter[str]]) -> Counter[str]:
+    return sum(held, Counter[str]())
+
+
+def _made(shards: ShardSet, held: Mapping[str, _Held], below: OwnedFolder) -> Manifest:
     """The next generation, ready to be published."""
     old = shards.manifest
-    total = sum(held.values(), Counter[str]())
+    rows, documents = (_total(counts) for counts in zip(*held.values(), strict=True))
     new = old.model_copy(deep=True)
     new.generation, new.before = old.generation + 1, old.content
     new.owners, new.status, new.log = [*old.owners, below.owner], "running", []
-    times = Counter(doc_id for counts in held.values() for doc_id in counts)
     new.removed += [
-        Removed(doc_id=doc_id, rows=rows, documents=times[doc_id]) for doc_id, rows in total.items()
+        Removed(doc_id=doc_id, rows=count, documents=documents[doc_id])
+        for doc_id, count in rows.items()
     ]
     new.save(below)  # before all others, so that the folder is known to be this set's
     commit_log = CommitLog(below, new)
@@ -147,7 +162,8 @@ def _made(shards: ShardSet, held: Mapping[str, Counter[str]], below: OwnedFolder
     records, gone = list[Record](), set[str]()
     for record in log.records(shards.folder, old):
         if record.part and record.part.name in held:
-            taken = _Taken(shards, record.part, verdicts.get(record.part.name), held)
+            documents_of = held[record.part.name].documents
+            taken = _Taken(shards, record.part, verdicts.get(record.part.name), documents_of)
             record = taken.record(record, commit_log)
             gone |= taken.ids
         records.append(record)
@@ -164,11 +180,12 @@ class _Taken:
     """A part without the rows of some documents. ids: of the rows that are gone."""
 
     def __init__(
-        self, shards: ShardSet, part: Part, said: Part | None, held: Mapping[str, Counter[str]]
+        self, shards: ShardSet, part: Part, said: Part | None, documents: Collection[str]
     ) -> None:
-        self._name, self._documents = part.name, held[part.name]
+        self._name, self._documents, self._known_as = part.name, documents, part.known_as
         self._texts = shards.manifest.texts
         rows = _read(shards, part)
+        self._every = _first_rows(rows)["doc_id"].to_pylist()
         is_gone = pc.is_in(rows["doc_id"], pa.array(list(self._documents), pa.string()))
         self._gone, self._rows = rows.filter(is_gone), rows.filter(pc.invert(is_gone))
         self.ids = set(self._gone["id"].to_pylist())
@@ -180,23 +197,31 @@ class _Taken:
 
     def record(self, record: Record, commit_log: CommitLog) -> Record:
         """The record of what is left, which is written."""
-        known_as = record.part.known_as if record.part else ""
         part, verdicts = commit_log.write(
-            self._name, commit_log.token(), self._rows, self._said, known_as
+            self._name, commit_log.token(), self._rows, self._said, self._known_as
         )
+        gone = self._places(record)
         left_out = Counter(record.left_out)
-        left_out[REMOVED] += len(self._documents)
+        left_out[REMOVED] += len(gone)
         return record.model_copy(
             update={
                 "part": part,
                 "judgements": verdicts,
-                "documents": record.documents - len(self._documents),
+                "known_as": "" if part else self._known_as,
+                "documents": record.documents - len(gone),
                 "left_out": dict(left_out),
-                "removed": [*record.removed, *self._documents],
+                "removed": sorted([*record.removed, *gone], key=lambda one: one.at),
                 "abandoned": [n for n in record.abandoned if n not in self._documents],
                 "counts": dict(Counter(record.counts) - self._counts()),
             }
         )
+
+    def _places(self, record: Record) -> list[TakenOut]:
+        """The documents that are gone, with their places among all that the part has had."""
+        earlier = {one.at for one in record.removed}
+        places = (at for at in itertools.count() if at not in earlier)
+        every = zip(self._every, places, strict=False)
+        return [TakenOut(doc_id=one, at=at) for one, at in every if one in self._documents]
 
     def _counts(self) -> Counter[str]:
         """What the rows that are gone were counted as."""

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.owned import OwnedFolder
+from prewrite.base.text import one_line
 from prewrite.shards import flat, log, names
 from prewrite.shards.card import card
 from prewrite.shards.commit_log import Block, CommitLog, Lineage, commit_log_of
@@ -167,7 +168,7 @@ class _Upgrade:
     @property
     def _columns(self) -> pa.Schema:
         manifest = self._old.manifest
-        return schema(manifest.criteria, manifest.measures)
+        return schema(manifest.criteria, manifest.measures, rewrites=manifest.rewrites)
 
     def _table(self, part: Part | None, columns: pa.Schema) -> pa.Table | None:
         if part is None:
@@ -178,6 +179,11 @@ class _Upgrade:
             raise ShardError(
                 f"{self._old.folder.url}/{part.file}: found {table.num_rows} rows; accepted: "
                 f"{part.rows}, as listed"
+            )
+        if other := [name for name in table.column_names if name not in columns.names]:
+            raise ShardError(
+                f"{self._old.folder.url}/{part.file}: found the column '{one_line(other[0], 60)}'; "
+                "accepted: those that the manifest names; nothing of it would be kept"
             )
         for name in columns.names:
             if name not in table.column_names:

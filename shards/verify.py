@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike, fspath
 from typing import Any
@@ -246,7 +246,10 @@ def _group(part: Part) -> str:
 
 
 def _audit(shards: ShardSet, part: Part, held: bytes, seen: Counter[str]) -> list[str]:
-    problems: list[str] = []
+    problems, texts = list[str](), shards.manifest.texts
+    criteria = (*shards.manifest.criteria, "score")
+    scores = {text: [f"{text}_{name}" for name in criteria] for text in texts}
+    ids = set[str]()
     try:
         for rows in shards.documents(part, held):
             seen["documents"] += 1
@@ -254,16 +257,23 @@ def _audit(shards: ShardSet, part: Part, held: bytes, seen: Counter[str]) -> lis
             places = [(row["chunk"], row["chunks"]) for row in rows]
             if places != [(chunk, len(rows)) for chunk in range(len(rows))]:
                 problems.append(f"{part.file}: document {rows[0]['doc_id']} lacks chunks")
-            texts = shards.manifest.texts
+            if len({row["doc_id"] for row in rows}) > 1:
+                problems.append(f"{part.file}: document {rows[0]['doc_id']} has rows of another")
             seen.update(status_counts(rows, texts))
             for row in rows:
-                problems += _check_row(part, row, texts)
+                problems += _check_row(part, row, texts, scores)
+                if row["id"] in ids:
+                    problems.append(f"{part.file}: row {row['id']} stands there twice")
+                ids.add(row["id"])
     except ShardError as error:
         problems.append(str(error))
     return problems
 
 
-def _check_row(part: Part, row: Row, texts: Sequence[str]) -> list[str]:
+def _check_row(
+    part: Part, row: Row, texts: Sequence[str], scores: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """scores: the columns of the scores of each text."""
     where = f"{part.file}: row {row['id']}"
     for text in texts[1:]:
         status = row[f"{text}_status"]
@@ -273,10 +283,13 @@ def _check_row(part: Part, row: Row, texts: Sequence[str]) -> list[str]:
             return [f"{where}: status '{status}' and {text} do not fit"]
         if row.get(f"{text}_reason") is not None and status in ("ok", "copied", "skipped"):
             return [f"{where}: status '{status}' and {text}_reason do not fit"]
+    for text in texts:
+        if row[text] is None and any(row.get(name) is not None for name in scores[text]):
+            return [f"{where}: a score of {text}, which is null"]
     if "best" in row and row["best"] != best_of(row, texts):
         return [f"{where}: best '{row['best']}' and the scores do not fit"]
-    scores = [v for k, v in row.items() if isinstance(v, float) and not k.endswith("_score")]
-    if any(not 0 <= value <= 1 for value in scores):
+    shares = [v for k, v in row.items() if isinstance(v, float) and not k.endswith("_score")]
+    if any(not 0 <= value <= 1 for value in shares):
         return [f"{where}: a score outside 0..1"]
     return []
 

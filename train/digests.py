@@ -7,7 +7,6 @@ write, and once at a load, each rank its share of the files.
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import Any, Self
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 
 from prewrite.base.files import leads_out, opened
+from prewrite.base.together import together
 from prewrite.train import parallel
 from prewrite.train.state import FileDigest
 
@@ -97,8 +97,7 @@ def faults(folder: Path, files: Mapping[str, FileDigest]) -> list[str]:
     """
     names = sorted(files, key=lambda name: (-files[name].bytes, name))
     mine = names[parallel.rank() :: parallel.size()]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(lambda name: _fault(folder / name, files[name]), mine))
+    found = [*together(lambda name: _fault(folder / name, files[name]), mine, _THREADS)]
     return sorted(fault for some in parallel.collect(found) for fault in some if fault)
 
 

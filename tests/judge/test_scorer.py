@@ -200,7 +200,8 @@ def test_a_panel_with_a_judge_who_never_answers_gives_no_score() -> None:
 def test_a_function_that_fails_is_named() -> None:
     config = JudgeConfig(engine="a", criteria=["safety"])
     scorer = RowScorer([Judge("a", Scripted(prefers_the_rewrite), config)], config)
-    verdict = {"id": "id-0", "criterion": "length", "answer": "ValueError: x", "status": "failed"}
+    verdict = {"id": "id-0", "criterion": "length", "candidate": "rewrite", "opponent": None}
+    verdict |= {"answer": "ValueError: x", "status": "failed"}
     outcome = asyncio.run(scorer(Document([row(0, "bad", "GOOD")], 0, [verdict])))
     assert outcome.failures == [Failure("length: ValueError: x", "id-0", "ValueError: x")]
 
@@ -209,7 +210,8 @@ def test_kept_criteria_are_not_asked_again() -> None:
     engine = Scripted(prefers_the_rewrite)
     config = JudgeConfig(engine="a", criteria=["safety", "factuality"], combine="min")
     known = row(0, "bad", "GOOD") | {"original_safety": 0.5, "rewrite_safety": 0.25}
-    verdict = {"id": "id-0", "criterion": "safety", "status": "ok"}
+    verdict = {"id": "id-0", "criterion": "safety", "candidate": "rewrite", "opponent": None}
+    verdict |= {"status": "ok"}
     scorer = RowScorer([Judge("a", engine, config)], config, kept={"safety"})
     outcome = asyncio.run(scorer(Document([known], 0, [verdict])))
     assert all("C" in request.sampling.verdicts for request in engine.asked)

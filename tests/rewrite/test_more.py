@@ -9,7 +9,7 @@ import pytest
 
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.verify import verify
-from tests.commands import rewrite
+from tests.commands import judge, rewrite
 from tests.engine.fault_server import Call, Fault, FaultServer
 from tests.rewrite.flaky import uneven
 from tests.rewrite.test_templates import by_template, told_apart, written
@@ -135,6 +135,31 @@ def test_what_failed_in_such_a_set_is_asked_again(tmp_path: Path, server: FaultS
     after = rows(f"{tmp_path}/more")
     assert all(row["rewrite_plain_score"] is not None for row in after)
     assert [row["rewrite_safe_safety"] for row in after] == kept
+
+
+def test_a_template_that_is_dropped_plays_no_more(tmp_path: Path, server: FaultServer) -> None:
+    """Also where the one in its place failed: the pool is another, so its win rates are."""
+    start = {"main": {"template": "cleanup"}, "safe": {"template": "safety"}}
+    assert run(tmp_path, server, start, "start") == 0
+    assert run(tmp_path, server, TWO, "whole") == 0
+    assert run(tmp_path, server, TWO, "more", f"rewrite.input={tmp_path}/start") == 0
+    assert rows(f"{tmp_path}/more") == rows(f"{tmp_path}/whole")
+    assert _verdicts(f"{tmp_path}/more") == _verdicts(f"{tmp_path}/whole")
+
+
+def test_a_rewrite_that_was_mended_before_the_judge_came_is_judged(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    assert run(tmp_path, server, TWO, "two") == 0
+    source, unjudged = f"rewrite.input={tmp_path}/two", "judge=null"
+    assert run(tmp_path, server, THREE, "more", source, unjudged) == 0
+    server.plan = lambda call: None if by_template(call) == "plain" else answers(call)
+    assert run(tmp_path, server, THREE, "more", source, unjudged, "--retry-failed") == 0
+    path = written(tmp_path, server, THREE)
+    words = ["--config", str(path), f"judge.input={tmp_path}/more", f"output={tmp_path}/judged"]
+    assert judge(words) == 0
+    for row in rows(f"{tmp_path}/judged"):
+        assert row["rewrite_plain_safety"] is not None and row["rewrite_plain_score"] is not None
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from prewrite.train.data.source import TrainingSet
 from tests.commands import shards
 from tests.faults.kill_changes import MADE, rows, said, without
 from tests.pipeline.fake import InstantPass
+from tests.shards.format1 import downgrade
 from tests.shards.making import merge_set, write_set
 from tests.train.data.sets import config as train_config
 
@@ -168,7 +169,7 @@ def test_a_repair_does_not_bring_it_back(corpus: Path, tmp_path: Path) -> None:
     document = sorted(documents)[3]
     remove(url, [document])
     (record,) = [r for r in records_of(url) if r.removed]
-    assert record.part and record.removed == [document]
+    assert record.part and [one.doc_id for one in record.removed] == [document]
     data = bytearray((tmp_path / "set" / record.part.file).read_bytes())
     data[record.part.start + record.part.bytes // 2] ^= 1
     (tmp_path / "set" / record.part.file).write_bytes(data)
@@ -176,7 +177,7 @@ def test_a_repair_does_not_bring_it_back(corpus: Path, tmp_path: Path) -> None:
     run_pass(job, url, RunConfig(rows_per_part=40))
     assert rows(tmp_path / "set") == without(before, document)
     assert verify(url)["problems"] == []
-    assert [r.removed for r in records_of(url) if r.removed] == [[document]]
+    assert [one.doc_id for r in records_of(url) for one in r.removed] == [document]
 
 
 def test_a_judged_set_is_repaired_after_a_takedown(judged: Path) -> None:
@@ -239,6 +240,22 @@ def test_one_id_of_two_corpus_files_is_two_documents(tmp_path: Path) -> None:
     assert told.endswith("removed 2 documents, 2 rows")
     (removed,) = ShardSet(url).manifest.removed
     assert (removed.rows, removed.documents) == (2, 2) and verify(url)["problems"] == []
+
+
+def test_one_id_of_two_documents_of_a_part_of_version_0_1(tmp_path: Path) -> None:
+    """It kept no two apart."""
+    url = str(tmp_path / "set")
+    write_set(url, [[row("a"), row("b"), row("a") | {"id": "a-again"}, row("c")]])
+    downgrade(tmp_path / "set")
+    upgrade(url)
+    (told,) = remove(url, ["a"])
+    assert told.endswith("removed 2 documents, 2 rows")
+    (record,) = records_of(url)
+    assert [(one.doc_id, one.at) for one in record.removed] == [("a", 0), ("a", 2)]
+    assert verify(url)["problems"] == []
+    remove(url, ["c"])
+    assert [(one.doc_id, one.at) for one in records_of(url)[0].removed][2:] == [("c", 3)]
+    assert verify(url)["problems"] == []
 
 
 def test_what_its_input_has_left_out_stays_counted(tmp_path: Path) -> None:

@@ -69,6 +69,17 @@ def _excused(table: pa.Table) -> pa.Table:
     return table.set_column(place, table.schema.field(place), given)
 
 
+def _doubled(table: pa.Table) -> pa.Table:
+    """All rows have one id."""
+    return table.set_column(0, "id", pa.array(["the same"] * table.num_rows))
+
+
+def _of_another(table: pa.Table) -> pa.Table:
+    """Each row has a `doc_id` of its own."""
+    place = table.column_names.index("doc_id")
+    return table.set_column(place, "doc_id", pa.array([f"d{n}" for n in range(table.num_rows)]))
+
+
 def _first_byte(folder: Path) -> None:
     data = _first(folder).read_bytes()
     _first(folder).write_bytes(b"Q" + data[1:])
@@ -90,6 +101,8 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     ),
     (lambda folder: _change(folder, lambda t: t.slice(0, t.num_rows - 1)), "lacks chunks"),
     (lambda folder: _change(folder, _excused), "status 'ok' and rewrite_reason do not fit"),
+    (lambda folder: _change(folder, _doubled), "stands there twice"),
+    (lambda folder: _change(folder, _of_another), "has rows of another"),
     (lambda folder: _copied(folder, "data/more.parquet"), "data/more.parquet: not in the manifest"),
     (lambda folder: _copied(folder, "old/data.parquet"), "but read with its rows by whoever reads"),
     (lambda folder: _edit(folder, rows=1), "the manifest says 1"),

@@ -8,7 +8,6 @@ parts, size and filters are the same. A damaged file is made anew.
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
+from prewrite.base.together import together
 from prewrite.shards.filters import Filter, Mask
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
@@ -45,8 +45,7 @@ def stretch_counts(
             table = read_part(shards, part, sorted(columns))
             return len(spans(table, size, mask_of(table, filters)))
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            counts = list(pool.map(count, shards.parts))
+        counts = [*together(count, shards.parts, _THREADS)]
         stored = {"spans": counts, "check": fingerprint([identity, counts])}
         cache.write(name, json.dumps(stored).encode())
     return counts
