@@ -23,6 +23,7 @@ from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import (
     JUDGEMENT_SCHEMA,
+    NONE,
     STATUSES,
     USABLE,
     Row,
@@ -255,6 +256,8 @@ def _audit(shards: ShardSet, part: Part, held: bytes, seen: Counter[str]) -> lis
 
 def _check_row(part: Part, row: Row, texts: Sequence[str]) -> list[str]:
     where = f"{part.file}: row {row['id']}"
+    if len(texts) == 1 and row["rewrite_status"] not in (NONE, "skipped"):
+        return [f"{where}: status {row['rewrite_status']!r}; accepted: {NONE}, skipped"]
     for text in texts[1:]:
         status = row[f"{text}_status"]
         if status not in STATUSES:
