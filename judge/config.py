@@ -165,7 +165,9 @@ def refuse_pairwise(judge: JudgeConfig | None, rewrites: Rewrites, where: str) -
 
 def known_engine(key: str, name: str, engines: Mapping[str, object]) -> None:
     """Refuse an engine that `engines` does not have."""
+    if not engines:
+        raise refuse("engines: this key is required")
     if name not in engines:
-        accepted = ", ".join(engines) or "(none configured)"
+        accepted = ", ".join(engines)
         hint = near(name, engines)
         raise refuse(f"{key}: found '{name}';{hint} accepted (see engines): {accepted}")

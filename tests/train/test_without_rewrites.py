@@ -5,6 +5,12 @@ from typing import Any
 
 import pytest
 
+from prewrite.evaluation.config import PrefixesConfig
+from prewrite.evaluation.cut_points import cut_points_of
+from prewrite.train.config.sections import TrainConfig
+from prewrite.train.data.feed import open_loader
+from prewrite.train.model.shape import load_shape
+from prewrite.train.online.prompts import prompt_batch
 from tests.train.small import Command, done, make_model, make_set, metrics, settings
 
 
@@ -44,3 +50,22 @@ def test_a_rewrite_that_it_lacks_is_refused(
     assert command.end() == 2, command.text
     (line,) = command.text.splitlines()
     assert sentence in line and "Traceback" not in line
+
+
+@pytest.mark.parametrize("candidates", [["rollout"], ["original", "rollout"]])
+def test_rollouts_alone_need_no_scores_of_it(bare: Path, candidates: list[str]) -> None:
+    phase = {"name": "p", "objective": "dpo", "candidates": candidates, "until": {"step": 4}}
+    rollouts = {"engine": "policy", "judge": {"engine": "j"}, "samples": 2, "tokens": 16}
+    train = settings(bare, "online", curriculum=[phase], rollouts=rollouts)
+    config = TrainConfig.model_validate(train)
+    with open_loader(config, load_shape(str(bare / "model"))) as loader:
+        asked = prompt_batch(loader, 0, config.curriculum[0], config)
+        assert asked.prompts
+        for prompt in asked.prompts:
+            assert [*prompt.pool.candidates] == candidates[:-1] and prompt.pool.reference
+
+
+def test_its_chunks_are_prefixes_for_an_evaluation(bare: Path) -> None:
+    config = PrefixesConfig(set=str(bare / "set"), cut_points=5)
+    found = cut_points_of({"ordinary": config}, 64, 0)["ordinary"]
+    assert len(found) == 5 and all("".join(point.context) for point in found)
