@@ -6,6 +6,8 @@ in for what is not published or not used here (STANDS_IN, with the reason); left
 a key that is new, fails here until it is of one of them.
 """
 
+import re
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -302,3 +304,45 @@ def test_the_page_lists_what_is_open_and_what_stands_in() -> None:
 def test_from_scratch_says_that_it_is_another_experiment() -> None:
     head = (CONFIGS / "from-scratch.yaml").read_text().splitlines()[1]
     assert head.startswith("# Not an experiment of ")
+
+
+def cost(questions: int, alone: int, rollouts: int) -> tuple[float, float]:
+    """GPU-hours of a run and of its judge by the arithmetic of docs/plan.md. questions: about the
+    pairs of a pool; alone: about single texts.
+    """
+    page = (CONFIGS.parent / "docs/plan.md").read_text()
+    names: Values = {}
+    exec(page.partition("```python\nFLOPS")[2].partition("```")[0].join(["FLOPS", ""]), names)
+    hours, pools, context = (names[name] for name in ("hours", "pools", "context"))
+    judge = hours("120b", questions * pools, 260 + context / questions, 300)
+    judge += hours("120b", alone * pools, 300, 300)
+    sampled = hours("policy", rollouts * pools, context / rollouts, 128)
+    return judge + sampled + names["found"]["train"], judge
+
+
+@pytest.mark.parametrize(
+    ("name", "questions", "alone"),
+    [("quality", 128, 0), ("factuality", 128, 16), ("safety", 136, 17)],
+)
+def test_a_head_has_the_cost_of_its_run(name: str, questions: int, alone: int) -> None:
+    head = (CONFIGS / f"paper-{name}.yaml").read_text().partition("\ninput:")[0]
+    told = head.replace("\n#", "").replace(",", "")
+    found = re.search(r"and (\d+) GPU-hours for the run (\d+) of them the judge's", told)
+    assert found
+    for said, expected in zip(found.groups(), cost(questions, alone, 16), strict=True):
+        assert float(said) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_other_rows_of_the_paper_are_lines_that_a_recipe_takes() -> None:
+    """The table of override lines: 1 to 16 rollouts, with and without the rewrite."""
+    row = r"^\| .* \| (`[^|]*`) \| `(train\.[^`|]*)` \|$"
+    rows = re.findall(row, PAGE.read_text(), re.MULTILINE)
+    assert len(rows) == 3
+    for names, line in rows:
+        for name in re.findall(r"`([^`]+)`", names):
+            found = recipe(name, *shlex.split(line))
+            assert found["train.rollouts.samples"] < 16
+            assert found["train.output"] != recipe(name)["train.output"]
+    pivot = f"{POOL}.pools.schedule=pivot"
+    both = recipe("paper-quality", pivot, f"{PHASE}.candidates=[original, rollout]")
+    assert both[f"{POOL}.pools.schedule"] == "pivot"
