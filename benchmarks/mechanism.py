@@ -33,6 +33,7 @@ class _InstantPass(RewritePass):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
         """No model to load."""
+        assert self.recipe.rewrite
         yield Rewriter({self.recipe.rewrite.engine: Instant()}, self.recipe)
 
 

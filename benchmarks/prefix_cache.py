@@ -55,6 +55,7 @@ async def _note(recipe: RewriteRecipe) -> dict[str, list[Request]]:
     """The requests of both passes over the sample, in the order they are sent."""
     source = RewritePass(recipe).source
     rewriting, judging = _Notebook(), _Notebook()
+    assert recipe.rewrite
     rewriter = Rewriter({recipe.rewrite.engine: rewriting}, recipe)
     judge = recipe.judge
     scorer = RowScorer([Judge("main", judging, judge)], judge) if judge else None

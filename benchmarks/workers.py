@@ -74,6 +74,7 @@ class _Pass(RewritePass):
     async def open(self) -> AsyncIterator[Work]:
         """No model to load."""
         engine = _Timed() if self.engine == "instant" else _Steady()
+        assert self.recipe.rewrite
         yield Rewriter({self.recipe.rewrite.engine: engine}, self.recipe)
         with Path(self.times, str(os.getpid())).open("a", encoding="utf-8") as stream:
             stream.writelines(f"{moment}\n" for moment in engine.times)

@@ -7,11 +7,13 @@ from pydantic import Field, model_validator
 
 from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Recipe, Section, near, refuse
+from prewrite.base.errors import ConfigError
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.combine import Combine
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.schedule import OrderRule, Purpose
 from prewrite.pipeline.config import RunConfig
+from prewrite.shards.schema import Rewrites
 
 
 class VoteSampling(Section):
@@ -33,7 +35,7 @@ class PoolsConfig(Section):
     schedule: Purpose = Field(
         "auto",
         description="pairs that are asked about: enough for the best and the worst (`auto`), "
-        "enough for all ranks, or all pairs",
+        "enough for all ranks, all pairs, or each text against the original alone (`pivot`)",
     )
     order: OrderRule = Field(
         "balanced",
@@ -96,7 +98,7 @@ class JudgeConfig(Section):
 class JudgeSections(Recipe):
     """The sections of judging; a recipe without `judge` rewrites only."""
 
-    engines: dict[str, EngineConfig]
+    engines: dict[str, EngineConfig] = {}
     judge: JudgeConfig | None = None
     run: RunConfig = RunConfig()
 
@@ -149,9 +151,23 @@ def known_criteria(judge: JudgeConfig) -> None:
             raise refuse(f"judge.weights: found '{name}';{hint} accepted: {accepted}")
 
 
+def refuse_pairwise(judge: JudgeConfig | None, rewrites: Rewrites, where: str) -> None:
+    """ConfigError for criteria that compare texts of a set where each chunk has one text."""
+    for name in judge.criteria if judge and rewrites is None else ():
+        criterion = load_criterion(name)
+        if criterion.kind == "pairwise":
+            raise ConfigError(
+                f"judge.criteria: found '{criterion.name}', which compares texts; accepted with "
+                f"{where}, where each chunk has one text: criteria that look at each alone, or "
+                "judge: null"
+            )
+
+
 def known_engine(key: str, name: str, engines: Mapping[str, object]) -> None:
     """Refuse an engine that `engines` does not have."""
+    if not engines:
+        raise refuse("engines: this key is required")
     if name not in engines:
-        accepted = ", ".join(engines) or "(none configured)"
+        accepted = ", ".join(engines)
         hint = near(name, engines)
         raise refuse(f"{key}: found '{name}';{hint} accepted (see engines): {accepted}")

@@ -53,6 +53,11 @@ class _Criterion(Section):
             raise ValueError(f"a name other than '{name}', which is a column of every set")
         return name
 
+    @property
+    def has_reference(self) -> bool:
+        """Whether a text is judged against the original, which then is no candidate itself."""
+        return False
+
     def check(self) -> None:
         """ConfigError where it names what is not there; loads no model."""
 
@@ -115,6 +120,11 @@ class PromptedCriterion(_Scaled):
         if self.rules and "{{ rules }}" not in self.template:
             raise refuse("rules: the template does not insert them with {{ rules }}")
         return self
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether its template shows one."""
+        return "reference" in self.prompt.variables
 
     @cached_property
     def prompt(self) -> Template:

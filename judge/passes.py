@@ -18,7 +18,7 @@ from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.digest import identity
-from prewrite.judge.config import JudgeConfig
+from prewrite.judge.config import JudgeConfig, refuse_pairwise
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.scorer import RowScorer
@@ -28,7 +28,7 @@ from prewrite.shards.manifest import Manifest, PassInfo, TakenOut
 from prewrite.shards.names import block_name
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import Row, refuse_hidden, schema
+from prewrite.shards.schema import Rewrites, Row, refuse_hidden, schema
 
 _ELSEWHERE = {"engine", "input"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
@@ -243,6 +243,7 @@ class JudgePass:
         before = ShardSet(self.url).manifest
         names = [criterion.name for criterion in self.criteria]
         refuse_hidden("judge.criteria", names, self.measures, before.rewrites)
+        refuse_pairwise(self.judge, before.rewrites, self.url)
         config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
         return before.begun_by(info, criteria=names, measures=self.measures)
@@ -262,7 +263,7 @@ def measures_of(judge: JudgeConfig, criteria: Sequence[Criterion]) -> list[str]:
     return pairwise + [f"{c.name}_disagreement" for c in asked]
 
 
-def judged_columns(judge: JudgeConfig, rewrites: Sequence[str]) -> pa.Schema:
+def judged_columns(judge: JudgeConfig, rewrites: Rewrites) -> pa.Schema:
     """The columns of a set that `judge` has scored; rewrites: the names of its templates."""
     criteria = [load_criterion(name) for name in judge.criteria]
     names = [criterion.name for criterion in criteria]

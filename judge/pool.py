@@ -9,7 +9,8 @@ prompt up to the second. A candidate's score is its mean win rate where everyone
 Nothing that could not be read becomes a number: a pair counts only when all that was asked about it
 could be read, and a candidate without such a pair has no score. Where pairs are missing so that the
 pool falls into groups that never met, only the largest is scored (of two, that of the candidate
-named first), since nothing says how the groups compare.
+named first), since nothing says how the groups compare. Against a pivot only the games with it
+count, and a score is the win rate against it.
 """
 
 import asyncio
@@ -32,9 +33,13 @@ from prewrite.judge.schedule import (
     Pair,
     choose_schedule,
     first_round,
+    pivot_round,
     second_round,
 )
 from prewrite.shards.schema import Row, StoredValues
+
+PIVOT = "original"
+"""Whom all others meet with `schedule: pivot`."""
 
 _EVEN = 1e-6  # verdicts are stored as float32; nearer to 0.5 they cannot be told from a tie
 
@@ -138,6 +143,8 @@ async def play(
         asked = [Question(criterion, pool, name) for name in pool.candidates]
         return _alone(pool.candidates, await _put(asked, ask))
     names = shuffled(pool, config.seed)
+    if config.schedule == "pivot":
+        return await _against_pivot(criterion, pool, ask, names, config.order)
     chosen = choose_schedule(len(names), config.schedule, graded)
     return await tournament(criterion, pool, ask, names, chosen, config.order)
 
@@ -168,6 +175,17 @@ async def tournament(
         ranking = (-fitted.strengths_K).argsort(kind="stable").tolist()
         answers += await play_round(second_round(ranking, chosen.ends, asked))
     return _compared(pool, answers)
+
+
+async def _against_pivot(
+    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], order: OrderRule
+) -> Result:
+    """Everyone plays the original, and nobody else (arXiv 2601.21343, section 1.2.5)."""
+    pivot = PIVOT if PIVOT in names else names[0]
+    pairs = pivot_round(len(names), names.index(pivot))
+    named = [(names[first], names[second]) for first, second in pairs]
+    answers = await _put(_questions(criterion, pool, named, order == "both"), ask)
+    return _compared(pool, answers, pivot)
 
 
 def judgements(judge: str | None, answers: Answers) -> list[Row]:
@@ -227,9 +245,9 @@ def _alone(names: Iterable[str], answers: Answers) -> Result:
     )
 
 
-def _compared(pool: Pool, answers: Answers) -> Result:
-    """The scores of a pool after all its rounds."""
-    met = _met(pool, answers)
+def _compared(pool: Pool, answers: Answers, pivot: str | None = None) -> Result:
+    """The scores of a pool after all its rounds. pivot: the one that all others met."""
+    met = {pair: v for pair, v in _met(pool, answers).items() if pivot is None or pivot in pair}
     names = _largest_group([*pool.candidates], met)
     met = {pair: values for pair, values in met.items() if pair[0] in names}
     counts = Counter(name for pair in met for name in pair)
@@ -247,7 +265,7 @@ def _compared(pool: Pool, answers: Answers) -> Result:
     everyone = len(met) == len(names) * (len(names) - 1) // 2
     return replace(
         played,
-        scores=_win_rates(met) if everyone else expected,
+        scores=_win_rates(met) if everyone or pivot else expected,
         errors=dict(zip(names, fitted.errors().tolist(), strict=True)),
     )
 

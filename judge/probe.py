@@ -51,7 +51,7 @@ def probe_judges(
     verdicts: list[str] = []
     if config.readout == "distribution":
         verdicts = [v for one in asked if isinstance(one, PromptedCriterion) for v in one.verdicts]
-    for name in config.panel:
+    for name in config.panel if asked else ():
         probe(engines[name], first, verdicts)
 
 

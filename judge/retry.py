@@ -29,7 +29,15 @@ from prewrite.pipeline.passes import Absent, Document, DocumentResult, End, Item
 from prewrite.pipeline.retry import OfJob, round_of
 from prewrite.shards.manifest import Manifest, Record, Usage
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import TEXTS, Row, best_of, schema, stored_values, texts_of
+from prewrite.shards.schema import (
+    TEXTS,
+    Rewrites,
+    Row,
+    best_of,
+    schema,
+    stored_values,
+    texts_of,
+)
 
 
 @dataclass
@@ -172,7 +180,7 @@ def _bare(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "input": read}
 
 
-def _judged(old: Document, new: Document | None, where: str, rewrites: Sequence[str]) -> Judged:
+def _judged(old: Document, new: Document | None, where: str, rewrites: Rewrites) -> Judged:
     """A document of the set, with the texts and the verdicts of the input where that is given."""
     rows, changed, updated = old.rows, set[tuple[str, str]](), 0
     if new:

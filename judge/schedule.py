@@ -24,7 +24,7 @@ import numpy as np
 Pair = tuple[int, int]
 """(who stands first, who stands second)."""
 
-Purpose = Literal["auto", "ranks", "full"]
+Purpose = Literal["auto", "ranks", "full", "pivot"]
 OrderRule = Literal["balanced", "both", "random"]
 
 
@@ -40,7 +40,8 @@ class GameSchedule:
 
 def choose_schedule(size: int, purpose: Purpose, graded: bool) -> GameSchedule:
     """What K = `size` candidates play. graded: verdicts are probabilities; else 0 or 1, or the mean
-    of few votes. auto: enough for the best and the worst; ranks: enough for all ranks.
+    of few votes. auto: enough for the best and the worst; ranks: enough for all ranks; `pivot` is
+    not chosen here, see `pivot_round`.
 
     A candidate's games in the first round: for `auto` the even number next to K/4, from 2 to 6
     (2 up to K = 11, 4 up to 20); with 0/1 verdicts, each of which says less, that next to K/3, at
@@ -64,6 +65,12 @@ def first_round(size: int, degree: int, once: bool = False) -> list[Pair]:
     if degree % 2:
         pairs += [(i, (i + size // 2) % size) for i in range(size // 2 if once else size)]
     return sorted(pairs)
+
+
+def pivot_round(size: int, pivot: int) -> list[Pair]:
+    """Everyone against the candidate `pivot`, which stands first in half of the pairs."""
+    others = [number for number in range(size) if number != pivot]
+    return sorted((pivot, one) if n % 2 else (one, pivot) for n, one in enumerate(others))
 
 
 def second_round(ranking: Sequence[int], ends: int, asked: Sequence[Pair]) -> list[Pair]:

@@ -1,8 +1,9 @@
 """Cut a document in chunks of N tokens that join back to it byte for byte.
 
 Cuts stand between tokens, never inside a character (a byte-level tokenizer may split one over
-several tokens), and at white space where the last quarter of a chunk has any. Chunks are slices of
-the document, so joining them is the document, whatever the tokenizer normalises.
+several tokens), and at white space where the last quarter of a chunk has any; with `exact` they are
+not moved to white space. Chunks are slices of the document, so joining them is the document,
+whatever the tokenizer normalises.
 
 Cost: one tokenisation a document. A document is tokenised in windows of at most 64 Ki characters,
 which bounds memory and the quadratic worst case of tokenizers on one huge word.
@@ -39,25 +40,33 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Chunker:
-    """Chunks of at most `tokens` tokens; `cuts`: every chunk is a target, or one (seeded)."""
+    """Chunks of at most `tokens` tokens; `cuts`: every chunk is a target, or one (seeded).
+
+    exact: chunks of `tokens` tokens wherever a character allows it, and no others are targets; with
+    `cuts: one` nor is the first of a document, which has no context.
+    """
 
     tokenizer: PlainTokenizer
     tokens: int
     cuts: Literal["every", "one"] = "every"
     seed: int = 0
+    exact: bool = False
 
     def __call__(self, text: str, doc_id: str) -> list[Chunk]:
         """The chunks of `text`; joined they are `text`; no chunk is empty."""
         pieces = [piece for window in _windows(text) for piece in self._cut(window)]
         if self.cuts == "every":
-            return [Chunk(piece, n, not piece.isspace()) for piece, n in pieces]
+            return [Chunk(piece, n, self._is_target(piece, n)) for piece, n in pieces]
         return self._one(pieces, doc_id)
+
+    def _is_target(self, piece: str, tokens: int) -> bool:
+        return not piece.isspace() and (tokens == self.tokens or not self.exact)
 
     def _one(self, pieces: list[tuple[str, int]], doc_id: str) -> list[Chunk]:
         """A context, a suffix of one chunk, and what follows it (arXiv 2601.21343, section 3)."""
         if len(pieces) < 2:
-            return [Chunk(piece, n, not piece.isspace()) for piece, n in pieces]
-        suffixes = [i for i, (piece, _) in enumerate(pieces) if i and not piece.isspace()]
+            return [Chunk(piece, n, not (self.exact or piece.isspace())) for piece, n in pieces]
+        suffixes = [i for i, piece in enumerate(pieces) if i and self._is_target(*piece)]
         digest = hashlib.sha256(f"{self.seed}\0{doc_id}".encode("utf-8", "replace")).digest()
         draw = random.Random(int.from_bytes(digest[:8], "big"))  # noqa: S311  (no secret)
         cut = draw.choice(suffixes) if suffixes else len(pieces)
@@ -88,7 +97,7 @@ class Chunker:
             return _span(tokens, token - 1)[1] <= _span(tokens, token)[0] > begun
 
         limit = first + self.tokens
-        for token in range(limit, limit - self.tokens // 4 - 1, -1):
+        for token in () if self.exact else range(limit, limit - self.tokens // 4 - 1, -1):
             at = _span(tokens, token)[0]
             if clean(token) and (text[at].isspace() or text[at - 1].isspace()):
                 return token

@@ -127,13 +127,14 @@ def plan(recipe: RewriteRecipe) -> str:
     source.chunker  # noqa: B018  (a wrong tokenizer is found here)
     files = inputs(source.splits())
     size = sum(file.bytes for file in files) / 1e6
-    lines = [f"rewrite {len(files)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
+    what = "rewrite" if recipe.rewrite else "cut"
+    lines = [f"{what} {len(files)} files ({size:.1f} MB) → {rewrites_url(recipe)}"]
     passed = source.found.passed
     for reason, count in Counter(passed.values()).most_common():
         example = next(path for path, why in passed.items() if why == reason)
         lines.append(f"  passed over: {count}: {reason}, such as {example}")
-    if recipe.rewrite.input:
-        kept = [text for text in recipe.rewrite.by_text() if text not in job.fresh]
+    if recipe.rewrite and recipe.rewrite.input:
+        kept = [text for text in recipe.by_text() if text not in job.fresh]
         lines.append(f"  taken over from {recipe.rewrite.input}: {', '.join(kept) or 'nothing'}")
         lines.append(f"  asked for: {', '.join(job.fresh)}")
     if recipe.judge:

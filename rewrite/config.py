@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from prewrite.base.config import Location, Section, refuse
-from prewrite.judge.config import JudgeSections, known_engine
+from prewrite.judge.config import JudgeSections, known_engine, refuse_pairwise
 from prewrite.judge.criteria import load_criterion
 from prewrite.prompts.config import RewriteConfig
 from prewrite.prompts.load import length_of, load_template
@@ -42,8 +42,15 @@ class InputConfig(Section):
     duplicates: Literal["keep", "leave_out"] = Field(
         "keep", description="keep listed duplicates, or leave them out; for `layout: redpajama-v2`"
     )
+    share: list[float] | None = Field(
+        None,
+        description="`[from, to]`: only documents whose share, a number from 0 to below 1 drawn by "
+        "the document's id, is at least `from` and below `to`",
+    )
     limit: int | None = Field(
-        None, ge=1, description="read only the first records of the corpus, so many"
+        None,
+        ge=1,
+        description="stop after so many records that `filter`, `duplicates` and `share` keep",
     )
     max_bad_rows: float = Field(
         0.01, ge=0, le=1, description="share of bad records above which the run stops"
@@ -63,7 +70,16 @@ class InputConfig(Section):
                 raise refuse(f"{key}: found {given!r}; accepted with layout: {layout}")
         if self.filter is not None:
             signal_filter(self.filter)
+        if self.share is not None and not _is_share(self.share):
+            raise refuse(
+                f"share: found {self.share}; accepted: two numbers, the first at least 0 and below "
+                "the second, the second at most 1"
+            )
         return self
+
+
+def _is_share(numbers: list[float]) -> bool:
+    return len(numbers) == 2 and 0 <= numbers[0] < numbers[1] <= 1
 
 
 class ChunkingConfig(Section):
@@ -71,6 +87,11 @@ class ChunkingConfig(Section):
 
     tokenizer: Location = Field(description="a Hugging Face id, or a folder with `tokenizer.json`")
     tokens: int = Field(128, ge=1, description="longest chunk, in tokens")
+    exact: bool = Field(
+        False,
+        description="cut after exactly `tokens` tokens, not at white space; shorter chunks are "
+        "then not rewritten",
+    )
     cuts: Literal["every", "one"] = Field(
         "every", description="rewrite every chunk, or one drawn chunk of each document"
     )
@@ -85,11 +106,13 @@ class RewriteRecipe(JudgeSections):
 
     input: InputConfig
     chunking: ChunkingConfig
-    rewrite: RewriteConfig
+    rewrite: RewriteConfig | None = Field(
+        description="how chunks are rewritten; null: documents are cut, and that is all"
+    )
 
     @model_validator(mode="after")
     def _rewrite_fits(self) -> "RewriteRecipe":
-        for text, made in self.rewrite.by_text().items():  # what is wrong is found before any work
+        for text, made in self.by_text().items():  # what is wrong is found before any work
             key = self._key_of(text)
             known_engine(f"{key}engine", made.engine, self.engines)
             length_of(made, load_template(made.template, f"{key}template"), key)
@@ -104,10 +127,20 @@ class RewriteRecipe(JudgeSections):
     @model_validator(mode="after")
     def _columns_fit(self) -> "RewriteRecipe":
         criteria = [load_criterion(c).name for c in self.judge.criteria] if self.judge else []
-        refuse_hidden("rewrite.templates", criteria, [], self.rewrite.names)
+        refuse_hidden("rewrite.templates", criteria, [], self.rewrites)
+        refuse_pairwise(self.judge, self.rewrites, "rewrite: null")
         return self
+
+    @property
+    def rewrites(self) -> list[str] | None:
+        """The names of the templates, see `shards.schema.texts_of`."""
+        return self.rewrite.names if self.rewrite else None
+
+    def by_text(self) -> dict[str, RewriteConfig]:
+        """The column of each rewrite, with how it is made."""
+        return self.rewrite.by_text() if self.rewrite else {}
 
     def _key_of(self, text: str) -> str:
         """Where the recipe says how a rewrite is made."""
-        names = dict(zip(texts_of(self.rewrite.names)[1:], self.rewrite.names, strict=False))
+        names = dict(zip(texts_of(self.rewrites)[1:], self.rewrites or (), strict=False))
         return f"rewrite.templates.{names[text]}." if names else "rewrite."

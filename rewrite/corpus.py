@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
@@ -11,6 +11,7 @@ from itertools import repeat
 from pydantic import TypeAdapter, ValidationError
 
 from prewrite.base.errors import InputError, ShardError
+from prewrite.base.share import share
 from prewrite.base.together import together
 from prewrite.engine.tokenizer import load_tokenizer
 from prewrite.pipeline.passes import Document, End, Item, LeftOut, Skipped, Split
@@ -24,7 +25,10 @@ from prewrite.rewrite.listing import Found, Listing, list_files
 from prewrite.rewrite.ranges import cut
 from prewrite.rewrite.signals import Companion, shard_id
 from prewrite.shards.manifest import Skip
-from prewrite.shards.schema import TEXTS, Row
+from prewrite.shards.schema import NONE, TEXTS, Row
+
+OTHER_SHARE = "share"
+"""Why a record is left out that `input.share` does not hold."""
 
 MOST_META = 64 << 20
 """Characters of `meta` in all rows of a document together."""
@@ -128,6 +132,8 @@ class Corpus:
         doc_id, fault = doc_ids.give(parsed, number)
         if not wanted:
             return None
+        if not self._is_in_share(doc_id):
+            return LeftOut(OTHER_SHARE, found.offset)
         document = self._document(parsed, doc_id, split, number, found.offset)
         document.counts.update([f"id:{fault}"] if fault else [])
         return document
@@ -151,7 +157,7 @@ class Corpus:
         """Cuts documents."""
         config = self.chunking
         tokenizer = load_tokenizer(config.tokenizer)
-        return Chunker(tokenizer, config.tokens, config.cuts, config.seed)
+        return Chunker(tokenizer, config.tokens, config.cuts, config.seed, config.exact)
 
     @cached_property
     def _relative(self) -> dict[str, str]:
@@ -161,7 +167,9 @@ class Corpus:
     def _layout_name(self) -> str:
         if self.input.layout != "auto":
             return self.input.layout
-        paths = dict.fromkeys(split.path for split in self._splits)
+        # Where a limit ends the corpus depends on the share, that on ids, and these on the layout.
+        known = self.files if self.input.limit and self.input.share else self._splits
+        paths = dict.fromkeys(one.path for one in known)
         return corpus_layout(paths, self.input.max_record_bytes)
 
     @property
@@ -220,19 +228,45 @@ class Corpus:
                 yield Split("", file.path, size, range=place, version=file.version)
 
     def _limited(self) -> Iterator[Split]:
-        """Whole files that hold the first `limit` records; reads no further than that."""
+        """Whole files up to where `limit` records were kept; reads no further than that."""
         left = self.input.limit or 0
         for file in self.files:
             if not left:
                 return
-            count, size = 0, file.bytes
-            for found in CorpusFile(file.path, self.input.max_record_bytes).records():
-                count += 1
-                if count == left:
-                    size = found.offset
+            split = Split("", file.path, file.bytes, 0, version=file.version)
+            for count, (offset, is_kept) in enumerate(self._kept(split), start=1):
+                left -= is_kept
+                split = replace(split, records=count)
+                if not left:
+                    split = replace(split, bytes=offset)
                     break
-            left -= count
-            yield Split("", file.path, size, count, version=file.version)
+            yield split
+
+    def _kept(self, split: Split) -> Iterator[tuple[int, bool]]:
+        """Of each record of a file where it ends, and whether it is not left out."""
+        doc_ids = DocIds(self._published(split) if self.input.share else "")
+        records = self._joined(CorpusFile(split.path, self.input.max_record_bytes))
+        for number, (found, left_out, more) in enumerate(records):
+            kept = not left_out and self._is_shared(found, more, doc_ids, number)
+            yield found.offset, kept
+
+    def _is_shared(
+        self, found: Raw | Fault, more: SourceRecord, doc_ids: DocIds, number: int
+    ) -> bool:
+        """Whether a record is of this share; a bad one has no id, and is of every share."""
+        if self.input.share is None:
+            return True
+        try:
+            parsed = self._layout.parse(record_of(found), doc_ids.path, more)
+        except BadRecord:
+            return True
+        return self._is_in_share(doc_ids.give(parsed, number)[0])
+
+    def _is_in_share(self, doc_id: str) -> bool:
+        if self.input.share is None:
+            return True
+        begin, end = self.input.share
+        return begin <= share(doc_id) < end
 
 
 def _content(found: Raw | Fault, left_out: str | None, more: SourceRecord) -> bytes:
@@ -263,7 +297,9 @@ def _row(parsed: Parsed, doc_id: str, name: str, index: int, count: int, chunk: 
     }
 
 
-def _rewrites(chunk: Chunk, rewrites: Iterable[str]) -> Row:
-    """The columns of the rewrites of a chunk, to be filled."""
+def _rewrites(chunk: Chunk, rewrites: Sequence[str]) -> Row:
+    """The columns of the rewrites of a chunk, to be filled; or that there will be none."""
+    if not rewrites:
+        return {"rewrite_status": NONE if chunk.target else "skipped"}
     status = None if chunk.target else "skipped"
     return {k: v for text in rewrites for k, v in ((text, None), (f"{text}_status", status))}

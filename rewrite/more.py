@@ -75,7 +75,7 @@ class MoreRewritesPass(RewritePass):
     @cached_property
     def made(self) -> Manifest:
         """That of the set; ConfigError where it is of another corpus or of other chunks."""
-        url = str(self.recipe.rewrite.input)
+        url = str(_input_of(self.recipe))
         manifest = ShardSet(url).finished().manifest
         old, now = manifest.passes[0].config, super().identity()
         sections = ("input", "chunking")
@@ -90,7 +90,7 @@ class MoreRewritesPass(RewritePass):
     @property
     def columns(self) -> pa.Schema:
         """The columns of the set it makes: scores that it takes over among them."""
-        names = self.recipe.rewrite.names
+        names = self.recipe.rewrites
         return schema(self.made.criteria, self.made.measures, rewrites=names)
 
     @cached_property
@@ -108,8 +108,8 @@ class MoreRewritesPass(RewritePass):
     @cached_property
     def source(self) -> Source:
         """The set."""
-        criteria, texts = self.made.criteria, texts_of(self.recipe.rewrite.names)
-        taken = SetSource(str(self.recipe.rewrite.input), frozenset(criteria))
+        criteria, texts = self.made.criteria, texts_of(self.recipe.rewrites)
+        taken = SetSource(str(_input_of(self.recipe)), frozenset(criteria))
         kept = frozenset(self.kept)
         dropped = tuple(text for text in self.made.texts if text not in texts)
         return TakenSource(taken, texts, kept, dropped, tuple(criteria), tuple(pairwise(self.made)))
@@ -128,7 +128,7 @@ class MoreRewritesPass(RewritePass):
         """The manifest of the set with this pass added."""
         config = self.identity()
         info = PassInfo(name=self.name, fingerprint=fingerprint(config), config=config)
-        return self.made.begun_by(info, rewrites=self.recipe.rewrite.names)
+        return self.made.begun_by(info, rewrites=self.recipe.rewrites)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
@@ -140,15 +140,19 @@ class MoreRewritesPass(RewritePass):
 
 def rewrite_pass(recipe: RewriteRecipe) -> RewritePass:
     """The pass that a recipe describes; ConfigError where it would make nothing new."""
-    if recipe.rewrite.input is None:
+    if _input_of(recipe) is None:
         return RewritePass(recipe)
     job = MoreRewritesPass(recipe)
     if not job.fresh:
         raise ConfigError(
-            f"rewrite.input: found {recipe.rewrite.input}, which has all rewrites of this recipe; "
+            f"rewrite.input: found {_input_of(recipe)}, which has all rewrites of this recipe; "
             "accepted: a set that lacks one"
         )
     return job
+
+
+def _input_of(recipe: RewriteRecipe) -> str | None:
+    return recipe.rewrite.input if recipe.rewrite else None
 
 
 def pairwise(manifest: Manifest) -> list[str]:
@@ -165,5 +169,5 @@ def _by_text(config: Mapping[str, Any]) -> dict[str, Row]:
 
 def _how(made: Mapping[str, Any]) -> Row:
     """What a rewrite depends on: not the place of its template, whose digest is there."""
-    rewrite = {k: v for k, v in made.get("rewrite", {}).items() if k != "template"}
+    rewrite = {k: v for k, v in (made.get("rewrite") or {}).items() if k != "template"}
     return {"engine": made.get("engine"), "template": made.get("template"), "rewrite": rewrite}

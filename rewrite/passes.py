@@ -1,7 +1,8 @@
 """The rewrite pass: a corpus in, a shard set with original and rewrite out."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,18 +10,22 @@ from typing import Any
 
 import pyarrow as pa
 
+from prewrite.base.config import Section
 from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import get_engine
 from prewrite.engine.types import Engine
-from prewrite.pipeline.passes import Source, Split, Work, inputs
+from prewrite.pipeline.passes import Document, DocumentResult, Source, Split, Work, inputs
 from prewrite.prompts.config import RewriteConfig
 from prewrite.prompts.load import length_of, load_template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.manifest import NAMED, Manifest, PassInfo
-from prewrite.shards.schema import schema, texts_of
+from prewrite.shards.schema import TEXTS, schema, status_counts, texts_of
+
+_NEWER = {"share", "exact"}
+"""Keys of `input` and `chunking` that came after sets had been made."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class RewritePass:
     @property
     def columns(self) -> pa.Schema:
         """The columns of the set it makes."""
-        return schema((), rewrites=self.recipe.rewrite.names)
+        return schema((), rewrites=self.recipe.rewrites)
 
     @property
     def max_bad_rows(self) -> float:
@@ -43,7 +48,7 @@ class RewritePass:
     @property
     def fresh(self) -> list[str]:
         """The rewrites that are asked for, by their columns."""
-        return [*self.recipe.rewrite.by_text()]
+        return [*self.recipe.by_text()]
 
     @cached_property
     def source(self) -> Source:
@@ -53,7 +58,7 @@ class RewritePass:
     @cached_property
     def corpus(self) -> Corpus:
         """The documents of the recipe."""
-        texts = texts_of(self.recipe.rewrite.names)
+        texts = texts_of(self.recipe.rewrites)
         return Corpus(self.recipe.input, self.recipe.chunking, texts)
 
     def identity(self) -> dict[str, Any]:
@@ -61,17 +66,19 @@ class RewritePass:
         recipe = self.recipe
         files, beside = self.corpus.listing(), self.corpus.beside()
         return {
-            "input": recipe.input.model_dump(mode="json", exclude={"max_bad_rows", "paths"})
+            "input": _said(recipe.input, {"max_bad_rows", "paths"})
             | {"files": len(files), "listing": fingerprint(files)}
             | ({"beside": fingerprint(beside)} if beside else {}),
-            "chunking": recipe.chunking.model_dump(mode="json"),
+            "chunking": _said(recipe.chunking),
             **self._templates(),
         }
 
     def _templates(self) -> dict[str, Any]:
         """How the one rewrite is made, or the list of how each is that has a name."""
-        made = [self._made(config) for config in self.recipe.rewrite.by_text().values()]
-        names = self.recipe.rewrite.names
+        names = self.recipe.rewrites
+        if names is None:
+            return {"rewrite": None}
+        made = [self._made(config) for config in self.recipe.by_text().values()]
         pairs = zip(names, made, strict=False)
         return {"templates": [{"name": n, **one} for n, one in pairs]} if names else made[0]
 
@@ -93,19 +100,45 @@ class RewritePass:
         return Manifest(
             passes=[info],
             inputs=inputs(splits),
-            rewrites=self.recipe.rewrite.names,
+            rewrites=self.recipe.rewrites,
             passed_over=dict(Counter(passed.values())),
             passed_over_paths=[*passed][:NAMED],
         )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
-        """Load the rewriters in this process."""
-        yield Rewriter(rewriters(self.recipe, self.fresh), self.recipe, self.fresh)
+        """Load the rewriters in this process, if there are some."""
+        yield work_of(self.recipe, rewriters(self.recipe, self.fresh), self.fresh)
+
+
+def _said(section: Section, left_out: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """What a section says, but for keys that 0.1 did not have and that are not given: so older sets
+    keep their fingerprints.
+    """
+    data = section.model_dump(mode="json", exclude={*left_out})
+    given = section.model_dump(mode="json", include=_NEWER, exclude_defaults=True)
+    return {key: value for key, value in data.items() if key not in _NEWER or key in given}
+
+
+class Cutter:
+    """Work of a pass that rewrites nothing: the rows as they were cut."""
+
+    def __init__(self) -> None:
+        self.window, self.versions = 64, dict[str, str]()
+
+    async def __call__(self, document: Document) -> DocumentResult:
+        """The same rows; nobody is asked about them."""
+        counts = status_counts(document.rows, TEXTS[:1])
+        return DocumentResult(document.rows, counts=counts, asked=0)
+
+
+def work_of(recipe: RewriteRecipe, engines: Mapping[str, Engine], texts: Sequence[str]) -> Work:
+    """What makes `texts` with the engines of a recipe; none: what only cuts."""
+    return Rewriter(engines, recipe, texts) if texts else Cutter()
 
 
 def rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> dict[str, Engine]:
     """The engines that make `texts`, by name, each loaded once."""
-    made = recipe.rewrite.by_text()
+    made = recipe.by_text()
     names = {made[text].engine for text in texts}
     return {name: get_engine(recipe.engines[name]) for name in sorted(names)}

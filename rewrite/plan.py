@@ -29,8 +29,7 @@ from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.forecast import Forecast, MeasuredPass, Server, StartUp, forecast
 from prewrite.rewrite.meter import Meter
 from prewrite.rewrite.more import rewrite_pass
-from prewrite.rewrite.passes import rewriters
-from prewrite.rewrite.rewriter import Rewriter
+from prewrite.rewrite.passes import rewriters, work_of
 from prewrite.rewrite.sample import CorpusSample, read
 from prewrite.shards.failures import FailureTally
 from prewrite.shards.manifest import odd
@@ -58,7 +57,7 @@ class Plan:
 
 def make_plan(recipe: RewriteRecipe, seconds: float = SECONDS) -> Plan:
     """Measure and forecast. InputError for a corpus, EngineError for an engine without use."""
-    texts = texts_of(recipe.rewrite.names)
+    texts = texts_of(recipe.rewrites)
     sample = read(Corpus(recipe.input, recipe.chunking, texts))
     return asyncio.run(_measure(recipe, sample, seconds))
 
@@ -68,16 +67,17 @@ async def _measure(recipe: RewriteRecipe, sample: CorpusSample, seconds: float) 
     rewriter = {name: Meter(engine) for name, engine in rewriters(recipe, fresh).items()}
     scorer, judges = _scorer(recipe)
     loading = time.monotonic() - begun
-    names = recipe.rewrite.names
+    names = recipe.rewrites
     trials = [_Trial("rewrite", rewriter, schema((), rewrites=names))]
-    await trials[0].run(Rewriter(rewriter, recipe, fresh), sample.documents, seconds)
+    await trials[0].run(work_of(recipe, rewriter, fresh), sample.documents, seconds)
     trials[0].check(recipe.run.max_failed)
     if recipe.judge and scorer:
         columns = judged_columns(recipe.judge, names)
         trials.append(_Trial("judge", judges, columns))
         await trials[1].run(scorer, [outcome.rows for outcome in trials[0].outcomes], seconds)
         trials[1].check(recipe.run.max_failed)
-    start = StartUp(loading, max(_gpus(recipe.engines[name]) for name in {**rewriter, **judges}))
+    gpus = (_gpus(recipe.engines[name]) for name in {**rewriter, **judges})
+    start = StartUp(loading, max(gpus, default=0))
     stages = [trial.stage(recipe, sample.files) for trial in trials]
     meters = [*rewriter.values(), *judges.values()]
     return Plan(
@@ -99,7 +99,7 @@ def _scorer(recipe: RewriteRecipe) -> tuple[RowScorer | None, dict[str, Meter]]:
     for judge in judges:
         if judge.name and judge.engine:
             judge.engine = meters[judge.name] = Meter(judge.engine)
-    return RowScorer(judges, recipe.judge, texts_of(recipe.rewrite.names)), meters
+    return RowScorer(judges, recipe.judge, texts_of(recipe.rewrites)), meters
 
 
 class _Trial:
@@ -232,7 +232,7 @@ def _notes(plan: Plan, recipe: RewriteRecipe) -> list[str]:
         notes.append(f"{count} {what}: {reason}")
     if plan.failed:
         notes.append(f"{plan.failed} of the requests failed: a run would leave such rows without")
-    names = {config.engine for config in recipe.rewrite.by_text().values()}
+    names = {config.engine for config in recipe.by_text().values()}
     names |= set(recipe.judge.panel if recipe.judge else ())
     if any(not isinstance(recipe.engines[name], VllmConfig) for name in names):
         notes.append("the GPU-hours of an endpoint are not counted: nobody here knows its GPUs")
@@ -254,5 +254,6 @@ def run(recipe: RewriteRecipe) -> None:
 
 def dry_run(recipe: RewriteRecipe) -> str:
     """What `run` would do."""
-    stages = "rewrite and judge" if recipe.judge else "rewrite"
+    made = (("rewrite" if recipe.rewrite else "cut"), *(["judge"] if recipe.judge else []))
+    stages = " and ".join(made)
     return f"{stages} a sample of {', '.join(recipe.input.paths)}, and write nothing"

@@ -25,7 +25,7 @@ def probe_rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> None:
     no text; a model in this process is loaded next, and says itself what is wrong. texts: the
     rewrites that will be asked for.
     """
-    by_text = recipe.rewrite.by_text()
+    by_text = recipe.by_text()
     for made in (by_text[text] for text in texts):
         config = recipe.engines[made.engine]
         one = recipe.model_copy(update={"rewrite": made})
@@ -38,7 +38,8 @@ async def _unusable(recipe: RewriteRecipe, engine: Engine, number: int) -> str |
     text = PASSAGES[number][0]
     row = {"id": f"probe-{number}", "original": text, "original_tokens": len(text.split())}
     row["rewrite_status"] = None
-    outcome = await Rewriter({recipe.rewrite.engine: engine}, recipe)(Document([row], 0))
+    engines = {made.engine: engine for made in recipe.by_text().values()}
+    outcome = await Rewriter(engines, recipe)(Document([row], 0))
     for failure in outcome.failures:
         if failure.reason in _NO_TEXT:
             return f"{failure.reason}: '{said(failure.answer or '', _QUOTED)}'"

@@ -45,7 +45,7 @@ class Rewriter:
         pairwise: Sequence[str] = (),
     ) -> None:
         self.chunking, self._engines = recipe.chunking, dict[str, Engine]()
-        self.rewritings, self._all = dict[str, Rewriting](), recipe.rewrite.by_text()
+        self.rewritings, self._all = dict[str, Rewriting](), recipe.by_text()
         self._criteria, self._pairwise = criteria, pairwise
         for text in texts or self._all:
             config = self._all[text]

@@ -94,20 +94,27 @@ class CorpusSample:
 
 def read(corpus: Corpus) -> CorpusSample:
     """Read a sample of `corpus`; InputError when it holds no document."""
-    splits = corpus.splits()
+    splits, enough = corpus.splits(), _enough(corpus)
     chosen = random.Random(0).sample(splits, min(_FILES, len(splits)))  # noqa: S311
     begun, parts = time.monotonic(), list[SampledFile]()
     for split in chosen:
         if parts and time.monotonic() - begun > _SECONDS:
             break
-        parts.append(_read(corpus, split))
+        parts.append(_read(corpus, split, enough, begun + 2 * _SECONDS))
     sample = CorpusSample(parts, len(splits), sum(split.bytes for split in splits))
     if not sample.documents:
         raise InputError(f"no document in the sample of the corpus: {chosen[0].path}, …")
     return sample
 
 
-def _read(corpus: Corpus, split: Split) -> SampledFile:
+def _enough(corpus: Corpus) -> float:
+    """Records read of a file: of a share so many more as it takes to find as many documents."""
+    begin, end = corpus.input.share or (0, 1)
+    return _DOCUMENTS / (end - begin)
+
+
+def _read(corpus: Corpus, split: Split, enough: float, latest: float) -> SampledFile:
+    """What a file begins with. latest: when no more is read, however few records there were."""
     part, seen, offset = SampledFile(split), list[tuple[int, int, int, int]](), 0
     for item in corpus.read(split, 0):
         if isinstance(item, End):
@@ -116,7 +123,7 @@ def _read(corpus: Corpus, split: Split) -> SampledFile:
         if item.offset > offset and seen:
             # The record that moved the buffer on began before it did.
             part.counts, part.offset = list(seen), offset
-            if len(seen) >= _DOCUMENTS:
+            if len(seen) >= enough or (len(seen) > _DOCUMENTS and time.monotonic() > latest):
                 break
         offset = item.offset
         rows = item.rows if isinstance(item, Document) else []
@@ -128,5 +135,5 @@ def _read(corpus: Corpus, split: Split) -> SampledFile:
 
 
 def _counts(rows: list[Row]) -> tuple[int, int, int, int]:
-    asked = sum(row["rewrite_status"] is None for row in rows)
+    asked = sum(row["rewrite_status"] != "skipped" for row in rows)
     return bool(rows), len(rows), asked, sum(row["original_tokens"] for row in rows)

@@ -288,7 +288,8 @@ class Manifest(_ManifestModel):
     verdicts_digest: of the digests of all parts, in their order.
     known_as: the `rows_digest` that a pass over this set depends on; it stays when the set is
     upgraded, and when a document is taken out.
-    rewrites: the names of its templates, none where there is one without a name.
+    rewrites: the names of its templates, empty where there is one without a name; null: there are
+    no rewrites.
     """
 
     format_version: int = FORMAT_VERSION
@@ -296,7 +297,9 @@ class Manifest(_ManifestModel):
     before: MaybeDigest = ""
     owners: list[Annotated[str, Field(pattern=OWNER_FORM)]] = Field(default_factory=list)
     status: SetStatus = "running"
-    rewrites: list[Annotated[str, Field(pattern=TEMPLATE_NAME)]] = Field(default_factory=list)
+    rewrites: list[Annotated[str, Field(pattern=TEMPLATE_NAME)]] | None = Field(
+        default_factory=list
+    )
     criteria: list[Annotated[str, Field(pattern=CRITERION_NAME)]] = Field(default_factory=list)
     measures: list[str] = Field(default_factory=list)
     passes: list[PassInfo] = Field(min_length=1)

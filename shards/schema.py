@@ -27,8 +27,11 @@ STATUSES: tuple[str, ...] = get_args(RewriteStatus)
 USABLE: tuple[str, ...] = ("ok", "copied", "truncated")
 """The statuses with a text in `rewrite`; all others have null there."""
 
+NONE = "none"
+"""The status of a chunk to continue in a set without rewrites, where all others are `skipped`."""
+
 TEXTS = ("original", "rewrite")
-"""The texts of every set; one of several templates has more, see `texts_of`."""
+"""The texts of most sets; one of several templates has more, one without rewrites the first."""
 
 TEMPLATE_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 """How the name of a template looks, so that it is part of a column's name in any tool."""
@@ -50,6 +53,9 @@ Metadata = Mapping[str, str] | None
 
 Described = tuple[str, pa.DataType, str]
 """A column, its type and its meaning."""
+
+Rewrites = Sequence[str] | None
+"""What rewrites a set has, see `texts_of`."""
 
 StoredValues = Mapping[str, Mapping[str, float | None]]
 """Criterion → text → its value 0..1."""
@@ -90,22 +96,27 @@ on the verdicts, and whether it could be read: `ok`, `outside` (too little mass)
 `failed`."""
 
 
-def texts_of(rewrites: Sequence[str]) -> tuple[str, ...]:
+def texts_of(rewrites: Rewrites) -> tuple[str, ...]:
     """The texts of a set by their columns. rewrites: the names of its templates; the first one's
-    text is `rewrite`, that of each other `rewrite_<name>`. None: one template without a name.
+    text is `rewrite`, that of each other `rewrite_<name>`. Empty: one template without a name;
+    None: no rewrites.
     """
+    if rewrites is None:
+        return TEXTS[:1]
     return (*TEXTS, *(f"rewrite_{name}" for name in rewrites[1:]))
 
 
 def columns_of(
-    criteria: Sequence[str], measures: Sequence[str] = (), rewrites: Sequence[str] = ()
+    criteria: Sequence[str], measures: Sequence[str] = (), rewrites: Rewrites = ()
 ) -> list[Described]:
     """The columns of a set scored on `criteria`, none before judging; measures: see MEASURES;
     rewrites: see `texts_of`.
     """
     texts, number = texts_of(rewrites), pa.float32()
     found = [*_BEFORE]
-    for text, name in zip(texts[1:], rewrites or ("",), strict=True):
+    if rewrites is None:
+        found.append(("rewrite_status", _CATEGORY, f"{NONE}: a chunk to continue | skipped"))
+    for text, name in zip(texts[1:], rewrites or ("",), strict=False):
         by = f" by the template {name}" if name else ""
         found += [
             (text, pa.string(), f"the rewritten chunk{by}, null where there is no usable one"),
@@ -129,7 +140,7 @@ def schema(
     criteria: Sequence[str],
     measures: Sequence[str] = (),
     version: int = FORMAT_VERSION,
-    rewrites: Sequence[str] = (),
+    rewrites: Rewrites = (),
 ) -> pa.Schema:
     """The schema of a set with `columns_of`; version: of the format."""
     found = columns_of(criteria, measures, rewrites)
@@ -137,7 +148,7 @@ def schema(
 
 
 def refuse_hidden(
-    key: str, criteria: Sequence[str], measures: Sequence[str], rewrites: Sequence[str]
+    key: str, criteria: Sequence[str], measures: Sequence[str], rewrites: Rewrites
 ) -> None:
     """ConfigError where two columns of a set would have one name. key: what names the templates,
     or the criteria.
@@ -201,9 +212,15 @@ def status_key(text: str, status: str) -> str:
 
 def status_counts(rows: Iterable[Row], texts: Sequence[str]) -> Counter[str]:
     """Rows by the status of each rewrite, as `counts` of a pass have them."""
-    return Counter(
-        f"status:{status_key(text, row[f'{text}_status'])}" for row in rows for text in texts[1:]
-    )
+    kept = with_status(texts)
+    return Counter(f"status:{status_key(t, row[f'{t}_status'])}" for row in rows for t in kept)
+
+
+def with_status(texts: Sequence[str]) -> tuple[str, ...]:
+    """What has a column `…_status`: each rewrite, and in a set without them `rewrite` all the same,
+    which says there what is to be continued.
+    """
+    return (*texts[1:],) or TEXTS[1:]
 
 
 def stored_values(row: Row, criteria: Iterable[str], texts: Sequence[str] = TEXTS) -> StoredValues:

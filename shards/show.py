@@ -14,7 +14,7 @@ from prewrite.shards.failures import answers
 from prewrite.shards.manifest import Manifest, Usage
 from prewrite.shards.names import MANIFEST
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import Row
+from prewrite.shards.schema import Row, with_status
 
 _REASONS, _ANSWER = 5, 120  # reasons of a pass, characters of an answer: the manifest has more
 
@@ -104,7 +104,7 @@ def _failures(manifest: Manifest) -> Iterator[Table]:
 def examples(shards: ShardSet, count: int) -> list[Row]:
     """The first rows whose rewrite says something else than the original."""
     found: list[Row] = []
-    for row in shards.rows():
+    for row in shards.rows() if shards.manifest.texts[1:] else ():
         if row["rewrite_status"] in ("ok", "truncated"):
             found.append(row)
             if len(found) == count:
@@ -122,7 +122,7 @@ def side_by_side(row: Row, manifest: Manifest) -> Panel:
     told = [f"({why(row, text)})" if row[text] is None else row[text] for text in rewrites]
     table.add_row(Text(row["original"]), *map(Text, told))
     title = f"{row['doc_id']} · chunk {row['chunk'] + 1} of {row['chunks']} · {row['source']}"
-    statuses = " · ".join(str(row[f"{text}_status"]) for text in rewrites)
+    statuses = " · ".join(str(row[f"{text}_status"]) for text in with_status(manifest.texts))
     return Panel(table, title=Text(title), subtitle=Text(statuses))
 
 

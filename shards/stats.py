@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prewrite.shards.parts import files_of
 from prewrite.shards.reader import ShardSet, refuse_absent
-from prewrite.shards.schema import status_key
+from prewrite.shards.schema import status_key, with_status
 
 BINS = 200
 SHOWN = 20
@@ -58,7 +58,7 @@ class Stats:
         self.columns = [
             f"{text}_{name}" for name in names for text in manifest.texts
         ] + manifest.measures
-        self.statuses = {f"{text}_status": text for text in manifest.texts[1:]}
+        self.statuses = {f"{text}_status": text for text in with_status(manifest.texts)}
         self.low, self.high = self._ranges()
         self.whole, self.sources = SourceStats(len(self.columns)), dict[str, SourceStats]()
         # For each pair of columns i, j over the rows with both: rows, Σ i, Σ i², Σ i·j.

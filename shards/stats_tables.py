@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from prewrite.shards.schema import STATUSES
+from prewrite.shards.schema import NONE, STATUSES
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BRIEF = ("rows", "null", "mean", "sd", "p25", "median", "p75")
@@ -32,7 +32,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _statuses(report: dict[str, Any]) -> Table:
-    told = [key for key in report["statuses"] if key.rpartition(": ")[2] in STATUSES]
+    told = [key for key in report["statuses"] if key.rpartition(": ")[2] in (*STATUSES, NONE)]
     known = sorted(told, key=_order)
     table = _table("Statuses by source", "source", "rows", *known)
     for name, group in [*report["sources"].items(), ("all", report)]:
@@ -44,7 +44,7 @@ def _statuses(report: dict[str, Any]) -> Table:
 def _order(key: str) -> tuple[str, int]:
     """Of a key of `statuses`: its text, none for `rewrite`, and its place among the statuses."""
     text, _, status = key.rpartition(": ")
-    return text, STATUSES.index(status)
+    return text, (*STATUSES, NONE).index(status)
 
 
 def _scores(report: dict[str, Any]) -> Table:

@@ -23,6 +23,7 @@ from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import (
     JUDGEMENT_SCHEMA,
+    NONE,
     STATUSES,
     USABLE,
     Row,
@@ -275,6 +276,8 @@ def _check_row(
 ) -> list[str]:
     """scores: the columns of the scores of each text."""
     where = f"{part.file}: row {row['id']}"
+    if len(texts) == 1 and row["rewrite_status"] not in (NONE, "skipped"):
+        return [f"{where}: status {row['rewrite_status']!r}; accepted: {NONE}, skipped"]
     for text in texts[1:]:
         status = row[f"{text}_status"]
         if status not in STATUSES:

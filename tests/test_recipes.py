@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prewrite.base.config import laid_over
 from prewrite.train.model.shape import load_shape
 from prewrite.train.model.weights import sizes
 from tests.rewrite import published
@@ -38,8 +39,21 @@ MODELS = (
 TOKENS = 32_000
 HELD_OUT = ("ordinary", "unsafe")
 MAKE_A_SET, LEARN = ("rewrite", "judge"), ("train", "evaluate")
-# The others end with the scored set.
-TRIED = [(name, it) for name in REAL for it in MAKE_A_SET + (LEARN if name in PAPER else ())]
+
+
+def whole(name: str) -> dict[str, Any]:
+    """A recipe with those that it is based on."""
+    below: dict[str, Any] = yaml.safe_load((ROOT / "configs" / name).read_text())
+    return laid_over(whole(below.pop("base")), below) if "base" in below else below
+
+
+# The others end with the scored set; a set that is only cut has no judge.
+TRIED = [
+    (name, it)
+    for name in REAL
+    for it in MAKE_A_SET + (LEARN if name in PAPER else ())
+    if it != "judge" or whole(name).get("judge")
+]
 
 # One process for all commands: what they import takes longer than what they do.
 _SCRIPT = """
@@ -110,8 +124,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, 
     for kind in HELD_OUT:
         make_set(root / f"data/held-out-{kind}", seed=1)
     calls = []
-    for name in REAL:
-        make_set(root / "data" / name.removesuffix(".yaml"))
+    for output in {(whole(name)["output"], bool(whole(name).get("rewrite"))) for name in REAL}:
+        make_set(root / output[0], bare=not output[1])
     for name, command in TRIED:
         arguments = ["--config", f"configs/{name}", "--dry-run"]
         if command == "judge":
@@ -156,11 +170,12 @@ def test_a_recipe_without_training_says_so() -> None:
 def test_hyper_parameters_are_those_of_the_paper(told: dict[str, tuple[int, str, str]]) -> None:
     """arXiv 2601.21343, continued training and training from scratch."""
     for name in PAPER:
-        recipe: dict[str, Any] = yaml.safe_load((ROOT / "configs" / name).read_text())
+        recipe = whole(name)
         train, scratch = recipe["train"], name == "from-scratch.yaml"
         assert train["batch"]["samples"] == 256
         assert train["curriculum"][-1]["until"]["step"] == (21_000 if scratch else 2_000)
-        assert train["rollouts"]["samples"] == (1 if scratch else 16)
+        if train["rollouts"]:
+            assert train["rollouts"]["samples"] == (1 if scratch else 16)
         assert (recipe["chunking"]["tokens"], recipe["chunking"]["cuts"]) == (128, "one")
         assert f"steps 1 to {train['curriculum'][0]['until']['step']}" in told[f"{name} train"][1]
 

@@ -37,7 +37,7 @@ class Plain(Recipe):
     input: dict[str, Any] = {}
     chunking: dict[str, Any] = {}
     engines: dict[str, dict[str, Any]]
-    rewrite: dict[str, Any] = {}
+    rewrite: dict[str, Any] | None = None
     judge: dict[str, Any] | None = None
     run: dict[str, Any] = {}
     train: dict[str, Any] = {}
@@ -88,19 +88,21 @@ def rewriting(folder: Path, part: str) -> SizeOverrides:
     sizes = _common(folder) | {
         "input.paths": [str(folder / f"{part}.jsonl")],
         "input.layout": "auto",
-        "input.duplicates": "keep",
         "input.filter": None,
+        "input.share": None,
+        "input.limit": None,
         "chunking.tokenizer": str(folder / "start"),
         "chunking.tokens": 64,
+        "chunking.exact": False,  # the documents are too short for two full chunks
     }
     if part == "train":
         return sizes | {f"judge.{key}": value for key, value in JUDGE.items()}
-    # Few documents: they are continued at every chunk, not at the one that is drawn. Nobody reads
-    # their rewrites.
+    # Few documents: they are continued at every chunk, not at the one that is drawn. Nobody needs
+    # rewrites of them.
     return sizes | {
         "output": str(folder / part),
         "chunking.cuts": "every",
-        "rewrite.sampling.max_tokens": 1,
+        "rewrite": None,
         "judge": None,
     }
 

@@ -55,7 +55,7 @@ def unlabelled(sampled: Sequence[SampledRow], criteria: Sequence[Criterion]) -> 
     items = []
     for criterion in criteria:
         for row, context in sampled:
-            texts = {name: row[name] for name in TEXTS if row[name]}
+            texts = {name: row[name] for name in TEXTS if row.get(name)}
             if criterion.kind != "pairwise":
                 alone = [{name: text} for name, text in texts.items()]
             else:

@@ -47,7 +47,7 @@ def pools(sampled: Sequence[SampledRow], size: int, seed: int) -> list[Pool]:
     """
     found = []
     for row, context in sampled:
-        texts = {name: row[name] for name in ("original", "rewrite") if row[name]}
+        texts = {name: row[name] for name in ("original", "rewrite") if row.get(name)}
         others = [one["original"] for one, _ in sampled if one["doc_id"] != row["doc_id"]]
         draw = random.Random(f"{seed} {row['id']}")  # noqa: S311  (texts, no secret)
         for number in islice(count(), _TRIES):

@@ -70,7 +70,7 @@ _ABOUT = {
     "chunking": "See [chunking](chunking.md).",
     "engines": "Names are yours: `engines.NAME`. `kind` decides which keys an engine has. See "
     "[engines](engines.md).",
-    "rewrite": "See [rewriting](rewriting.md).",
+    "rewrite": "See [rewriting](rewriting.md). `rewrite: null` only cuts the documents.",
     "judge": "See [judging](judging.md), [criteria](criteria.md) and [pools](pools.md).",
     "measure": "See [trusting a judge](trusting-a-judge.md).",
     "run": "See [clusters](clusters.md).",

@@ -14,7 +14,7 @@ from operator import add
 import numpy as np
 import pyarrow as pa
 
-from prewrite.base.errors import ShardError
+from prewrite.base.errors import ConfigError, ShardError
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.report.picks import Picks
@@ -76,6 +76,12 @@ def scored(manifest: Manifest) -> list[str]:
 
 def collect(sets: Sequence[ShardSet]) -> tuple[list[SetReport], Bounds]:
     """A report of each rewrite of each set; and the bounds of the histograms, the same for all."""
+    for shards in sets:
+        if shards.manifest.rewrites is None:
+            raise ConfigError(
+                f"{shards.folder.url}: found a set without rewrites; accepted: one with rewrites "
+                "(prewrite shards stats tells of any set)"
+            )
     bounds = _bounds(sets)
     each = ((shards, text) for shards in sets for text in shards.manifest.texts[1:])
     return [_collect(shards, text, bounds) for shards, text in each], bounds

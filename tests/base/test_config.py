@@ -278,6 +278,7 @@ def test_overrides_win_over_the_file(recipe: str) -> None:
     )
     assert code == 0
     assert (loaded.input.limit, loaded.input.paths) == (7, ["a.jsonl", "b.jsonl"])
+    assert loaded.rewrite
     assert (loaded.rewrite.sampling.max_tokens, loaded.rewrite.sampling.seed) == (9, 3)
     assert loaded.judge and loaded.judge.weights == {"safety": 2.5}
     assert loaded.engines["main"].model_dump()["args"] == {"gpu_memory_utilization": 0.5}

@@ -88,6 +88,7 @@ class Scripted:
 class ScriptedRewrite(RewritePass):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Work]:
+        assert self.recipe.rewrite
         yield Rewriter({self.recipe.rewrite.engine: Scripted()}, self.recipe)
 
 

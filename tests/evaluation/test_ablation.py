@@ -88,7 +88,7 @@ def tiny(variant: str) -> list[str]:
 
 def test_every_recipe_is_a_row_of_the_table() -> None:
     files = {path.stem for path in sizes.FOLDER.glob("*.yaml")}
-    assert files == {*VARIANTS, "evaluation", "paper", "scratch"} and len(VARIANTS) == 14
+    assert files == {*VARIANTS, "evaluation", "paper", "scratch"} and len(VARIANTS) == 16
     models = load(EvaluateRecipe, sizes.EVALUATION).evaluate.models
     for name in VARIANTS:
         output = recipe(name)["train"]["output"]
@@ -139,6 +139,8 @@ def test_the_base_model_is_the_recipe_from_random_weights_at_a_size() -> None:
         ("sft-rollout-no-judge", "rf_nll", ["rollout"], 1, ["rollout"]),
         ("dpo-rewrite-1-no-judge", "dpo", ["rewrite", "rollout"], 1, ["rewrite", "rollout"]),
         ("dpo-original-rewrite-16", "dpo", ["original", "rewrite", "rollout"], 16, None),
+        ("rf-nll-original-rewrite-1", "rf_nll", ["original", "rewrite", "rollout"], 1, None),
+        ("dpo-original-pivot-16", "dpo", ["original", "rollout"], 16, None),
         ("scratch-rf-nll-rewrite-1", "rf_nll", ["rewrite", "rollout"], 1, None),
     ],
 )

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -316,3 +317,26 @@ def test_an_answer_that_is_no_unicode_can_still_be_kept() -> None:
     (row,) = judgements(None, [(question, [Verdict("a\ud800\x00", None, None, "unparsable")])])
     assert row["answer"] == "a?\x00"
     assert to_parquet([row], JUDGEMENT_SCHEMA)
+
+
+def test_against_a_pivot_a_score_is_the_win_rate_against_it() -> None:
+    names = ["original", "a", "b", "c"]
+    wins = {"a": 1.0, "b": 0.25, "c": 0.0}
+
+    def says(question: Question) -> float:
+        first, second = standing(question)
+        assert "original" in (first, second)
+        return wins[first] if second == "original" else 1 - wins[second]
+
+    for order in ("balanced", "random", "both"):
+        found = run(QUALITY, pool(names), says, schedule="pivot", order=order)
+        assert len(found.answers) == (6 if order == "both" else 3)
+        assert found.scores == pytest.approx({**wins, "original": 1 - 1.25 / 3})
+
+
+def test_a_copy_of_the_pivot_ties_and_meets_nobody_else() -> None:
+    texts = pool(["original", "a", "b", "c"])
+    texts = replace(texts, candidates={**texts.candidates, "a": "text b", "c": "text original"})
+    found = run(QUALITY, texts, lambda q: float(standing(q)[1] == "original"), schedule="pivot")
+    assert found.scores == pytest.approx({"a": 1, "b": 1, "c": 0.5, "original": 0.5 / 3})
+    assert len(found.answers) == 2

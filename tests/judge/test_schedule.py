@@ -14,6 +14,7 @@ from prewrite.judge.schedule import (
     Purpose,
     choose_schedule,
     first_round,
+    pivot_round,
     second_round,
 )
 
@@ -140,3 +141,13 @@ def test_in_the_second_round_nobody_stands_first_much_more_often(ranking: list[i
 def test_who_stood_first_less_often_goes_first() -> None:
     assert second_round([0, 1], 2, []) == [(0, 1)]
     assert second_round([0, 1], 2, [(0, 2)]) == [(1, 0)]
+
+
+@pytest.mark.parametrize(("size", "pivot"), [(2, 0), (2, 1), (9, 4), (17, 16)])
+def test_everyone_meets_the_pivot_and_nobody_else(size: int, pivot: int) -> None:
+    pairs = pivot_round(size, pivot)
+    assert sorted(i for pair in pairs for i in pair if i != pivot) == [
+        i for i in range(size) if i != pivot
+    ]
+    assert all(pivot in pair for pair in pairs)
+    assert abs(sum(first == pivot for first, _ in pairs) - (size - 1) / 2) <= 0.5

@@ -213,3 +213,46 @@ def test_windows_of_lines_that_end_early() -> None:
     found = chunks(text, 128)
     assert joined(found) == text
     assert len(found) <= 3 + sum(chunk.tokens for chunk in found) / 90
+
+
+def exactly(text: str, tokens: int, cuts: Literal["every", "one"] = "every") -> list[Chunk]:
+    return Chunker(tokenizer(), tokens, cuts, 0, exact=True)(text, "doc")
+
+
+@settings(max_examples=200)
+@given(texts, sizes, cuts)
+def test_exact_chunks_join_back_and_only_full_ones_are_targets(
+    text: str, tokens: int, cuts: Literal["every", "one"]
+) -> None:
+    found = exactly(text, tokens, cuts)
+    assert joined(found).encode() == text.encode()
+    assert all(chunk.text for chunk in found)
+    for number, chunk in enumerate(found):
+        if chunk.target:
+            assert chunk.tokens == tokens and not chunk.text.isspace()
+            assert number or cuts == "every"
+
+
+def test_exact_chunks_of_plain_text_have_all_tokens_but_the_last() -> None:
+    text = json.loads(Path("configs/sample/wikipedia.jsonl").read_text().splitlines()[0])["text"]
+    found = exactly(text, 64)
+    assert {chunk.tokens for chunk in found[:-1]} == {64} and found[-1].tokens <= 64
+    inside = [c for c in found[1:] if not c.text[0].isspace()]
+    assert len(inside) > 1  # they are not moved to white space
+    assert [chunk.target for chunk in found[:-1]] == [True] * (len(found) - 1)
+
+
+def test_one_exact_cut_has_a_context_or_there_is_none() -> None:
+    word = " word"
+    assert length(word * 8) == 8
+    for count, expected in ((5, [False]), (8, [False]), (15, [False]), (16, [False, True])):
+        found = exactly(word * count, 8, "one")
+        assert [chunk.target for chunk in found] == expected
+
+
+@pytest.mark.parametrize("tokens", [3, 5])
+def test_an_exact_cut_is_never_inside_a_character(tokens: int) -> None:
+    text = "𓀀𓁐𓂀" * 20
+    found = exactly(text, tokens)
+    assert joined(found) == text and all("\ufffd" not in chunk.text for chunk in found)
+    assert all(chunk.target == (chunk.tokens == tokens) for chunk in found)

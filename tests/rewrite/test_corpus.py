@@ -17,7 +17,8 @@ import pytest
 import zstandard
 
 from prewrite.base.errors import InputError
-from prewrite.pipeline.passes import Document, End, Item, Skipped
+from prewrite.base.share import share
+from prewrite.pipeline.passes import Document, End, Item, LeftOut, Skipped
 from prewrite.rewrite.config import ChunkingConfig, InputConfig
 from prewrite.rewrite.corpus import Corpus
 
@@ -406,3 +407,63 @@ def test_every_text_of_the_sample_comes_back() -> None:
     ]
     assert texts(source) == lines
     assert skips(source) == []
+
+
+def named(source: Corpus) -> list[str]:
+    return [rows[0]["doc_id"] for rows in documents(source)]
+
+
+def many(tmp_path: Path, count: int = 400) -> Path:
+    lines = [line(f"text {n}", **({"id": f"doc-{n}"} if n % 2 else {})) for n in range(count)]
+    write(tmp_path / "c/a.jsonl", *lines[: count // 2])
+    return write(tmp_path / "c/b.jsonl", b"{broken\n", *lines[count // 2 :]).parent
+
+
+def test_shares_divide_a_corpus(tmp_path: Path) -> None:
+    folder = many(tmp_path)
+    whole = named(corpus(folder))
+    parts = [named(corpus(folder, share=pair)) for pair in ([0, 0.5], [0.5, 1])]
+    assert sorted(name for part in parts for name in part) == sorted(whole)
+    assert 150 < len(parts[0]) < 250
+    assert parts[0] == [name for name in whole if share(name) < 0.5]
+
+
+def test_the_share_of_a_document_is_the_same_for_ever() -> None:
+    assert round(share("doc-1"), 6) == 0.986995
+    assert share("a\ud800b") < 1
+    drawn = [share(str(n)) for n in range(2000)]
+    assert min(drawn) >= 0 and max(drawn) < 1 and 0.48 < sum(drawn) / 2000 < 0.52
+
+
+def test_what_is_left_out_of_a_share_is_counted(tmp_path: Path) -> None:
+    found = items(corpus(many(tmp_path), share=[0, 0.25], max_bad_rows=1))
+    left_out = [item for item in found if isinstance(item, LeftOut)]
+    assert {item.reason for item in left_out} == {"share"}
+    assert len(left_out) + len([i for i in found if isinstance(i, Document)]) == 400
+    assert len([item for item in found if isinstance(item, Skipped)]) == 1
+
+
+@pytest.mark.parametrize(("limit", "layout"), [(20, "text"), (70, "auto")])
+def test_limit_counts_what_a_share_keeps(tmp_path: Path, layout: str, limit: int) -> None:
+    folder = many(tmp_path)
+    whole = corpus(folder, share=[0.5, 0.75])
+    source = corpus(folder, share=[0.5, 0.75], limit=limit, layout=layout)
+    kept = [i for i in items(whole) if isinstance(i, Document | Skipped)]
+    found = [i for i in items(source) if isinstance(i, Document | Skipped)]
+    assert found == kept[:limit]
+    splits = source.splits()
+    assert limit > 20 or (len(splits) == 1 and (splits[0].records or 0) < 150)
+
+
+def test_a_resume_of_a_share_gives_the_items_that_were_left(tmp_path: Path) -> None:
+    source = corpus(many(tmp_path, 20), share=[0.2, 0.6])
+    for split in source.splits():
+        whole = [*source.read(split, 0)]
+        for start in range(len(whole)):
+            assert [*source.read(split, start)] == whole[start:]
+
+
+@pytest.mark.parametrize("share", [[0.5], [0, 1.5], [0.6, 0.4], [0.5, 0.5], [-0.1, 1], [0, 0.1, 1]])
+def test_a_share_that_is_none_is_one_sentence(share: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"share: found .*; accepted: two numbers, the first at"):
+        InputConfig(paths=["a"], share=share)

@@ -57,11 +57,20 @@ def test_what_changes_no_row_may_change(corpus: Path, override: str) -> None:
         ("rewrite.sampling.top_p=0.7", "rewrite.sampling.top_p"),
         ("chunking.tokens=64", "chunking.tokens"),
         ("input.limit=2", "input.limit"),
+        ("input.share=[0, 0.9]", "input.share"),
+        ("chunking.exact=true", "chunking.exact"),
     ],
 )
 def test_what_changes_rows_is_named(corpus: Path, override: str, key: str) -> None:
     lines = differences(identity_of(corpus), identity_of(corpus, override))
     assert any(line.startswith(f"{key}: ") for line in lines), lines
+
+
+def test_keys_that_came_later_leave_older_sets_their_fingerprint(corpus: Path) -> None:
+    found = RewritePass(
+        load(RewriteRecipe, "configs/quickstart.yaml", [f"input.paths=['{corpus}/*.jsonl']"])
+    ).identity()
+    assert "share" not in found["input"] and "exact" not in found["chunking"]
 
 
 def test_a_longer_input_file_is_another_input(corpus: Path) -> None:

@@ -53,6 +53,7 @@ def rewrite(
 
 
 async def _run(engine: Scripted, config: RewriteRecipe, document: Document) -> DocumentResult:
+    assert config.rewrite
     return await Rewriter({config.rewrite.engine: engine}, config)(document)
 
 
@@ -249,6 +250,7 @@ def test_a_template_that_does_not_continue_is_not_primed_and_no_copy_is_good() -
     """Its answer may be as long as its template says."""
     config = recipe()
     path = "prompts/templates/questions.jinja"
+    assert config.rewrite
     rewriting = config.rewrite.model_copy(update={"template": path})
     config = config.model_copy(update={"rewrite": rewriting})
     engine = Scripted(lambda request: said(TEXTS[1]))

@@ -258,3 +258,11 @@ def test_what_is_joined_belongs_to_the_configuration(published: Path, tmp_path: 
 
 def test_there_are_the_published_signals() -> None:
     assert len(set(SIGNALS)) == len(SIGNALS) == 42
+
+
+def test_limit_counts_the_documents_that_the_filter_keeps(published: Path) -> None:
+    """So a limit is a number of samples, whatever share of a corpus passes."""
+    whole = rows(v2(published, filter="rps_doc_ldnoobw_words >= 5"))
+    some = rows(v2(published, filter="rps_doc_ldnoobw_words >= 5", limit=2))
+    names = [*dict.fromkeys(row["doc_id"] for row in whole)]
+    assert len(names) > 2 and [*dict.fromkeys(row["doc_id"] for row in some)] == names[:2]

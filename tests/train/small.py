@@ -76,22 +76,25 @@ def make_set(
     seed: int = 0,
     scored: bool = True,
     rare: str = "",
+    bare: bool = False,
     edit: Edit = lambda row: {},
 ) -> None:
     """Two parts of 12 documents with 1 to 6 chunks of some 12 tokens; rewrites of all kinds.
 
-    One chunk begins with `rare`.
+    One chunk begins with `rare`. bare: without rewrites and scores, as `rewrite: null` makes it.
     """
     random = np.random.default_rng(seed)
-    criteria = ["quality"] if scored else []
+    criteria = ["quality"] if scored and not bare else []
     parts = []
     for number in range(2):
         rows = [row for n in range(12) for row in _document(random, f"{seed}-{number}-{n}")]
         rows[0]["original"] = (rare if number else "") + rows[0]["original"]
         rows = [{**row, **edit(row)} for row in rows]
-        parts.append([row if scored else _unscored(row) for row in rows])
+        rows = [row if scored else _unscored(row) for row in rows]
+        parts.append([_only_cut(row) for row in rows] if bare else rows)
     made = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 16}})
-    write_set(str(folder), parts, criteria=criteria, passes=[made])
+    kinds: dict[str, Any] = {"rewrites": None} if bare else {}
+    write_set(str(folder), parts, criteria=criteria, passes=[made], **kinds)
 
 
 def _document(random: np.random.Generator, doc: str) -> list[dict[str, Any]]:
@@ -127,6 +130,12 @@ def _text(random: np.random.Generator) -> str:
 
 def _unscored(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if not key.endswith(("_quality", "_score"))}
+
+
+def _only_cut(row: dict[str, Any]) -> dict[str, Any]:
+    gone = ("rewrite", "original_quality", "original_score")
+    kept = {name: value for name, value in row.items() if not name.startswith(gone)}
+    return kept | {"rewrite_status": "none" if row["chunk"] else "skipped"}
 
 
 def settings(folder: Path, output: str = "run", **changed: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class RolloutsConfig(Section):
     """What the online phases sample, with temperature 1 and top_p 1, and how it is judged.
 
     A packed sequence must have room for the longest trunk and all rollouts of a cut point:
-    `batch.sequence_tokens` is at least `max_seq_len` + `samples` · `tokens`. `tokens` is less than
+    `batch.sequence_tokens` is at least `max_seq_len` + `samples` · `tokens`. `tokens` is at most
     `max_seq_len` − `context_tokens`. Where the engine has a `max_model_len`, it is at least
     `max_seq_len`. In a run that is continued `dump_every`, `sleep` and `timeout` may change; any
     change empties the rollout store.

@@ -283,9 +283,9 @@ class TrainConfig(Section):
     def _room(self, rollouts: RolloutsConfig) -> None:
         """Refuse rollouts for which a row has no room beside the longest trunk."""
         batch = self.batch
-        if rollouts.tokens >= batch.max_seq_len - batch.context_tokens:
+        if rollouts.tokens > batch.max_seq_len - batch.context_tokens:
             raise refuse(
-                f"rollouts.tokens: found {rollouts.tokens}; accepted: less than max_seq_len without"
+                f"rollouts.tokens: found {rollouts.tokens}; accepted: at most max_seq_len without"
                 f" context_tokens, {batch.max_seq_len - batch.context_tokens}"
             )
         needed = batch.max_seq_len + rollouts.samples * rollouts.tokens

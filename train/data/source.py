@@ -51,8 +51,10 @@ class TrainingSet:
         self._number, self.url, self.weight = number, config.set, config.weight
         self.seed, self.rollouts, self.known = recipe.seed, recipe.rollouts, sorted(known)
         self.shards = ShardSet(config.set).finished()
-        self.kinds, self.texts = recipe.kinds, recipe.stored_kinds
-        _refuse_absent(number, self.url, self.shards.manifest.texts, phases)
+        held = self.shards.manifest.texts
+        _refuse_absent(number, self.url, held, phases)
+        self.kinds = recipe.kinds
+        self.texts = tuple(kind for kind in recipe.stored_kinds if kind in held)
         columns = self.shards.manifest.columns
         self.files = self.shards.parts
         tokens = _tokens_per_chunk(self.shards)

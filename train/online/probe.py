@@ -10,8 +10,9 @@ from itertools import chain
 from typing import Any
 
 from prewrite.engine.config import EngineConfig
+from prewrite.shards.reader import ShardSet
 from prewrite.train import parallel
-from prewrite.train.config.phases import KINDS, Phase
+from prewrite.train.config.phases import BASE, KINDS, Phase
 from prewrite.train.config.rollouts import ProbeConfig
 from prewrite.train.config.sections import DataConfig, TrainConfig
 from prewrite.train.data.feed import open_loader
@@ -20,12 +21,7 @@ from prewrite.train.online.batches import OnlineBatches
 from prewrite.train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
 from prewrite.train.online.prompts import PromptBatch, prompt_batch
 
-_PHASE = {
-    "name": "probe",
-    "objective": "rf_nll",
-    "candidates": ["original", "rewrite", "rollout"],
-    "until": {"step": 1},
-}
+_PHASE = {"name": "probe", "objective": "rf_nll", "until": {"step": 1}}
 
 
 class Probe:
@@ -67,12 +63,14 @@ def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
     """A recipe whose first batch is the probe's prompts."""
     rollouts = config.rollouts
     assert rollouts
+    held = ShardSet(probe.set).manifest.texts
+    candidates = [*(kind for kind in BASE if kind in held), "rollout"]
     return config.model_copy(
         update={
             "data": [DataConfig(set=probe.set, filter=probe.filter, weight=1.0)],
             "batch": config.batch.model_copy(update={"samples": probe.cut_points}),
             "rollouts": rollouts.model_copy(update={"cut_points": 1, "samples": 1}),
-            "curriculum": [Phase.model_validate(_PHASE)],
+            "curriculum": [Phase.model_validate(_PHASE | {"candidates": candidates})],
         }
     )
 

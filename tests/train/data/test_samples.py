@@ -301,3 +301,12 @@ def test_a_tree_has_room_for_the_rollouts_of_its_places(
     assert all(c.cut + tokens - 1 <= limits.max_seq_len for _, c in places)
     known = len(places) + builder.counts["no_room"] + builder.counts["no_tokens"]
     assert known == len(chunks)
+
+
+def test_the_longest_prefix_leaves_room_for_the_rollouts() -> None:
+    """`context_tokens` and `rollouts.tokens` together are `max_seq_len`."""
+    chunks = [chunk(0, " word" * 56, None), chunk(1, " word" * 8, None), chunk(2, " end", None)]
+    wanted = [replace(c, learn=frozenset({ORIGINAL}), room=(2, 8)) for c in chunks[1:2]]
+    trees, builder = grow([chunks[0], *wanted, chunks[2]], 1, batch(64, 56, 128))
+    place = [c for tree in trees for c in tree.candidates if c.id == "1"]
+    assert [c.cut for c in place] == [56] and builder.counts["no_room"] == 0

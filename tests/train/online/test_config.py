@@ -73,8 +73,8 @@ def phase(text: str) -> str:
             "least 4224",
         ),
         (
-            "train.rollouts.tokens=768",
-            "train.rollouts.tokens: found 768; accepted: less than max_seq_len without "
+            "train.rollouts.tokens=769",
+            "train.rollouts.tokens: found 769; accepted: at most max_seq_len without "
             "context_tokens, 768",
         ),
         (
@@ -100,6 +100,11 @@ def phase(text: str) -> str:
         ),
         ("train.rollouts.judge.engine=x", "train.rollouts.judge.engine: found 'x'; accepted"),
         ("train.rollouts.judge.criteria=[qualiti]", "judge.criteria: found 'qualiti'"),
+        (
+            "train.rollouts.judge.pools.schedule=pivot",
+            "train.curriculum.1.candidates: found rollout; accepted with train.rollouts.judge.pools"
+            ".schedule pivot: with original, which all others meet",
+        ),
         (
             "train.rollouts.judge=null",
             "train.rollouts.judge: found neither judge nor prefer; accepted: one of them",
@@ -146,3 +151,32 @@ def test_filters_may_split_a_set_for_the_probe(recipe: str) -> None:
     changed = ["train.data=[{set: data/set, filter: source != 'c4'}]"]
     changed += ["train.rollouts.probe={set: data/set, filter: source == 'c4'}"]
     assert load(TrainRecipe, recipe, changed).train.rollouts
+
+
+@pytest.mark.parametrize("criterion", ["factuality", "factuality-strict", "thinking_match"])
+def test_the_reference_is_no_candidate(recipe: str, criterion: str) -> None:
+    judge = f"train.rollouts.judge.criteria=[quality, {criterion}]"
+    load(TrainRecipe, recipe, [judge])
+    for text in ("original, rollout", "rewrite, original, rollout"):
+        online = phase(f"objective: dpo, candidates: [{text}]")
+        with pytest.raises(ConfigError) as raised:
+            load(TrainRecipe, recipe, [judge, online])
+        name = "factuality" if criterion != "thinking_match" else criterion
+        assert str(raised.value) == (
+            f"{recipe}: train.curriculum.0.candidates: found original; accepted with {name} among "
+            "train.rollouts.judge.criteria, whose reference it is: other texts"
+        )
+    load(TrainRecipe, recipe, [judge, phase("objective: dpo, candidates: [original, rewrite]")])
+
+
+def test_a_criterion_without_a_reference_takes_the_original(recipe: str) -> None:
+    online = phase("objective: dpo, candidates: [original, rollout]")
+    for criterion in ("safety", "factuality-alone", "coherence"):
+        load(TrainRecipe, recipe, [f"train.rollouts.judge.criteria=[{criterion}]", online])
+    load(TrainRecipe, recipe, ["train.rollouts.judge.pools.schedule=pivot", online])
+
+
+def test_the_longest_prefix_and_a_rollout_fill_a_sequence(recipe: str) -> None:
+    """As in arXiv 2601.21343: 1,920 and 128 tokens in 2,048."""
+    batch = "train.batch={max_seq_len: 2048, context_tokens: 1920, sequence_tokens: 8192}"
+    load(TrainRecipe, recipe, [batch, "train.rollouts.tokens=128"])
