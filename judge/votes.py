@@ -24,6 +24,7 @@ def counted(criterion: Criterion, values: Sequence[float], how: Aggregate) -> li
 
 
 def _nearest(criterion: Criterion, value: float) -> float:
-    verdicts = criterion.verdicts.values() if isinstance(criterion, PromptedCriterion) else ()
-    steps = sorted(criterion.share(step) for step in verdicts) if verdicts else [value]
+    if not isinstance(criterion, PromptedCriterion) or not criterion.verdicts:
+        return value
+    steps = sorted(map(criterion.share, criterion.verdicts.values()))
     return min(steps, key=lambda step: abs(step - value))

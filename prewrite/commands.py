@@ -425,6 +425,22 @@ def evaluate_tasks(
     _run(EvaluateRecipe, tasks.run, tasks.plan, config, overrides, dry_run)
 
 
+@app.command("evaluate prefixes")
+def evaluate_prefixes(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Keep the prefixes on which all votes of the judge agree.
+
+    Judges prefixes of the set at `evaluate.unanimous.set`, and writes those of which every vote
+    says `value` to `output`, a file that `evaluate.prefixes.NAME.prompts` takes: unsafe prefixes
+    to test with, for example. The same command continues.
+    """
+    from prewrite.evaluation import unanimous
+    from prewrite.evaluation.config import EvaluateRecipe
+
+    _run(EvaluateRecipe, unanimous.run, unanimous.plan, config, overrides, dry_run)
+
+
 @app.command("ablation")
 def ablation(
     only: Annotated[
