@@ -23,7 +23,7 @@ from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
 from prewrite.shards.filters import parse_filter
 
-Record = Mapping[str, Any]
+PromptRecord = Mapping[str, Any]
 """Field → value; one in another is `outer.inner`."""
 
 _FIELD = re.compile(r"\{([^{}\s]+)\}")
@@ -50,7 +50,7 @@ def prompts_of(split: str, config: PrefixesConfig) -> dict[str, tuple[str, str]]
     return found
 
 
-def _records(file: str, key: str) -> list[Record]:
+def _records(file: str, key: str) -> list[PromptRecord]:
     folder, _, name = file.rpartition("/")
     data = Folder(folder or ".").read(name)
     if data is None:
@@ -88,7 +88,9 @@ def _flat(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{above}{name}", value
 
 
-def _passing(records: Sequence[Record], config: PrefixesConfig, key: str) -> list[Record]:
+def _passing(
+    records: Sequence[PromptRecord], config: PrefixesConfig, key: str
+) -> list[PromptRecord]:
     if config.filter is None or not records:
         return list(records)
     columns = {name: _column([row[name] for row in records]) for name in records[0]}
@@ -107,7 +109,7 @@ def _column(values: Sequence[Any]) -> "pa.Array[Any] | None":
     return None
 
 
-def _filled(text: str, record: Record, key: str) -> str:
+def _filled(text: str, record: PromptRecord, key: str) -> str:
     """A text with its fields; what looks like one inside of a field stays as it is."""
 
     def field(match: re.Match[str]) -> str:

@@ -441,6 +441,20 @@ def evaluate_prefixes(
     _run(EvaluateRecipe, unanimous.run, unanimous.plan, config, overrides, dry_run)
 
 
+@app.command("reproduce")
+def reproduce(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Print the paper's tables, each value printed and measured.
+
+    Evaluates the models, texts and tasks of the recipe that are at hand, names the others, and
+    writes `evaluate.output`/reproduce.md. What was not at hand is "not measured". The same
+    command continues, and measures what has come to hand since.
+    """
+    from prewrite.evaluation.config import EvaluateRecipe
+    from prewrite.evaluation.reproduce import run
+
+    _run(EvaluateRecipe, run.run, run.plan, config, overrides, dry_run)
+
+
 @app.command("ablation")
 def ablation(
     only: Annotated[

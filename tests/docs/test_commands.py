@@ -62,7 +62,7 @@ INSTEAD = {
     ),
     "prewrite evaluate tasks --config configs/mine.yaml": (
         "prewrite evaluate tasks --config configs/mine.yaml --dry-run "
-        "'evaluate.tasks={names: [prewrite_paper]}'",
+        "'evaluate.tasks={names: [prewrite_standard]}'",
         HUB,
     ),
     "make judge-report": ('make judge-report ARGS="measure.report.canaries=false"', CANARIES),
