@@ -60,7 +60,7 @@ class PrefixesConfig(Section):
         if self.set is not None:
             for key in {"text", "reference"} & self.model_fields_set:
                 if getattr(self, key) != type(self).model_fields[key].default:
-                    raise refuse(f"{key}: found one beside `set`; accepted with `prompts` only")
+                    raise refuse(f"{key}: found one beside set; accepted with prompts only")
         return self
 
     @property

@@ -177,11 +177,14 @@ def known_criteria(judge: JudgeConfig) -> None:
     for name in names:
         if names.count(name) > 1:
             raise refuse(f"judge.criteria: found '{name}' twice")
-    for key in ("weights", "sampling_by_criterion"):
-        for name in getattr(judge, key):
-            if name not in names:
-                hint, accepted = near(name, names), ", ".join(names)
-                raise refuse(f"judge.{key}: found '{name}';{hint} accepted: {accepted}")
+    for name in judge.weights:
+        if name not in names:
+            hint, accepted = near(name, names), ", ".join(names)
+            raise refuse(f"judge.weights: found '{name}';{hint} accepted: {accepted}")
+    for name in judge.sampling_by_criterion:
+        if name not in names:
+            hint, accepted = near(name, names), ", ".join(names)
+            raise refuse(f"judge.sampling_by_criterion: found '{name}';{hint} accepted: {accepted}")
 
 
 def known_engine(key: str, name: str, engines: Mapping[str, object]) -> None:

@@ -429,7 +429,7 @@ def evaluate_tasks(
 def evaluate_prefixes(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 ) -> None:
-    """Keep the prefixes on which all votes of the judge agree.
+    """Keep prefixes on which all votes agree.
 
     Judges prefixes of the set at `evaluate.unanimous.set`, and writes those of which every vote
     says `value` to `output`, a file that `evaluate.prefixes.NAME.prompts` takes: unsafe prefixes
@@ -443,7 +443,7 @@ def evaluate_prefixes(
 
 @app.command("reproduce")
 def reproduce(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Print the paper's tables, each value printed and measured.
+    """Print the paper's tables, printed and measured.
 
     Evaluates the models, texts and tasks of the recipe that are at hand, names the others, and
     writes `evaluate.output`/reproduce.md. What was not at hand is "not measured". The same

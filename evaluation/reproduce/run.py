@@ -9,6 +9,7 @@ it was stopped, and measures what has come to hand since.
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError, EngineError, InputError, Interrupted, PrewriteError
 from prewrite.base.files import Folder
 from prewrite.engine.registry import probe
+from prewrite.evaluation import checks, tasks
 from prewrite.evaluation import run as evaluation
-from prewrite.evaluation import tasks
 from prewrite.evaluation.config import EvaluateRecipe, PrefixesConfig
 from prewrite.evaluation.reproduce.page import markdown
 from prewrite.judge.criteria import load_criterion
@@ -158,6 +159,8 @@ def _notes(recipe: EvaluateRecipe) -> list[str]:
     told = f"Judge: {judges} ({judge.readout}). Greedy continuations of {evaluate.tokens} tokens."
     models = "\n".join(f"- {name}: {path}" for name, path in evaluate.models.items())
     notes = [told, f"Models:\n\n{models}" if models else "No model was at hand."]
+    lines = checks.notes(recipe, checks.provenances(evaluate.models)).values()
+    notes += [line for line in chain(*lines) if line.startswith("warning")]
     if evaluate.tasks and evaluate.tasks.limit:
         notes.append(f"Of each task the first {evaluate.tasks.limit} documents: a trial only.")
     return notes

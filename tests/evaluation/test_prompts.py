@@ -93,8 +93,8 @@ def test_mistakes_have_a_sentence(
     [
         ({}, "set, prompts: found neither; accepted: one of them"),
         ({"set": "a", "prompts": "b.jsonl"}, "set, prompts: found both"),
-        ({"set": "a", "text": "{b}"}, "text: found one beside `set`"),
-        ({"set": "a", "reference": "{b}"}, "reference: found one beside `set`"),
+        ({"set": "a", "text": "{b}"}, "text: found one beside set"),
+        ({"set": "a", "reference": "{b}"}, "reference: found one beside set"),
         ({"prompts": "b.csv"}, "prompts"),
     ],
 )
