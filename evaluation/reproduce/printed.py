@@ -104,7 +104,8 @@ def _found(task: Mapping[str, Any], key: str) -> MeasuredShare | None:
 
 
 def _with_error(value: float, stderr: float) -> MeasuredShare:
-    return MeasuredShare(value, stderr, (value - _Z * stderr, value + _Z * stderr))
+    low, high = value - _Z * stderr, value + _Z * stderr
+    return MeasuredShare(value, stderr, (max(low, 0.0), min(high, 1.0)))
 
 
 def _average(

@@ -33,7 +33,7 @@ def run(recipe: EvaluateRecipe) -> None:
     """Measure what is at hand and not measured yet, then write and print the page."""
     found, absent = at_hand(recipe)
     for line in absent:
-        console.print(f"not at hand: {line}", soft_wrap=True)
+        console.print(f"not measured: {line}", soft_wrap=True)
     if found.evaluate.models and found.evaluate.prefixes:
         absent += _evaluate(found)
     if found.evaluate.models:
@@ -58,7 +58,7 @@ def plan(recipe: EvaluateRecipe) -> str:
             f"models: {', '.join(found.evaluate.models) or 'none'}",
             f"texts: {', '.join(found.evaluate.prefixes) or 'none'}",
             f"tasks: {', '.join(names) or 'none'}",
-            *(f"not at hand: {line}" for line in absent),
+            *(f"not measured: {line}" for line in absent),
         ]
     )
 
@@ -109,7 +109,7 @@ def _evaluate(recipe: EvaluateRecipe) -> list[str]:
     try:
         probe_judges(judge, recipe.engines, map(load_criterion, judge.criteria))
     except EngineError as error:
-        console.print(f"not at hand: the judge: {error}", soft_wrap=True)
+        console.print(f"not measured: the judge: {error}", soft_wrap=True)
         return [f"the judge: {error}"]
     evaluation.run(recipe)
     return []
@@ -121,11 +121,11 @@ def _run_tasks(recipe: EvaluateRecipe) -> list[str]:
     for name in config.names if config else []:
         try:
             tasks.run(_of_task(recipe, name))
-        except (ConfigError, Interrupted):
+        except (ConfigError, EngineError, Interrupted):
             raise
         except PrewriteError as error:
             absent.append(f"task {name}: {error}")
-            console.print(f"not at hand: task {name}: {error}", soft_wrap=True)
+            console.print(f"not measured: task {name}: {error}", soft_wrap=True)
     return absent
 
 
@@ -157,8 +157,17 @@ def _notes(recipe: EvaluateRecipe) -> list[str]:
     evaluate, judge = recipe.evaluate, recipe.evaluate.judge
     judges = ", ".join(recipe.engines[name].model for name in judge.panel)
     told = f"Judge: {judges} ({judge.readout}). Greedy continuations of {evaluate.tokens} tokens."
-    models = "\n".join(f"- {name}: {path}" for name, path in evaluate.models.items())
-    notes = [told, f"Models:\n\n{models}" if models else "No model was at hand."]
+    there = [f"model {name}: {path}" for name, path in evaluate.models.items()]
+    there += [
+        f"texts {name}: {one.place}, at most {one.cut_points}"
+        for name, one in evaluate.prefixes.items()
+    ]
+    if evaluate.tasks:
+        paths = ", ".join(evaluate.tasks.paths)
+        there += [f"task {name}: of lm-eval or {paths}" for name in evaluate.tasks.names]
+    notes = [told, "\n".join(["Measured:\n", *(f"- {line}" for line in there)])]
+    if not evaluate.models:
+        notes = ["No model was at hand."]
     lines = checks.notes(recipe, checks.provenances(evaluate.models)).values()
     notes += [line for line in chain(*lines) if line.startswith("warning")]
     if evaluate.tasks and evaluate.tasks.limit:

@@ -216,8 +216,11 @@ def test_what_is_at_hand_is_measured_and_what_comes_later_too(
     code, page = tiny(tmp_path, NO_TASKS, gone, absent)
     assert code == 0
     shown, told = capsys.readouterr()
-    assert "not at hand: texts toxigen" in told and f"{tmp_path}/none/model: no such folder" in told
+    assert (
+        "not measured: texts toxigen" in told and f"{tmp_path}/none/model: no such folder" in told
+    )
     assert page in shown
+    assert "- texts xstest_safe: configs/reproduce/prompts.jsonl, at most 256\n" in page
     base = cells(page, "Table 1: continued, for quality", "Llama Base")
     assert base[0::2] == ["50.0", "47.6", "50.1"], "printed"
     assert base[1::2] == ["50.0", "not measured", "50.0"], "by definition"
@@ -285,7 +288,7 @@ def test_a_judge_that_is_not_there_leaves_the_page(
     monkeypatch.setattr(reproducing, "probe_judges", silent)
     code, page = tiny(tmp_path, NO_TASKS)
     assert code == 0 and "- the judge: the endpoint does not answer" in page
-    assert "not at hand: the judge" in capsys.readouterr().err
+    assert "not measured: the judge" in capsys.readouterr().err
 
 
 def test_nothing_at_hand_and_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,7 +296,7 @@ def test_nothing_at_hand_and_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFix
     assert reproduce(["--config", TINY, "--dry-run", *none]) == 0
     shown = capsys.readouterr().out
     assert (
-        "models: none" in shown and f"not at hand: model base: {tmp_path}/a/b: no such f" in shown
+        "models: none" in shown and f"not measured: model base: {tmp_path}/a/b: no such f" in shown
     )
     code, page = tiny(tmp_path, *none)
     assert code == 0 and "No model was at hand." in page
