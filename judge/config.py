@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Recipe, Section, near, refuse
@@ -28,9 +35,14 @@ class VoteSampling(Section):
     )
     aggregate: Aggregate = Field(
         "mean",
-        exclude_if=lambda how: how == "mean",
         description="what a text's votes become: their `mean`, or the verdict of their `majority`",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_mean(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The mean is left out: what was judged before there was a choice keeps its identity."""
+        found: dict[str, Any] = dump(self)
+        return {key: value for key, value in found.items() if (key, value) != ("aggregate", "mean")}
 
 
 class PoolsConfig(Section):
@@ -84,7 +96,6 @@ class JudgeConfig(Section):
     )
     sampling_by_criterion: dict[str, VoteSampling] = Field(
         {},
-        exclude_if=lambda found: not found,
         description="criterion → what is sampled in another way for it; keys that are left out are "
         "those of `sampling`",
     )
@@ -94,6 +105,13 @@ class JudgeConfig(Section):
         ge=1,
         description="longest context shown to the judge, in tokens of the chunking tokenizer",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As `VoteSampling` does."""
+        found: dict[str, Any] = dump(self)
+        key = "sampling_by_criterion"
+        return {name: value for name, value in found.items() if name != key or value}
 
     @field_validator("sampling_by_criterion", mode="before")
     @classmethod
