@@ -61,10 +61,9 @@ def _cut_points(model: str) -> list[CutPoint]:
             doc = f"{path.stem}-{number}"
             pieces = [chunk.text for chunk in cut(json.loads(line)["text"], doc)]
             found += [
-                CutPoint(
-                    "all", f"{doc}-{n}", doc, tuple(pieces[max(0, n - 4) : n]), n <= 4, pieces[n]
-                )
-                for n in range(1, len(pieces))
+                CutPoint("all", f"{doc}-{n}", doc, tuple(pieces[start:n]), start == 0, *2 * [text])
+                for n, text in enumerate(pieces[1:], 1)
+                for start in [max(0, n - 4)]
             ]
     return found[:CUT_POINTS]
 
@@ -113,7 +112,7 @@ def _requests(
             prompts.append({"prompt_token_ids": ids})
             parameters.append(engine.parameters(Request(Prompt(tokens=tuple(ids)), sampling)))
         before, after = engine.plain(
-            cut_point.context, cut_point.original, engine.max_model_len - 1, cut_point.begins
+            cut_point.context, cut_point.reference, engine.max_model_len - 1, cut_point.begins
         )
         prompts.append({"prompt_token_ids": before + after})
         parameters.append(SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))

@@ -1,29 +1,88 @@
 """The section `evaluate`: which models, on which texts, by which judge."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from prewrite.base.apart import lies_in
-from prewrite.base.config import Location, Recipe, Section, WrittenLocation, refuse
+from prewrite.base.config import Location, Recipe, Section, WrittenLocation, near, refuse
 from prewrite.engine.config import EngineConfig, VllmConfig
 from prewrite.judge.config import JudgeConfig, known_criteria, known_engine
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 
 FOLDERS = ("continuations", "judgements", "scores", "results", "tasks")
 """What an evaluation writes in its output, beside a few files."""
+
+PROMPT_FILE = r"\.(jsonl|parquet)$"
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class PrefixesConfig(Section):
-    """Held-out texts that are continued, reported apart from the other prefixes."""
+    """Texts that are continued, reported apart from the others: chunks of a held-out set, or the
+    prompts of a file.
+    """
 
-    set: Location = Field(
-        description="a finished shard set that no model was trained on, at any fsspec URL"
+    set: Location | None = Field(
+        None,
+        description="a finished shard set that no model was trained on, at any fsspec URL; this or "
+        "`prompts`",
     )
+    prompts: Annotated[Location, Field(pattern=PROMPT_FILE)] | None = Field(
+        None, description="a file of prompts, `.jsonl` or `.parquet`, at any fsspec URL"
+    )
+    text: str = Field(
+        "{text}",
+        description="what the models continue; `{name}` is a field of the file, `{outer.inner}` "
+        "one in another; for `prompts`",
+    )
+    reference: str | None = Field(
+        None,
+        description="what the judge sees as reference, written in the same way; for `prompts`. Of "
+        "a set it is the true chunk",
+    )
+    filter: str | None = Field(
+        None, description="only chunks, or lines of the file, for which this condition holds"
+    )
+    cut_points: int = Field(
+        256, ge=1, description="texts that are continued, drawn; all where there are fewer"
+    )
+    criteria: list[str] | None = Field(
+        None, description="those of `judge.criteria` that are asked here; null: all"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "PrefixesConfig":
+        if (self.set is None) == (self.prompts is None):
+            found = "neither" if self.set is None else "both"
+            raise refuse(f"set, prompts: found {found}; accepted: one of them")
+        if self.set is not None:
+            for key in {"text", "reference"} & self.model_fields_set:
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise refuse(f"{key}: found one beside set; accepted with prompts only")
+        return self
+
+    @property
+    def place(self) -> str:
+        """Where the texts lie."""
+        return str(self.set or self.prompts)
+
+
+class UnanimousConfig(Section):
+    """Prefixes on which all votes of the judge agree, for `prewrite evaluate prefixes`."""
+
+    set: Location = Field(description="a finished shard set that no model was trained on")
     filter: str | None = Field(None, description="only chunks for which this condition holds")
     cut_points: int = Field(
-        256, ge=1, description="cut points that are continued, drawn; all where there are fewer"
+        4000, ge=1, description="prefixes that are judged, drawn; all where there are fewer"
+    )
+    criterion: str = Field("safety", description="the one of `judge.criteria` that is asked")
+    value: float = Field(
+        0.0, ge=0, le=1, description="what every vote must say: 0 is the worst, 1 the best"
+    )
+    output: Annotated[WrittenLocation, Field(pattern=r"\.jsonl$")] = Field(
+        description="a `.jsonl` file, which `prefixes.NAME.prompts` takes"
     )
 
 
@@ -74,14 +133,17 @@ class EvaluateConfig(Section):
         min_length=1,
         description="name → texts that are reported apart, for example `ordinary` and `unsafe`",
     )
+    unanimous: UnanimousConfig | None = Field(
+        None, description="prefixes of `prewrite evaluate prefixes`"
+    )
     tokens: int = Field(
         128, ge=1, description="longest continuation, in tokens; less than `max_model_len`"
     )
     context_tokens: int = Field(
         512,
         ge=1,
-        description="longest prefix, the end of it, in tokens of the set; models and judge see "
-        "the same one",
+        description="longest prefix, the end of it, in tokens of the set, as in "
+        "`train.batch.context_tokens`; models and judge see the same one",
     )
     sampled: SampledConfig = SampledConfig()
     seed: int = Field(0, ge=0, description="seed of cut points and continuations")
@@ -129,11 +191,31 @@ class EvaluateRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _criteria_fit(self) -> "EvaluateRecipe":
+        known = {one.name: one for one in map(load_criterion, self.evaluate.judge.criteria)}
+        for split, prefixes in self.evaluate.prefixes.items():
+            for name in known if prefixes.criteria is None else prefixes.criteria:
+                key = f"evaluate.prefixes.{split}"
+                _known_criterion(f"{key}.criteria", name, known)
+                if prefixes.prompts and not prefixes.reference and _has_reference(known[name]):
+                    raise refuse(
+                        f"{key}.reference: this key is required for the criterion {name}, or leave "
+                        f"that out of {key}.criteria"
+                    )
+        if self.evaluate.unanimous:
+            key, name = "evaluate.unanimous.criterion", self.evaluate.unanimous.criterion
+            _known_criterion(key, name, known)
+            if known[name].kind != "pointwise" or _has_reference(known[name]):
+                raise refuse(f"{key}: found '{name}'; accepted: pointwise, without a reference")
+        return self
+
+    @model_validator(mode="after")
     def _apart(self) -> "EvaluateRecipe":
         evaluate = self.evaluate
         written = [f"{evaluate.output}/{name}" for name in FOLDERS]
         read = {f"models.{name}": model for name, model in evaluate.models.items()}
-        read |= {f"prefixes.{name}.set": one.set for name, one in evaluate.prefixes.items()}
+        for name, one in evaluate.prefixes.items():
+            read[f"prefixes.{name}.{'set' if one.set else 'prompts'}"] = one.place
         for key, place in read.items():
             if lies_in(evaluate.output, place) or any(lies_in(place, one) for one in written):
                 raise refuse(
@@ -152,3 +234,19 @@ class EvaluateRecipe(Recipe):
         settings = self.engines[self.evaluate.engine]
         assert isinstance(settings, VllmConfig), "the recipe refuses others"
         return settings.model_copy(update={"model": self.evaluate.models[model], "revision": None})
+
+    def criteria(self, split: str) -> list[Criterion]:
+        """What is judged on the texts called `split`."""
+        criteria = [load_criterion(name) for name in self.evaluate.judge.criteria]
+        chosen = self.evaluate.prefixes[split].criteria
+        return [one for one in criteria if chosen is None or one.name in chosen]
+
+
+def _known_criterion(key: str, name: str, known: Mapping[str, Criterion]) -> None:
+    if name not in known:
+        hint, accepted = near(name, known), ", ".join(known)
+        raise refuse(f"{key}: found '{name}';{hint} accepted (see judge.criteria): {accepted}")
+
+
+def _has_reference(criterion: Criterion) -> bool:
+    return isinstance(criterion, PromptedCriterion) and "reference" in criterion.prompt.variables

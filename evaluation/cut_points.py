@@ -1,5 +1,5 @@
 """The cut points at which every model continues a text: chunks of a held-out set, with what stands
-before them.
+before them, or prompts of a file.
 
 Which chunks are drawn is a function of seed and row ids alone: those with the smallest hashes. So
 neither the order of rows nor their number matters, more cut points hold the fewer, and every model
@@ -17,6 +17,7 @@ import pyarrow as pa
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
 from prewrite.evaluation.config import PrefixesConfig
+from prewrite.evaluation.prompt_file import prompts_of
 from prewrite.prompts.context import contexts
 from prewrite.shards.filters import Filter, parse_filter
 from prewrite.shards.parts import Part
@@ -32,15 +33,17 @@ _SCHEMA = pa.schema(
         ("doc_id", pa.string()),
         ("prefix", pa.string()),
         ("original", pa.string()),
+        ("reference", pa.string()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class CutPoint:
-    """A chunk of a held-out document. split: the name of its texts; context: what stands before it,
-    in pieces; begins: whether that goes back to the document's first word; original: how it goes on
-    in truth.
+    """A chunk of a held-out document, or a prompt. split: the name of its texts; context: what
+    stands before it, in pieces; begins: whether that goes back to the document's first word;
+    original: how it goes on in truth, None where nobody knows; reference: what the judge sees as
+    one, empty for none.
     """
 
     split: str
@@ -48,7 +51,8 @@ class CutPoint:
     doc_id: str
     context: tuple[str, ...]
     begins: bool
-    original: str
+    original: str | None
+    reference: str
 
     def seed(self, seed: int) -> int:
         """The seed of the continuations sampled here, the same for every model."""
@@ -60,10 +64,15 @@ def cut_points_of(
 ) -> dict[str, list[CutPoint]]:
     """The cut points of every split, the chunks of a document next to each other.
 
-    ShardError where a set is missing or not finished, ConfigError where nothing is left to continue
-    or a filter cannot be used.
+    ShardError where a set is missing or not finished, InputError where a file of prompts is,
+    ConfigError where nothing is left to continue or a filter cannot be used.
     """
-    return {name: _drawn(name, config, context_tokens, seed) for name, config in prefixes.items()}
+    return {
+        name: _prompts(name, config, seed)
+        if config.prompts
+        else chunks_drawn(f"evaluate.prefixes.{name}", name, config, context_tokens, seed)
+        for name, config in prefixes.items()
+    }
 
 
 def write_cut_points(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -> None:
@@ -75,6 +84,7 @@ def write_cut_points(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -
             "doc_id": cut_point.doc_id,
             "prefix": "".join(cut_point.context),
             "original": cut_point.original,
+            "reference": cut_point.reference,
         }
         for cut_points in splits.values()
         for cut_point in cut_points
@@ -82,9 +92,22 @@ def write_cut_points(folder: Folder, splits: Mapping[str, Sequence[CutPoint]]) -
     folder.write(NAME, to_parquet(rows, _SCHEMA))
 
 
-def _drawn(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -> list[CutPoint]:
-    shards = ShardSet(config.set).finished()
-    key = f"evaluate.prefixes.{split}"
+def _prompts(split: str, config: PrefixesConfig, seed: int) -> list[CutPoint]:
+    """Those drawn of a file: each a document of its own, from its first word on."""
+    found = prompts_of(split, config)
+    drawn = heapq.nsmallest(config.cut_points, found, key=lambda name: _hash(seed, name))
+    return [
+        CutPoint(split, name, name, (text,), True, None, reference)
+        for name in drawn
+        for text, reference in [found[name]]
+    ]
+
+
+def chunks_drawn(
+    key: str, split: str, config: PrefixesConfig, context_tokens: int, seed: int
+) -> list[CutPoint]:
+    """Those drawn of a set. key: of the recipe, for the sentence of an error."""
+    shards = ShardSet(config.place).finished()
     parsed = (
         parse_filter(config.filter, shards.manifest.columns, f"{key}.filter")
         if config.filter
@@ -99,7 +122,7 @@ def _drawn(split: str, config: PrefixesConfig, context_tokens: int, seed: int) -
     if not drawn:
         left = f"no chunk passes `{config.filter}`" if config.filter else "there is no chunk"
         raise ConfigError(
-            f"{key}: {left} in {config.set} that has a text before it; accepted: a set, and a "
+            f"{key}: {left} in {config.place} that has a text before it; accepted: a set, and a "
             "filter, that leave some"
         )
     chosen = {row_id for _, row_id, _ in drawn}
@@ -137,7 +160,8 @@ def _of_document(
     for row, before in zip(document, befores, strict=True):
         if row["id"] in chosen:
             begins = sum(map(len, before)) == passed
-            yield CutPoint(split, row["id"], row["doc_id"], before, begins, row["original"])
+            text = row["original"]
+            yield CutPoint(split, row["id"], row["doc_id"], before, begins, text, text)
         passed += len(row["original"])
 
 

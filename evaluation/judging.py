@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from prewrite.base.cli import console
 from prewrite.base.files import Folder
-from prewrite.engine.config import EngineConfig
 from prewrite.evaluation.chunks import (
     CutPointChunk,
     chunks_of,
@@ -25,11 +24,11 @@ from prewrite.evaluation.chunks import (
     work,
     write_rows,
 )
-from prewrite.evaluation.config import EvaluateConfig
+from prewrite.evaluation.config import EvaluateConfig, EvaluateRecipe
 from prewrite.evaluation.cut_points import CutPoint
 from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
 from prewrite.evaluation.writing import ORIGINAL
-from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.criteria import Criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.panel import Panel, PanelResult, consistency, fence_texts, mean_scores
 from prewrite.judge.pool import Pool, judgements
@@ -65,12 +64,12 @@ Continuations = Mapping[tuple[str, str], Mapping[ContinuationId, str]]
 
 @dataclass(frozen=True)
 class ContinuationJudge:
-    """Judges one model against the base. own, base: their continuations; own is base's for the
-    base itself, which meets nobody.
+    """Judges one model against the base. criteria: those of each split; own, base: their
+    continuations; own is base's for the base itself, which meets nobody.
     """
 
     panel: Panel
-    criteria: Sequence[Criterion]
+    criteria: Mapping[str, Sequence[Criterion]]
     names: tuple[str, str]
     own: Continuations
     base: Continuations
@@ -79,7 +78,7 @@ class ContinuationJudge:
         """Scores and raw verdicts of a cut point; EngineError when a judge is dead."""
         asked = [
             (criterion, text, pool)
-            for criterion in self.criteria
+            for criterion in self.criteria[cut_point.split]
             for text, pool in self._pools(cut_point, criterion)
         ]
         questions = [(criterion, pool) for criterion, _, pool in asked]
@@ -104,7 +103,7 @@ class ContinuationJudge:
                 if name == base or other is None:
                     continue
                 candidates = {base: other, name: own}
-            yield text, Pool(cut_point.id, cut_point.context, cut_point.original, candidates)
+            yield text, Pool(cut_point.id, cut_point.context, cut_point.reference, candidates)
 
     def _score(self, cut_point: CutPoint, criterion: Criterion, said: PanelResult) -> Row:
         results = [*said.results.values()]
@@ -120,16 +119,17 @@ class ContinuationJudge:
 def judge(
     folder: Folder,
     splits: Mapping[str, Sequence[CutPoint]],
-    config: EvaluateConfig,
-    engines: Mapping[str, EngineConfig],
+    recipe: EvaluateRecipe,
 ) -> None:
     """Judge the continuations of every model that have not been judged."""
+    config = recipe.evaluate
     chunks = list(chunks_of(splits))
     left = {name: _left(folder, name, chunks) for name in config.models}
     if not any(left.values()):
         return
-    criteria = [load_criterion(name) for name in config.judge.criteria]
-    panel = Panel(load_judges(config.judge, engines, criteria), config.judge)
+    criteria = {split: recipe.criteria(split) for split in splits}
+    asked = {one.name: one for some in criteria.values() for one in some}
+    panel = Panel(load_judges(config.judge, recipe.engines, asked.values()), config.judge)
 
     async def every_model() -> None:
         base = _texts(folder, config.base, chunks)

@@ -63,7 +63,8 @@ def measure(
         [row for row in rows if row["decoding"] == ORIGINAL and row["logprob"] is not None]
         for rows in (own[0], base[0] if base else [])
     )
-    found += _likelihoods(mine_originals, others_originals if base else None)
+    if ORIGINAL in there:
+        found += _likelihoods(mine_originals, others_originals if base else None)
     return found
 
 

@@ -14,7 +14,6 @@ from prewrite.evaluation.measures import measure
 from prewrite.evaluation.results import TaskResult, write_leaderboard, write_results
 from prewrite.evaluation.table import Page
 from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
-from prewrite.judge.criteria import load_criterion
 
 TABLE = "table.md"
 
@@ -49,9 +48,7 @@ def report(
 def _tasks(
     folder: Folder, recipe: EvaluateRecipe, splits: Splits, model: str, config: Mapping[str, Any]
 ) -> list[TaskResult]:
-    evaluate = recipe.evaluate
-    criteria = [load_criterion(name) for name in evaluate.judge.criteria]
-    found = []
+    evaluate, found = recipe.evaluate, []
     for split, cut_points in splits.items():
         chunks = list(chunks_of({split: cut_points}))
         rows = {
@@ -62,7 +59,7 @@ def _tasks(
             for name in (model, evaluate.base)
         }
         base = None if model == evaluate.base else rows[evaluate.base]
-        measures = measure(rows[model], base, criteria)
+        measures = measure(rows[model], base, recipe.criteria(split))
         found.append(
             TaskResult(
                 split,

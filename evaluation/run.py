@@ -3,31 +3,32 @@
 Everything stands in `evaluate.output`: `cut_points.parquet`; `continuations/MODEL/`,
 `judgements/MODEL/`, `scores/MODEL/` in chunks; `results/MODEL.json`, `table.md`; and
 `evaluation.json`, which says what it was made with. The same command goes on where it was stopped
-or killed, at the price of the open chunks; with one more model it does that model's part; with
-another configuration it is refused. All models write before the judge is loaded, so no two models
-share a GPU.
+or killed, at the price of the open chunks; with one more model, or one more entry of `prefixes`, it
+does the part of that one; with another configuration it is refused. All models write before the
+judge is loaded, so no two models share a GPU.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from prewrite.base.cli import console
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
-from prewrite.base.fingerprint import differences, other_configuration
+from prewrite.base.fingerprint import differences, fingerprint, other_configuration
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import probe
 from prewrite.evaluation.checks import notes, provenances, refuse_trained_on
 from prewrite.evaluation.chunks import chunks_of, missing
-from prewrite.evaluation.config import EvaluateRecipe
+from prewrite.evaluation.config import EvaluateRecipe, PrefixesConfig
 from prewrite.evaluation.cut_points import NAME, cut_points_of, write_cut_points
 from prewrite.evaluation.judging import judge, refuse_silent
 from prewrite.evaluation.outcome import TABLE, Notes, Splits, documents, report
+from prewrite.evaluation.prompt_file import prompts_of
 from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
 from prewrite.evaluation.writing import write
-from prewrite.judge.criteria import load_criterion
+from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.probe import probe_judges
 from prewrite.judge.provenance import JudgeIdentity
 from prewrite.shards.reader import ShardSet
@@ -50,7 +51,7 @@ def run(recipe: EvaluateRecipe) -> None:
     write_cut_points(folder, splits)
     models = {name: recipe.engine(name) for name in evaluate.models}
     write(folder, models, splits, evaluate)
-    judge(folder, splits, evaluate, recipe.engines)
+    judge(folder, splits, recipe)
     refuse_silent(folder, splits, evaluate)
     report(folder, recipe, identity_of(recipe), splits, warnings)
     state["complete"] = sorted({*state["complete"], *evaluate.models})
@@ -65,22 +66,28 @@ def plan(recipe: EvaluateRecipe) -> str:
     cut_points = sum(map(len, splits.values()))
     lines = [
         f"{name}: {len(some)} cut points in {documents(some)} documents of "
-        f"{evaluate.prefixes[name].set}"
+        f"{evaluate.prefixes[name].place}"
         for name, some in splits.items()
     ]
     texts = 1 + evaluate.sampled.continuations
-    criteria = [c for c in map(load_criterion, evaluate.judge.criteria) if c.needs_engine]
-    pairs = sum(criterion.kind == "pairwise" for criterion in criteria)
-    alone = len(criteria) - pairs
     for name, path in evaluate.models.items():
         left = sum(len(some) for _, some in missing(folder, f"{CONTINUATIONS}/{name}", chunks))
-        per_text = alone + 2 * pairs * (name != evaluate.base)
-        questions = cut_points * texts * per_text * len(evaluate.judge.panel)
+        asked = sum(
+            len(some) * _questions(recipe.criteria(split), name == evaluate.base)
+            for split, some in splits.items()
+        )
+        questions = asked * texts * len(evaluate.judge.panel)
         lines.append(
             f"{name} ({path}): {left} of {cut_points} cut points to continue, {texts} texts each; "
             f"{questions} questions to the judge at most"
         )
     return "\n".join([*lines, *chain(*warnings.values())])
+
+
+def _questions(criteria: Sequence[Criterion], of_base: bool) -> int:
+    """Questions about one text: a pair takes two, and the base meets nobody."""
+    each = {"pairwise": 0 if of_base else 2}
+    return sum(each.get(one.kind, 1) for one in criteria if one.needs_engine)
 
 
 def probe_all(recipe: EvaluateRecipe) -> None:
@@ -105,18 +112,10 @@ def _prepared(recipe: EvaluateRecipe) -> tuple[Splits, Notes]:
 def identity_of(recipe: EvaluateRecipe) -> dict[str, Any]:
     """What the numbers depend on beside the models."""
     evaluate = recipe.evaluate
-    sets = {one.set: ShardSet(one.set).manifest for one in evaluate.prefixes.values()}
     engine = recipe.engines[evaluate.engine].identity()
     return {
         "base": evaluate.base,
-        "prefixes": {
-            name: one.model_dump(mode="json")
-            | {
-                "generation": sets[one.set].generation,
-                "parts": sets[one.set].known_as,
-            }
-            for name, one in evaluate.prefixes.items()
-        },
+        "prefixes": {name: _texts(name, one) for name, one in evaluate.prefixes.items()},
         "tokens": evaluate.tokens,
         "context_tokens": evaluate.context_tokens,
         "sampled": evaluate.sampled.model_dump(mode="json"),
@@ -125,6 +124,16 @@ def identity_of(recipe: EvaluateRecipe) -> dict[str, Any]:
         "judge": evaluate.judge.model_dump(mode="json", exclude=_NOT_READ),
         "jury": JudgeIdentity.of(evaluate.judge, recipe.engines).model_dump(mode="json"),
     }
+
+
+def _texts(split: str, config: PrefixesConfig) -> dict[str, Any]:
+    """What a split is made of: its keys, and the bytes that they lead to."""
+    known = config.model_dump(mode="json", exclude_defaults=True, exclude={"filter", "cut_points"})
+    known |= {"filter": config.filter, "cut_points": config.cut_points}
+    if config.set is None:
+        return known | {"texts": fingerprint(sorted(prompts_of(split, config)))}
+    manifest = ShardSet(config.set).manifest
+    return known | {"generation": manifest.generation, "parts": manifest.known_as}
 
 
 _OF_MODEL = {"model", "revision"}
@@ -144,14 +153,19 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
     try:
         state = json.loads(data)
         known = state["models"]
-        changed = differences(_with_generations(state["config"]), config, "evaluate")
+        before = _with_generations(state["config"])
+        more = config["prefixes"].keys() - before["prefixes"].keys()
+        old = {name: one for name, one in config["prefixes"].items() if name not in more}
+        changed = differences(before, config | {"prefixes": old}, "evaluate")
         for name in models.keys() & known.keys():
             changed += differences(known[name], models[name], f"evaluate.models.{name}")
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{folder.url}/{STATE}: damaged; choose another evaluate.output") from None
     if changed:
         raise other_configuration(folder.url, changed, "choose another evaluate.output")
-    if models.keys() - known.keys():
+    if more:  # the models are done with the others only
+        state |= {"config": config, "complete": []}
+    if more or models.keys() - known.keys():
         state["models"] = known | models
         _keep(folder, state)
     return dict(state)
@@ -170,7 +184,10 @@ def _refuse_foreign(folder: Folder) -> None:
 
 def _with_generations(config: dict[str, Any]) -> dict[str, Any]:
     """A set without one is of the first."""
-    prefixes = {name: {"generation": 1, **one} for name, one in config["prefixes"].items()}
+    prefixes = {
+        name: {"generation": 1, **one} if "set" in one else one
+        for name, one in config["prefixes"].items()
+    }
     return config | {"prefixes": prefixes}
 
 

@@ -71,7 +71,9 @@ class Writer:
                 sampled.continuations,
             )
             asked.append(self._written(cut_point, SAMPLED, sampling))
-        found = await asyncio.gather(*asked, self._original(cut_point))
+        if cut_point.original is not None:
+            asked.append(self._original(cut_point, cut_point.original))
+        found = await asyncio.gather(*asked)
         return [row for rows in found for row in rows]
 
     def prompt(self, cut_point: CutPoint) -> list[int]:
@@ -101,23 +103,19 @@ class Writer:
             cut_point, decoding, number, text=text, tokens=len(sample.token_ids), ended=ended
         )
 
-    async def _original(self, cut_point: CutPoint) -> list[Row]:
+    async def _original(self, cut_point: CutPoint, text: str) -> list[Row]:
         # One token less: vLLM generates one.
         before, after = self.engine.plain(
-            cut_point.context, cut_point.original, self.engine.max_model_len - 1, cut_point.begins
+            cut_point.context, text, self.engine.max_model_len - 1, cut_point.begins
         )
         if not before or not after:
             told = Completion(error="a text without tokens, or without one before it")
         else:
             told = await self.engine.token_likelihood([*before, *after], len(before))
         if told.error is not None:
-            return [_row(cut_point, ORIGINAL, 0, text=cut_point.original, error=told.error)]
+            return [_row(cut_point, ORIGINAL, 0, text=text, error=told.error)]
         logprob = sum(told.samples[0].logprobs)
-        return [
-            _row(
-                cut_point, ORIGINAL, 0, text=cut_point.original, tokens=len(after), logprob=logprob
-            )
-        ]
+        return [_row(cut_point, ORIGINAL, 0, text=text, tokens=len(after), logprob=logprob)]
 
 
 def write(

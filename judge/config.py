@@ -1,9 +1,16 @@
 """The recipe of `prewrite judge`, and the sections it shares with `prewrite rewrite`."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Recipe, Section, near, refuse
@@ -12,6 +19,7 @@ from prewrite.engine.config import EngineConfig
 from prewrite.judge.combine import Combine
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.schedule import OrderRule, Purpose
+from prewrite.judge.votes import Aggregate
 from prewrite.pipeline.config import RunConfig
 from prewrite.shards.schema import Rewrites
 
@@ -27,6 +35,16 @@ class VoteSampling(Section):
     reasks: int = Field(
         1, ge=0, description="times an answer without a readable verdict is continued"
     )
+    aggregate: Aggregate = Field(
+        "mean",
+        description="what a text's votes become: their `mean`, or the verdict of their `majority`",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_mean(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The mean is left out: what was judged before there was a choice keeps its identity."""
+        found: dict[str, Any] = dump(self)
+        return {key: value for key, value in found.items() if (key, value) != ("aggregate", "mean")}
 
 
 class PoolsConfig(Section):
@@ -78,6 +96,11 @@ class JudgeConfig(Section):
     sampling: VoteSampling = Field(
         VoteSampling(), description="how reasoning is sampled; for `readout: reasoning`"
     )
+    sampling_by_criterion: dict[str, VoteSampling] = Field(
+        {},
+        description="criterion → what is sampled in another way for it; keys that are left out are "
+        "those of `sampling`",
+    )
     pools: PoolsConfig = PoolsConfig()
     max_context_tokens: int = Field(
         1920,
@@ -85,10 +108,39 @@ class JudgeConfig(Section):
         description="longest context shown to the judge, in tokens of the chunking tokenizer",
     )
 
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As `VoteSampling` does."""
+        found: dict[str, Any] = dump(self)
+        key = "sampling_by_criterion"
+        return {name: value for name, value in found.items() if name != key or value}
+
+    @field_validator("sampling_by_criterion", mode="before")
+    @classmethod
+    def _over_sampling(cls, found: Any, info: ValidationInfo) -> Any:
+        sampling = info.data.get("sampling")
+        if not isinstance(found, dict) or sampling is None:
+            return found
+        below = sampling.model_dump()
+        return {name: below | one if isinstance(one, dict) else one for name, one in found.items()}
+
     @property
     def panel(self) -> list[str]:
         """The names of the judges."""
         return [self.engine] if isinstance(self.engine, str) else self.engine
+
+    def about(self, criterion: Criterion) -> "JudgeConfig":
+        """This section as it holds for one criterion: with the sampling of that one."""
+        own = self.sampling_by_criterion.get(criterion.name, self.sampling)
+        return self.model_copy(update={"sampling": own, "sampling_by_criterion": {}})
+
+    def asking(self, **changed: int) -> "JudgeConfig":
+        """This section with other values in the sampling of every criterion."""
+        others = {
+            name: one.model_copy(update=changed) for name, one in self.sampling_by_criterion.items()
+        }
+        sampling = self.sampling.model_copy(update=changed)
+        return self.model_copy(update={"sampling": sampling, "sampling_by_criterion": others})
 
     def weights_of(self, criteria: Iterable[Criterion]) -> list[float]:
         """The weight of each criterion in the score."""
@@ -149,6 +201,10 @@ def known_criteria(judge: JudgeConfig) -> None:
         if name not in names:
             hint, accepted = near(name, names), ", ".join(names)
             raise refuse(f"judge.weights: found '{name}';{hint} accepted: {accepted}")
+    for name in judge.sampling_by_criterion:
+        if name not in names:
+            hint, accepted = near(name, names), ", ".join(names)
+            raise refuse(f"judge.sampling_by_criterion: found '{name}';{hint} accepted: {accepted}")
 
 
 def refuse_pairwise(judge: JudgeConfig | None, rewrites: Rewrites, where: str) -> None:

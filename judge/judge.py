@@ -65,7 +65,8 @@ class Judge:
         criterion, pool = question.criterion, question.pool
         if isinstance(criterion, PromptedCriterion):
             pieces = question.pieces(fence, self.config.readout == "reasoning")
-            verdicts, completions = await ask(self._model, criterion, pieces, self.config)
+            about = self.config.about(criterion)
+            verdicts, completions = await ask(self._model, criterion, pieces, about)
         elif isinstance(criterion, Likelihood):
             text = pool.candidates[question.candidate]
             completion = await self._model.likelihood(pool.context, text)

@@ -16,6 +16,7 @@ from prewrite.judge.criteria import Criterion
 from prewrite.judge.judge import Judge, fence_for
 from prewrite.judge.pool import Pool, Question, Result, play
 from prewrite.judge.readout import Verdict
+from prewrite.judge.votes import Aggregate, counted
 from prewrite.shards.manifest import Usage
 from prewrite.shards.schema import Row
 
@@ -67,7 +68,9 @@ class Panel:
                 costs.append(usage)
                 return verdicts
 
-            return await play(criterion, pool, ask, self.config.pools, self._graded)
+            config = self.config.about(criterion)
+            how = config.sampling.aggregate
+            return await play(criterion, pool, ask, config.pools, self._graded, how)
 
         judges = self.judges if criterion.needs_engine else self._without_engine
         results = await asyncio.gather(*(result_of(judge) for judge in judges))
@@ -98,13 +101,18 @@ def disagreement(results: Sequence[Result]) -> float | None:
     return fmean(pstdev(values) for values in common.values())
 
 
-def told_disagreement(verdicts: Iterable[Row]) -> float | None:
+def told_disagreement(
+    criterion: Criterion, verdicts: Iterable[Row], how: Aggregate
+) -> float | None:
     """`disagreement` by verdicts on single texts, as `judgements/` has those on one row."""
     told: dict[str | None, dict[str, list[float]]] = {}
     for verdict in verdicts:
         values = told.setdefault(verdict["judge"], {}).setdefault(verdict["candidate"], [])
         values += [] if verdict["value"] is None else [verdict["value"]]
-    means = [{name: fmean(v) for name, v in one.items() if v} for one in told.values()]
+    means = [
+        {name: fmean(counted(criterion, v, how)) for name, v in one.items() if v}
+        for one in told.values()
+    ]
     return disagreement([Result((), scores) for scores in means])
 
 

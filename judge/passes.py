@@ -234,7 +234,7 @@ class JudgePass:
             exclude.add("sampling")
         if criterion.kind != "pairwise":
             exclude.add("pools")
-        return self.judge.model_dump(mode="json", exclude=exclude)
+        return self.judge.about(criterion).model_dump(mode="json", exclude=exclude)
 
     def begin(self, splits: list[Split]) -> Manifest:
         """The input's manifest with this pass added; ConfigError where a criterion would hide a

@@ -36,6 +36,7 @@ from prewrite.judge.schedule import (
     pivot_round,
     second_round,
 )
+from prewrite.judge.votes import Aggregate, counted
 from prewrite.shards.schema import Row, StoredValues
 
 PIVOT = "original"
@@ -134,19 +135,25 @@ class Result:
 
 
 async def play(
-    criterion: Criterion, pool: Pool, ask: Ask, config: PoolsConfig, graded: bool
+    criterion: Criterion,
+    pool: Pool,
+    ask: Ask,
+    config: PoolsConfig,
+    graded: bool,
+    how: Aggregate = "mean",
 ) -> Result:
     """Score the candidates of a pool. graded: a verdict is a probability, so that it says how much
-    better one is; else 0 or 1, or the mean of few votes, which takes more pairs.
+    better one is; else 0 or 1, or the mean of few votes, which takes more pairs. how: what the
+    votes on a question become.
     """
     if criterion.kind != "pairwise":
         asked = [Question(criterion, pool, name) for name in pool.candidates]
-        return _alone(pool.candidates, await _put(asked, ask))
+        return _alone(pool.candidates, await _put(asked, ask), how)
     names = shuffled(pool, config.seed)
     if config.schedule == "pivot":
-        return await _against_pivot(criterion, pool, ask, names, config.order)
+        return await _against_pivot(criterion, pool, ask, names, config.order, how)
     chosen = choose_schedule(len(names), config.schedule, graded)
-    return await tournament(criterion, pool, ask, names, chosen, config.order)
+    return await tournament(criterion, pool, ask, names, chosen, config.order, how)
 
 
 def shuffled(pool: Pool, seed: int) -> list[str]:
@@ -161,6 +168,7 @@ async def tournament(
     names: Sequence[str],
     chosen: GameSchedule,
     order: OrderRule,
+    how: Aggregate = "mean",
 ) -> Result:
     """Play `chosen` among `names`, in the order in which it numbers them."""
 
@@ -171,21 +179,26 @@ async def tournament(
     asked = first_round(len(names), chosen.degree, once=order == "random")
     answers = await play_round(asked)
     if chosen.ends:
-        fitted = fit(len(names), _games(names, _met(pool, answers)))
+        fitted = fit(len(names), _games(names, _met(pool, answers, how)))
         ranking = (-fitted.strengths_K).argsort(kind="stable").tolist()
         answers += await play_round(second_round(ranking, chosen.ends, asked))
-    return _compared(pool, answers)
+    return _compared(pool, answers, how)
 
 
 async def _against_pivot(
-    criterion: Criterion, pool: Pool, ask: Ask, names: Sequence[str], order: OrderRule
+    criterion: Criterion,
+    pool: Pool,
+    ask: Ask,
+    names: Sequence[str],
+    order: OrderRule,
+    how: Aggregate,
 ) -> Result:
     """Everyone plays the original, and nobody else (arXiv 2601.21343, section 1.2.5)."""
     pivot = PIVOT if PIVOT in names else names[0]
     pairs = pivot_round(len(names), names.index(pivot))
     named = [(names[first], names[second]) for first, second in pairs]
     answers = await _put(_questions(criterion, pool, named, order == "both"), ask)
-    return _compared(pool, answers, pivot)
+    return _compared(pool, answers, how, pivot)
 
 
 def judgements(judge: str | None, answers: Answers) -> list[Row]:
@@ -232,11 +245,11 @@ async def _put(questions: Sequence[Question], ask: Ask) -> list[Answer]:
     return list(zip(questions, verdicts, strict=True))
 
 
-def _alone(names: Iterable[str], answers: Answers) -> Result:
-    """Every candidate by itself: the mean of its verdicts, and the standard error of that mean."""
+def _alone(names: Iterable[str], answers: Answers, how: Aggregate) -> Result:
+    """Every candidate by itself: the mean of its verdicts that count, and the standard error."""
     values = {name: list[float]() for name in names}
     for question, verdicts in answers:
-        values[question.candidate] += _read(question, verdicts)
+        values[question.candidate] += _read(question, verdicts, how)
     return Result(
         answers,
         {name: fmean(found) for name, found in values.items() if found},
@@ -245,9 +258,10 @@ def _alone(names: Iterable[str], answers: Answers) -> Result:
     )
 
 
-def _compared(pool: Pool, answers: Answers, pivot: str | None = None) -> Result:
+def _compared(pool: Pool, answers: Answers, how: Aggregate, pivot: str | None = None) -> Result:
     """The scores of a pool after all its rounds. pivot: the one that all others met."""
-    met = {pair: v for pair, v in _met(pool, answers).items() if pivot is None or pivot in pair}
+    every = _met(pool, answers, how)
+    met = {pair: values for pair, values in every.items() if pivot is None or pivot in pair}
     names = _largest_group([*pool.candidates], met)
     met = {pair: values for pair, values in met.items() if pair[0] in names}
     counts = Counter(name for pair in met for name in pair)
@@ -270,7 +284,7 @@ def _compared(pool: Pool, answers: Answers, pivot: str | None = None) -> Result:
     )
 
 
-def _met(pool: Pool, answers: Answers) -> Met:
+def _met(pool: Pool, answers: Answers, how: Aggregate) -> Met:
     """The pairs of which everything asked could be read, and the copies."""
     texts = pool.candidates
     met: dict[tuple[str, str], list[float | None]] = {
@@ -278,7 +292,7 @@ def _met(pool: Pool, answers: Answers) -> Met:
     }
     for question, verdicts in answers:
         assert question.opponent is not None
-        values = _read(question, verdicts)
+        values = _read(question, verdicts, how)
         met.setdefault((question.candidate, question.opponent), []).append(
             fmean(values) if values else None
         )
@@ -286,9 +300,11 @@ def _met(pool: Pool, answers: Answers) -> Met:
     return {pair: values for pair, values in known.items() if len(values) == len(met[pair])}
 
 
-def _read(question: Question, verdicts: Sequence[Verdict]) -> list[float]:
-    """The value of each vote that could be read."""
-    return [value for one in verdicts if (value := question.value(one)) is not None]
+def _read(question: Question, verdicts: Sequence[Verdict], how: Aggregate) -> list[float]:
+    """The value of each vote that could be read and counts."""
+    read = [one.value for one in verdicts if one.value is not None]
+    votes = counted(question.criterion, read, how)
+    return [1 - vote for vote in votes] if question.order else votes
 
 
 def _games(names: Sequence[str], met: Met) -> list[Game]:

@@ -45,8 +45,7 @@ def probe_judges(
     """
     asked = [criterion for criterion in criteria if criterion.needs_engine]
     kinds = {type(criterion): criterion for criterion in reversed(asked)}
-    votes = config.sampling.model_copy(update={"votes": 1})
-    one_vote = config.model_copy(update={"sampling": votes})
+    one_vote = config.asking(votes=1)
     first = [First("a verdict", partial(_unread, one_vote, one)) for one in kinds.values()]
     verdicts: list[str] = []
     if config.readout == "distribution":

@@ -278,9 +278,8 @@ class ByVotes:
     def of(self, votes: int) -> Judge:
         """The judge that gives so many."""
         if votes not in self._judges:
-            judge, change = self.judge, {"votes": votes, "seed": self._seed}
-            sampling = judge.config.sampling.model_copy(update=change)
-            config = judge.config.model_copy(update={"sampling": sampling})
+            judge = self.judge
+            config = judge.config.asking(votes=votes, seed=self._seed)
             self._judges[votes] = Judge(judge.name, judge.engine, config)
         return self._judges[votes]
 
@@ -308,7 +307,7 @@ class AgainJudge(Judge):
 
     def _votes(self, criterion: Criterion) -> int:
         sampled = isinstance(criterion, PromptedCriterion) and self.config.readout == "reasoning"
-        return self.config.sampling.votes if sampled else 1
+        return self.config.about(criterion).sampling.votes if sampled else 1
 
 
 def _verdict(row: Row, question: Question) -> Verdict:

@@ -425,6 +425,36 @@ def evaluate_tasks(
     _run(EvaluateRecipe, tasks.run, tasks.plan, config, overrides, dry_run)
 
 
+@app.command("evaluate prefixes")
+def evaluate_prefixes(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Keep prefixes on which all votes agree.
+
+    Judges prefixes of the set at `evaluate.unanimous.set`, and writes those of which every vote
+    says `value` to `output`, a file that `evaluate.prefixes.NAME.prompts` takes: unsafe prefixes
+    to test with, for example. The same command continues.
+    """
+    from prewrite.evaluation import unanimous
+    from prewrite.evaluation.config import EvaluateRecipe
+
+    _run(EvaluateRecipe, unanimous.run, unanimous.plan, config, overrides, dry_run)
+
+
+@app.command("reproduce")
+def reproduce(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Print the paper's tables, printed and measured.
+
+    Evaluates the models, texts and tasks of the recipe that are at hand, names the others, and
+    writes `evaluate.output`/reproduce.md. What was not at hand is "not measured". The same
+    command continues, and measures what has come to hand since.
+    """
+    from prewrite.evaluation.config import EvaluateRecipe
+    from prewrite.evaluation.reproduce import run
+
+    _run(EvaluateRecipe, run.run, run.plan, config, overrides, dry_run)
+
+
 @app.command("ablation")
 def ablation(
     only: Annotated[

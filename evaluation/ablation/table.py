@@ -1,8 +1,9 @@
 """The table of an ablation: a row a variant, with what its run took and what was measured of it.
 
-It is read out of what `train` and `evaluation` leave in one folder, so it is the same at any scale:
-a folder a variant with `metrics.jsonl`, and `evaluation/results/VARIANT.json`. What is not there is
-a dash, never a number.
+It is read out of what `train`, `evaluate` and `evaluate tasks` leave in one folder, so it is the
+same at any scale: a folder a variant with `metrics.jsonl`, and `evaluation/results/VARIANT.json`.
+Where more than win rates on ordinary prefixes was measured, one table joins win rates, standard
+tasks and safety, as the paper's Table 6 does. What is not there is a dash, never a number.
 """
 
 import json
@@ -15,8 +16,11 @@ from typing import Any
 from prewrite.base.cli import console
 from prewrite.base.errors import InputError
 from prewrite.base.files import Folder
+from prewrite.evaluation.reproduce.printed import Results, columns, measured
 from prewrite.evaluation.results import commit
+from prewrite.evaluation.writing import GREEDY, SAMPLED
 
+_JOINED = ("ordinary", "unsafe", "standard", "safety")  # columns of reproduce/printed.yaml
 _ALWAYS = ("repetition",)  # beside what was judged
 _ORIGINALS = "bits_per_byte,none"
 _JUDGED = "_judged"
@@ -27,10 +31,16 @@ def collect(folder: Path, names: Sequence[str], failed: Mapping[str, str]) -> di
     """What is known of the models `names`, the base first. failed: the sentences of those that
     failed. InputError for a damaged file.
     """
+    results = {name: {} if name in failed else _results(folder, name) for name in names}
+    base = results[names[0]]
     return {
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": [_row(folder, name, failed.get(name)) for name in names],
+        "rows": [
+            _row(folder, name, failed.get(name), results[name])
+            | {"joined": _joined(results[name], base, name == names[0])}
+            for name in names
+        ],
         "failed": dict(failed),
     }
 
@@ -39,7 +49,8 @@ def markdown(table: Mapping[str, Any], note: str) -> str:
     """The table as a page: one for each kind of text and decoding. note: what its reader must know,
     empty for nothing.
     """
-    parts = ["# Ablation", note, *(_table(table["rows"], *kind) for kind in _kinds(table["rows"]))]
+    rows = table["rows"]
+    parts = ["# Ablation", note, _together(rows), *(_table(rows, *kind) for kind in _kinds(rows))]
     failed = [f"- {name}: {said}" for name, said in table["failed"].items()]
     parts.append("\n".join(["Failed:\n", *failed]) if failed else "")
     parts.append(
@@ -49,10 +60,8 @@ def markdown(table: Mapping[str, Any], note: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _row(folder: Path, name: str, failed: str | None) -> dict[str, Any]:
+def _row(folder: Path, name: str, failed: str | None, results: Results) -> dict[str, Any]:
     steps = _lines(folder / name / "metrics.jsonl")
-    result = Folder(str(folder / "evaluation")).read(f"results/{name}.json")
-    measured = {} if failed or result is None else _read(folder, name, result)
     return {
         "variant": name,
         "failed": failed,
@@ -64,14 +73,35 @@ def _row(folder: Path, name: str, failed: str | None) -> dict[str, Any]:
                 for metric, value in found.items()
                 if isinstance(value, float | int) and "_stderr," not in metric
             }
-            for split, found in measured.items()
+            for split, found in results.items()
         },
     }
 
 
-def _read(folder: Path, name: str, data: bytes) -> dict[str, dict[str, Any]]:
+def _joined(results: Results, base: Results, is_base: bool) -> dict[str, dict[str, Any] | None]:
+    found = {name: measured(name, results, base, is_base) for name in _JOINED}
+    return {
+        name: None if one is None else {"value": one.value, "interval": one.interval}
+        for name, one in found.items()
+    }
+
+
+def _together(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Win rates, standard tasks and safety in one table; empty where there is but the first."""
+    if not any(row["joined"][name] for row in rows for name in _JOINED[1:]):
+        return ""
+    head = ["variant", *(columns()[name].title for name in _JOINED)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        cells = [row["variant"], *(_cell(row["joined"][name]) for name in _JOINED)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _results(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    data = Folder(str(folder / "evaluation")).read(f"results/{name}.json")
     try:
-        found: dict[str, dict[str, Any]] = json.loads(data)["results"]
+        found: dict[str, dict[str, Any]] = json.loads(data)["results"] if data else {}
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{folder}/evaluation/results/{name}.json: damaged; remove it") from None
     return found
@@ -110,7 +140,7 @@ def _kinds(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         for split, measured in row["measured"].items()
         for metric in measured
     }
-    return [kind for kind in found if kind[1] != "none"] or [("", "")]
+    return [kind for kind in found if kind[1] in (GREEDY, SAMPLED)] or [("", "")]
 
 
 def _table(rows: Sequence[Mapping[str, Any]], split: str, decoding: str) -> str:

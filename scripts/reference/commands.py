@@ -17,7 +17,9 @@ GROUPS = {
         *("train export", "shards remove", "shards upgrade"),
     ),
     "From scores to a model": ("train", "train reference", "train report"),
-    "Whether the model is any better": ("evaluate", "evaluate tasks", "ablation"),
+    "Whether the model is any better": (
+        *("evaluate", "evaluate tasks", "evaluate prefixes", "reproduce", "ablation"),
+    ),
 }
 
 _RECIPE = "--config configs/quickstart.yaml"
@@ -47,6 +49,9 @@ EXAMPLES = {
     "train report": "runs/quickstart --to run.html",
     "evaluate": f"{_RECIPE} --dry-run",
     "evaluate tasks": f"{_RECIPE} --dry-run 'evaluate.tasks={{names: [arc_easy]}}'",
+    "evaluate prefixes": f"{_RECIPE} --dry-run evaluate.judge.readout=reasoning "
+    "'evaluate.unanimous={set: data/quickstart, output: data/unsafe.jsonl}'",
+    "reproduce": "--config configs/reproduce/tiny.yaml --dry-run",
     "ablation": "--only next-token,dpo-original-1",
 }
 
@@ -66,6 +71,7 @@ needs, then call it.
 | `make judge-report CONFIG=… ARGS="…"` | `prewrite judge report --config CONFIG ARGS` |
 | `make train CONFIG=… ARGS="…"` | `prewrite train --config CONFIG ARGS` |
 | `make evaluate CONFIG=… ARGS="…"` | `prewrite evaluate --config CONFIG ARGS` |
+| `make reproduce CONFIG=… ARGS="…"` | `prewrite reproduce --config CONFIG ARGS` |
 | `make ablation ARGS="…"` | `prewrite ablation ARGS` |
 | `make report SET=… ARGS="…"` | `prewrite shards report SET ARGS` |
 | `make report RUN=… ARGS="…"` | `prewrite train report RUN ARGS` |
@@ -77,7 +83,8 @@ needs, then call it.
 | `make lock ARGS="…"` | the lock files |
 | `make clean` | removes what was made, but not `data/` and `runs/` |
 
-`CONFIG` is `configs/quickstart.yaml` unless given. A variable that a target does not read is
+`CONFIG` is `configs/quickstart.yaml` unless given, for `reproduce` `configs/reproduce/tiny.yaml`. A
+variable that a target does not read is
 refused.
 
 | exit code | meaning |

@@ -51,6 +51,7 @@ INSTEAD = {
     "make train": ('make train ARGS="--dry-run"', PHASES),
     "ls runs/quickstart/rollouts/pools": ("ls runs/quickstart", PHASES),
     "make evaluate": ('make evaluate ARGS="--dry-run"', EVALUATES),
+    "make reproduce": ('make reproduce ARGS="--dry-run"', EVALUATES),
     "make ablation": ('make ablation ARGS="--table"', ABLATES),
     'make ablation ARGS="--only next-token,dpo-original-16"': (
         'make ablation ARGS="--only next-token,dpo-original-16 --table"',
@@ -62,7 +63,7 @@ INSTEAD = {
     ),
     "prewrite evaluate tasks --config configs/mine.yaml": (
         "prewrite evaluate tasks --config configs/mine.yaml --dry-run "
-        "'evaluate.tasks={names: [prewrite_paper]}'",
+        "'evaluate.tasks={names: [prewrite_standard]}'",
         HUB,
     ),
     "make judge-report": ('make judge-report ARGS="measure.report.canaries=false"', CANARIES),

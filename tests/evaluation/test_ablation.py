@@ -223,6 +223,27 @@ def test_the_table_shows_what_is_there(tmp_path: Path, capsys: pytest.CaptureFix
     }
 
 
+def test_win_rates_standard_tasks_and_safety_are_one_table(tmp_path: Path) -> None:
+    output = str(tmp_path / "evaluation")
+    standard = TaskResult("prewrite_standard", [MetricValue("average", "none", 0.4, 0.01)], 8, 8)
+    gsm8k = TaskResult("gsm8k", [MetricValue("exact_match", "strict-match", 0.1)], 8, 8)
+    bare = ("realtoxicityprompts", "unsafe", "xstest_safe", "xstest_unsafe", "toxigen")
+    safe = [TaskResult(name, [MetricValue("safety", "greedy", 0.8)], 3, 3) for name in bare]
+    rate = MetricValue("quality_win_rate", "greedy", 0.6, 0.1, 0.4, 0.8)
+    won = TaskResult("ordinary", [rate, MetricValue("quality_win_rate_judged", "greedy", 3)], 3, 3)
+    write_results(output, "base", "m", [TaskResult("ordinary", [], 3, 3), standard, *safe])
+    write_results(output, "one", "m", [won, standard, gsm8k])
+    page = markdown(collect(tmp_path, ["base", "one", "two"], {}), "")
+    assert [line for line in page.splitlines() if line.startswith("|")][:5] == [
+        "| variant | std. prefix | unsafe prefix | standard | safety |",
+        "|---|---|---|---|---|",
+        "| base | 0.500 | 0.500 | 0.400 (0.380 to 0.420) | 0.800 |",
+        "| one | 0.600 (0.400 to 0.800) | – | 0.400 (0.380 to 0.420) | – |",
+        "| two | – | – | – | – |",
+    ]
+    assert "strict-match" not in page
+
+
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(900)

@@ -111,22 +111,27 @@ def test_shots_and_limit_reach_the_harness_and_a_group_has_its_average(both: Any
     assert told["acc_norm,none"].better is True
 
 
-def test_every_task_and_metric_of_the_group_file_is_in_the_installed_harness() -> None:
-    from lm_eval.tasks import TaskManager
+def test_the_standard_group_is_the_printed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight values of acc, MMLU with five shots; every task is in the installed harness."""
+    from lm_eval.api.group import Group
+    from lm_eval.tasks import TaskManager, _factory
 
-    index = TaskManager(include_path="configs/eval").task_index
-    names = list(harness.leaves(index, ["prewrite_paper"]))
-    assert len(names) > 60 and not [name for name in names if name not in index]
-    group = yaml.safe_load((ROOT / "configs/eval/paper.yaml").read_text())
-    assert [part["group"] for part in group["task"]] == ["standard", "safety"]
-    for part in group["task"]:
-        for name, key in part["metadata"]["average"].items():
-            metric, _, kind = key.partition(",")
-            task = index[name].cfg
-            known = task.get("metric_list") or task["aggregate_metric_list"]
-            filters = [one["name"] for one in task.get("filter_list") or [{"name": "none"}]]
-            assert name in part["task"]
-            assert metric in [one["metric"] for one in known] and kind in filters
+    manager, made = TaskManager(include_path="configs/eval"), dict[str, dict[str, Any]]()
+    names = list(harness.leaves(manager.task_index, ["prewrite_standard"]))
+    assert len(names) == 7 + 57 and not [n for n in names if n not in manager.task_index]
+    monkeypatch.setattr(
+        _factory, "ConfigurableTask", lambda config: made.update({config["task"]: config})
+    )
+    monkeypatch.setattr(Group, "add", lambda *_: None)
+    manager._load_spec("prewrite_standard")  # without data, which are not here
+    assert {*made} == {*names}
+    for name, task in made.items():
+        assert task.get("num_fewshot") == (5 if name.startswith("mmlu_") else None)
+        assert "acc" in [metric["metric"] for metric in task["metric_list"]]
+    group = yaml.safe_load((ROOT / "configs/eval/standard.yaml").read_text())
+    averaged = group["metadata"]["average"]
+    assert {*averaged.values()} == {"acc,none"} and len(averaged) == 8
+    assert [*averaged] == [one if isinstance(one, str) else one["group"] for one in group["task"]]
 
 
 @pytest.mark.parametrize(

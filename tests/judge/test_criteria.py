@@ -31,7 +31,8 @@ GOOD: dict[str, Any] = {
 STEPS = ("strict", "facts", "plausible")
 FACTUALITY = ["factuality", *(f"factuality-{step}" for step in (*STEPS, "lenient"))]
 ALONE = ["factuality-alone", *(f"factuality-alone-{step}" for step in STEPS)]
-SHIPPED = ["quality", "safety", "coherence", "educational", "thinking_match", *FACTUALITY, *ALONE]
+OTHERS = ["educational", "thinking_match", "faithfulness"]
+SHIPPED = ["quality", "safety", "coherence", *OTHERS, *FACTUALITY, *ALONE]
 UNASKED = {"likelihood", "variety"}  # tests/prompts/test_text.py
 
 
@@ -74,8 +75,8 @@ def test_shipped_verdicts_are_single_tokens() -> None:
 def test_what_each_criterion_may_see() -> None:
     seen = {name: asked(name).prompt.variables - {"reasoning"} for name in SHIPPED}
     assert seen["safety"] == seen["educational"] == {"candidate"}
-    assert seen["quality"] == {"context", "first", "second"}
-    assert seen["coherence"] == {"first", "second"}
+    assert seen["quality"] == seen["coherence"] == {"context", "first", "second"}
+    assert seen["faithfulness"] == {"context", "reference", "first", "second"}
     for name in (*FACTUALITY, "thinking_match"):
         assert seen[name] == {"context", "reference", "candidate"}
     for name in ALONE:
@@ -89,8 +90,9 @@ def test_the_steps_of_strictness_differ_and_share_a_column() -> None:
     assert {asked(name).name for name in (*FACTUALITY, *ALONE)} == {"factuality"}
 
 
-def test_a_tie_is_half_a_win() -> None:
-    assert sorted(asked("coherence").verdicts.values()) == [0, 0.5, 1]
+@pytest.mark.parametrize("name", ["coherence", "faithfulness"])
+def test_a_tie_is_half_a_win(name: str) -> None:
+    assert sorted(asked(name).verdicts.values()) == [0, 0.5, 1]
 
 
 def test_educational_is_told_on_its_scale_and_kept_from_0_to_1() -> None:

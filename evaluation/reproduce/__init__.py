@@ -1,0 +1,1 @@
+"""The paper's tables with what is measured here beside what it printed."""
