@@ -9,7 +9,7 @@ from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Recipe, Section, WrittenLocation, near, refuse
 from prewrite.engine.config import EngineConfig, VllmConfig
 from prewrite.judge.config import JudgeConfig, known_criteria, known_engine
-from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.judge.criteria import Criterion, load_criterion
 
 FOLDERS = ("continuations", "judgements", "scores", "results", "tasks")
 """What an evaluation writes in its output, beside a few files."""
@@ -197,7 +197,7 @@ class EvaluateRecipe(Recipe):
             for name in known if prefixes.criteria is None else prefixes.criteria:
                 key = f"evaluate.prefixes.{split}"
                 _known_criterion(f"{key}.criteria", name, known)
-                if prefixes.prompts and not prefixes.reference and _has_reference(known[name]):
+                if prefixes.prompts and not prefixes.reference and known[name].has_reference:
                     raise refuse(
                         f"{key}.reference: this key is required for the criterion {name}, or leave "
                         f"that out of {key}.criteria"
@@ -205,7 +205,7 @@ class EvaluateRecipe(Recipe):
         if self.evaluate.unanimous:
             key, name = "evaluate.unanimous.criterion", self.evaluate.unanimous.criterion
             _known_criterion(key, name, known)
-            if known[name].kind != "pointwise" or _has_reference(known[name]):
+            if known[name].kind != "pointwise" or known[name].has_reference:
                 raise refuse(f"{key}: found '{name}'; accepted: pointwise, without a reference")
         return self
 
@@ -246,7 +246,3 @@ def _known_criterion(key: str, name: str, known: Mapping[str, Criterion]) -> Non
     if name not in known:
         hint, accepted = near(name, known), ", ".join(known)
         raise refuse(f"{key}: found '{name}';{hint} accepted (see judge.criteria): {accepted}")
-
-
-def _has_reference(criterion: Criterion) -> bool:
-    return isinstance(criterion, PromptedCriterion) and "reference" in criterion.prompt.variables

@@ -167,7 +167,11 @@ def refuse_other_columns(
     criteria: Sequence[str], measures: Sequence[str], rewrites: Rewrites
 ) -> None:
     """ValueError where a set cannot have columns of these names."""
-    for key, found in (("criteria", criteria), ("measures", measures), ("rewrites", rewrites or ())):
+    for key, found in (
+        ("criteria", criteria),
+        ("measures", measures),
+        ("rewrites", rewrites or ()),
+    ):
         if twice := [name for name in found if found.count(name) > 1]:
             raise ValueError(f"{key}: found '{twice[0]}' twice; accepted: each once")
     accepted = [f"{name}_{measure}" for name in criteria for measure in MEASURES]

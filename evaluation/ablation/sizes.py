@@ -153,6 +153,8 @@ def evaluating(folder: Path, names: list[str]) -> SizeOverrides:
         "evaluate.models": {name: str(folder / name / "model") for name in ["base", *names]},
         "evaluate.judge.criteria": criteria,
         "evaluate.judge.readout": "distribution",
+        "evaluate.judge.sampling": {},
+        "evaluate.judge.sampling_by_criterion": {},
         "evaluate.prefixes": {"ordinary": {"set": str(folder / "held"), "cut_points": 16}},
         "evaluate.tokens": 48,
         "evaluate.context_tokens": 128,
