@@ -28,7 +28,7 @@ def combined(
 
 
 def _sum(counted: Weighted) -> float:
-    """Σ w·v, arXiv 2601.21343, section 3 (there with weight 1)."""
+    """Σ w·v, arXiv 2601.21343, section 1.2.2 (there with weight 1)."""
     return fsum(weight * value for weight, value in counted)
 
 

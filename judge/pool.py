@@ -3,8 +3,8 @@
 A pairwise criterion plays pairs in one or two rounds (judge/schedule.py); the questions of a round
 go out together, those with the same first candidate next to each other, so that they share their
 prompt up to the second. A candidate's score is its mean win rate where everyone met everyone
-(arXiv 2601.21343, section 3), else the one that a Bradley-Terry fit expects against the whole pool
-(judge/bradley_terry.py): both 0..1 on one scale. All other criteria ask once a candidate.
+(arXiv 2601.21343, section 1.2.2), else the one that a Bradley-Terry fit expects against the whole
+pool (judge/bradley_terry.py): both 0..1 on one scale. All other criteria ask once a candidate.
 
 Nothing that could not be read becomes a number: a pair counts only when all that was asked about it
 could be read, and a candidate without such a pair has no score. Where pairs are missing so that the

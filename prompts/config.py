@@ -11,7 +11,7 @@ from prewrite.shards.schema import RESERVED, TEMPLATE_NAME, texts_of
 
 
 class RewriteSampling(Section):
-    """How rewrites are sampled (arXiv 2601.21343: T = top_p = 0.6)."""
+    """How rewrites are sampled: by default as arXiv 2601.21343 did when it tuned its rewriter."""
 
     temperature: float = Field(0.6, ge=0, description="sampling temperature; 0 is greedy")
     top_p: float = Field(0.6, gt=0, le=1, description="share of probability that is sampled from")

@@ -63,7 +63,7 @@ class Chunker:
         return not piece.isspace() and (tokens == self.tokens or not self.exact)
 
     def _one(self, pieces: list[tuple[str, int]], doc_id: str) -> list[Chunk]:
-        """A context, a suffix of one chunk, and what follows it (arXiv 2601.21343, section 3)."""
+        """A context, a suffix of one chunk, and what follows it (arXiv 2601.21343, 1.1.1)."""
         if len(pieces) < 2:
             return [Chunk(piece, n, not (self.exact or piece.isspace())) for piece, n in pieces]
         suffixes = [i for i, piece in enumerate(pieces) if i and self._is_target(*piece)]

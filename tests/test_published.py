@@ -1,8 +1,8 @@
 """The recipes of arXiv 2601.21343 against what it publishes, key by key.
 
-Every key of such a recipe, its defaults included, is of one kind: published and the same; standing
-in for what is not published or not used here (STANDS_IN, with the reason); left open by the paper
-(OPEN, a line of docs/reproducing.md); or no part of an experiment (OURS). A value that changes, and
+Every key of such a recipe, its defaults included, is of one kind: published, or inferred from what
+is, and the same; standing in for what is not published or not used here (STANDS_IN, with the
+reason); left open by the paper (OPEN, a line of docs/reproducing.md); or no part of an experiment (OURS). A value that changes, and
 a key that is new, fails here until it is of one of them.
 """
 
@@ -58,7 +58,6 @@ REDPAJAMA: Values = {
     "input.limit": 257_154,
 }
 NOT_REWRITTEN: Values = {"rewrite": None, "judge": None}
-REWRITTEN: Values = {"rewrite.sampling.temperature": 0.6, "rewrite.sampling.top_p": 0.6}
 ROLLOUTS: Values = {"train.rollouts.tokens": 128, "train.rollouts.cut_points": 1}
 JUDGED: Values = {
     f"{POOL}.readout": "reasoning",
@@ -91,7 +90,7 @@ ON_REWRITES = learns("nll", "rewrite", text="rewrite")
 BY_TUNED = judged("quality", "safety") | TUNED_8B
 NO_ROLLOUTS = {"train.rollouts": None}
 TABLE_1 = EVERYWHERE | CONTINUED | NOT_REWRITTEN | {"train.batch.context_tokens": 1920}
-ABLATION = EVERYWHERE | REDPAJAMA | REWRITTEN | {"train.batch.context_tokens": 1920}
+ABLATION = EVERYWHERE | REDPAJAMA | {"train.batch.context_tokens": 1920}
 TABLE_6, TABLE_2 = ABLATION | CONTINUED, ABLATION | SCRATCH
 ONLINE_16 = learns("dpo", "rollout", samples=16)
 WITH_ORIGINAL = learns("dpo", "original", "rollout", samples=16)
@@ -159,7 +158,9 @@ OPEN: Values = {
     "input.share.0": 0.0,
     "input.share.1": 0.9,
     "sampling.max_tokens": (1024, 512),
-    "rewrite.sampling.max_tokens": None,
+    "rewrite.sampling.max_tokens": None,  # as many as a chunk has: 128, as published
+    "rewrite.sampling.temperature": 0.6,
+    "rewrite.sampling.top_p": 0.6,
     "rewrite.template": "safety",
     "max_context_tokens": 1920,
     "judge.sampling.reasks": 1,

@@ -108,7 +108,9 @@ class BatchConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW and its learning rate. Defaults: continued training of arXiv 2601.21343."""
+    """AdamW and its learning rate; rate, shape and warm-up by default as in continued training of
+    arXiv 2601.21343.
+    """
 
     lr: float = Field(5e-6, gt=0, description="peak learning rate")
     min_lr: float = Field(
