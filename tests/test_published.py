@@ -2,8 +2,8 @@
 
 Every key of such a recipe, its defaults included, is of one kind: published, or inferred from what
 is, and the same; standing in for what is not published or not used here (STANDS_IN, with the
-reason); left open by the paper (OPEN, a line of docs/reproducing.md); or no part of an experiment (OURS). A value that changes, and
-a key that is new, fails here until it is of one of them.
+reason); left open by the paper (OPEN, a line of docs/reproducing.md); or no part of an experiment
+(OURS). A value that changes, and a key that is new, fails here until it is of one of them.
 """
 
 import re

@@ -111,8 +111,9 @@ NOT_RUN = {
     ],
     "docs/for-pretraining-teams.md": ["needs eight GPUs"],
     "docs/reproducing.md": [
-        "needs 8B and 120B models",
+        "needs the corpora",
         "needs eight GPUs",
+        "needs the set and a model from the hub",
         "needs models of 8B to 120B and eight GPUs",
     ],
     "docs/corpus.md": ["needs RedPajama v2 and a model from the hub"],
