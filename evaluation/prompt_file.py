@@ -51,8 +51,8 @@ def prompts_of(split: str, config: PrefixesConfig) -> dict[str, tuple[str, str]]
 
 
 def _records(file: str, key: str) -> list[PromptRecord]:
-    folder, _, name = file.rpartition("/")
-    data = Folder(folder or ".").read(name)
+    folder, name = Folder(file).parent()
+    data = folder.read(name)
     if data is None:
         raise InputError(f"{key}: found no file {file}; accepted: one of prompts")
     rows = _parquet(file, data) if name.endswith(".parquet") else _lines(file, data)

@@ -167,5 +167,4 @@ def _read(folder: Folder, name: str) -> dict[str, Any]:
 def _place(file: str) -> tuple[Folder, str]:
     if Folder(file).is_local:  # whoever names a link means what it leads to
         file = os.path.realpath(resolve(file)[1])
-    folder, _, name = file.rpartition("/")
-    return Folder(folder or "."), name
+    return Folder(file).parent()

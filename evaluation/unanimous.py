@@ -147,9 +147,9 @@ def _votes(recipe: EvaluateRecipe) -> int:
 
 def _place(recipe: EvaluateRecipe) -> tuple[Folder, str, str]:
     """The folder of the file, that of its verdicts in it, and the file's name."""
-    above, _, name = section(recipe).output.rpartition("/")
+    folder, name = Folder(section(recipe).output).parent()
     key = fingerprint(_identity(recipe))[:12]
-    return Folder(above or "."), f"{name.removesuffix('.jsonl')}-judgements/{key}", name
+    return folder, f"{name.removesuffix('.jsonl')}-judgements/{key}", name
 
 
 def _identity(recipe: EvaluateRecipe) -> dict[str, Any]:

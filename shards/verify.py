@@ -83,7 +83,7 @@ def _unlisted_files(shards: ShardSet) -> list[str]:
         "same command, or --repair, removes it"
         for name in left
     ] + [
-        f"{name}: not in the manifest, but read with its rows by whoever reads the whole folder; "
+        f"{name}: not in the manifest, but tools that read the whole folder take it for rows; "
         f"accepted: no other file that ends in {_READ}; move it elsewhere"
         for name in other
     ]

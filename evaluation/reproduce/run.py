@@ -30,7 +30,9 @@ PAGE = "reproduce.md"
 
 
 def run(recipe: EvaluateRecipe) -> None:
-    """Measure what is at hand and not measured yet, then write and print the page."""
+    """Measure what is at hand and not measured yet, then write and print the page. InputError where
+    nothing was measured, now or before.
+    """
     found, absent = at_hand(recipe)
     for line in absent:
         console.print(f"not measured: {line}", soft_wrap=True)
@@ -38,15 +40,13 @@ def run(recipe: EvaluateRecipe) -> None:
         absent += _evaluate(found)
     if found.evaluate.models:
         absent += _run_tasks(found)
-    page = markdown(
-        {name: dict(_results(recipe, name)) for name in recipe.evaluate.models},
-        recipe.evaluate.base,
-        _notes(found),
-        absent,
-    )
+    results = {name: dict(_results(recipe, name)) for name in recipe.evaluate.models}
+    page = markdown(results, recipe.evaluate.base, _notes(found), absent)
     Folder(recipe.evaluate.output).write(PAGE, page.encode())
     PlainConsole().print(page, soft_wrap=True)
     print(f"page: {recipe.evaluate.output}/{PAGE}")
+    if not any(results.values()):
+        raise InputError("nothing was measured; what is not at hand is named above")
 
 
 def plan(recipe: EvaluateRecipe) -> str:
@@ -99,8 +99,8 @@ def _texts_missing(config: PrefixesConfig) -> str | None:
             return None
     except PrewriteError as error:
         return str(error)
-    folder, _, name = config.place.rpartition("/")
-    return None if Folder(folder or ".").exists(name) else f"{config.place}: no such file"
+    folder, name = Folder(config.place).parent()
+    return None if folder.exists(name) else f"{config.place}: no such file"
 
 
 def _evaluate(recipe: EvaluateRecipe) -> list[str]:

@@ -287,8 +287,9 @@ def test_a_judge_that_is_not_there_leaves_the_page(
 
     monkeypatch.setattr(reproducing, "probe_judges", silent)
     code, page = tiny(tmp_path, NO_TASKS)
-    assert code == 0 and "- the judge: the endpoint does not answer" in page
-    assert "not measured: the judge" in capsys.readouterr().err
+    assert code == 1 and "- the judge: the endpoint does not answer" in page
+    told = capsys.readouterr().err
+    assert "not measured: the judge" in told and "error: nothing was measured; what is n" in told
 
 
 def test_nothing_at_hand_and_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,7 +300,7 @@ def test_nothing_at_hand_and_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFix
         "models: none" in shown and f"not measured: model base: {tmp_path}/a/b: no such f" in shown
     )
     code, page = tiny(tmp_path, *none)
-    assert code == 0 and "No model was at hand." in page
+    assert code == 1 and "No model was at hand." in page
 
 
 def test_damaged_results_have_a_sentence(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_part_of_a_run_that_had_ended_is_named_and_removed(corpus: Path, good:
     assert not any((good / name).exists() for name in mine)
     assert all((good / name).read_bytes() == b"x" for name in other)
     (problem,) = verify(str(good))["problems"]
-    assert problem.startswith(f"{other[0]}: not in the manifest, but read with its rows by")
+    assert problem.startswith(f"{other[0]}: not in the manifest, but tools that read the")
     (good / other[0]).unlink()
     assert verify(str(good))["problems"] == []
 

@@ -3,15 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from prewrite.base.errors import ConfigError
 from prewrite.base.fingerprint import fingerprint
 from prewrite.judge.passes import SetSource
 from prewrite.pipeline.config import RunConfig
-from prewrite.pipeline.passes import Document, Split
+from prewrite.pipeline.passes import Absent, Document, Split
 from prewrite.pipeline.run import run_pass
 from prewrite.shards import flat, log, names
 from prewrite.shards.failures import FailedRow, Failures
@@ -282,3 +285,38 @@ def test_rewrites_that_it_would_miss_are_named(
     shutil.copytree(inner, judged / flat.REWRITES)
     assert shards(["remove", str(judged), "--doc-id", rows(judged)[0]["doc_id"]]) == 1
     assert "found a set, which may hold the documents" in capsys.readouterr().err
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_documents_keep_their_places_through_any_takedowns(data: st.DataObject) -> None:
+    """Whatever is taken out, in any order: a source has each document at its place, or says which
+    one is not there; and from any place on it has the same.
+    """
+    sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    every = [[f"d{part}-{n}" for n in range(size)] for part, size in enumerate(sizes)]
+    with TemporaryDirectory() as folder:
+        url = f"{folder}/set"
+        write_set(url, [[row(name) for name in names] for names in every])
+        left = [name for names in every for name in names]
+        gone = set[str]()
+        for _ in range(data.draw(st.integers(0, 3))):
+            if not left:
+                break
+            some = data.draw(st.lists(st.sampled_from(left), min_size=1, unique=True))
+            remove(url, some)
+            gone |= {*some}
+            left = [name for name in left if name not in gone]
+        source = SetSource(url)
+        for split, names in zip(source.splits(), every, strict=True):
+            for start in range(len(names) + 1):
+                items = [*source.read(split, start)][:-1]
+                found = [
+                    (item.rows[0]["doc_id"], False)
+                    if isinstance(item, Document)
+                    else (item.doc_id, True)
+                    for item in items
+                    if isinstance(item, Document | Absent)
+                ]
+                assert found == [(name, name in gone) for name in names[start:]]
+        assert verify(url)["problems"] == []

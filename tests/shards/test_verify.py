@@ -104,7 +104,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda folder: _change(folder, _doubled), "stands there twice"),
     (lambda folder: _change(folder, _of_another), "has rows of another"),
     (lambda folder: _copied(folder, "data/more.parquet"), "data/more.parquet: not in the manifest"),
-    (lambda folder: _copied(folder, "old/data.parquet"), "but read with its rows by whoever reads"),
+    (lambda folder: _copied(folder, "old/data.parquet"), "but tools that read the whole folder"),
     (lambda folder: _edit(folder, rows=1), "the manifest says 1"),
     (lambda folder: _edit(folder, statuses={"ok": 1}), "statuses"),
     (lambda folder: _edit(folder, status="interrupted"), "the set is interrupted"),
