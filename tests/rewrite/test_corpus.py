@@ -428,6 +428,15 @@ def test_shares_divide_a_corpus(tmp_path: Path) -> None:
     assert parts[0] == [name for name in whole if share(name) < 0.5]
 
 
+def test_a_document_on_the_border_is_in_the_share_that_begins_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = many(tmp_path)
+    monkeypatch.setattr("prewrite.rewrite.corpus.share", lambda doc_id: 0.5)
+    kept = [len(named(corpus(folder, share=pair))) for pair in ([0, 0.5], [0.5, 1])]
+    assert kept[0] == 0 and kept[1] == len(named(corpus(folder)))
+
+
 def test_the_share_of_a_document_is_the_same_for_ever() -> None:
     assert round(share("doc-1"), 6) == 0.986995
     assert share("a\ud800b") < 1

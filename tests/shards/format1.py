@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.shards import flat, log, names
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
-from prewrite.shards.schema import JUDGEMENT_SCHEMA
+from prewrite.shards.schema import JUDGEMENT_SCHEMA, footer_digest, written
+from prewrite.shards.seal import sealed
 
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 _COLUMNS: list[tuple[str, pa.DataType]] = [
@@ -94,3 +95,31 @@ def _written(folder: Path, at: str, part: Part) -> dict[str, Any]:
     data = path.read_bytes()
     listed = {"name": f"{at}{path.name}", "rows": part.rows, "bytes": len(data)}
     return listed | {"sha256": hashlib.sha256(data).hexdigest()}
+
+
+def flatten(folder: Path, change: Callable[[pa.Table], pa.Table] = lambda table: table) -> None:
+    """Make the set in `folder` one of format 2 as it was before its release: all files in one
+    folder, with the columns of today. change: of the rows of each part.
+    """
+    shards = ShardSet(folder)
+    left = ("log", "rows_digest", "verdicts_digest", "known_as", "removed")
+    content = {k: v for k, v in shards.manifest.model_dump(mode="json").items() if k not in left}
+    files = {part.name: _file(folder, part, change) for part in shards.parts}
+    lines = [
+        record.model_dump(mode="json") | {"part": record.part and files[record.part.name]}
+        for record in log.records(shards.folder, shards.manifest)
+    ]
+    content |= {"parts": [*files.values()], "judgements": []}
+    shutil.rmtree(folder / names.DATA)
+    shutil.rmtree(folder / "_prewrite")
+    (folder / flat.MANIFEST).write_bytes(sealed(content))
+    (folder / flat.LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _file(folder: Path, part: Part, change: Callable[[pa.Table], pa.Table]) -> dict[str, Any]:
+    table = change(pq.ParquetFile(folder / part.file).read_row_group(part.group or 0))
+    path = folder / f"part-{part.name}-{'0' * 12}.parquet"
+    path.write_bytes(written(table).data)
+    data = path.read_bytes()
+    known = {"name": path.name, "rows": part.rows, "bytes": len(data)}
+    return known | {"sha256": hashlib.sha256(data).hexdigest(), "footer": footer_digest(data)}

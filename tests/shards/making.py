@@ -21,6 +21,22 @@ _CONFIG = {"chunking": {"tokens": 128}}
 _MADE = PassInfo(name="rewrite", fingerprint=fingerprint(_CONFIG), config=_CONFIG)
 
 
+def row(document: str, chunk: int = 0, chunks: int = 1, text: str = "text") -> Row:
+    """A row of a rewritten set, of a document with this `doc_id`."""
+    return {
+        "id": f"{document}-{chunk}",
+        "doc_id": document,
+        "source": "web",
+        "chunk": chunk,
+        "chunks": chunks,
+        "original": f"{text} of {document}",
+        "original_tokens": 4,
+        "rewrite": f"better {text}",
+        "rewrite_status": "ok",
+        "meta": "{}",
+    }
+
+
 def write_set(
     url: str,
     parts: Iterable[Sequence[Row]],

@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,7 +28,7 @@ from tests.commands import shards
 from tests.faults.kill_changes import MADE, rows, said, without
 from tests.pipeline.fake import InstantPass
 from tests.shards.format1 import downgrade
-from tests.shards.making import merge_set, write_set
+from tests.shards.making import merge_set, row, write_set
 from tests.train.data.sets import config as train_config
 
 
@@ -39,21 +38,6 @@ def judged(tmp_path: Path) -> Path:
     url = Path(shutil.copytree(MADE, tmp_path / "set"))
     upgrade(str(url))
     return url
-
-
-def row(document: str, chunk: int = 0, chunks: int = 1, text: str = "text") -> dict[str, Any]:
-    return {
-        "id": f"{document}-{chunk}",
-        "doc_id": document,
-        "source": "web",
-        "chunk": chunk,
-        "chunks": chunks,
-        "original": f"{text} of {document}",
-        "original_tokens": 4,
-        "rewrite": f"better {text}",
-        "rewrite_status": "ok",
-        "meta": "{}",
-    }
 
 
 def records_of(url: str) -> list[Record]:
@@ -299,7 +283,7 @@ def test_documents_keep_their_places_through_any_takedowns(data: st.DataObject) 
         url = f"{folder}/set"
         write_set(url, [[row(name) for name in names] for names in every])
         left = [name for names in every for name in names]
-        gone = set[str]()
+        gone, known = set[str](), [part.known_as for part in ShardSet(url).parts]
         for _ in range(data.draw(st.integers(0, 3))):
             if not left:
                 break
@@ -308,7 +292,8 @@ def test_documents_keep_their_places_through_any_takedowns(data: st.DataObject) 
             gone |= {*some}
             left = [name for name in left if name not in gone]
         source = SetSource(url)
-        for split, names in zip(source.splits(), every, strict=True):
+        for split, names, digest in zip(source.splits(), every, known, strict=True):
+            assert {item.before for item in source.read(split, 0)} == {digest}
             for start in range(len(names) + 1):
                 items = [*source.read(split, start)][:-1]
                 found = [

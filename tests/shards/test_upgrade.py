@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from prewrite.base.errors import ShardError
@@ -24,6 +25,8 @@ from prewrite.train.data.source import TrainingSet
 from tests.commands import shards
 from tests.faults.apart import results, scratch
 from tests.faults.kill_changes import MADE, rows, said
+from tests.shards.format1 import flatten
+from tests.shards.making import row, write_set
 from tests.train.data.sets import config as train_config
 
 
@@ -244,3 +247,29 @@ def test_a_half_upgraded_set_is_not_changed(old: Path, capsys: pytest.CaptureFix
         said = capsys.readouterr().err
         assert "found an upgrade that was not finished; accepted with" in said
         assert f"run prewrite shards upgrade {old} first" in said
+
+
+def _of_two_templates(url: Path) -> list[dict[str, Any]]:
+    more = {"rewrite_faq": "FAQ", "rewrite_faq_status": "ok", "rewrite_faq_reason": None}
+    write_set(str(url), [[row("a") | more, row("b") | more]], rewrites=["plain", "faq"])
+    return rows(url)
+
+
+def test_a_flat_set_keeps_all_its_rewrites(tmp_path: Path) -> None:
+    url = tmp_path / "set"
+    before = _of_two_templates(url)
+    flatten(url)
+    assert ShardSet(url).manifest.flat and rows(url) == before
+    upgrade(str(url))
+    assert verify(str(url))["problems"] == [] and rows(url) == before
+    assert before[0]["rewrite_faq"] == "FAQ"
+
+
+def test_a_column_that_would_be_lost_is_refused(tmp_path: Path) -> None:
+    url = tmp_path / "set"
+    _of_two_templates(url)
+    flatten(url, lambda table: table.append_column("mine", pa.array(["x"] * table.num_rows)))
+    before = tree(url)
+    with pytest.raises(ShardError, match=r"parquet: found the column 'mine'; accepted: those that"):
+        upgrade(str(url))
+    assert {name: data for name, data in tree(url).items() if name in before} == before

@@ -26,6 +26,7 @@ from prewrite.shards.verify import verify
 from tests.commands import shards as main
 from tests.pipeline.fake import InstantPass
 from tests.shards.edits import edited, flip, logged
+from tests.shards.making import row, write_set
 
 
 @pytest.fixture
@@ -250,3 +251,12 @@ def test_show_prints_rows_and_summary(good: Path, capsys: pytest.CaptureFixture[
 
 def test_terminal_escapes_in_corpus_text_are_not_printed() -> None:
     assert printable("a\x1b[31mb\x07\n\tc\u202e") == "a\ufffd[31mb\ufffd\n\tc\ufffd"
+
+
+def test_a_score_of_no_text_is_named(tmp_path: Path) -> None:
+    url = str(tmp_path / "set")
+    lost = {"rewrite": None, "rewrite_status": "refused", "rewrite_reason": "refusal"}
+    scores = {"original_safety": 0.5, "original_score": 0.5, "rewrite_safety": 0.25}
+    write_set(url, [[row("a") | lost | scores]], criteria=["safety"])
+    (problem,) = verify(url)["problems"]
+    assert problem.endswith("row a-0: a score of rewrite, which is null")
