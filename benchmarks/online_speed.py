@@ -165,7 +165,7 @@ def _prompts(folder: Path, train: dict[str, Any]) -> list[str]:
     """The prefixes that the prompts of the run have, as text."""
     from prewrite.engine.tokenizer import load_tokenizer
     from prewrite.train.config.sections import TrainConfig
-    from prewrite.train.data.feed import open_loader
+    from prewrite.train.feed import open_loader
     from prewrite.train.model.shape import load_shape
     from prewrite.train.online.prompts import prompt_batch
 

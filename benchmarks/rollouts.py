@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.pool import Pool
 from prewrite.train.config.sections import ParallelConfig, TrainConfig
-from prewrite.train.online.messages import RolloutPrompt, RolloutRequest, WeightSync
+from prewrite.train.messages import RolloutPrompt, RolloutRequest, WeightSync
 
 MODEL = Path("models/smollm2-135m-instruct")
 SAMPLES, TOKENS, STRIDE, ROUNDS = 4, 32, 64, 3

@@ -20,7 +20,11 @@ from prewrite.engine.types import Prompt
 
 
 class PromptEncoder:
-    """Renders prompts with the chat template of the tokenizer at `name` (folder or id)."""
+    """Renders prompts with the chat template of the tokenizer at `name` (folder or id).
+
+    end: the token that ends an answer, which of a model's several is the one of its chats; None
+    where the tokenizer names none. chats: whether there is a chat template.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,8 @@ class PromptEncoder:
             self._plain = PlainTokenizer(auto.backend_tokenizer.to_str())
         except Exception as error:  # the library raises anything for a folder that is wrong
             raise EngineError(f"{name}: no usable tokenizer there: {_words(error)}") from None
+        self.end: int | None = auto.eos_token_id
+        self.chats = auto.chat_template is not None
         self._special = self._plain.special
         self._frame_of = lru_cache(partial(self._frame, auto, name, template_args))
         self._frame_of(with_system=False)
@@ -64,6 +70,10 @@ class PromptEncoder:
         if prompt.answer:
             ids += self._encode(prompt.answer)
         return ids
+
+    def words(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text alone; no piece of it is read as a special token."""
+        return self._encode(text)
 
     def plain(
         self, context: Sequence[str], text: str, room: int | None = None, begins: bool = True

@@ -57,8 +57,9 @@ class TrainedOn(_ProvenanceModel):
 
 
 class JudgeIdentity(_ProvenanceModel):
-    """Who judged, and on what. judges: name → identity of the engine; criteria: identities, those
-    that ask a model (`needs_engine`) and those that ask none.
+    """Who judged, and on what. judges: name → identity of the engine, with the digests of the
+    models that it was made from (`parents`), where they are known; criteria: identities, those that
+    ask a model (`needs_engine`) and those that ask none.
     """
 
     judges: dict[str, dict[str, Any]]
@@ -71,23 +72,25 @@ class JudgeIdentity(_ProvenanceModel):
         criteria = [load_criterion(name) for name in judge.criteria]
         asked = [criterion.name for criterion in criteria if criterion.needs_engine]
         return cls(
-            judges={name: identity(engines[name]) for name in judge.panel if asked},
+            judges={name: _with_parents(engines[name]) for name in judge.panel if asked},
             criteria=[criterion.identity() for criterion in criteria],
             asked=asked,
         )
 
     def holds(self, engine: EngineConfig) -> bool:
         """Whether the model of an engine is one of the judges."""
-        return any(_same_model(one, identity(engine)) for one in self.judges.values())
+        return any(_kin(one, _with_parents(engine)) for one in self.judges.values())
 
     def shared_with(self, other: "JudgeIdentity") -> list[str]:
-        """In words, what of these judges is among the others, too. A set's manifest names its judge
-        also where only functions scored it: that one has said nothing.
+        """In words, what of these judges is among the others, too, or was made from one of them, or
+        they from it. A set's manifest names its judge also where only functions scored it: that one
+        has said nothing.
         """
         models = [
-            f"the model {one['model']}"
+            _told(one, another)
             for one in self.judges.values()
-            if other.asked and any(_same_model(one, another) for another in other.judges.values())
+            for another in (other.judges.values() if other.asked else ())
+            if _kin(one, another)
         ]
         known = [_bare(one) for one in other.criteria if one["name"] not in other.asked]
         functions = [
@@ -99,9 +102,13 @@ class JudgeIdentity(_ProvenanceModel):
 
 
 class Provenance(_ProvenanceModel):
-    """The content of the file."""
+    """The content of the file. task: what the model was trained for last. parents: digests of the
+    models that it was made from, the first one first.
+    """
 
     format_version: int = 1
+    task: str = "continue"
+    parents: list[str] = []
     data: list[TrainedOn] = []
     judged_by: list[JudgeIdentity] = Field([], alias="juries")  # its name in the file
 
@@ -110,6 +117,8 @@ class Provenance(_ProvenanceModel):
         if earlier is None:
             return self
         return Provenance(
+            task=self.task,
+            parents=[*earlier.parents, *self.parents],
             data=_distinct([*earlier.data, *self.data]),
             judged_by=_distinct([*earlier.judged_by, *self.judged_by]),
         )
@@ -155,6 +164,29 @@ def _same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """By the digest where both have one; else the name has to do."""
     digests = one.get("digest"), other.get("digest")
     return digests[0] == digests[1] if all(digests) else one["model"] == other["model"]
+
+
+def _with_parents(engine: EngineConfig) -> dict[str, Any]:
+    """The identity of an engine, and from which models its model was made."""
+    known = read(engine.model)
+    return identity(engine) | ({"parents": known.parents} if known and known.parents else {})
+
+
+def _kin(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two engines have one model, or that of one was made from that of the other."""
+    return (
+        _same_model(one, other)
+        or one.get("digest") in other.get("parents", ())
+        or other.get("digest") in one.get("parents", ())
+    )
+
+
+def _told(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    if _same_model(one, other):
+        return f"the model {one['model']}"
+    if other.get("digest") in one.get("parents", ()):
+        return f"the model {other['model']}, from which {one['model']} was made,"
+    return f"the model {other['model']}, which was made from {one['model']},"
 
 
 def _distinct(items: Sequence[Any]) -> list[Any]:

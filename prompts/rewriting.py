@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from prewrite.engine.reasoning import spoken
-from prewrite.engine.types import Completion, Prompt, Request, Sampling
+from prewrite.engine.types import Completion, FinishReason, Prompt, Request, Sampling
 from prewrite.prompts.checks import Checked, check
 from prewrite.prompts.config import RewriteConfig
 from prewrite.prompts.context import lead
@@ -41,12 +41,20 @@ class Rewriting:
         """The rewrite in an answer to `request`, or why there is none."""
         if completion.error is not None:
             return Checked("failed", reason=f"engine: {completion.error}")
-        sample, finish = completion.samples[0], completion.samples[0].finish_reason
-        said = spoken(sample.text, original)
+        sample = completion.samples[0]
+        return self.read(original, request.prompt.answer, sample.text, sample.finish_reason, fence)
+
+    def read(
+        self, original: str, begun: str, text: str, finish: FinishReason, fence: str
+    ) -> Checked:
+        """The rewrite in the answer `text`, or why there is none. begun: what the prompt has begun
+        the answer with.
+        """
+        said = spoken(text, original)
         if said is None:
             return Checked("failed", reason="only_reasoning")
         # An endpoint that ignores the primed answer says its words again.
-        whole = said.lstrip().removeprefix(request.prompt.answer.strip() or "\0")
+        whole = said.lstrip().removeprefix(begun.strip() or "\0")
         answer = self.template.before_tags(whole, fence)
         if finish == "length" and len(answer) < len(whole):  # it went on behind its end
             finish = "stop"
@@ -58,6 +66,12 @@ class Rewriting:
         # An original may speak of prompts, and then so may its rewrite.
         repeats = self.template.repeated(answer) and not self.template.repeated(original)
         return check(original, answer, finish, repeats, self.length, self.template.continues)
+
+    def copied(self, original: str, text: str, fence: str) -> bool:
+        """Whether the answer `text` is the original to the byte, up to the white space around it
+        and what stands behind a closing tag.
+        """
+        return self.template.before_tags(text, fence).strip() == original.strip()
 
     def _longest(self) -> int:
         """Tokens of a rewrite: those of a chunk, times the longest length that a template's head

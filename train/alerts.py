@@ -17,6 +17,7 @@ WATCHED = (
     "rollouts/repetition",
     "rollouts/length_ratio",
     "rollouts/pools",
+    "rollouts/unscored_pools",
     "failed_verdicts",
     "empty",
 )
@@ -29,7 +30,8 @@ def after(state: AlertState, values: Mapping[str, float], config: AlertsConfig) 
     """The state after a step with the logged `values`; `empty` is 1 for an empty step, else 0."""
     found = [values.get(name, nan) for name in WATCHED]
     line = [value if isfinite(value) else None for value in found]
-    return [*state, line][-config.window :]
+    known = [one for one in state if len(one) == len(WATCHED)]  # of an earlier version: fewer
+    return [*known, line][-config.window :]
 
 
 def raised(state: AlertState, config: AlertsConfig) -> dict[str, str]:
@@ -47,11 +49,11 @@ def raised(state: AlertState, config: AlertsConfig) -> dict[str, str]:
 
 def sound(before: AlertState, now: AlertState, config: AlertsConfig) -> list[str]:
     """The sentences to print after a step: alerts that it has raised. Each is told once until it
-    was off again. With `action: stop` a PrewriteError says them, new or not: a run that goes on
-    from a checkpoint with an alert in it stops again.
+    was off again. With `action: stop`, or where it is `max_unread`, a PrewriteError says them, new
+    or not: a run that goes on from a checkpoint with an alert in it stops again.
     """
     alerts = raised(now, config)
-    if alerts and config.action == "stop":
+    if alerts and (config.action == "stop" or "max_unread" in alerts):
         raise PrewriteError("; ".join(alerts.values()))
     known = raised(before, config)
     return [sentence for key, sentence in alerts.items() if key not in known]
@@ -71,6 +73,10 @@ def _wrong_rollouts(means: Means, config: AlertsConfig) -> Iterator[tuple[str, s
     if repetition is not None and repetition > config.max_repetition:
         told = f"a repetition of {repetition:.4g}"
         yield "max_repetition", told, f"at most {config.max_repetition:g}"
+    unread = means["rollouts/unscored_pools"]
+    if unread is not None and unread > config.max_unread:
+        told = f"a share of {unread:.4g} of the pools with fewer than two scores"
+        yield "max_unread", told, f"at most {config.max_unread:g}"
     drift = config.max_length_drift
     if ratio is not None and not 1 / drift <= ratio <= drift:
         told = f"rollouts {ratio:.4g} times as long as the originals"

@@ -35,6 +35,7 @@ class Curriculum:
         self.step = self.samples = 0
         self._losses: list[float] = []
         self._win_rate: float | None = None
+        self._reward: float | None = None
 
     @property
     def current(self) -> Phase:
@@ -47,19 +48,24 @@ class Curriculum:
         return len(self.starts) == len(self.phases) and self._ended()
 
     def after_step(
-        self, step: int, samples: int, loss: float, win_rate: float | None = None
+        self,
+        step: int,
+        samples: int,
+        loss: float,
+        win_rate: float | None = None,
+        reward: float | None = None,
     ) -> Phase | None:
         """The phase that begins now, if one does.
 
         step, samples: made and consumed in the run so far. loss: of the step just made, over all
-        ranks; where it is not finite, the step does not count towards a plateau. win_rate: of the
-        probe after this step, where there was one.
+        ranks; where it is not finite, the step does not count towards a plateau. win_rate, reward:
+        of the probe after this step, where there was one.
         """
         self.step, self.samples = step, samples
         plateau = self.current.until.plateau
         if plateau and isfinite(loss):
             self._losses = [*self._losses, loss][-2 * plateau.steps :]
-        self._win_rate = win_rate
+        self._win_rate, self._reward = win_rate, reward
         if not self._has_next():
             return None
         self._begin_next()
@@ -74,6 +80,7 @@ class Curriculum:
             "samples": self.samples,
             "losses": self._losses,
             "win_rate": self._win_rate,
+            "reward": self._reward,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -91,6 +98,7 @@ class Curriculum:
         self.starts = [PhaseStart(*start) for start in state["starts"]]
         self.step, self.samples = state["step"], state["samples"]
         self._losses, self._win_rate = list(state["losses"]), state["win_rate"]
+        self._reward = state.get("reward")  # a state of an earlier version has none
         while self._has_next():
             self._begin_next()
 
@@ -99,7 +107,7 @@ class Curriculum:
 
     def _begin_next(self) -> None:
         self.starts.append(PhaseStart(self.step, self.samples))
-        self._losses, self._win_rate = [], None
+        self._losses, self._win_rate, self._reward = [], None, None
 
     def _ended(self) -> bool:
         until = self.current.until
@@ -108,6 +116,7 @@ class Curriculum:
             or (until.samples is not None and self.samples >= until.samples)
             or (until.plateau is not None and stands_still(self._losses, until.plateau))
             or (until.win_rate is not None and (self._win_rate or 0.0) >= until.win_rate)
+            or (until.reward is not None and (self._reward or 0.0) >= until.reward)
         )
 
 

@@ -29,7 +29,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
 from prewrite.train import parallel
-from prewrite.train.config.phases import Phase
+from prewrite.train.advantages import with_advantages
+from prewrite.train.config.phases import Grpo, Phase
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.learnt import POINTS, cut_points
@@ -82,10 +83,13 @@ class Learner:
         loss = Loss(phase.objective, phase.online)
         for row in rows:  # not on the device, which each of these would wait for
             loss.check(row.candidates)
+        grpo = next((part for part in phase.objective if isinstance(part, Grpo)), None)
+        rows = with_advantages(rows, grpo) if grpo else rows
         counts_N, points_P = _counts(loss, rows)
         rows = [row.to(parallel.device()) for row in rows]
         if phase.reference == "frozen":
             rows = with_reference(self.reference, rows)
+            rows = with_advantages(rows, grpo) if grpo and grpo.kl else rows
         self._ddp.zero_grad_buffer()
         self.optimizer.zero_grad()
         sums = forward_backward(self._ddp, rows, partial(_loss_of_row, loss, counts_N))
@@ -170,8 +174,8 @@ def with_reference(model: Any, rows: Sequence[PackedSequence]) -> list[PackedSeq
 def _counts(loss: Loss, rows: Sequence[PackedSequence]) -> tuple[Tensor, Tensor]:
     """What divides the components, and `POINTS`, over the rows of all ranks."""
     parts = loss.components
-    found = [torch.cat([loss.counts(row.candidates), cut_points(parts, row)]) for row in rows]
-    sums = torch.stack(found).sum(0).to(parallel.device())
+    counts = torch.stack([loss.counts(row.candidates) for row in rows]).sum(0)
+    sums = torch.cat([counts, cut_points(parts, rows)]).to(parallel.device())
     torch.distributed.all_reduce(sums, group=parallel.data_group())
     return sums[: len(parts)], sums[len(parts) :]
 

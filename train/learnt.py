@@ -4,9 +4,10 @@ A cut point is a position of a document at which texts compete. It is learnt fro
 of the objective has a gradient: for `nll` a text of its kind, for `rf_nll` a text with a score, for
 `dpo` a best and a worst text that differ in score and in tokens, for `grpo` scored texts that do. A
 step without one on any rank is *empty*: it makes no optimizer step, or decay and momentum alone
-would move weights. Costs a pass over the candidates of a row on the CPU, before any forward pass.
+would move weights. The rows of a rank are looked at together, for what competes may lie in several.
+Costs a pass over their candidates on the CPU, before any forward pass.
 
-Shape suffixes: those of `train.objectives`, K for all cuts of a row; P the counts of `POINTS`.
+Shape suffixes: those of `train.objectives`, K for all cuts of the rows; P the counts of `POINTS`.
 """
 
 from collections.abc import Sequence
@@ -15,23 +16,23 @@ import torch
 from torch import Tensor
 
 from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll, learnt_only
-from prewrite.train.data.rows import PackedSequence
+from prewrite.train.data.rows import Candidates, PackedSequence, joined
 from prewrite.train.objectives import count_tokens, rank
 
 POINTS = ("learnt", "equal", "unscored", "texts", "unscored_texts")
-"""What is counted of a row: cut points by what came of them, those that lack a text left out; its
+"""What is counted of rows: cut points by what came of them, those that lack a text left out; its
 texts, and those without a score."""
 
 
-def cut_points(parts: Sequence[Objective], row: PackedSequence) -> Tensor:
-    """`POINTS` of a row under the components `parts`: [P] int64."""
-    candidates = row.candidates
+def cut_points(parts: Sequence[Objective], rows: Sequence[PackedSequence]) -> Tensor:
+    """`POINTS` of rows under the components `parts`: [P] int64."""
+    candidates, text_C = joined([row.candidates for row in rows]), _texts(rows)
     cut_C, scored_C = candidates.cut_C, ~candidates.score_C.isnan()
     size = int(cut_C.max()) + 1 if len(cut_C) else 0
     texts_K, scored_K = (torch.bincount(c, minlength=size) for c in (cut_C, cut_C[scored_C]))
     learnt_K = torch.zeros(size, dtype=torch.bool)
     for part in parts:
-        learnt_K[_learnt(part, row)] = True
+        learnt_K[_learnt(part, candidates, text_C)] = True
     least = 1 if any(isinstance(part, RfNll) for part in parts) else 2
     compared_K = ~learnt_K & (texts_K >= least) & (not learnt_only(parts))
     equal_K = compared_K & (scored_K >= 2)
@@ -39,32 +40,33 @@ def cut_points(parts: Sequence[Objective], row: PackedSequence) -> Tensor:
     return torch.stack([found.sum() for found in counts])
 
 
-def _learnt(part: Objective, row: PackedSequence) -> Tensor:
+def _learnt(part: Objective, candidates: Candidates, text_C: Tensor) -> Tensor:
     """The cuts from which a component learns."""
-    candidates = row.candidates
     match part:
         case Nll():
             return candidates.cut_C[candidates.kind_C == candidates.kinds.index(part.text)]
         case RfNll():
             return candidates.cut_C[~candidates.score_C.isnan()]
         case Dpo() | Grpo():
-            return _decided(row, best_and_worst=isinstance(part, Dpo))
+            return _decided(candidates, text_C, best_and_worst=isinstance(part, Dpo))
 
 
-def _decided(row: PackedSequence, best_and_worst: bool) -> Tensor:
+def _decided(candidates: Candidates, text_C: Tensor, best_and_worst: bool) -> Tensor:
     """The cuts whose scored texts, or the best and worst of them, differ in score and tokens."""
-    ranking, text_C = rank(row.candidates, least=2), _texts(row)
+    ranking = rank(candidates, least=2)
     if best_and_worst:
         other_K = text_C[ranking.best_K] != text_C[ranking.worst_K]
     else:
         other_S = text_C[ranking.members_S] != text_C[ranking.best_K][ranking.cut_S]
         other_K = torch.zeros_like(ranking.size_K).index_add(0, ranking.cut_S, other_S.long()) > 0
-    return row.candidates.cut_C[ranking.best_K[(ranking.spread_K > 0) & other_K]]
+    return candidates.cut_C[ranking.best_K[(ranking.spread_K > 0) & other_K]]
 
 
-def _texts(row: PackedSequence) -> Tensor:
-    """Candidates of the row with the same number have the same tokens, [C]."""
-    sizes, known = count_tokens(row.candidates).tolist(), dict[bytes, int]()
-    texts = torch.split(row.labels_S[row.at_T], sizes) if sizes else ()
-    numbers = [known.setdefault(text.numpy().tobytes(), len(known)) for text in texts]
+def _texts(rows: Sequence[PackedSequence]) -> Tensor:
+    """Candidates of the rows with the same number have the same tokens, [C]."""
+    known, numbers = dict[bytes, int](), list[int]()
+    for row in rows:
+        sizes = count_tokens(row.candidates).tolist()
+        texts = torch.split(row.labels_S[row.at_T], sizes) if sizes else ()
+        numbers += [known.setdefault(text.numpy().tobytes(), len(known)) for text in texts]
     return torch.tensor(numbers, dtype=torch.int64)

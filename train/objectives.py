@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prewrite.base.errors import ShardError
-from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll
-from prewrite.train.data.rows import Candidates
+from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll, needs_reference
+from prewrite.train.data.rows import Advantages, Candidates
 from prewrite.train.data.trees import ROLLOUT
 
 Sums = dict[str, Tensor]
@@ -94,38 +94,41 @@ def dpo(
 def grpo(
     logp_T: Tensor, candidates: Candidates, standard: bool = False, ratio_cap: float = 2.0
 ) -> tuple[Tensor, Sums]:
-    """-sum of (score - mean score of the cut) * log p(candidate): Dr. GRPO, arXiv 2503.20783.
+    """-sum of advantage * log p(candidate): Dr. GRPO, arXiv 2503.20783.
 
     The two corrections of that paper: advantages are not divided by the group's standard
     deviation, and the sum over a candidate's tokens is not divided by its length but by a constant
     (`Grpo.tokens`), the same for all. So the count is that constant times the scored candidates of
-    all cuts that have two or more: the mean over group and prompts. Groups of equal scores have no
-    gradient yet stay in the count, or the divisor would depend on the scores.
+    all groups that have two or more: the mean over group and prompts. Groups of equal scores have
+    no gradient yet stay in the count, or the divisor would depend on the scores.
 
-    standard: without them, as in arXiv 2402.03300, section 4.1 (the deviation with n - 1, and 1e-4
-    added as TRL does); the count is then the scored candidates.
+    The advantages are those of `train.advantages`, which sees groups that span rows.
+
+    standard: without the corrections, as in arXiv 2402.03300, section 4.1; the count is then the
+    scored candidates.
 
     A rollout's token counts p_now / p_when_sampled times, at most `ratio_cap` times: the gradient
     stays right when the weights have moved on; there is no clipping beside. Candidates out of
     shards were written by others, and nobody knows with which probability: on them it is a
     likelihood weighted by advantage, and nothing bounds how far a bad one is pushed down.
     """
-    ranking = rank(candidates, least=2)
-    score_S = candidates.score_C[ranking.members_S]
-    advantage_S = score_S - (_sums(score_S, ranking) / ranking.size_K)[ranking.cut_S]
+    known = _advantages(candidates)
     logp_C = sum_tokens(_ratio(logp_T, candidates, ratio_cap) * logp_T, candidates)
     if standard:
-        variance_K = _sums(advantage_S**2, ranking) / (ranking.size_K - 1)
-        advantage_S = advantage_S / (variance_K.sqrt() + 1e-4)[ranking.cut_S]
         logp_C = logp_C / count_tokens(candidates)
-    every_K = torch.ones_like(ranking.best_K, dtype=torch.bool)
-    sums = {"spread": ranking.spread_K.sum()} | ranking.totals(every_K)
-    return -(advantage_S * logp_C[ranking.members_S]).sum(), sums
+    used_C = known.scored_C >= 2
+    sums = {
+        "spread": known.spread_C.nansum(),
+        "cut_points": used_C.sum(),
+        "skipped": ((known.scored_C >= 0) & ~used_C).sum(),
+        "equal": (known.spread_C == 0).sum(),
+    }
+    return -(known.advantage_C.nan_to_num(nan=0.0) * logp_C).sum(), sums
 
 
-def _sums(value_S: Tensor, ranking: "Ranking") -> Tensor:
-    """What the members of each cut add up to, [K]."""
-    return torch.zeros_like(ranking.spread_K).index_add(0, ranking.cut_S, value_S)
+def _advantages(candidates: Candidates) -> Advantages:
+    assert candidates.advantages, "the step has found them"
+    return candidates.advantages
 
 
 def _ratio(logp_T: Tensor, candidates: Candidates, cap: float) -> Tensor:
@@ -245,7 +248,7 @@ class Loss:
 
     def __init__(self, components: Sequence[Objective], online: bool = False) -> None:
         self.components, self._online = components, online
-        self._reference = any(isinstance(part, Dpo) for part in components)
+        self._reference = any(map(needs_reference, components))
 
     def check(self, candidates: Candidates) -> None:
         """ShardError, naming the row, where a stored reference is needed and missing."""
@@ -313,7 +316,7 @@ def _count(part: Objective, candidates: Candidates) -> Tensor:
             return (rank(candidates, least=2).spread_K > 0).sum()
         case Grpo():
             divisor = part.tokens if part.variant == "dr_grpo" else 1
-            return rank(candidates, least=2).size_K.sum() * divisor
+            return (~_advantages(candidates).advantage_C.isnan()).sum() * divisor
 
 
 def _check_reference(candidates: Candidates) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from prewrite.engine.config import EngineConfig
 from prewrite.train.config.phases import Phase, end_step
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.feed import open_loader
 from prewrite.train.data.loader import Loader
 from prewrite.train.data.rows import PackedSequence
+from prewrite.train.feed import open_loader
 from prewrite.train.model.shape import ModelShape, load_shape
 from prewrite.train.model.weights import parameters
 from prewrite.train.online.prompts import prompt_batch

@@ -14,8 +14,8 @@ from prewrite.base.errors import ConfigError, EngineError, InputError
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.tokenizer import load_tokenizer
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.feed import open_loader
 from prewrite.train.data.loader import Loader
+from prewrite.train.feed import open_loader
 from prewrite.train.model.audit import audit
 from prewrite.train.model.export import rehearse
 from prewrite.train.model.shape import ModelShape
@@ -23,6 +23,7 @@ from prewrite.train.online import kept_pools
 from prewrite.train.online.probe import held_out
 from prewrite.train.provenance import provenance
 from prewrite.train.tally import reasons
+from prewrite.train.tasks import labels
 
 
 def preflight(
@@ -38,6 +39,7 @@ def preflight(
     trial: a folder on the disk of the run, which is made and removed again.
     """
     check_model(config, shape)
+    labels.check(config)
     for phase in config.curriculum:
         counts = {} if phase.online else loader.learnable(phase)
         if counts and not counts["learnt"]:

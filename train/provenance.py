@@ -1,4 +1,5 @@
-"""What a run leaves beside its model: its data, and the judges whose word it has learnt from.
+"""What a run leaves beside its model: its data, the judges whose word it has learnt from, and the
+models that it was made from.
 
 A set's judge counts where an objective compares scores, where a filter reads one, or where rollouts
 take scores over; the judge of rollouts where a phase samples them.
@@ -8,12 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prewrite.engine.config import EngineConfig
+from prewrite.engine.digest import model_digest
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.provenance import JudgeIdentity, Provenance, TrainedOn, read, set_judges
 from prewrite.shards.filters import parse_filter
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
 from prewrite.train.config.sections import DataConfig, TrainConfig
+from prewrite.train.config.task import RewriteTask
 
 
 def provenance(
@@ -31,7 +34,11 @@ def provenance(
     if judge and engines:
         judged_by.append(JudgeIdentity.of(judge, engines))
     earlier = read(str(folder)) if config.model.init == "pretrained" else None
-    return Provenance(data=data, judged_by=judged_by).after(earlier)
+    found = model_digest(str(folder)) if config.model.init == "pretrained" else "unknown"
+    parents = [found] if found != "unknown" else []
+    return Provenance(task=config.task.kind, parents=parents, data=data, judged_by=judged_by).after(
+        earlier
+    )
 
 
 def _rollout_judge(config: TrainConfig) -> JudgeConfig | None:
@@ -42,9 +49,14 @@ def _rollout_judge(config: TrainConfig) -> JudgeConfig | None:
 
 def _reads_scores(config: TrainConfig, data: DataConfig, manifest: Manifest) -> bool:
     offline = (phase for phase in config.curriculum if not phase.online)
-    if _rollout_judge(config) or any(phase.needs_scores for phase in offline):
+    if (
+        config.task.kind == "judge"
+        or _rollout_judge(config)
+        or any(phase.needs_scores for phase in offline)
+    ):
         return True
     texts = [data.filter, *(phase.filter for phase in config.curriculum)]
+    texts += [config.task.copies] if isinstance(config.task, RewriteTask) else []
     read_columns = {
         column
         for text in texts

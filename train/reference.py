@@ -14,9 +14,9 @@ from prewrite.base.cli import console
 from prewrite.shards.schema import Row
 from prewrite.train import parallel
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.feed import open_loader
 from prewrite.train.data.rows import PackedSequence
 from prewrite.train.data.stored import references_of
+from prewrite.train.feed import open_loader
 from prewrite.train.learner import frozen_model, with_reference
 from prewrite.train.model.shape import load_shape
 from prewrite.train.objectives import count_tokens

@@ -9,7 +9,7 @@ from prewrite.judge.provenance import Provenance
 from prewrite.shards.reader import ShardSet
 from prewrite.train import parallel
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.feed import open_loader
+from prewrite.train.feed import open_loader
 from prewrite.train.finished import begin, fault, finish, is_finished
 from prewrite.train.model.export import export
 from prewrite.train.model.shape import load_shape

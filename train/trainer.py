@@ -32,6 +32,7 @@ from prewrite.train.output import Output
 from prewrite.train.schedule import differing, learning_rate
 from prewrite.train.state import State, settings
 from prewrite.train.tally import LearningTally
+from prewrite.train.tasks.watched import all_failed
 
 COUNTED = (
     "cut_points",
@@ -40,6 +41,7 @@ COUNTED = (
     "no_tokens",
     "too_long",
     "no_room",
+    "no_label",
     "context_only",
     "split",
 )
@@ -191,7 +193,11 @@ class Trainer:
         values |= self.online.watched(step + 1, trained - ready)
         values |= self.online.probed(step + 1, phase, learner.model)
         curriculum.after_step(
-            step + 1, batch.stop, outcome.values["loss"], values.get("probe/win_rate")
+            step + 1,
+            batch.stop,
+            outcome.values["loss"],
+            values.get("probe/win_rate"),
+            values.get("probe/reward"),
         )
         self.empty += outcome.empty and not outcome.fault
         values |= self._measured(batch, ready - begun, trained - begun)
@@ -215,6 +221,11 @@ class Trainer:
         self.alerts = alerts.after(before, values | {"empty": float(empty)}, config)
         for sentence in alerts.sound(before, self.alerts, config):
             _say(sentence)
+        if reason := all_failed(values):
+            _say(
+                f"step {self.curriculum.step}: every rollout earns nothing, for one reason: "
+                f"{reason}"
+            )
 
     def _end(self, phase: Phase) -> None:
         """A phase is over; PrewriteError when none of its steps moved the model, unless scores were

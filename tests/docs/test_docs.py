@@ -43,6 +43,7 @@ from prewrite.rewrite.layouts import LAYOUTS
 from prewrite.shards import manifest
 from prewrite.shards.parts import Part
 from prewrite.shards.schema import JUDGEMENT_SCHEMA, MEASURES, STATUSES, columns_of
+from prewrite.train.advantages import advantages
 from prewrite.train.config.phases import Dpo, Grpo, Nll, RfNll
 from prewrite.train.config.recipe import TrainRecipe
 from prewrite.train.config.sections import AlertsConfig
@@ -596,6 +597,7 @@ def test_training_has_every_metric_of_an_objective() -> None:
     )
     both = [Nll(kind="nll"), Nll(kind="nll", text="rewrite")]
     loss = Loss([*both, RfNll(kind="rf_nll"), Dpo(kind="dpo"), Grpo(kind="grpo")], online=True)
+    (candidates,) = advantages([candidates], Grpo(kind="grpo"))
     _, sums = loss(torch.zeros(2), candidates, loss.counts(candidates))
     text = page("docs/training.md")
     for name in sums:

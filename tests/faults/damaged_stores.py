@@ -12,8 +12,8 @@ from typing import Any
 from prewrite.base.files import Folder
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.stored import references_of, stored
+from prewrite.train.messages import RolloutGroup
 from prewrite.train.online import kept_pools
-from prewrite.train.online.messages import RolloutGroup
 from prewrite.train.online.store import RolloutStore, RolloutStoreWriter
 from tests.faults.damage import Extent, Verdict, copied, others_of
 from tests.faults.forks import forked

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.feed import open_loader
+from prewrite.train.feed import open_loader
 from prewrite.train.model.shape import load_shape
 from prewrite.train.plan import plan
 from tests.train.small import Command, curve, done, make_model, make_set, metrics, settings, weights

@@ -49,7 +49,7 @@ def _tokens(letters: str) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
 
 
 def points(parts: Sequence[Objective], *cuts: Sequence[Text]) -> dict[str, int]:
-    return dict(zip(POINTS, cut_points(parts, row(*cuts)).tolist(), strict=True))
+    return dict(zip(POINTS, cut_points(parts, [row(*cuts)]).tolist(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_nothing_is_learnt_exactly_where_there_is_no_gradient(
     total, _ = loss(weight[place_T], laid.candidates, loss.counts(laid.candidates))
     (gradient,) = torch.autograd.grad(total, weight, allow_unused=True)
     moved = gradient is not None and bool((gradient.abs() > 1e-6).any())
-    assert moved == (int(cut_points([part], laid)[0]) > 0)
+    assert moved == (int(cut_points([part], [laid])[0]) > 0)
 
 
 def _letters(found: list[list[Text]]) -> list[str]:

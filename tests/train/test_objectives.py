@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from prewrite.base.errors import ShardError
+from prewrite.train.advantages import advantages
 from prewrite.train.config.phases import KINDS, Dpo, Grpo, Nll, Objective, RfNll
 from prewrite.train.data.rows import Candidates
 from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT
@@ -26,6 +27,8 @@ ALL: list[Objective] = [
     Dpo(kind="dpo", beta=0.3),
     Grpo(kind="grpo", tokens=7, weight=0.1),
 ]
+
+GRPO = Grpo(kind="grpo")
 
 Text = tuple[int, int, float, float, list[float]]
 """A candidate as plain values: cut, kind, score, reference, log-probabilities of its tokens."""
@@ -44,8 +47,10 @@ texts = st.lists(
 )
 
 
-def row(pool: Sequence[Text]) -> tuple[Tensor, Candidates]:
-    """The pool as the loader lays it out; log-probabilities are leaves, in float64."""
+def row(pool: Sequence[Text], part: Objective = GRPO) -> tuple[Tensor, Candidates]:
+    """The pool as the loader lays it out; log-probabilities are leaves, in float64. part: whose
+    advantages it has.
+    """
     owner = [number for number, text in enumerate(pool) for _ in text[4]]
     logp_T = torch.tensor([logp for text in pool for logp in text[4]], dtype=torch.float64)
     candidates = Candidates(
@@ -57,13 +62,15 @@ def row(pool: Sequence[Text]) -> tuple[Tensor, Candidates]:
         sampled_T=torch.full([len(owner)], math.nan),
         ids=tuple(f"row-{number}" for number in range(len(pool))),
     )
+    if isinstance(part, Grpo):
+        (candidates,) = advantages([candidates], part)
     return logp_T.requires_grad_(), candidates
 
 
 def alone(part: Objective, pool: Sequence[Text]) -> tuple[float, int, dict[str, float], Tensor]:
     """Sum, count and details of one component of weight 1 on one row, and the gradient [T]."""
     loss = Loss([part.model_copy(update={"weight": 1.0})])
-    logp_T, candidates = row(pool)
+    logp_T, candidates = row(pool, part)
     counts_N = loss.counts(candidates)
     total, sums = loss(logp_T, candidates, torch.ones_like(counts_N))
     (gradient_T,) = torch.autograd.grad(total, logp_T)

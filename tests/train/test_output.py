@@ -17,8 +17,8 @@ from prewrite.base.errors import ConfigError, PrewriteError, ShardError
 from prewrite.base.files import Folder
 from prewrite.shards.lock import OutputLock
 from prewrite.train import output as held_output
+from prewrite.train.messages import RolloutGroup
 from prewrite.train.names import LOCK, NAMES, RECORD
-from prewrite.train.online.messages import RolloutGroup
 from prewrite.train.online.store import RolloutStore, RolloutStoreWriter, adopt, store_of
 from prewrite.train.output import Output
 from prewrite.train.owned import claim, refuse_foreign

@@ -22,8 +22,8 @@ from transformers import AutoTokenizer
 from prewrite.base.errors import ConfigError, EngineError, InputError, PrewriteError, ShardError
 from prewrite.shards.reader import ShardSet
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.feed import open_loader
 from prewrite.train.data.stored import references_of
+from prewrite.train.feed import open_loader
 from prewrite.train.learnt import POINTS, cut_points
 from prewrite.train.model.shape import load_shape
 from prewrite.train.plan import plan
@@ -526,7 +526,7 @@ def _counts(config: TrainConfig) -> tuple[Counter[str], Counter[str]]:
         found = loader.learnable(phase)
         for first in range(0, 32, config.batch.samples):
             batch, tally = loader.batch(first, phase), LearningTally()
-            points = torch.stack([cut_points(phase.objective, row) for row in batch.rows]).sum(0)
+            points = cut_points(phase.objective, batch.rows)
             named = dict(zip(POINTS, points.tolist(), strict=True))
             tally = tally.after(True, False, batch.counts["cut_points"], named)
             laid.update(tally.model_dump(include={"learnt", "equal", "unscored", "missing"}))

@@ -8,7 +8,7 @@ import pytest
 from prewrite.evaluation.config import PrefixesConfig
 from prewrite.evaluation.cut_points import cut_points_of
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.data.feed import open_loader
+from prewrite.train.feed import open_loader
 from prewrite.train.model.shape import load_shape
 from prewrite.train.online.prompts import prompt_batch
 from tests.train.small import Command, done, make_model, make_set, metrics, settings

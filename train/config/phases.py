@@ -109,6 +109,12 @@ class Grpo(_Component):
         description="largest weight of a rollout token that is likelier now than when it was "
         "sampled",
     )
+    kl: float = Field(
+        0.0,
+        ge=0,
+        description="strength of the frozen reference: so much of a rollout's score is taken for "
+        "each nat that it is likelier under the policy than under the reference",
+    )
 
 
 Objective = Annotated[Nll | RfNll | Dpo | Grpo, Field(discriminator="kind")]
@@ -148,6 +154,13 @@ class Until(Section):
         None, ge=1, description="the phase ends when the run has consumed so many samples"
     )
     plateau: Plateau | None = Field(None, description="sooner, when the loss no longer falls")
+    reward: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="sooner, when a prompted task's rollouts on `train.rollouts.probe` earn so "
+        "much on average",
+    )
     win_rate: float | None = Field(
         None,
         gt=0,
@@ -225,6 +238,11 @@ class Phase(Section):
                     f"candidates: found {shown}; accepted: two of {', '.join(BASE)}, rollout, or "
                     f"rollout alone, which {part.kind} compares"
                 )
+        if not self.online and any(isinstance(p, Grpo) and p.kl for p in self.objective):
+            raise refuse(
+                "objective: found a kl in a phase without rollouts; accepted: 0, for it compares "
+                "what the policy has sampled"
+            )
         if self.online and self.reference == "stored":
             raise refuse(
                 "objective: found reference: stored; accepted with rollouts, which no set holds: "
@@ -256,7 +274,15 @@ class Phase(Section):
     @property
     def reference(self) -> Literal["frozen", "stored"] | None:
         """Where the reference log-probabilities come from, if any are needed."""
-        return next((part.reference for part in self.objective if isinstance(part, Dpo)), None)
+        for part in self.objective:
+            if isinstance(part, Dpo):
+                return part.reference
+        return "frozen" if any(map(needs_reference, self.objective)) else None
+
+
+def needs_reference(part: Objective) -> bool:
+    """Whether a component compares the policy with a reference."""
+    return isinstance(part, Dpo) or (isinstance(part, Grpo) and part.kl > 0)
 
 
 def learnt_only(parts: Sequence[Objective]) -> bool:

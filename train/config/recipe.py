@@ -7,7 +7,7 @@ from pydantic import model_validator
 from prewrite.base.config import Recipe, refuse
 from prewrite.engine.config import EngineConfig, VllmConfig
 from prewrite.judge.config import JudgeConfig, known_criteria, known_engine
-from prewrite.judge.criteria import load_criterion
+from prewrite.judge.criteria import PromptedCriterion, load_criterion
 from prewrite.train.config.inputs import refuse_overlap
 from prewrite.train.config.sections import TrainConfig, is_one
 
@@ -28,7 +28,9 @@ class TrainRecipe(Recipe):
             for name in rollouts.judge.panel:
                 known_engine("train.rollouts.judge.engine", name, self.engines)
             known_criteria(rollouts.judge)
-            self._pools_fit(rollouts.judge)
+            self._task_fits(rollouts.judge)
+            if not self.train.prompted:
+                self._pools_fit(rollouts.judge)
         policy, longest = self.engines[rollouts.engine], self.train.batch.max_seq_len
         if not isinstance(policy, VllmConfig) or policy.model != path:
             found = f"{policy.kind} {policy.model}"
@@ -41,6 +43,41 @@ class TrainRecipe(Recipe):
                 f"engines.{rollouts.engine}.max_model_len: found {policy.max_model_len}; accepted "
                 f"for train.rollouts.engine: at least train.batch.max_seq_len, {longest}"
             )
+        return self
+
+    def _task_fits(self, judge: JudgeConfig) -> None:
+        """Refuse a judge of a prompted task that changes as it judges, and games between rollouts
+        where each is to meet the original.
+        """
+        asked = any(load_criterion(name).needs_engine for name in judge.criteria)
+        for name in judge.panel if self.train.prompted and asked else ():
+            if self.engines[name].model == self.train.model.path:
+                raise refuse(
+                    f"engines.{name}.model: found '{self.train.model.path}', the model that is "
+                    "trained; accepted for train.rollouts.judge with train.task.kind rewrite: "
+                    "another one"
+                )
+        compares = [c.name for c in map(load_criterion, judge.criteria) if c.kind == "pairwise"]
+        if self.train.prompted and compares and judge.pools.schedule != "pivot":
+            raise refuse(
+                f"train.rollouts.judge.pools.schedule: found '{judge.pools.schedule}'; accepted "
+                f"with train.task.kind rewrite and {compares[0]}, which compares texts: pivot, "
+                "each rollout against the original"
+            )
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        """Refuse labels of a criterion that no model is asked about."""
+        probe = self.train.rollouts and self.train.rollouts.probe
+        named = [(f"data.{n}", data.criterion) for n, data in enumerate(self.train.data)]
+        named += [("rollouts.probe", probe.criterion)] if probe else []
+        for key, name in named:
+            criterion = load_criterion(name) if name else None
+            if criterion and not isinstance(criterion, PromptedCriterion):
+                raise refuse(
+                    f"train.{key}.criterion: found '{name}', of the kind {criterion.kind}; "
+                    "accepted: pairwise or pointwise, which a model is asked"
+                )
         return self
 
     def _pools_fit(self, judge: JudgeConfig) -> None:

@@ -18,15 +18,17 @@ class ProbeConfig(Section):
     filter: str | None = Field(None, description="only chunks for which this condition holds")
     cut_points: int = Field(64, ge=1, description="how many cut points")
     every: int = Field(100, ge=1, description="steps between two probes")
+    criterion: str | None = Field(None, description="for the task `judge`: as in `train.data`")
 
 
 class RolloutsConfig(Section):
-    """What the online phases sample, with temperature 1 and top_p 1, and how it is judged.
+    """What the online phases sample, and how it is judged.
 
     A packed sequence must have room for the longest trunk and all rollouts of a cut point:
     `batch.sequence_tokens` is at least `max_seq_len` + `samples` · `tokens`. `tokens` is at most
     `max_seq_len` − `context_tokens`. Where the engine has a `max_model_len`, it is at least
-    `max_seq_len`. In a run that is continued `dump_every`, `sleep` and `timeout` may change; any
+    `max_seq_len`. With a prompted task `max_seq_len` is the room of prompt and rollout together.
+    In a run that is continued `dump_every`, `sleep` and `timeout` may change; any
     change empties the rollout store.
     """
 
@@ -43,6 +45,15 @@ class RolloutsConfig(Section):
     )
     samples: int = Field(16, ge=1, description="rollouts at a cut point")
     tokens: int = Field(128, ge=1, description="longest rollout, in tokens")
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="sampling temperature; the ratio of `grpo` is taken on the model's own "
+        "probabilities, those of temperature 1",
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="share of probability that is sampled from; as temperature"
+    )
     cut_points: PositiveInt | Literal["every"] = Field(
         1, description="cut points of a sample that get rollouts, drawn; or every one"
     )
@@ -73,10 +84,7 @@ class RolloutsConfig(Section):
     probe: ProbeConfig | None = None
 
     @model_validator(mode="after")
-    def _one_says_what_is_better(self) -> "RolloutsConfig":
-        if (self.judge is None) == (self.prefer is None):
-            found = "neither judge nor" if self.judge is None else "both judge and"
-            raise refuse(f"judge: found {found} prefer; accepted: one of them")
+    def _order_is_one(self) -> "RolloutsConfig":
         for kind in twice(self.prefer or ()):
             raise refuse(f"prefer: found '{kind}' twice")
         if self.prefer and self.probe:

@@ -12,6 +12,7 @@ from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Section, WrittenLocation, refuse
 from prewrite.train.config.phases import KINDS, Phase, end_step, twice
 from prewrite.train.config.rollouts import ProbeConfig, RolloutsConfig
+from prewrite.train.config.task import ContinueTask, JudgeTask, RewriteTask, Task
 
 
 class DataConfig(Section):
@@ -25,6 +26,11 @@ class DataConfig(Section):
         None,
         description="only chunks for which this condition holds are trained on: `rewrite_score > "
         "1.5 and source == 'c4'`",
+    )
+    criterion: str | None = Field(
+        None,
+        description="for the task `judge`: a shipped name, or the path of a criterion file; its "
+        "columns in the set are the labels",
     )
 
 
@@ -165,6 +171,13 @@ class AlertsConfig(Section):
     max_repetition: float = Field(
         1.0, ge=0, le=1, description="largest share of a rollout's 4-grams that came before"
     )
+    max_unread: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="of rollouts: largest share of the pools in which fewer than two texts have a "
+        "score; more ends the run, whatever `action` is; 1: never",
+    )
     max_length_drift: float = Field(
         4.0,
         ge=1,
@@ -188,6 +201,7 @@ class TrainConfig(Section):
         description="folder of the run, on a disk that every process sees; no URL"
     )
     model: ModelConfig
+    task: Task = Field(ContinueTask(), description="what the policy is asked")
     seed: int = Field(
         0, ge=0, le=(1 << 32) - 1, description="seed of the order of samples and of random weights"
     )
@@ -231,6 +245,48 @@ class TrainConfig(Section):
             raise refuse(f"output: found '{self.output}', a set under data; accepted: another one")
         return self
 
+    @property
+    def prompted(self) -> bool:
+        """Whether a row is a prompt of its own, which the policy answers."""
+        return not isinstance(self.task, ContinueTask)
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> Self:
+        """What a prompted task learns from, and whom it asks."""
+        for number, part in enumerate(self.data):
+            self._criterion_fits(f"data.{number}.criterion", part.criterion)
+        probe = self.rollouts and self.rollouts.probe
+        if probe:
+            self._criterion_fits("rollouts.probe.criterion", probe.criterion)
+        for number, phase in enumerate(self.curriculum if self.prompted else ()):
+            self._answers_fit(f"curriculum.{number}", phase)
+        return self
+
+    def _criterion_fits(self, key: str, criterion: str | None) -> None:
+        asked = isinstance(self.task, JudgeTask)
+        if asked and criterion is None:
+            raise refuse(f"{key}: this key is required with task.kind judge")
+        if criterion is not None and not asked:
+            raise refuse(
+                f"{key}: found '{criterion}'; accepted with task.kind {self.task.kind}: no such key"
+            )
+
+    def _answers_fit(self, key: str, phase: Phase) -> None:
+        """Refuse what a prompted task has no answers for."""
+        names, kind = [part.kind for part in phase.objective], self.task.kind
+        learnt = ["nll"] if isinstance(self.task, RewriteTask) else []
+        if phase.online and (names != ["grpo"] or phase.stored):
+            raise refuse(
+                f"{key}: found the objective {', '.join(names)} on {', '.join(phase.candidates)}; "
+                f"accepted with task.kind {kind}: grpo on rollout"
+            )
+        if not phase.online and names != learnt:
+            accepted = "grpo on rollout" + ", nll on a stored text" * bool(learnt)
+            raise refuse(
+                f"{key}.objective: found {', '.join(names)} without rollouts; accepted with "
+                f"task.kind {kind}: {accepted}"
+            )
+
     @model_validator(mode="after")
     def _phases_follow(self) -> Self:
         for name in twice(phase.name for phase in self.curriculum):
@@ -258,6 +314,8 @@ class TrainConfig(Section):
             probe = self.rollouts and self.rollouts.probe
             if phase.online and not self.rollouts:
                 raise refuse(f"rollouts: this key is required for the phase {phase.name}")
+            if phase.online and self.rollouts:
+                self._one_says_what_is_better(self.rollouts)
             preferred = self.rollouts and self.rollouts.prefer
             for kind in phase.candidates if phase.online and preferred else ():
                 if preferred and kind not in preferred:
@@ -265,12 +323,37 @@ class TrainConfig(Section):
                         f"rollouts.prefer: found {', '.join(preferred)}; accepted: with {kind}, "
                         f"a candidate of the phase {phase.name}"
                     )
-            if phase.until.win_rate and not probe:
-                raise refuse(f"rollouts.probe: required by curriculum.{number}.until.win_rate")
+            for name in ("win_rate", "reward"):
+                if getattr(phase.until, name) and not probe:
+                    raise refuse(f"rollouts.probe: required by curriculum.{number}.until.{name}")
+            other = "win_rate" if self.prompted else "reward"
+            if getattr(phase.until, other):
+                raise refuse(
+                    f"curriculum.{number}.until.{other}: found with task.kind {self.task.kind}; "
+                    f"accepted: {'reward' if self.prompted else 'win_rate'}"
+                )
         if self.rollouts:
             self._room(self.rollouts)
             self._held_out(self.rollouts.probe)
         return self
+
+    def _one_says_what_is_better(self, rollouts: RolloutsConfig) -> None:
+        """Refuse rollouts that nobody weighs, or two do."""
+        found = [name for name in ("judge", "prefer") if getattr(rollouts, name) is not None]
+        accepted = {"continue": ["judge", "prefer"], "rewrite": ["judge"], "judge": []}
+        if not accepted[self.task.kind] and found:
+            raise refuse(
+                f"rollouts.{found[0]}: found with task.kind judge; accepted: no such key, for the "
+                "set's scores are the labels"
+            )
+        if accepted[self.task.kind] and (
+            len(found) != 1 or found[0] not in accepted[self.task.kind]
+        ):
+            told = " and ".join(found) or "neither judge nor prefer"
+            raise refuse(
+                f"rollouts.judge: found {told}; accepted with task.kind {self.task.kind}: "
+                f"{' or '.join(accepted[self.task.kind])}"
+            )
 
     def _held_out(self, probe: ProbeConfig | None) -> None:
         """Refuse a probe on what is trained on, as far as places tell."""
@@ -290,6 +373,8 @@ class TrainConfig(Section):
                 f"rollouts.tokens: found {rollouts.tokens}; accepted: at most max_seq_len without"
                 f" context_tokens, {batch.max_seq_len - batch.context_tokens}"
             )
+        if self.prompted:  # a group may lie in several packed sequences
+            return
         needed = batch.max_seq_len + rollouts.samples * rollouts.tokens
         if needed > batch.sequence_tokens:
             raise refuse(

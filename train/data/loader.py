@@ -28,6 +28,7 @@ from prewrite.train.config.phases import Phase
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.learnable import learnable
 from prewrite.train.data.order import Epochs, Order, SamplePosition
+from prewrite.train.data.prompted import Asker, PromptedTrees
 from prewrite.train.data.rows import PackedSequence, pack
 from prewrite.train.data.samples import DocumentSpan, TreeBuilder
 from prewrite.train.data.source import PartSamples, References, TrainingSet, references_file
@@ -78,6 +79,7 @@ class Loader:
 
     cache: a folder for the sets' indexes. wait_seconds: how long the last call of `batch` waited.
     sizes: samples an epoch, by set. texts: the tokens of texts, for whoever waits for `laid_out`.
+    asker: of a prompted task.
     Raises ShardError, InputError or ConfigError, at once or from `batch`, for sets, filters and
     rows that cannot be used.
     """
@@ -93,9 +95,11 @@ class Loader:
         ranks: int = 1,
         references: References | None = None,
         known: Callable[[str], frozenset[str]] = lambda url: frozenset(),
+        asker: Asker | None = None,
     ) -> None:
         self._config, self._rank, self._ranks = config, rank, ranks
         self.texts, self._bos, self._eos = TextTokens(tokenizer), bos, eos
+        self.asker = asker
         # In the order of their URLs, so that the order of the recipe does not matter.
         self._sources = sorted(
             (
@@ -117,6 +121,11 @@ class Loader:
     def kinds(self) -> tuple[str, ...]:
         """Those of the recipe."""
         return self._config.kinds
+
+    @property
+    def sequence_tokens(self) -> int:
+        """Length of a packed sequence."""
+        return self._config.batch.sequence_tokens
 
     def identity(self) -> dict[str, Any]:
         """What the order of samples depends on; two that are equal give the same samples."""
@@ -201,7 +210,7 @@ class Loader:
     def _lay_out(self, first: int, phase: Phase) -> LaidOut:
         """The trees; runs in that thread, too."""
         spans, shares = self._share(first, phase)
-        trees, counts = self._trees(spans)
+        trees, counts = self._trees(spans, phase)
         stop = first + self._config.batch.samples
         return LaidOut(first, stop, tuple(spans), tuple(trees), counts, shares)
 
@@ -219,9 +228,15 @@ class Loader:
         mine = [positions[n][0].span(positions[n][1], first + n, phase) for n in shares[self._rank]]
         return mine, tuple(tuple(first + n for n in numbers) for numbers in shares)
 
-    def _trees(self, spans: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
+    def _trees(
+        self, spans: Sequence[DocumentSpan], phase: Phase | None = None
+    ) -> tuple[list[list[Tree]], Counter[str]]:
         """The trees of each span, and what became of them."""
         config = self._config
+        if self.asker and phase:
+            rollouts = config.rollouts.tokens if config.rollouts else 1
+            asked = PromptedTrees(self.asker, config.batch.max_seq_len, rollouts, phase)
+            return [asked.trees(span) for span in spans], asked.counts
         builder = TreeBuilder(self.texts, self._bos, self._eos, config.batch, config.kinds)
         self.texts.prepare(text for span in spans for text in span.texts())
         return [builder.trees(span) for span in spans], builder.counts

@@ -28,15 +28,34 @@ from prewrite.train.data.trees import Candidate, Tree
 
 
 @dataclass(frozen=True, eq=False)
+class Advantages:
+    """What `grpo` knows of each candidate: of groups, whatever rows their members lie in.
+
+    advantage_C (float32): NaN where a candidate has no score, or none to compete with. Of a group,
+    at its first member: scored_C (int64), how many have a score, and spread_C (float32), the best
+    score minus the worst; -1 and NaN at every other candidate.
+    """
+
+    advantage_C: Tensor
+    scored_C: Tensor
+    spread_C: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """These, with tensors on `device`."""
+        return replace(self, **_moved(self, device))
+
+
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """The candidates of a row as the objectives see them.
 
     candidate_T (int64): which candidate a trained token belongs to. cut_C (int64): candidates with
-    the same number compete. kind_C (int64): of `kinds`, which are those of the recipe. score_C
-    (float32): the judge's, NaN when not scored. reference_C (float32): summed log-probability under
-    the reference model, NaN when not known. sampled_T (float32): log-probability of a rollout's
-    token under the weights that sampled it, NaN for a stored text. ids: shard row of each
-    candidate.
+    the same number compete, those in other rows of the batch included. kind_C (int64): of `kinds`,
+    which are those of the recipe. score_C (float32): the judge's, NaN when not scored. reference_C
+    (float32): summed log-probability under the reference model, NaN when not known. sampled_T
+    (float32): log-probability of a rollout's token under the weights that sampled it, NaN for a
+    stored text. ids: shard row of each candidate. advantages: of `grpo`, once `train.advantages`
+    has found them.
     """
 
     candidate_T: Tensor
@@ -47,10 +66,12 @@ class Candidates:
     sampled_T: Tensor
     ids: tuple[str, ...]
     kinds: tuple[str, ...] = KINDS
+    advantages: Advantages | None = None
 
     def to(self, device: torch.device) -> Self:
         """These, with tensors on `device`."""
-        return replace(self, **_moved(self, device))
+        advantages = self.advantages and self.advantages.to(device)
+        return replace(self, **_moved(self, device), advantages=advantages)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +99,10 @@ class PackedSequence:
         return replace(self, **_moved(self, device), candidates=candidates)
 
 
+_Numbers = dict[tuple[int, ...], int]
+"""What competes (a cut of a tree, or a whole sample) → its number in a batch."""
+
+
 def _moved(item: object, device: torch.device) -> dict[str, Any]:
     tensors = {name: value for name, value in vars(item).items() if isinstance(value, Tensor)}
     return {name: value.to(device) for name, value in tensors.items()}
@@ -99,9 +124,9 @@ def pack(
                 break
         else:
             bins.append((sequence_tokens - tree.cost, [tree]))
-    bins = bins or [(sequence_tokens, [])]
+    bins, known = bins or [(sequence_tokens, [])], _Numbers()
     return [
-        build_row(members, _length(sequence_tokens - free, sequence_tokens), kinds)
+        build_row(members, _length(sequence_tokens - free, sequence_tokens), kinds, known)
         for free, members in bins
     ]
 
@@ -112,8 +137,15 @@ def _length(used: int, sequence_tokens: int) -> int:
     return min(sequence_tokens, max(1, -(-used // step)) * step)
 
 
-def build_row(trees: Sequence[Tree], length: int, kinds: tuple[str, ...] = KINDS) -> PackedSequence:
-    """`trees` in one row of `length` tokens, the end of it padding (tree and branch -1)."""
+def build_row(
+    trees: Sequence[Tree],
+    length: int,
+    kinds: tuple[str, ...] = KINDS,
+    known: _Numbers | None = None,
+) -> PackedSequence:
+    """`trees` in one row of `length` tokens, the end of it padding (tree and branch -1). known: the
+    numbers of the cuts in the rows before it.
+    """
     tokens_S, labels_S = np.zeros((2, length), np.int64)
     layout_S4 = np.zeros((length, 4), np.int32)
     at, where = 0, list[NDArray[np.int64]]()
@@ -131,7 +163,7 @@ def build_row(trees: Sequence[Tree], length: int, kinds: tuple[str, ...] = KINDS
         positions_S=torch.from_numpy(layout_S4[:, 2].astype(np.int64)),
         layout_S4=torch.from_numpy(layout_S4),
         at_T=torch.from_numpy(np.concatenate([np.array([], np.int64), *where])),
-        candidates=_candidates(every, _numbers(trees), kinds),
+        candidates=_candidates(every, _numbers(trees, known), kinds),
         used=at,
         samples=tuple(sorted({tree.sample for tree in trees})),
     )
@@ -165,11 +197,15 @@ def _layout(tree: int, branch: int, position: NDArray[np.int64], root: Any) -> N
     return np.stack(columns, axis=1).astype(np.int32)
 
 
-def _numbers(trees: Sequence[Tree]) -> list[int]:
+def _numbers(trees: Sequence[Tree], known: _Numbers | None = None) -> list[int]:
     """For each candidate the number of its cut."""
-    cuts = [(number, c.cut) for number, tree in enumerate(trees) for c in tree.candidates]
-    known = {cut: number for number, cut in enumerate(dict.fromkeys(cuts))}
-    return [known[cut] for cut in cuts]
+    known = _Numbers() if known is None else known
+    keys = [
+        (tree.sample,) if tree.whole else (id(tree), c.cut)
+        for tree in trees
+        for c in tree.candidates
+    ]
+    return [known.setdefault(key, len(known)) for key in keys]
 
 
 def _candidates(
@@ -190,6 +226,20 @@ def _candidates(
 
 def _sampled(candidate: Candidate) -> Sequence[float]:
     return candidate.sampled or [nan] * len(candidate.tokens)
+
+
+def joined(parts: Sequence[Candidates]) -> Candidates:
+    """The candidates of several rows as those of one."""
+    starts = torch.tensor([0, *(len(one.kind_C) for one in parts)]).cumsum(0).tolist()
+    tensors: dict[str, Any] = {
+        name: torch.cat([getattr(one, name) for one in parts])
+        for name, value in vars(parts[0]).items()
+        if isinstance(value, Tensor)
+    }
+    numbered = [one.candidate_T + start for one, start in zip(parts, starts, strict=False)]
+    tensors["candidate_T"] = torch.cat(numbered)
+    ids = tuple(name for one in parts for name in one.ids)
+    return replace(parts[0], **tensors, ids=ids, advantages=None)
 
 
 def unshared(trees: Sequence[Tree]) -> list[PackedSequence]:

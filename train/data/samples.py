@@ -22,7 +22,7 @@ from math import nan
 
 import numpy as np
 
-from prewrite.shards.schema import StoredValues
+from prewrite.shards.schema import Row, StoredValues
 from prewrite.train.config.phases import KINDS
 from prewrite.train.config.sections import BatchConfig
 from prewrite.train.data.texts import PlacedText, TextTokens
@@ -51,12 +51,25 @@ class ScoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedRow:
+    """A row and all rows of its document. texts: the columns of texts that its set holds. copies:
+    whether it is to be copied exactly. criterion: that of its set in the recipe.
+    """
+
+    row: Row
+    document: Sequence[Row]
+    texts: Sequence[str]
+    copies: bool
+    criterion: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentSpan:
     """Consecutive chunks of a document, the first of them its chunk number `first`.
 
     sample: the number in the run's order. original: the text of any earlier chunk, by its number;
     the last `context` of them hold the context, as a rule. ends: the document's last chunk is the
-    last of these.
+    last of these. asked: of a prompted task, whose one chunk is a prompt.
     """
 
     sample: int
@@ -65,6 +78,7 @@ class DocumentSpan:
     original: Callable[[int], str]
     context: int
     ends: bool
+    asked: AskedRow | None = None
 
     def texts(self) -> Iterator[PlacedText]:
         """What is to be tokenised."""

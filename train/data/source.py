@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
+from prewrite.judge.criteria import load_criterion
 from prewrite.shards.filters import Filter, Mask, parse_filter
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
@@ -20,8 +21,9 @@ from prewrite.shards.schema import TEXTS, USABLE, Row, StoredValues, stored_valu
 from prewrite.train.config.phases import Phase
 from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
+from prewrite.train.config.task import JudgeTask, RewriteTask
 from prewrite.train.data.index import Ints, mask_of, read_part, spans, stretch_counts
-from prewrite.train.data.samples import DocumentSpan, ScoredChunk
+from prewrite.train.data.samples import AskedRow, DocumentSpan, ScoredChunk
 from prewrite.train.data.trees import ORIGINAL
 
 Reference = Mapping[tuple[str, int], float]
@@ -49,6 +51,7 @@ class TrainingSet:
     ) -> None:
         config, batch, phases = recipe.data[number], recipe.batch, recipe.curriculum
         self._number, self.url, self.weight = number, config.set, config.weight
+        self.task, self.criterion = recipe.task, config.criterion
         self.seed, self.rollouts, self.known = recipe.seed, recipe.rollouts, sorted(known)
         self.shards = ShardSet(config.set).finished()
         held = self.shards.manifest.texts
@@ -59,12 +62,16 @@ class TrainingSet:
         self.files = self.shards.parts
         tokens = _tokens_per_chunk(self.shards)
         self.size = max(1, (batch.max_seq_len - batch.context_tokens) // tokens)
+        self.prompted = recipe.prompted
+        if self.prompted:
+            self.size = 1
         self.context = -(-batch.context_tokens // tokens) + 1
         self.filters = _filters(config.filter, columns, f"train.data.{number}.filter")
         self.phases = {
             phase.name: _filters(phase.filter, columns, f"train.curriculum.{i}.filter")
             for i, phase in enumerate(phases)
         }
+        self.copies, self.labels = self._asked(columns)
         offline = [phase for phase in phases if not phase.online]
         if not self.shards.manifest.criteria and any(phase.needs_scores for phase in offline):
             raise ConfigError(
@@ -72,10 +79,31 @@ class TrainingSet:
                 "set, or objectives that read no scores"
             )
         used = [item.columns for group in (self.filters, *self.phases.values()) for item in group]
+        used += [self.labels, *(item.columns for item in self.copies)]
         kept = {f"{text}_{name}" for text in self.texts for name in ("score", *self.known)}
         scores = kept & set(columns.names)
         statuses = [f"{text}_status" for text in self.texts[1:]]
         self._columns = sorted(scores.union(_COLUMNS, self.texts, statuses, *used))
+
+    def _asked(self, columns: pa.Schema) -> tuple[list[Filter], frozenset[str]]:
+        """Of a prompted task: the condition for copies, and the columns that prompts and labels
+        read; ConfigError where there are no labels.
+        """
+        texts = self.shards.manifest.texts
+        if isinstance(self.task, RewriteTask):
+            return _filters(self.task.copies, columns, "train.task.copies"), frozenset()
+        if not isinstance(self.task, JudgeTask):
+            return [], frozenset()
+        criterion = load_criterion(self.criterion or "")
+        labels = {f"{text}_{criterion.name}" for text in TEXTS}
+        needed = labels if criterion.kind == "pairwise" else {f"original_{criterion.name}"}
+        if not needed <= set(columns.names):
+            known = ", ".join(self.shards.manifest.criteria) or "none"
+            raise ConfigError(
+                f"train.data.{self._number}.criterion: found '{criterion.name}', of which "
+                f"{self.url} has no scores; accepted: the criteria it was judged on ({known})"
+            )
+        return [], frozenset({*needed, *texts, *(f"{text}_status" for text in texts[1:])})
 
     def counts(self, cache: Folder) -> list[int]:
         """Samples in each part; InputError when there are no rows, ConfigError when the filter
@@ -105,13 +133,20 @@ class TrainingSet:
 
     def identity(self) -> dict[str, Any]:
         """What the order of samples depends on, for a checkpoint."""
-        return {
-            "generation": self.shards.manifest.generation,
-            "parts": self.shards.manifest.known_as,
-            "weight": self.weight,
-            "filter": " and ".join(item.text for item in self.filters),
-            "chunks_per_stretch": self.size,
-        } | ({} if self.texts == TEXTS else {"texts": list(self.texts)})
+        return (
+            {
+                "generation": self.shards.manifest.generation,
+                "parts": self.shards.manifest.known_as,
+                "weight": self.weight,
+                "filter": " and ".join(item.text for item in self.filters),
+                "chunks_per_stretch": self.size,
+            }
+            | ({} if self.texts == TEXTS else {"texts": list(self.texts)})
+            | self._task_identity()
+        )
+
+    def _task_identity(self) -> dict[str, Any]:
+        return {"criterion": self.criterion} if self.criterion else {}
 
 
 class PartSamples:
@@ -127,6 +162,7 @@ class PartSamples:
             name: passing & mask_of(table, group) for name, group in source.phases.items()
         }
         self._masks[None] = passing
+        self._copies = mask_of(table, source.copies) & bool(source.copies)
         self._bytes = _running(_bytes(self._original))
         self._branch_bytes = {t: _running(_own_bytes(table, t)) for t in source.texts[1:]}
 
@@ -148,6 +184,7 @@ class PartSamples:
     def span(self, number: int, sample: int, phase: Phase | None) -> DocumentSpan:
         """A span with what `phase` learns of it; None: all that `train.data` passes."""
         first, stop = (int(row) for row in self._spans[number])
+        asked = self._asked(first) if self._source.prompted else None
         names = phase.stored if phase else self._source.texts
         kinds = frozenset(map(self._source.kinds.index, names))
         mask = self._masks[phase.name if phase else None][first:stop]
@@ -168,7 +205,17 @@ class PartSamples:
             original=lambda chunk: str(self._original[begin + chunk]),
             context=self._source.context,
             ends=rows[-1]["chunk"] + 1 == rows[-1]["chunks"],
+            asked=asked,
         )
+
+    def _asked(self, number: int) -> AskedRow:
+        """A row of a prompted task with its document's."""
+        chunk = int(self._chunk[number])
+        count = int(self._table["chunks"][number].as_py())
+        document, source = self._table.slice(number - chunk, count).to_pylist(), self._source
+        texts = source.shards.manifest.texts
+        copies = bool(self._copies[number])
+        return AskedRow(document[chunk], document, texts, copies, source.criterion)
 
     def _row(self, row: Row, learn: frozenset[int], room: tuple[int, int]) -> ScoredChunk:
         source, kinds = self._source, self._source.kinds

@@ -46,11 +46,13 @@ class Tree:
     """A trunk and its candidates; `sample` is the number of the sample in the run's order.
 
     Only `trunk[:trunk_inputs]` need be laid out: what no candidate has as prefix is left off.
+    whole: its candidates compete with those of all trees of the sample, whatever their cut.
     """
 
     sample: int
     trunk: Tokens
     candidates: tuple[Candidate, ...]
+    whole: bool = False
 
     @property
     def trunk_inputs(self) -> int:

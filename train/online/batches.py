@@ -19,10 +19,7 @@ from prewrite.train import parallel
 from prewrite.train.config.phases import Phase
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Batch, Loader
-from prewrite.train.model.shape import ModelShape
-from prewrite.train.online import kept_pools
-from prewrite.train.online.client import WorkerClient
-from prewrite.train.online.messages import (
+from prewrite.train.messages import (
     Metrics,
     PromptKey,
     RolloutGroup,
@@ -31,6 +28,9 @@ from prewrite.train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
+from prewrite.train.model.shape import ModelShape
+from prewrite.train.online import kept_pools
+from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.prompts import PromptBatch, batch_with_rollouts, prompt_batch
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.online.store import RolloutStore, adopt, by_key, store_of
@@ -209,10 +209,11 @@ class OnlineBatches:
     @property
     def _worker(self) -> WorkerClient:
         if not self._client:
+            asker = self._loader.asker
+            end = asker.end if asker else self._shape.eos[0]
             self._client = WorkerClient(
-                self.config, self._engines, self._shape.eos[0], self._store.folder,
-                parallel.data_rank(),
-            )  # fmt: skip
+                self.config, self._engines, end, self._store.folder, parallel.data_rank()
+            )
         return self._client
 
     def _ask(

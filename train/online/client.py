@@ -25,7 +25,7 @@ from prewrite.base.errors import ConfigError, EngineError, PrewriteError
 from prewrite.base.processes import exit_cause, last_words
 from prewrite.engine.config import EngineConfig
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.online.messages import (
+from prewrite.train.messages import (
     Failed,
     RolloutRequest,
     RolloutResponse,
@@ -67,7 +67,7 @@ class WorkerClient:
         self._failure: PrewriteError | None = None
         self._heard = time.monotonic()
         self._process, self._connection = self._begin()
-        self._connection.send(WorkerConfig(config.rollouts, engines, end, store, rank))
+        self._connection.send(WorkerConfig(config.rollouts, config.task, engines, end, store, rank))
         threading.Thread(target=self._listen, name="rollouts", daemon=True).start()
 
     @property

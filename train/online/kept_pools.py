@@ -26,7 +26,7 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.base.text import printable
-from prewrite.train.online.messages import RolloutGroup, RolloutPrompt, rollout_name
+from prewrite.train.messages import RolloutGroup, RolloutPrompt, rollout_name
 
 Pools = Sequence[tuple[RolloutPrompt, RolloutGroup]]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from math import nan
 
 from prewrite.prompts.text import distinct_share, is_refusal, repetition
-from prewrite.train.online.messages import (
+from prewrite.train.messages import (
     Metrics,
     Rollout,
     RolloutGroup,

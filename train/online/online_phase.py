@@ -17,14 +17,15 @@ from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.curriculum import Curriculum
 from prewrite.train.data.loader import Batch, Loader
+from prewrite.train.messages import Metrics
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.names import ROLLOUTS
 from prewrite.train.online import kept_pools, observe
 from prewrite.train.online.batches import Fresh, OnlineBatches
-from prewrite.train.online.messages import Metrics
 from prewrite.train.online.probe import Probe
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.output import Output
+from prewrite.train.tasks.watched import Watched
 
 POOLS = "pools"
 PARTS = ("rollout", "judge")
@@ -82,12 +83,19 @@ class OnlinePhase:
             kept_pools.write(self._pools, step, parallel.data_rank(), pools)
         lengths = [fresh.asked.lengths[prompt.key] for prompt in prompts]
         values = observe.report(parallel.all_reduce_sum(observe.tally(groups, prompts, lengths)))
+        if self._config.prompted:
+            earned = self._watched.tally(prompts, fresh.groups)
+            values |= self._watched.report(parallel.all_reduce_sum(earned))
         return values | self._costs(fresh, step - 1, seconds)
 
     def probed(self, step: int, phase: Phase, model: Any) -> Metrics:
         """The probe after `step` steps, where one is due."""
         probe = self._config.rollouts and self._config.rollouts.probe
-        if not probe or step % probe.every or not (phase.online or phase.until.win_rate):
+        if (
+            not probe
+            or step % probe.every
+            or not (phase.online or phase.until.win_rate or phase.until.reward)
+        ):
             return {}
         return self._probe(self._online, step, model)
 
@@ -132,6 +140,10 @@ class OnlinePhase:
         )
         online.resume(self._first)
         return online
+
+    @cached_property
+    def _watched(self) -> Watched:
+        return Watched(self._config)
 
     @cached_property
     def _probe(self) -> Probe:

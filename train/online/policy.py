@@ -1,8 +1,9 @@
 """The policy in vLLM: it takes over weights, proves that it has them, and samples.
 
-A rollout comes from the model's whole distribution (temperature 1, top_p 1) and keeps the tokens
-and log-probabilities with which it was sampled, the end of text included: what the trainer learns
-from is what was sampled, never a text that was tokenised again. Costs: the engine starts with
+A rollout comes from the model's whole distribution, unless the recipe has another temperature or
+top_p, and keeps the tokens that were sampled, the end of text included, and the model's own
+log-probabilities of them (those of temperature 1): what the trainer learns from is what was
+sampled, never a text that was tokenised again. Costs: the engine starts with
 random weights, for a `WeightSync` always comes first.
 """
 
@@ -15,7 +16,7 @@ from prewrite.engine.tokenizer import continuation, load_tokenizer
 from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling
 from prewrite.engine.vllm_engine import VllmEngine, on_cpu
 from prewrite.train.config.rollouts import RolloutsConfig
-from prewrite.train.online.messages import Rollout, RolloutPrompt, WeightsSynced, WeightSync
+from prewrite.train.messages import Rollout, RolloutPrompt, WeightsSynced, WeightSync
 
 
 class Policy:
@@ -67,8 +68,15 @@ class Policy:
     ) -> tuple[tuple[Rollout, ...], Completion]:
         """The rollouts of a prompt, none where the engine could not, and what it said."""
         await self._wake()
+        config = self._config
         sampling = Sampling(
-            self._config.tokens, seed=prompt.seed, n=rollouts, logprobs=True, end=self._end
+            config.tokens,
+            config.temperature,
+            config.top_p,
+            seed=prompt.seed,
+            n=rollouts,
+            logprobs=True,
+            end=self._end,
         )
         told = await self._engine.complete(Request(Prompt(tokens=prompt.tokens), sampling))
         return tuple(self._rollout(prompt, sample) for sample in told.samples), told

@@ -1,7 +1,8 @@
-"""The probe: on fixed held-out prompts, how often a rollout beats the best stored text.
+"""The probe: on fixed held-out prompts, how often a rollout beats the best stored text, or what the
+rollouts of a prompted task earn.
 
-It decides when a run goes online, and watches it afterwards. One rollout a prompt, with the same
-seeds every time; a tie counts half, a prompt where one of the two has no score counts for nothing.
+It decides when a phase ends, and watches it. One rollout a prompt, with the same seeds every time;
+a tie counts half, a prompt where one of the two has no score counts for nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +16,23 @@ from prewrite.train import parallel
 from prewrite.train.config.phases import BASE, KINDS, Phase
 from prewrite.train.config.rollouts import ProbeConfig
 from prewrite.train.config.sections import DataConfig, TrainConfig
-from prewrite.train.data.feed import open_loader
+from prewrite.train.config.task import JudgeTask, RewriteTask
+from prewrite.train.data.texts import TextTokens
+from prewrite.train.feed import open_loader
+from prewrite.train.messages import (
+    Metrics,
+    RolloutGroup,
+    RolloutPrompt,
+    RolloutResponse,
+    rollout_name,
+)
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.online.batches import OnlineBatches
-from prewrite.train.online.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
 from prewrite.train.online.prompts import PromptBatch, prompt_batch
+from prewrite.train.online.store import by_key
+from prewrite.train.tasks import probed
 
-_PHASE = {"name": "probe", "objective": "rf_nll", "until": {"step": 1}}
+_PHASE = {"name": "probe", "until": {"step": 1}}
 
 
 class Probe:
@@ -32,6 +43,7 @@ class Probe:
     ) -> None:
         self._config, self._engines, self._shape = config, engines, shape
         self._prompts: tuple[RolloutPrompt, ...] | None = None
+        self._texts: TextTokens | None = None
 
     def __call__(self, online: OnlineBatches, step: int, model: Any) -> Metrics:
         """What the weights of now, after `step` steps, are worth; every process calls."""
@@ -39,6 +51,8 @@ class Probe:
             self._prompts = self._read()
         online.sync(step, model)
         answer = online.ask(-1 - step, self._prompts, rollouts=1)
+        if self._config.prompted:
+            return self._rewarded(answer)
         results = [result for group in answer.groups if (result := _result(group)) is not None]
         won = {"won": sum(results), "judged": float(len(results))}
         sums = parallel.all_reduce_sum(
@@ -46,6 +60,18 @@ class Probe:
         )
         found = {"win_rate": sums.pop("won") / max(1.0, sums["judged"])}
         return {f"probe/{name}": value for name, value in (found | sums).items()}
+
+    def _rewarded(self, answer: RolloutResponse) -> Metrics:
+        """Of a prompted task: the mean reward, and what else is known of its rollouts."""
+        assert self._prompts is not None and self._texts
+        task, groups = self._config.task, by_key(answer.groups)
+        assert isinstance(task, RewriteTask | JudgeTask)
+        own = probed.tally(task, self._prompts, groups, self._texts)
+        work = {f"work/{name}": value for name, value in answer.values.items()}
+        sums = parallel.all_reduce_sum(own | {"cut_points": float(len(self._prompts))} | work)
+        told = {name: value for name, value in sums.items() if name not in own}
+        told = {name.removeprefix("work/"): value for name, value in told.items()}
+        return {f"probe/{name}": value for name, value in (probed.means(sums) | told).items()}
 
     def _read(self) -> tuple[RolloutPrompt, ...]:
         rollouts = self._config.rollouts
@@ -56,7 +82,8 @@ class Probe:
             loader = open_loader(config, self._shape, rank, ranks, engines=self._engines)
         with loader:
             asked = prompt_batch(loader, 0, config.curriculum[0], config)
-        return tuple(_against_the_best(asked))
+            self._texts = loader.texts
+        return asked.prompts if config.prompted else tuple(_against_the_best(asked))
 
 
 def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
@@ -64,13 +91,16 @@ def held_out(config: TrainConfig, probe: ProbeConfig) -> TrainConfig:
     rollouts = config.rollouts
     assert rollouts
     held = ShardSet(probe.set).manifest.texts
-    candidates = [*(kind for kind in BASE if kind in held), "rollout"]
+    candidates = [*(kind for kind in BASE if kind in held and not config.prompted), "rollout"]
+    objective = "grpo" if config.prompted else "rf_nll"
+    phase = {**_PHASE, "objective": objective, "candidates": candidates}
+    data = DataConfig(set=probe.set, filter=probe.filter, criterion=probe.criterion, weight=1.0)
     return config.model_copy(
         update={
-            "data": [DataConfig(set=probe.set, filter=probe.filter, weight=1.0)],
+            "data": [data],
             "batch": config.batch.model_copy(update={"samples": probe.cut_points}),
             "rollouts": rollouts.model_copy(update={"cut_points": 1, "samples": 1}),
-            "curriculum": [Phase.model_validate(_PHASE | {"candidates": candidates})],
+            "curriculum": [Phase.model_validate(phase)],
         }
     )
 

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ValidationError
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder, sync
 from prewrite.base.fingerprint import fingerprint
+from prewrite.train.messages import PromptKey, RolloutGroup
 from prewrite.train.names import ROLLOUTS
-from prewrite.train.online.messages import PromptKey, RolloutGroup
 from prewrite.train.output import Output
 
 MANIFEST = "manifest.json"

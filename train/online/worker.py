@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,12 +27,11 @@ from prewrite.base.extras import missing
 from prewrite.base.processes import end_with_parent
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.registry import close_engines
-from prewrite.judge.pool import Pool
-from prewrite.judge.scorer import PoolScores
 from prewrite.prompts.usage import usage_of
 from prewrite.shards.manifest import Usage
 from prewrite.train.config.rollouts import RolloutsConfig
-from prewrite.train.online.messages import (
+from prewrite.train.config.task import Task
+from prewrite.train.messages import (
     Failed,
     Metrics,
     Rollout,
@@ -41,23 +40,24 @@ from prewrite.train.online.messages import (
     RolloutRequest,
     RolloutResponse,
     WeightSync,
-    rollout_name,
 )
+from prewrite.train.online.earnings import earnings_of
 from prewrite.train.online.policy import Policy
-from prewrite.train.online.prefer import scorer_of
 from prewrite.train.online.store import RolloutStoreWriter
-
-SampledPrompt = tuple[RolloutPrompt, tuple[Rollout, ...]]
+from prewrite.train.tasks.earned import Earned, SampledPrompt
+from prewrite.train.tasks.prefer import scorer_of
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker is made from. end: the token that ends a text. store: the folder in which
+    """What a worker is made from. task: what the prompts ask. end: the token that ends an answer.
+    store: the folder in which
     groups are kept; none: they are not. rank: of the trainer's process among the data parallel
     ones.
     """
 
     config: RolloutsConfig
+    task: Task
     engines: Mapping[str, EngineConfig]
     end: int
     store: Path | None
@@ -94,7 +94,7 @@ class RolloutWorker:
 
     def __init__(self, start: WorkerConfig, connection: Connection) -> None:
         self._start, self._connection = start, connection
-        self._scorer = scorer_of(start.config, start.engines)
+        self._earnings = earnings_of(start.task, scorer_of(start.config, start.engines))
         policy = start.engines[start.config.engine]
         assert policy.kind == "vllm", "the recipe refuses others"
         self._policy = Policy(policy, start.config, start.end)
@@ -156,10 +156,10 @@ class RolloutWorker:
         """The groups of one document."""
         work.begun = min(work.begun, time.monotonic())
         there = [one for one in sampled if one[1]]
-        scored = iter(await self._scorer([_pool(*one) for one in there]))
+        earned = iter(await self._earnings(there))
         groups = list[RolloutGroup]()
         for prompt, rollouts in sampled:
-            found = next(scored) if rollouts else PoolScores({}, {})
+            found = next(earned) if rollouts else Earned()
             work.judged += found.usage
             groups.append(_group(ask, prompt, rollouts, found))
         work.ended = max(work.ended, time.monotonic())
@@ -234,13 +234,8 @@ def _failed(error: BaseException) -> Failed:
     return Failed(f"the rollout worker failed: {type(error).__name__}: {text[:500]}")
 
 
-def _pool(prompt: RolloutPrompt, rollouts: Sequence[Rollout]) -> Pool:
-    texts = {rollout_name(number): rollout.text for number, rollout in enumerate(rollouts)}
-    return replace(prompt.pool, candidates={**prompt.pool.candidates, **texts})
-
-
 def _group(
-    ask: RolloutRequest, prompt: RolloutPrompt, rollouts: tuple[Rollout, ...], scored: PoolScores
+    ask: RolloutRequest, prompt: RolloutPrompt, rollouts: tuple[Rollout, ...], earned: Earned
 ) -> RolloutGroup:
     return RolloutGroup(
         sample=prompt.sample,
@@ -248,7 +243,7 @@ def _group(
         prompt=prompt.digest,
         version=ask.version,
         rollouts=rollouts,
-        scores=scored.scores,
-        values=scored.values,
-        counts=dict(scored.counts) if rollouts else {"rollout_failed": ask.rollouts},
+        scores=earned.scores,
+        values=earned.values,
+        counts=dict(earned.counts) if rollouts else {"rollout_failed": ask.rollouts},
     )

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from prewrite.judge.pool import Pool
-from prewrite.train.online.messages import Rollout, RolloutGroup, RolloutPrompt, rollout_name
+from prewrite.train.messages import Rollout, RolloutGroup, RolloutPrompt, rollout_name
 
 
 def rollout(text: str, tokens: int = 4, surprise: float = 1.0, ended: bool = True) -> Rollout:

@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 from prewrite.base.errors import ShardError
 from prewrite.judge.pool import Pool
 from prewrite.train.data.loader import LaidOut
-from prewrite.train.online import batches, kept_pools
-from prewrite.train.online.messages import (
+from prewrite.train.messages import (
     PromptKey,
     Rollout,
     RolloutGroup,
@@ -36,6 +35,7 @@ from prewrite.train.online.messages import (
     RolloutResponse,
     WeightSync,
 )
+from prewrite.train.online import batches, kept_pools
 from prewrite.train.online.prompts import PromptBatch
 from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.online.store import RolloutStoreWriter

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from prewrite.base.errors import ConfigError, EngineError
+from prewrite.train.messages import RolloutRequest, WeightSync
 from prewrite.train.online.client import WorkerClient
-from prewrite.train.online.messages import RolloutRequest, WeightSync
 from tests.train.online.workers import PROOF, config, engines, make_policy, prompt, worker
 
 SYNC = WeightSync(0, "/nowhere", PROOF, (0.0,) * (len(PROOF) - 1))

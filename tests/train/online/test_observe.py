@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.train.config.sections import ParallelConfig
-from prewrite.train.online.messages import RolloutGroup, RolloutPrompt
+from prewrite.train.messages import RolloutGroup, RolloutPrompt
 from prewrite.train.online.observe import MEANS, TOTALS, report, tally
 from tests.train.launch import launch, started
 from tests.train.online.pools import any_pools, group, prompt, rollout

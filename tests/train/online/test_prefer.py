@@ -9,7 +9,7 @@ from prewrite.engine.config import EndpointConfig
 from prewrite.judge.pool import Pool
 from prewrite.judge.scorer import PoolScorer
 from prewrite.train.config.rollouts import RolloutsConfig
-from prewrite.train.online.prefer import Preferred, scorer_of
+from prewrite.train.tasks.prefer import Preferred, scorer_of
 from tests.engine.fault_server import Fault, FaultServer
 
 

@@ -14,8 +14,8 @@ from prewrite.train.data.samples import DocumentSpan, ScoredChunk, TreeBuilder
 from prewrite.train.data.source import drawn
 from prewrite.train.data.texts import TextTokens
 from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Tree
-from prewrite.train.online.messages import Rollout, RolloutGroup, RolloutPrompt
-from prewrite.train.online.prompts import prompts_of, with_rollouts
+from prewrite.train.messages import Rollout, RolloutGroup, RolloutPrompt
+from prewrite.train.tasks.continuing import prompts_of, with_rollouts
 from tests.train.data.sets import BOS, EOS, ids, tokenizer
 
 TEXTS = TextTokens(tokenizer())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
-from prewrite.train.online.messages import Rollout, RolloutGroup
+from prewrite.train.messages import Rollout, RolloutGroup
 from prewrite.train.online.store import RolloutStore, RolloutStoreWriter
 
 ABOUT = {"seed": 1}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from prewrite.base.errors import EngineError
 from prewrite.engine.config import EngineConfig
 from prewrite.train.config.sections import ParallelConfig, TrainConfig
-from prewrite.train.online.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
+from prewrite.train.messages import RolloutGroup, RolloutRequest, WeightsSynced, WeightSync
 from tests.train.launch import launch, started
 from tests.train.online.workers import PROOF, config, engines, make_policy, prompt, worker
 

@@ -15,14 +15,14 @@ from prewrite.base.errors import EngineError
 from prewrite.base.files import Folder
 from prewrite.engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
 from prewrite.prompts.text import variety
-from prewrite.train.online.client import WorkerClient
-from prewrite.train.online.messages import (
+from prewrite.train.messages import (
     RolloutGroup,
     RolloutPrompt,
     RolloutRequest,
     RolloutResponse,
     WeightSync,
 )
+from prewrite.train.online.client import WorkerClient
 from prewrite.train.online.store import RolloutStore
 from tests.train.online.workers import EOS, PROOF, config, engines, make_policy, prompt, worker
 

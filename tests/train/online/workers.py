@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from prewrite.engine.config import EngineConfig
 from prewrite.judge.pool import Pool
 from prewrite.train.config.sections import TrainConfig
+from prewrite.train.messages import RolloutPrompt
 from prewrite.train.online.client import WorkerClient
-from prewrite.train.online.messages import RolloutPrompt
 from tests.train.small import make_model, settings
 
 EOS = 2

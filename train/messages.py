@@ -6,13 +6,15 @@ every text of the pool that the judge could read. Groups are plain JSON, so they
 (`store`), dumped and replayed; prompts never leave the run's own processes.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from prewrite.base.fingerprint import fingerprint
 from prewrite.judge.pool import Pool
+from prewrite.train.data.prompted import Wanted
 
 Metrics = dict[str, float]
 
@@ -30,24 +32,35 @@ def is_rollout(name: str) -> bool:
     return name.startswith("rollout-")
 
 
+def seed_of(seed: int, key: PromptKey) -> int:
+    """The seed of a prompt's rollouts; room is left above it, for the engine adds each one's
+    number.
+    """
+    digest = blake2b(f"{seed}:{key[0]}:{key[1]}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 2
+
+
 @dataclass(frozen=True)
 class RolloutPrompt:
     """One cut point that asks for rollouts.
 
     sample: the number of the sample in the run's order. tokens: the ids that the policy goes on
     from. seed: of the rollouts; a function of run, sample and row. pool: of the shard row, with the
-    stored texts that compete; its reference is the original.
+    stored texts that compete; its reference is the original. turn: its number among the prompts of
+    the row, which are one group. wanted: of a prompted task.
     """
 
     sample: int
     tokens: tuple[int, ...]
     seed: int
     pool: Pool
+    turn: int = 0
+    wanted: Wanted | None = None
 
     @property
     def id(self) -> str:
-        """The shard row."""
-        return self.pool.row_id
+        """The shard row, and for a further prompt of it its number."""
+        return f"{self.pool.row_id}:{self.turn}" if self.turn else self.pool.row_id
 
     @property
     def key(self) -> PromptKey:
@@ -56,8 +69,9 @@ class RolloutPrompt:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the prompt's tokens and of the original's."""
-        return fingerprint([self.tokens, self.pool.reference])
+        """SHA-256 of the prompt's tokens, the original, and what is wanted."""
+        wanted = [asdict(self.wanted)] if self.wanted else []
+        return fingerprint([self.tokens, self.pool.reference, *wanted])
 
 
 class Rollout(BaseModel):

@@ -31,14 +31,13 @@ class Preferred:
 
 def scorer_of(
     config: RolloutsConfig, engines: Mapping[str, EngineConfig]
-) -> PoolScorer | Preferred:
-    """The one that `config` names; loads a judge's engines. EngineError where an endpoint's
-    verdicts cannot be read.
+) -> PoolScorer | Preferred | None:
+    """The one that `config` names, if it names one; loads a judge's engines. EngineError where an
+    endpoint's verdicts cannot be read.
     """
     if config.judge:
         scorer = PoolScorer.load(config.judge, engines)
         if any(engines[name].kind == "endpoint" for name in config.judge.panel):
             probe_judges(config.judge, engines, scorer.criteria)
         return scorer
-    assert config.prefer, "the recipe refuses neither"
-    return Preferred(config.prefer)
+    return Preferred(config.prefer) if config.prefer else None

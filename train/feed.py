@@ -12,6 +12,7 @@ from prewrite.train.data.loader import Loader
 from prewrite.train.data.stored import stored
 from prewrite.train.model.shape import ModelShape
 from prewrite.train.names import CACHE
+from prewrite.train.tasks.asking import asker_of
 
 
 def open_loader(
@@ -36,6 +37,7 @@ def open_loader(
         ranks,
         stored(config, shape) if needed else None,
         _known(config, engines or {}),
+        asker_of(config, shape, engines),
     )
 
 

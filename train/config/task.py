@@ -1,0 +1,65 @@
+"""The section `train.task`: what the policy is asked, and what its answers are worth."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from prewrite.base.config import Section
+from prewrite.prompts.config import LengthConfig
+
+
+class ContinueTask(Section):
+    """The policy continues a document; what competes at a cut point are its texts and rollouts."""
+
+    kind: Literal["continue"] = Field("continue", description="documents are continued")
+
+
+class RewriteTask(Section):
+    """The policy rewrites a chunk: the prompt is, id for id, that of the rewrite pass.
+
+    A rollout of the wrong form (empty, a refusal, tags or words of the prompt, a length that is not
+    accepted, cut off) earns 0, and nobody is asked. Of a row to be copied it earns 1 where it is
+    the chunk, byte for byte up to the white space around it, else 0; of any other row what
+    `train.rollouts.judge` says.
+    """
+
+    kind: Literal["rewrite"] = Field(description="chunks are rewritten")
+    template: str = Field("quality", description="a shipped name, or the path of a `.jinja` file")
+    copies: str | None = Field(
+        None,
+        description="rows for which this condition holds are to be copied exactly: "
+        "`original_safety == 1`; null: none",
+    )
+    length: LengthConfig = Field(
+        LengthConfig(), description="accepted lengths; a key left out is the template's"
+    )
+    max_context_tokens: int = Field(
+        1920,
+        ge=1,
+        description="longest context in a prompt, in tokens of the chunking tokenizer; as "
+        "`chunking.max_context_tokens` of the passes that the model is for",
+    )
+
+
+class JudgeTask(Section):
+    """The policy judges texts of a scored set by reasoning: the prompt is, id for id, that of the
+    judge pass, and the set's columns are the labels.
+
+    A rollout earns 1 where its verdict, as the judge pass reads it, is the label, else 0; where the
+    criterion asks for a number, 1 minus the distance of the two on the scale 0..1. Of a criterion
+    that compares texts, original and rewrite are asked about in both orders, and the two are one
+    group; the label is which of them has the higher score. Of any other the original is asked
+    about, and the label is its score, which must be the value of a verdict.
+    """
+
+    kind: Literal["judge"] = Field(description="texts are judged, by `train.data.criterion`")
+    max_context_tokens: int = Field(
+        1920,
+        ge=1,
+        description="longest context in a prompt, in tokens of the chunking tokenizer; as "
+        "`judge.max_context_tokens` of the passes that the model is for",
+    )
+
+
+PromptedTask = RewriteTask | JudgeTask
+Task = Annotated[ContinueTask | RewriteTask | JudgeTask, Field(discriminator="kind")]
