@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prewrite.engine.config import EngineConfig
 from prewrite.train.config.phases import Phase, end_step
+from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Loader
 from prewrite.train.data.rows import PackedSequence
@@ -118,10 +119,28 @@ def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times
     cut_points, longest = round(len(asked.prompts) * times), rollouts.samples * rollouts.tokens
     tokens = round(sum(tree.cost for tree in trees) * times) + cut_points * longest
     prompts = round(sum(len(one.tokens) for one in asked.prompts) * times)
+    what, tokens = ("prompts", tokens + prompts) if config.prompted else ("cut points", tokens)
     return (
-        f"{cut_points} cut points and {cut_points * rollouts.samples:,} rollouts a step, at most "
+        f"{cut_points} {what} and {cut_points * rollouts.samples:,} rollouts a step, at most "
         f"{cut_points * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn "
-        "from"
+        "from" + _left_out(asked.laid.counts) + sharpened(rollouts)
+    )
+
+
+def _left_out(counts: Mapping[str, int]) -> str:
+    """Of the rows of a prompted task, those that ask nothing."""
+    told = {"no_label": "without a label", "too_long": "whose prompt is too long"}
+    found = [f"{counts[name]} {words}" for name, words in told.items() if counts.get(name)]
+    return f"; of {counts['samples']} rows {', '.join(found)}" if found else ""
+
+
+def sharpened(rollouts: RolloutsConfig) -> str:
+    """That rollouts do not come from the distribution whose gradient is taken, where it is so."""
+    if rollouts.temperature == rollouts.top_p == 1:
+        return ""
+    return (
+        f"; sampled at temperature {rollouts.temperature:g} and top_p {rollouts.top_p:g}, while "
+        "ratios are those of temperature 1 and top_p 1"
     )
 
 
