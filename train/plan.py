@@ -15,7 +15,6 @@ from pathlib import Path
 
 from prewrite.engine.config import EngineConfig
 from prewrite.train.config.phases import Phase, end_step
-from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.loader import Loader
 from prewrite.train.data.rows import PackedSequence
@@ -123,7 +122,9 @@ def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times
     return (
         f"{cut_points} {what} and {cut_points * rollouts.samples:,} rollouts a step, at most "
         f"{cut_points * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn "
-        "from" + _left_out(asked.laid.counts) + sharpened(rollouts)
+        "from"
+        + _left_out(asked.laid.counts)
+        + (f"; {told}" if (told := rollouts.sharpened) else "")
     )
 
 
@@ -132,16 +133,6 @@ def _left_out(counts: Mapping[str, int]) -> str:
     told = {"no_label": "without a label", "too_long": "whose prompt is too long"}
     found = [f"{counts[name]} {words}" for name, words in told.items() if counts.get(name)]
     return f"; of {counts['samples']} rows {', '.join(found)}" if found else ""
-
-
-def sharpened(rollouts: RolloutsConfig) -> str:
-    """That rollouts do not come from the distribution whose gradient is taken, where it is so."""
-    if rollouts.temperature == rollouts.top_p == 1:
-        return ""
-    return (
-        f"; sampled at temperature {rollouts.temperature:g} and top_p {rollouts.top_p:g}, while "
-        "ratios are those of temperature 1 and top_p 1"
-    )
 
 
 def _unshared(row: PackedSequence) -> int:

@@ -15,7 +15,6 @@ import torch
 import yaml
 
 from prewrite.judge.provenance import NAME, read
-from prewrite.train.online import kept_pools
 from tests.train.online.workers import engines, make_policy
 from tests.train.small import Command, curve, make_set, metrics, newest, settings, weights
 
@@ -205,13 +204,18 @@ def test_two_ranks_learn_the_same(judge: Path, place: Path) -> None:
             assert own[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
 
 
-def test_kept_pools_teach_again_without_an_engine(rewriter: Path, place: Path) -> None:
+@pytest.mark.parametrize("parallel", [{}, {"tp": 2}, {"pp": 2}], ids=["one", "tp", "pp"])
+def test_kept_pools_teach_again_without_an_engine(
+    rewriter: Path, place: Path, parallel: dict[str, int]
+) -> None:
+    """On one process to the last bit; with tensor or pipeline parallel up to rounding."""
     pools = str(rewriter / "rollouts/pools")
-    train = rewriting(place, "replay", replay=pools, dump_every=0)
+    train = rewriting(place, "-".join(["replay", *parallel]), replay=pools, dump_every=0)
     train["rollouts"]["probe"] = None
-    command = start(train, place)
+    command = start(train | {"parallel": parallel}, place, ranks=2 if parallel else 1)
     assert command.end(100) == 0, command.text
-    assert curve(command.output) == curve(rewriter)
+    expected = curve(rewriter)
+    assert curve(command.output) == (
+        pytest.approx(expected, rel=1e-4, abs=1e-6) if parallel else expected
+    )
     assert not (command.output / "rollouts/worker-0.log").exists()
-    groups = kept_pools.load(pools)
-    assert any(":" not in key[1] for key in groups)
