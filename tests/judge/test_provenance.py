@@ -92,7 +92,7 @@ def test_it_is_written_and_read_and_taken_along(tmp_path: Path) -> None:
 
 def test_a_judge_that_was_made_from_another_is_none_of_its_own(tmp_path: Path) -> None:
     """In either direction, and however many trainings lie between; siblings are two models."""
-    digests = {}
+    digests = dict[str, str]()
     for name, parent in (
         ("base", None),
         ("judge", "base"),
