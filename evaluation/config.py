@@ -224,11 +224,19 @@ class EvaluateRecipe(Recipe):
         read = {f"models.{name}": model for name, model in evaluate.models.items()}
         for name, one in evaluate.prefixes.items():
             read[f"prefixes.{name}.{'set' if one.set else 'prompts'}"] = one.place
+        if evaluate.unanimous:
+            read["unanimous.set"] = evaluate.unanimous.set
         for key, place in read.items():
             if lies_in(evaluate.output, place) or any(lies_in(place, one) for one in written):
                 raise refuse(
                     f"evaluate.output: found '{evaluate.output}', where evaluate.{key} reads "
                     f"'{place}'; accepted: a folder apart from all that is read"
+                )
+            made = evaluate.unanimous.output if evaluate.unanimous else None
+            if made and made != place and lies_in(made, place):
+                raise refuse(
+                    f"evaluate.unanimous.output: found '{made}', inside of evaluate.{key}; "
+                    "accepted: a file outside"
                 )
             if lies_in(evaluate.leaderboard, place):
                 raise refuse(
