@@ -77,8 +77,8 @@ def test_an_original_that_was_its_own_reference_does_not_compete(
     source(own, curriculum=phase(objective="nll"))
     others = phase(objective=objective, candidates=["rewrite", "rewrite_faq"])
     texts = [[[{"original": "One.", "rewrite": "Two.", "rewrite_faq": "Three."}]]]
-    made, several = [judged(*names)], ["rewrite", "faq"]
-    url = write_set(tmp_path / "faq", texts, names, rewrites=several, passes=made)
+    several, passes = ["rewrite", "faq"], [judged(*names)]
+    url = write_set(tmp_path / "faq", texts, names, rewrites=several, passes=passes)
     source(url, curriculum=others)
     for number, made in enumerate((judged(*names, factuality=0), judged("factuality-alone"))):
         url = write_set(tmp_path / f"good-{number}", ROWS, names, passes=[made])
