@@ -213,6 +213,16 @@ def test_an_entry_more_costs_that_entry(
     assert {"prefix", "original", "reference"} <= set(
         pq.read_table(output / "cut_points.parquet").column_names
     )
+    # Without an entry nothing is lost, and a model that came meanwhile catches up with it.
+    run(first)
+    assert numbers(output) == found
+    three = {"base": "a", "other": "b", "third": "c"}
+    run(recipe(tmp_path, output, judge=judge, prefixes={"held": held}, models=three))
+    assert numbers(output)["third"].keys() == {"held"}
+    run(recipe(tmp_path, output, judge=judge, prefixes=both.evaluate.model_dump()["prefixes"],
+               models=three))  # fmt: skip
+    assert numbers(output)["third"].keys() == {"held", "bare"}
+    assert {name: numbers(output)[name] for name in found} == found
     Path(file).write_text('{"prompt": {"text": "Another"}}\n')
     with pytest.raises(ConfigError, match=r"evaluate\.prefixes\.bare\.texts: "):
         run(both)

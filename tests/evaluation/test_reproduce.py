@@ -251,6 +251,11 @@ def test_what_is_at_hand_is_measured_and_what_comes_later_too(
     assert own[1].startswith("50.0"), "a model against itself"
     assert cells(page, "Table 1: continued, for safety", "Llama Base")[-1] != "not measured"
 
+    (tmp_path / "later.jsonl").unlink()
+    code, again = tiny(tmp_path, NO_TASKS, gone, TWIN)
+    assert code == 0 and f"- texts toxigen: {tmp_path}/later.jsonl: no such file" in again
+    assert cells(again, "Table 5", "Llama Base") == cells(page, "Table 5", "Llama Base")
+
 
 @pytest.mark.slow
 def test_the_shipped_tasks_are_measured_by_the_harness(
