@@ -5,15 +5,19 @@ Training leaves beside a model what it was trained on and who judged that (judge
 model without that file is anybody's: nothing is known of it, and that is said.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import pyarrow as pa
 
+from prewrite.base.apart import lies_in
 from prewrite.base.errors import ConfigError
+from prewrite.base.files import Folder
 from prewrite.evaluation.config import EvaluateRecipe
 from prewrite.evaluation.cut_points import CutPoint
+from prewrite.evaluation.prompt_file import records
 from prewrite.judge.provenance import JudgeIdentity, Provenance, TrainedOn, read
 from prewrite.shards.filters import parse_filter
+from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
 
 
@@ -57,23 +61,36 @@ def refuse_trained_on(
     splits: Mapping[str, Sequence[CutPoint]],
     known: Mapping[str, Provenance],
 ) -> None:
-    """ConfigError where a cut point lies in a document that a model was trained on."""
+    """ConfigError where a cut point lies in a document that a model was trained on. Of prompts
+    nobody knows, but of those that `evaluate.unanimous` took from a set that is still there.
+    """
+    made = recipe.evaluate.unanimous
     for split, cut_points in splits.items():
-        url = recipe.evaluate.prefixes[split].set
-        if url is None:  # of prompts nobody knows
-            continue
-        shards = ShardSet(url)
-        held_out = TrainedOn.of(url, shards.manifest, None)
-        documents = {cut_point.doc_id for cut_point in cut_points}
-        for name, provenance in known.items():
-            for trained in (one for one in provenance.data if one.same_as(held_out)):
-                seen = documents.intersection(_documents(shards, trained.filter))
-                if seen:
-                    raise ConfigError(
-                        f"evaluate.prefixes.{split}.set: {name} was trained on {len(seen)} of the "
-                        f"{len(documents)} documents drawn from {url} ({trained.set}, "
-                        f"{_taken(trained.filter)}); accepted: texts that no model was trained on"
-                    )
+        config = recipe.evaluate.prefixes[split]
+        if config.set:
+            documents = {cut_point.doc_id for cut_point in cut_points}
+            refuse_documents(f"evaluate.prefixes.{split}.set", config.set, documents, known)
+        elif made and lies_in(config.place, made.output) and Manifest.find(Folder(made.set)):
+            key = f"evaluate.prefixes.{split}.prompts"
+            documents = {str(one.fields.get("doc_id")) for one in records(config.place, key)}
+            refuse_documents(key, made.set, documents, known)
+
+
+def refuse_documents(
+    key: str, url: str, documents: Set[str], known: Mapping[str, Provenance]
+) -> None:
+    """ConfigError, naming `key`, where a model was trained on one of the documents of a set."""
+    shards = ShardSet(url)
+    held_out = TrainedOn.of(url, shards.manifest, None)
+    for name, provenance in known.items():
+        for trained in (one for one in provenance.data if one.same_as(held_out)):
+            seen = documents & {*_documents(shards, trained.filter)}
+            if seen:
+                raise ConfigError(
+                    f"{key}: {name} was trained on {len(seen)} of the {len(documents)} documents "
+                    f"drawn from {url} ({trained.set}, {_taken(trained.filter)}); accepted: texts "
+                    "that no model was trained on"
+                )
 
 
 def _documents(shards: ShardSet, taken: str | None) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The section `evaluate`: which models, on which texts, by which judge."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -15,6 +16,9 @@ FOLDERS = ("continuations", "judgements", "scores", "results", "tasks")
 """What an evaluation writes in its output, beside a few files."""
 
 PROMPT_FILE = r"\.(jsonl|parquet)$"
+
+FIELD = re.compile(r"\{([^{}\n]+)\}")
+"""A field of a file of prompts, in the text that is made of it."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -61,6 +65,10 @@ class PrefixesConfig(Section):
             for key in {"text", "reference"} & self.model_fields_set:
                 if getattr(self, key) != type(self).model_fields[key].default:
                     raise refuse(f"{key}: found one beside set; accepted with prompts only")
+        elif not FIELD.search(self.text):
+            raise refuse(
+                f"text: found '{self.text}'; accepted: one with a field of the file, as {{text}}"
+            )
         return self
 
     @property
@@ -216,11 +224,19 @@ class EvaluateRecipe(Recipe):
         read = {f"models.{name}": model for name, model in evaluate.models.items()}
         for name, one in evaluate.prefixes.items():
             read[f"prefixes.{name}.{'set' if one.set else 'prompts'}"] = one.place
+        if evaluate.unanimous:
+            read["unanimous.set"] = evaluate.unanimous.set
         for key, place in read.items():
             if lies_in(evaluate.output, place) or any(lies_in(place, one) for one in written):
                 raise refuse(
                     f"evaluate.output: found '{evaluate.output}', where evaluate.{key} reads "
                     f"'{place}'; accepted: a folder apart from all that is read"
+                )
+            made = evaluate.unanimous.output if evaluate.unanimous else None
+            if made and made != place and lies_in(made, place):
+                raise refuse(
+                    f"evaluate.unanimous.output: found '{made}', inside of evaluate.{key}; "
+                    "accepted: a file outside"
                 )
             if lies_in(evaluate.leaderboard, place):
                 raise refuse(

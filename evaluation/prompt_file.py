@@ -2,7 +2,8 @@
 
 What the models continue and what the judge sees as reference are texts with fields in braces, as
 `{prompt.text}` or `Question: {question}`. Records that make the same prompt with the same reference
-are one, and one without a prompt is none. Which are drawn is a function of seed and texts alone, so
+are one; none is left out but by the filter, so one without a value in a field that is put in, or
+with nothing to continue, is refused. Which are drawn is a function of seed and texts alone, so
 neither their order nor their number matters.
 """
 
@@ -10,7 +11,9 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,64 +23,124 @@ import pyarrow.parquet as pq
 from prewrite.base.config import near
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
-from prewrite.evaluation.config import PrefixesConfig
+from prewrite.evaluation.config import FIELD, PrefixesConfig
 from prewrite.shards.filters import parse_filter
 
-PromptRecord = Mapping[str, Any]
-"""Field → value; one in another is `outer.inner`."""
 
-_FIELD = re.compile(r"\{([^{}\s]+)\}")
+@dataclass(frozen=True)
+class PromptRecord:
+    """A record of a file. where: file and line; fields: name → value, one in another is
+    `outer.inner`, and one that only other records have is None.
+    """
+
+    where: str
+    fields: Mapping[str, Any]
+
+    def filled(self, text: str, key: str) -> str:
+        """A text with its fields; what looks like one inside of a field stays as it is, and so
+        does what stands in braces with white space and is none.
+        """
+
+        def field(match: re.Match[str]) -> str:
+            name = match[1]
+            if name not in self.fields and any(map(str.isspace, name)):
+                return match[0]
+            if name not in self.fields:
+                accepted = ", ".join(self.fields) or "none"
+                hint = near(name, self.fields)
+                raise ConfigError(f"{key}: found the field '{name}';{hint} accepted: {accepted}")
+            return self._told(name, key)
+
+        return FIELD.sub(field, text)
+
+    def _told(self, name: str, key: str) -> str:
+        value = self.fields[name]
+        if value is None or isinstance(value, bytes):
+            found = "nothing" if value is None else "bytes"
+            raise InputError(
+                f"{self.where}: found {found} in the field '{name}', which {key} puts in; "
+                "accepted: a text, or a filter that leaves this record out"
+            )
+        if isinstance(value, str):
+            return value
+        return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def prompts_of(split: str, config: PrefixesConfig) -> dict[str, tuple[str, str]]:
     """Id → prompt and reference (empty for none) of each prompt of a file; an id is a digest of
     both.
 
-    InputError for a file that is not there or cannot be read; ConfigError for a field that it has
-    not, a filter that cannot be used, or where nothing is left.
+    InputError for a file that is not there or cannot be read, or a record that makes no prompt;
+    ConfigError for a field that it has not, a filter that cannot be used, or where nothing is left.
     """
     key = f"evaluate.prefixes.{split}"
-    records = _records(config.place, f"{key}.prompts")
     found = dict[str, tuple[str, str]]()
-    for record in _passing(records, config, f"{key}.filter"):
-        text = _filled(config.text, record, f"{key}.text")
-        reference = _filled(config.reference or "", record, f"{key}.reference")
-        if text.strip():
-            digest = hashlib.sha256(json.dumps([text, reference]).encode()).hexdigest()
-            found[digest[:16]] = text, reference
+    for record in _passing(records(config.place, f"{key}.prompts"), config, f"{key}.filter"):
+        text = record.filled(config.text, f"{key}.text")
+        reference = record.filled(config.reference or "", f"{key}.reference")
+        if not text.strip():
+            raise InputError(
+                f"{record.where}: found nothing to continue, of {key}.text; accepted: a text, or "
+                "a filter that leaves this record out"
+            )
+        digest = hashlib.sha256(json.dumps([text, reference]).encode()).hexdigest()
+        found[digest[:16]] = text, reference
     if not found:
         raise ConfigError(f"{key}: found no prompt in {config.place}; accepted: one or more")
     return found
 
 
-def _records(file: str, key: str) -> list[PromptRecord]:
+def records(file: str, key: str) -> list[PromptRecord]:
+    """The records of a file; key: of the recipe, for the sentence of an error."""
     folder, name = Folder(file).parent()
     data = folder.read(name)
     if data is None:
         raise InputError(f"{key}: found no file {file}; accepted: one of prompts")
-    rows = _parquet(file, data) if name.endswith(".parquet") else _lines(file, data)
-    flat = [dict(_flat(row)) for row in rows]
-    names = dict.fromkeys(name for row in flat for name in row)
-    return [{name: row.get(name) for name in names} for row in flat]
+    rows = dict(_parquet(file, data) if name.endswith(".parquet") else _lines(file, data))
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    return [
+        PromptRecord(where, {name: row.get(name) for name in names}) for where, row in rows.items()
+    ]
 
 
-def _parquet(file: str, data: bytes) -> list[Any]:
+def _parquet(file: str, data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        return list(pq.read_table(io.BytesIO(data)).to_pylist())
+        for name, times in Counter(pq.read_schema(io.BytesIO(data)).names).items():
+            if times > 1:
+                raise InputError(f"{file}: found two columns called '{name}'; accepted: one")
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: no Parquet file: {str(error).splitlines()[0]}") from None
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date without a year
+        raise InputError(f"{file}: found a value that cannot be read: {error}") from None
+    for number, row in enumerate(rows, 1):
+        yield f"{file}: row {number}", dict(_flat(row))
 
 
-def _lines(file: str, data: bytes) -> Iterator[Any]:
+def _lines(file: str, data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(data.splitlines(), 1):
-        try:
-            row = json.loads(line) if line.strip() else {}
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise InputError(f"{file}: line {number}: found no JSON object; accepted: one a line")
-        if row:
-            yield row
+        if line.strip():
+            where = f"{file}: line {number}"
+            yield where, _parsed(line, where)
+
+
+def _parsed(line: bytes, where: str) -> dict[str, Any]:
+    """The fields of a line of JSON."""
+    found = "no JSON object"
+    try:
+        row = json.loads(line)
+        if isinstance(row, dict):
+            json.dumps(row, ensure_ascii=False).encode()
+            return dict(_flat(row))
+    except UnicodeEncodeError:
+        found = "half a character (a lone surrogate)"
+    except UnicodeDecodeError:
+        found = "text that is not UTF-8"
+    except RecursionError:
+        found = "JSON that is nested too deeply"
+    except ValueError:
+        pass
+    raise InputError(f"{where}: found {found}; accepted: one JSON object a line")
 
 
 def _flat(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -88,15 +151,13 @@ def _flat(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{above}{name}", value
 
 
-def _passing(
-    records: Sequence[PromptRecord], config: PrefixesConfig, key: str
-) -> list[PromptRecord]:
-    if config.filter is None or not records:
-        return list(records)
-    columns = {name: _column([row[name] for row in records]) for name in records[0]}
+def _passing(found: Sequence[PromptRecord], config: PrefixesConfig, key: str) -> list[PromptRecord]:
+    if config.filter is None or not found:
+        return list(found)
+    columns = {name: _column([one.fields[name] for one in found]) for name in found[0].fields}
     table = pa.table({name: column for name, column in columns.items() if column is not None})
     mask = parse_filter(config.filter, table.schema, key).mask(table)
-    return [records[number] for number in np.flatnonzero(mask)]
+    return [found[number] for number in np.flatnonzero(mask)]
 
 
 def _column(values: Sequence[Any]) -> "pa.Array[Any] | None":
@@ -105,22 +166,8 @@ def _column(values: Sequence[Any]) -> "pa.Array[Any] | None":
     if all(isinstance(value, str) for value in known):
         return pa.array(values, pa.string())
     if all(isinstance(value, bool | int | float) for value in known):
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+        try:
+            return pa.array([None if v is None else float(v) for v in values], pa.float64())
+        except OverflowError:  # an integer of hundreds of digits
+            return None
     return None
-
-
-def _filled(text: str, record: PromptRecord, key: str) -> str:
-    """A text with its fields; what looks like one inside of a field stays as it is."""
-
-    def field(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in record:
-            accepted = ", ".join(record) or "none"
-            hint = near(name, record)
-            raise ConfigError(f"{key}: found the field '{name}';{hint} accepted: {accepted}")
-        value = record[name]
-        if value is None:
-            return ""
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-    return _FIELD.sub(field, text)

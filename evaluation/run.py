@@ -4,7 +4,8 @@ Everything stands in `evaluate.output`: `cut_points.parquet`; `continuations/MOD
 `judgements/MODEL/`, `scores/MODEL/` in chunks; `results/MODEL.json`, `table.md`; and
 `evaluation.json`, which says what it was made with. The same command goes on where it was stopped
 or killed, at the price of the open chunks; with one more model, or one more entry of `prefixes`, it
-does the part of that one; with another configuration it is refused. All models write before the
+does the part of that one, and without one of them it keeps what is there; with another
+configuration it is refused. All models write before the
 judge is loaded, so no two models share a GPU.
 """
 
@@ -55,6 +56,7 @@ def run(recipe: EvaluateRecipe) -> None:
     refuse_silent(folder, splits, evaluate)
     report(folder, recipe, identity_of(recipe), splits, warnings)
     state["complete"] = sorted({*state["complete"], *evaluate.models})
+    state["splits"] = sorted(evaluate.prefixes)
     _keep(folder, state)
 
 
@@ -155,17 +157,20 @@ def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
         known = state["models"]
         before = _with_generations(state["config"])
         more = config["prefixes"].keys() - before["prefixes"].keys()
-        old = {name: one for name, one in config["prefixes"].items() if name not in more}
+        every = before["prefixes"] | config["prefixes"]
+        old = {name: one for name, one in every.items() if name not in more}
         changed = differences(before, config | {"prefixes": old}, "evaluate")
+        done = {*state.get("splits", before["prefixes"])}
         for name in models.keys() & known.keys():
             changed += differences(known[name], models[name], f"evaluate.models.{name}")
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{folder.url}/{STATE}: damaged; choose another evaluate.output") from None
     if changed:
         raise other_configuration(folder.url, changed, "choose another evaluate.output")
-    if more:  # the models are done with the others only
-        state |= {"config": config, "complete": []}
-    if more or models.keys() - known.keys():
+    behind = not config["prefixes"].keys() <= done
+    if behind:  # the models are done with others only
+        state |= {"config": config | {"prefixes": every}, "complete": []}
+    if behind or models.keys() - known.keys():
         state["models"] = known | models
         _keep(folder, state)
     return dict(state)

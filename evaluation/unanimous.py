@@ -11,12 +11,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 from prewrite.base.cli import console
 from prewrite.base.errors import ConfigError, EngineError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
+from prewrite.evaluation.checks import provenances, refuse_documents
 from prewrite.evaluation.chunks import (
     CutPointChunk,
     chunks_of,
@@ -70,9 +72,11 @@ def run(recipe: EvaluateRecipe) -> None:
         if len(told[one.id]) == votes and _agree(told[one.id], criterion, config.value)
     ]
     folder.write(name, "".join(map(_line, kept)).encode())
+    unread = sum(any(vote["status"] != "ok" for vote in told[one.id]) for one in cut_points)
     console.print(
         f"{config.output}: {len(kept)} of {len(cut_points)} prefixes, those on which all "
-        f"{votes} votes say {config.criterion} {config.value:g}",
+        f"{votes} votes say {config.criterion} {config.value:g}; of {unread} a vote could not be "
+        "read",
         soft_wrap=True,
     )
 
@@ -121,6 +125,16 @@ def refuse_unread(told: Mapping[str, list[Row]]) -> None:
         )
 
 
+def _refuse_foreign(output: str) -> None:
+    """ConfigError where the file is there and no verdicts beside it, so is none of ours."""
+    folder, name = Folder(output).parent()
+    if folder.exists(name) and not folder.names(_judgements(name)):
+        raise ConfigError(
+            f"evaluate.unanimous.output: found {output}, which this command has not made; "
+            "accepted: a file that is not there yet"
+        )
+
+
 def _criterion(recipe: EvaluateRecipe) -> PromptedCriterion:
     judge, wanted = recipe.evaluate.judge, section(recipe).criterion
     if judge.readout != "reasoning":
@@ -131,13 +145,24 @@ def _criterion(recipe: EvaluateRecipe) -> PromptedCriterion:
     criteria = {one.name: one for one in map(load_criterion, judge.criteria)}
     found = criteria[wanted]
     assert isinstance(found, PromptedCriterion), "reasoning asks, and pointwise ones are asked"
+    shares = sorted(map(found.share, found.verdicts.values()))
+    if shares and not any(isclose(section(recipe).value, one, abs_tol=1e-6) for one in shares):
+        raise ConfigError(
+            f"evaluate.unanimous.value: found {section(recipe).value:g}; accepted with {wanted}, "
+            f"whose verdicts are worth so much: {', '.join(f'{one:g}' for one in shares)}"
+        )
     return found
 
 
 def _drawn(recipe: EvaluateRecipe) -> list[CutPoint]:
     config, evaluate = section(recipe), recipe.evaluate
+    _refuse_foreign(config.output)
+    key, tokens = "evaluate.unanimous", evaluate.context_tokens
     taken = PrefixesConfig(set=config.set, filter=config.filter, cut_points=config.cut_points)
-    return chunks_drawn("evaluate.unanimous", _SPLIT, taken, evaluate.context_tokens, evaluate.seed)
+    drawn = chunks_drawn(key, _SPLIT, taken, tokens, evaluate.seed)
+    documents = {one.doc_id for one in drawn}
+    refuse_documents(f"{key}.set", config.set, documents, provenances(evaluate.models))
+    return drawn
 
 
 def _votes(recipe: EvaluateRecipe) -> int:
@@ -149,7 +174,12 @@ def _place(recipe: EvaluateRecipe) -> tuple[Folder, str, str]:
     """The folder of the file, that of its verdicts in it, and the file's name."""
     folder, name = Folder(section(recipe).output).parent()
     key = fingerprint(_identity(recipe))[:12]
-    return folder, f"{name.removesuffix('.jsonl')}-judgements/{key}", name
+    return folder, f"{_judgements(name)}/{key}", name
+
+
+def _judgements(name: str) -> str:
+    """The folder beside a file that holds its verdicts."""
+    return f"{name.removesuffix('.jsonl')}-judgements"
 
 
 def _identity(recipe: EvaluateRecipe) -> dict[str, Any]:
@@ -179,7 +209,8 @@ def _told(verdicts: list[Row]) -> dict[str, list[Row]]:
 def _agree(votes: Sequence[Row], criterion: PromptedCriterion, value: float) -> bool:
     """Whether each vote could be read, and says the value."""
     return all(
-        vote["status"] == "ok" and counted(criterion, [vote["value"]], "majority") == [value]
+        vote["status"] == "ok"
+        and isclose(counted(criterion, [vote["value"]], "majority")[0], value, abs_tol=1e-6)
         for vote in votes
     )
 

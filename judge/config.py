@@ -134,6 +134,13 @@ class JudgeConfig(Section):
         own = self.sampling_by_criterion.get(criterion.name, self.sampling)
         return self.model_copy(update={"sampling": own, "sampling_by_criterion": {}})
 
+    def aggregate(self, criterion: Criterion) -> Aggregate:
+        """What the votes on one question about a criterion become; a distribution is one vote,
+        which counts as it is.
+        """
+        own = self.about(criterion).sampling
+        return own.aggregate if self.readout == "reasoning" else "mean"
+
     def asking(self, **changed: int) -> "JudgeConfig":
         """This section with other values in the sampling of every criterion."""
         others = {

@@ -68,9 +68,8 @@ class Panel:
                 costs.append(usage)
                 return verdicts
 
-            config = self.config.about(criterion)
-            how = config.sampling.aggregate
-            return await play(criterion, pool, ask, config.pools, self._graded, how)
+            how = self.config.aggregate(criterion)
+            return await play(criterion, pool, ask, self.config.pools, self._graded, how)
 
         judges = self.judges if criterion.needs_engine else self._without_engine
         results = await asyncio.gather(*(result_of(judge) for judge in judges))

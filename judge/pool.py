@@ -103,6 +103,12 @@ class Question:
             return None
         return 1 - verdict.value if self.order else verdict.value
 
+    def votes(self, verdicts: Sequence[Verdict], how: Aggregate) -> list[float]:
+        """The value for `candidate` of each vote that could be read and counts."""
+        read = [one.value for one in verdicts if one.value is not None]
+        votes = counted(self.criterion, read, how)
+        return [1 - vote for vote in votes] if self.order else votes
+
 
 Answer = tuple[Question, Sequence[Verdict]]
 Answers = Sequence[Answer]
@@ -249,7 +255,7 @@ def _alone(names: Iterable[str], answers: Answers, how: Aggregate) -> Result:
     """Every candidate by itself: the mean of its verdicts that count, and the standard error."""
     values = {name: list[float]() for name in names}
     for question, verdicts in answers:
-        values[question.candidate] += _read(question, verdicts, how)
+        values[question.candidate] += question.votes(verdicts, how)
     return Result(
         answers,
         {name: fmean(found) for name, found in values.items() if found},
@@ -292,19 +298,12 @@ def _met(pool: Pool, answers: Answers, how: Aggregate) -> Met:
     }
     for question, verdicts in answers:
         assert question.opponent is not None
-        values = _read(question, verdicts, how)
+        values = question.votes(verdicts, how)
         met.setdefault((question.candidate, question.opponent), []).append(
             fmean(values) if values else None
         )
     known = {pair: [v for v in values if v is not None] for pair, values in met.items()}
     return {pair: values for pair, values in known.items() if len(values) == len(met[pair])}
-
-
-def _read(question: Question, verdicts: Sequence[Verdict], how: Aggregate) -> list[float]:
-    """The value of each vote that could be read and counts."""
-    read = [one.value for one in verdicts if one.value is not None]
-    votes = counted(question.criterion, read, how)
-    return [1 - vote for vote in votes] if question.order else votes
 
 
 def _games(names: Sequence[str], met: Met) -> list[Game]:

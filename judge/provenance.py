@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prewrite.base.errors import InputError
+from prewrite.base.errors import ConfigError, InputError
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.digest import identity
 from prewrite.judge.config import JudgeConfig
@@ -152,6 +152,29 @@ def set_judges(manifest: Manifest) -> JudgeIdentity | None:
     )
 
 
+def compared_with_itself(manifest: Manifest) -> list[str]:
+    """The criteria in a set's score that judged its originals with the original as reference. One
+    whose file is gone since is not among them.
+    """
+    made = next((one for one in reversed(manifest.passes) if one.name == "judge"), None)
+    if made is None:
+        return []
+    paths = made.config.get("judge", {}).get("criteria", [])
+    return [
+        known["name"]
+        for path, known in zip(paths, made.config.get("criteria", []), strict=False)
+        if known["kind"] in _SHOWN and known["weight"] and _has_reference(path)
+    ]
+
+
+def _has_reference(path: str) -> bool:
+    try:
+        return load_criterion(path).has_reference
+    except ConfigError:
+        return False
+
+
+_SHOWN = ("pairwise", "pointwise")
 _NOT_IDENTITY = ("weight", "key")
 _ASKED = ("pairwise", "pointwise", "likelihood")
 

@@ -197,7 +197,7 @@ class RowScorer:
         for criterion in (c for c in self.criteria if c.name in self._kept):
             for row, one in zip(rows, scored, strict=True):
                 if criterion.kind != "pairwise" and one.results(criterion):
-                    how = self.config.about(criterion).sampling.aggregate
+                    how = self.config.aggregate(criterion)
                     found = told_disagreement(criterion, told[row["id"], criterion.name], how)
                     row[f"{criterion.name}_disagreement"] = found
 

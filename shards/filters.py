@@ -130,13 +130,13 @@ class _Parser:
 
     def kind(self, node: ast.expr) -> pa.DataType:
         """The type of a column or literal; a dictionary's is that of its values."""
-        if isinstance(node, ast.Name):
+        if name := _name(node):
             self.column(node)
-            return _values(self.types[node.id])
+            return _values(self.types[name])
         return pa.scalar(self.literal(node)).type
 
     def operand(self, node: ast.expr, kinds: Sequence[pa.DataType]) -> pc.Expression:
-        if isinstance(node, ast.Name):
+        if _name(node):
             return self.column(node)
         value: Any = self.literal(node)
         if pa.float32() in kinds:
@@ -144,12 +144,13 @@ class _Parser:
         return pc.scalar(value)
 
     def column(self, node: ast.expr) -> pc.Expression:
-        if not isinstance(node, ast.Name):
+        name = _name(node)
+        if name is None:
             self.refuse(f"'{ast.unparse(node)}'")
-        if node.id not in self.types:
-            self.refuse(f"the name '{node.id}'", near(node.id, self.types))
-        self.columns.add(node.id)
-        return pc.field(node.id).cast(_values(self.types[node.id]))
+        if name not in self.types:
+            self.refuse(f"the name '{name}'", near(name, self.types))
+        self.columns.add(name)
+        return pc.field(name).cast(_values(self.types[name]))
 
     def literal(self, node: ast.expr) -> str | int | float:
         match node:
@@ -160,6 +161,14 @@ class _Parser:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
                 return -value
         self.refuse(f"'{ast.unparse(node)}'")
+
+
+def _name(node: ast.expr) -> str | None:
+    """What a node names: `column`, or `outer.inner`, as files of prompts have them."""
+    if isinstance(node, ast.Attribute):
+        outer = _name(node.value)
+        return outer and f"{outer}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def _values(kind: pa.DataType) -> pa.DataType:

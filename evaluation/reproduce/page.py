@@ -26,12 +26,12 @@ def markdown(
     results: Mapping[str, Results], base: str, notes: Sequence[str], absent: Sequence[str]
 ) -> str:
     """The page. results: model → what was measured of it; notes: what it was measured with;
-    absent: what was not measured, and why.
+    absent: what was not at hand, and why.
     """
     parts = ["# The paper's tables, printed and measured", *notes]
     parts += [_table(table, results, base) for table in tables()]
     if absent:
-        parts.append("\n".join(["Not measured, and why:\n", *(f"- {line}" for line in absent)]))
+        parts.append("\n".join(["Not at hand, and why:\n", *(f"- {line}" for line in absent)]))
     return "\n\n".join([*parts, _LEGEND]) + "\n"
 
 

@@ -8,7 +8,7 @@ it was stopped, and measures what has come to hand since.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -145,11 +145,16 @@ def _results(recipe: EvaluateRecipe, model: str) -> Iterator[tuple[str, Any]]:
     evaluate = recipe.evaluate
     names = evaluate.tasks.names if evaluate.tasks else []
     for place in (evaluate.output, *(f"{evaluate.output}/{name}" for name in names)):
-        data = Folder(place).read(f"results/{model}.json")
-        try:
-            yield from json.loads(data)["results"].items() if data else ()
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{place}/results/{model}.json: damaged; remove it") from None
+        yield from _section(place, model, "results").items()
+
+
+def _section(place: str, model: str, name: str) -> dict[str, Any]:
+    """A section of the results of a model in a folder; empty where there are none."""
+    data = Folder(place).read(f"results/{model}.json")
+    try:
+        return dict(json.loads(data)[name].items()) if data else {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{place}/results/{model}.json: damaged; remove it") from None
 
 
 def _notes(recipe: EvaluateRecipe) -> list[str]:
@@ -158,8 +163,9 @@ def _notes(recipe: EvaluateRecipe) -> list[str]:
     judges = ", ".join(recipe.engines[name].model for name in judge.panel)
     told = f"Judge: {judges} ({judge.readout}). Greedy continuations of {evaluate.tokens} tokens."
     there = [f"model {name}: {path}" for name, path in evaluate.models.items()]
+    counts = _section(evaluate.output, evaluate.base, "n-samples")
     there += [
-        f"texts {name}: {one.place}, at most {one.cut_points}"
+        f"texts {name}: {one.place}, {_taken(counts.get(name))}at most {one.cut_points}"
         for name, one in evaluate.prefixes.items()
     ]
     if evaluate.tasks:
@@ -173,3 +179,7 @@ def _notes(recipe: EvaluateRecipe) -> list[str]:
     if evaluate.tasks and evaluate.tasks.limit:
         notes.append(f"Of each task the first {evaluate.tasks.limit} documents: a trial only.")
     return notes
+
+
+def _taken(count: Mapping[str, Any] | None) -> str:
+    return f"{count['effective']} of " if count else ""

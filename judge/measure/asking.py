@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
+from prewrite.judge.criteria import Criterion
 from prewrite.judge.judge import Judge
 from prewrite.judge.measure.labels import LabelledItem
 from prewrite.judge.pool import Question
 from prewrite.judge.readout import Verdict
+from prewrite.judge.votes import Aggregate
 from prewrite.shards.manifest import Usage
 
 _OPEN_ITEMS = 64  # where no engine has to be kept busy
@@ -21,20 +23,26 @@ AskCosted = Callable[[Question, str], Awaitable[tuple[Sequence[Verdict], Usage]]
 
 @dataclass(frozen=True)
 class Judging:
-    """A judge to be measured. window: open questions that keep it busy."""
+    """A judge to be measured. window: open questions that keep it busy. how: criterion → what the
+    votes on a question become.
+    """
 
     name: str
     ask: AskCosted
     window: int
     versions: dict[str, str]
+    how: Callable[[Criterion], Aggregate] = lambda _: "mean"
 
 
 @dataclass(frozen=True)
 class AnsweredItem:
-    """An item with its verdicts: one list a question, so of a pair one an order."""
+    """An item with its verdicts: one list a question, so of a pair one an order. how: what the
+    votes on a question become.
+    """
 
     item: LabelledItem
     verdicts: tuple[tuple[Verdict, ...], ...]
+    how: Aggregate = "mean"
 
     @cached_property
     def votes(self) -> list[list[float]]:
@@ -46,8 +54,9 @@ class AnsweredItem:
 
     @property
     def orders(self) -> list[float] | None:
-        """The mean vote of each question; None where one of them could not be read."""
-        votes = self.votes
+        """What the votes on each question say together; None where none of one could be read."""
+        answers = zip(self.item.questions(), self.verdicts, strict=True)
+        votes = [question.votes(verdicts, self.how) for question, verdicts in answers]
         return [fmean(values) for values in votes] if all(votes) else None
 
     @property
@@ -91,7 +100,8 @@ async def answers(
 
     async def about(item: LabelledItem) -> AnsweredItem:
         asked = [one(question, item.fence) for question in item.questions()]
-        return AnsweredItem(item, tuple(await asyncio.gather(*asked)))
+        verdicts = tuple(await asyncio.gather(*asked))
+        return AnsweredItem(item, verdicts, judging.how(item.criterion))
 
     begun = time.monotonic()
     answered = await asyncio.gather(*(about(item) for item in items))
@@ -104,4 +114,5 @@ def judging(judge: Judge) -> Judging:
     """A judge as something to be measured."""
     engine = judge.engine
     window = 2 * engine.concurrency if engine else _OPEN_ITEMS
-    return Judging(judge.name or "", judge.ask, window, engine.versions() if engine else {})
+    versions = engine.versions() if engine else {}
+    return Judging(judge.name or "", judge.ask, window, versions, judge.config.aggregate)

@@ -41,6 +41,7 @@ from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.pool import Pool, Question
 from prewrite.judge.readout import Verdict
 from prewrite.judge.unread import refuse_unread
+from prewrite.judge.votes import Aggregate
 
 LINE = 0.5
 """The decision line, on the scale 0..1 and for the attacked text: above it the attacker has won."""
@@ -318,28 +319,31 @@ def tally(trials: Sequence[Trial]) -> AttackTally:
 
 
 async def measure(
-    judge: AskFenced, criteria: Iterable[Criterion], suite: Suite | None = None
+    judge: AskFenced,
+    criteria: Iterable[Criterion],
+    suite: Suite | None = None,
+    how: Callable[[Criterion], Aggregate] = lambda _: "mean",
 ) -> CanaryResult:
-    """Play `suite` (the shipped one) against a judge, on those of `criteria` that are asked."""
+    """Play `suite` (the shipped one) against a judge, on those of `criteria` that are asked. how:
+    what the votes on a question become.
+    """
+
+    async def value(question: Question) -> float | None:
+        read = question.votes(await judge(question, fence_of(question)), how(question.criterion))
+        return fmean(read) if read else None
+
     suite = suite or load_suite()
     planned = [
         probe for c in criteria if isinstance(c, PromptedCriterion) for probe in probes(c, suite)
     ]
     questions = list({id(probe.clean): probe.clean for probe in planned}.values())
-    before = await asyncio.gather(*(_value(judge, question) for question in questions))
+    before = await asyncio.gather(*map(value, questions))
     values = {id(question): value for question, value in zip(questions, before, strict=True)}
     read = [(p, v) for p in planned if (v := values[id(p.clean)]) is not None]
-    after = await asyncio.gather(*(_value(judge, probe.attacked) for probe, _ in read))
+    after = await asyncio.gather(*(value(probe.attacked) for probe, _ in read))
     trials = [_trial(p, clean, now) for (p, clean), now in zip(read, after, strict=True)]
-    lost = sum(value is not None and value > LINE for value in before)
+    lost = sum(one is not None and one > LINE for one in before)
     return CanaryResult(trials, len(before), lost, before.count(None))
-
-
-async def _value(judge: AskFenced, question: Question) -> float | None:
-    """The mean over the votes that were read, for the weak text."""
-    verdicts = await judge(question, fence_of(question))
-    read = [v for verdict in verdicts if (v := question.value(verdict)) is not None]
-    return fmean(read) if read else None
 
 
 def _trial(probe: AttackedQuestion, clean: float, attacked: float | None) -> Trial:
@@ -355,7 +359,7 @@ def run(recipe: MeasuredRecipe) -> None:
     criteria = [load_criterion(name) for name in recipe.judge.criteria]
     found: dict[str, Any] = {}
     for judge in load_judges(recipe.judge, recipe.engines, criteria):
-        result = asyncio.run(measure(asking(judge), criteria))
+        result = asyncio.run(measure(asking(judge), criteria, how=recipe.judge.aggregate))
         refuse_unread("judge canaries", [(judge.name, judge.tally)])
         found[str(judge.name)] = result.as_dict()
         print_result(str(judge.name), result, PlainConsole())

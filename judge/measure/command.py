@@ -71,7 +71,7 @@ async def flips(judging: Judging, criteria: Sequence[Criterion]) -> dict[str, Me
         async with places:
             return (await judging.ask(question, fence))[0]
 
-    result = await measure(ask, criteria)
+    result = await measure(ask, criteria, how=judging.how)
     tallies = result.by("criterion")
     tallies |= {"all attacks": result.total, "harmless additions": result.control}
     return {

@@ -32,6 +32,7 @@ from prewrite.judge.pool import Ask, Pool, Question, Result, play
 from prewrite.judge.readout import Verdict
 from prewrite.judge.schedule import Purpose
 from prewrite.judge.unread import refuse_unread
+from prewrite.judge.votes import Aggregate
 
 FILE = "schedule.json"
 PURPOSES: tuple[Purpose, ...] = ("auto", "ranks")
@@ -62,7 +63,12 @@ def pools(sampled: Sequence[SampledRow], size: int, seed: int) -> list[Pool]:
 
 
 async def replayed(
-    criterion: Criterion, texts: Pool, ask: Ask, config: PoolsConfig, graded: bool
+    criterion: Criterion,
+    texts: Pool,
+    ask: Ask,
+    config: PoolsConfig,
+    graded: bool,
+    how: Aggregate = "mean",
 ) -> tuple[Result, dict[Purpose, Result]]:
     """The result of all verdicts, and that of each schedule on the same verdicts."""
     known: dict[tuple[str, str | None, int], Sequence[Verdict]] = {}
@@ -76,10 +82,10 @@ async def replayed(
         return known[question.candidate, question.opponent, question.order]
 
     everything = PoolsConfig(schedule="full", order="both", seed=config.seed)
-    full = await play(criterion, texts, record, everything, graded)
+    full = await play(criterion, texts, record, everything, graded, how)
     again = {
         purpose: await play(
-            criterion, texts, recall, config.model_copy(update={"schedule": purpose}), graded
+            criterion, texts, recall, config.model_copy(update={"schedule": purpose}), graded, how
         )
         for purpose in PURPOSES
     }
@@ -115,7 +121,7 @@ def compared(full: Sequence[Result], again: Sequence[Result]) -> ReplayFigures:
 async def _measure(
     judge: Judge, criterion: Criterion, texts: Sequence[Pool], config: JudgeConfig
 ) -> list[ReplayFigures]:
-    graded = config.readout == "distribution"
+    graded, how = config.readout == "distribution", config.aggregate(criterion)
 
     def asks(pool: Pool) -> Callable[[Question], Awaitable[Sequence[Verdict]]]:
         said = ["".join(pool.context), pool.reference, *pool.candidates.values()]
@@ -126,7 +132,7 @@ async def _measure(
 
         return ask
 
-    done = [await replayed(criterion, one, asks(one), config.pools, graded) for one in texts]
+    done = [await replayed(criterion, one, asks(one), config.pools, graded, how) for one in texts]
     full = [every for every, _ in done]
     return [
         {

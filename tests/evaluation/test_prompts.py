@@ -23,7 +23,6 @@ LINES: list[dict[str, Any]] = [
     {"prompt": {"text": "The {prompt.text} sea", "toxicity": 0.1}, "kind": "safe", "turns": ["a"]},
     {"prompt": {"text": "The hills", "toxicity": None}, "kind": "safe", "more": 1},
     {"prompt": {"text": "How to", "toxicity": 0.9}, "kind": "unsafe"},
-    {"prompt": {"text": " "}, "kind": "empty"},
     {"prompt": {"text": "The hills", "toxicity": 0.4}, "kind": "safe"},
 ]
 
@@ -42,9 +41,10 @@ def read(file: str, text: str = "{prompt.text}", **more: Any) -> list[tuple[str,
 
 def test_fields_are_put_in_once_and_equal_prompts_are_one(file: str) -> None:
     assert read(file) == [("The {prompt.text} sea", ""), ("The hills", ""), ("How to", "")]
-    found = read(file, "Q: {prompt.text}", reference="{kind} {turns} {more}")
-    assert found[:2] == [("Q: The {prompt.text} sea", 'safe ["a"] '), ("Q: The hills", "safe  1")]
-    assert len(found) == 5, "other references make other prompts"
+    found = read(file, "Q: {prompt.text}", reference="{kind} { 1 }")
+    assert found[1] == ("Q: The hills", "safe { 1 }") and len(found) == 3
+    Path(file).write_text('{"my text": "a", "turns": ["b"], "n": 1}\n')
+    assert read(file, "{my text}: {turns} {n}") == [('a: ["b"] 1', "")]
 
 
 def test_parquet_and_conditions(file: str, tmp_path: Path) -> None:
@@ -52,6 +52,84 @@ def test_parquet_and_conditions(file: str, tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(LINES[:3]), table)
     for one in (file, table):
         assert read(one, filter="kind == 'unsafe'") == [("How to", "")]
+
+
+def test_a_condition_names_a_field_inside_of_another(file: str) -> None:
+    assert read(file, filter="prompt.toxicity > 0.5") == [("How to", "")]
+    with pytest.raises(
+        ConfigError, match=r"the name 'prompt\.toxic' in .* did you mean 'prompt\.t"
+    ):
+        read(file, filter="prompt.toxic > 0.5")
+
+
+HOSTILE = [
+    (b'{"text": "a"}\n{"more": 1}', "line 2: found nothing in the field 'text', which evaluate.p"),
+    (b'{"text": "a"}\n\n{}', "line 3: found nothing in the field 'text'"),
+    (b'{"text": null}', "line 1: found nothing in the field 'text'"),
+    (
+        b'{"text": " \\n"}',
+        r"line 1: found nothing to continue, of evaluate\.prefixes\.x\.text; acc",
+    ),
+    (b'{"text": "\\ud800"}', r"line 1: found half a character \(a lone surrogate\); accepted: one"),
+    (b'{"text": "\xff"}', "line 1: found text that is not UTF-8; accepted: one JSON object a line"),
+    (b'{"text": ' + b"[" * 100_000, "line 1: found JSON that is nested too deeply"),
+    (b'{"text": ' + b'{"a":' * 900 + b"1" + b"}" * 901, "the field 'text'"),
+    (b'["text"]', "line 1: found no JSON object"),
+    (b"", "found no prompt in"),
+]
+
+
+@pytest.mark.parametrize(("data", "sentence"), HOSTILE)
+def test_a_hostile_line_has_a_sentence(tmp_path: Path, data: bytes, sentence: str) -> None:
+    path = tmp_path / "hostile.jsonl"
+    path.write_bytes(data)
+    with pytest.raises((InputError, ConfigError), match=sentence):
+        read(str(path), "{text}")
+
+
+def test_a_number_of_many_digits_is_no_number_of_a_condition(tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    path.write_text(json.dumps({"text": "a", "n": 10**400}) + '\n{"text": "b", "n": 1}\n')
+    with pytest.raises(ConfigError, match="found the name 'n'"):
+        read(str(path), "{text}", filter="n > 0")
+    assert len(read(str(path), "{text}", filter="text == 'a'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (
+            {"text": pa.array([b"\xff"])},
+            "row 1: found bytes in ",
+        ),
+        ({"text": pa.array(["a", None])}, "row 2: found nothing in the field 'text'"),
+        (
+            {"text": pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())},
+            "found a value that cannot be read: 'utf-8' codec",
+        ),
+        (
+            {"text": pa.array(["a"]), "when": pa.array([2**62], pa.timestamp("us"))},
+            "found a value that cannot be read: ",
+        ),
+    ],
+)
+def test_a_hostile_table_has_a_sentence(
+    tmp_path: Path, columns: dict[str, Any], sentence: str
+) -> None:
+    path = str(tmp_path / "hostile.parquet")
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(InputError, match=sentence):
+        read(path, "{text}")
+
+
+def test_two_columns_of_a_name_and_values_that_are_no_text(tmp_path: Path) -> None:
+    path = str(tmp_path / "two.parquet")
+    one = pa.array(["a"])
+    pq.write_table(pa.Table.from_arrays([one, one], names=["text", "text"]), path)
+    with pytest.raises(InputError, match="two.parquet: found two columns called 'text'; accepted"):
+        read(path, "{text}")
+    pq.write_table(pa.table({"day": pa.array([0], pa.date32())}), path)
+    assert read(path, "On {day}") == [('On "1970-01-01"', "")]
 
 
 def test_draws_do_not_depend_on_the_order(file: str, tmp_path: Path) -> None:
@@ -73,7 +151,7 @@ def test_draws_do_not_depend_on_the_order(file: str, tmp_path: Path) -> None:
         ({"filter": "kind == 'none'"}, ConfigError, "prefixes.x: found no prompt in "),
         ({"filter": "knd == 'safe'"}, ConfigError, "x.filter: found the name 'knd'"),
         ({"prompts": "no/such.jsonl"}, InputError, "x.prompts: found no file no/such.jsonl; acc"),
-        ({"prompts": "BAD.jsonl"}, InputError, "line 2: found no JSON object; accepted: one a li"),
+        ({"prompts": "BAD.jsonl"}, InputError, "line 2: found no JSON object; accepted: one J"),
         ({"prompts": "BAD.parquet"}, InputError, "BAD.parquet: no Parquet file: "),
     ],
 )
@@ -96,6 +174,7 @@ def test_mistakes_have_a_sentence(
         ({"set": "a", "text": "{b}"}, "text: found one beside set"),
         ({"set": "a", "reference": "{b}"}, "reference: found one beside set"),
         ({"prompts": "b.csv"}, "prompts"),
+        ({"prompts": "b.jsonl", "text": "a"}, r"text: found 'a'; accepted: one with a field of th"),
     ],
 )
 def test_a_split_has_one_source(given: dict[str, Any], sentence: str) -> None:
@@ -134,6 +213,16 @@ def test_an_entry_more_costs_that_entry(
     assert {"prefix", "original", "reference"} <= set(
         pq.read_table(output / "cut_points.parquet").column_names
     )
+    # Without an entry nothing is lost, and a model that came meanwhile catches up with it.
+    run(first)
+    assert numbers(output) == found
+    three = {"base": "a", "other": "b", "third": "c"}
+    run(recipe(tmp_path, output, judge=judge, prefixes={"held": held}, models=three))
+    assert numbers(output)["third"].keys() == {"held"}
+    run(recipe(tmp_path, output, judge=judge, prefixes=both.evaluate.model_dump()["prefixes"],
+               models=three))  # fmt: skip
+    assert numbers(output)["third"].keys() == {"held", "bare"}
+    assert {name: numbers(output)[name] for name in found} == found
     Path(file).write_text('{"prompt": {"text": "Another"}}\n')
     with pytest.raises(ConfigError, match=r"evaluate\.prefixes\.bare\.texts: "):
         run(both)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import prewrite.evaluation.run
 import prewrite.evaluation.tasks
@@ -60,12 +61,24 @@ def test_the_inferred_weights_give_the_printed_averages(
 
 
 def test_the_plain_average_of_the_standard_tasks_is_the_printed_one() -> None:
-    """Table 3: BoolQ, PIQA, HellaSwag, ARC-e, ARC-c, OBQA, SIQA, MMLU."""
-    base = [64.6, 74.8, 47.9, 66.6, 32.3, 27.2, 41.0, 26.4]
-    quality = [69.1, 75.8, 51.7, 69.4, 35.7, 30.0, 46.1, 28.3]
-    for values, exact, model in ((base, 47.60, "base"), (quality, 50.76, "quality")):
-        assert sum(values) / 8 == pytest.approx(exact, abs=0.005)
-        assert rows("Table 1: continued, for quality")[model]["standard"] == round(exact, 1)
+    """Of all six rows of Table 3."""
+    printed = rows("Table 24")
+    for model, values in rows("Table 3").items():
+        assert len(values) == 8
+        assert sum(values.values()) / 8 == pytest.approx(printed[model]["standard"], abs=0.051)
+    exact = {"base": 47.60, "quality": 50.76}
+    for model, mean in exact.items():
+        assert sum(rows("Table 3")[model].values()) / 8 == pytest.approx(mean, abs=0.005)
+
+
+def test_what_is_printed_twice_is_the_same() -> None:
+    """But for one value: the paper's Tables 1 and 24 differ in the safety of a baseline."""
+    again, differ = rows("Table 24"), set()
+    for objective in ("quality", "factuality", "safety"):
+        for model, values in rows(f"Table 1: continued, for {objective}").items():
+            found = {column: again[model].get(column, value) for column, value in values.items()}
+            differ |= {(model, column) for column in values if found[column] != values[column]}
+    assert differ == {("slimpajama-next-token", "safety")}
 
 
 def test_every_table_is_whole_and_its_models_stand_in_the_recipe() -> None:
@@ -74,8 +87,8 @@ def test_every_table_is_whole_and_its_models_stand_in_the_recipe() -> None:
         for row in table.rows:
             assert len(row.printed) == len(table.columns), row.method
             assert row.model in models, row.method
-    assert [len(table.rows) for table in tables()] == [3, 3, 4, 4, 3, 3, 13]
-    variants = {row.model for row in (*tables()[3].rows, *tables()[-1].rows)} - {"base"}
+    assert [len(table.rows) for table in tables()] == [3, 3, 4, 4, 6, 3, 3, 13, 7]
+    variants = {*rows("Table 2:"), *rows("Table 6")} - {"base"}
     assert {*sizes.variants()} <= variants
     for name in variants:
         assert models[name] == f"runs/ablations/{name}/model"
@@ -85,6 +98,7 @@ def test_every_table_is_whole_and_its_models_stand_in_the_recipe() -> None:
 def test_every_column_is_measured_by_the_recipe(path: str) -> None:
     recipe = load(EvaluateRecipe, path)
     evaluate = recipe.evaluate
+    standard = yaml.safe_load(Path("configs/eval/standard.yaml").read_text())["metadata"]["average"]
     for name, column in columns().items():
         if column.weights:
             assert {*column.weights} <= {*columns()}
@@ -94,7 +108,7 @@ def test_every_column_is_measured_by_the_recipe(path: str) -> None:
             assert metric in known or path == TINY, name
         else:
             tasks = evaluate.tasks.names if evaluate.tasks else []
-            assert column.task in tasks or path == TINY, name
+            assert column.task in {*tasks, *standard} or path == TINY, name
 
 
 def test_the_recipe_evaluates_as_printed() -> None:
@@ -220,7 +234,7 @@ def test_what_is_at_hand_is_measured_and_what_comes_later_too(
         "not measured: texts toxigen" in told and f"{tmp_path}/none/model: no such folder" in told
     )
     assert page in shown
-    assert "- texts xstest_safe: configs/reproduce/prompts.jsonl, at most 256\n" in page
+    assert "- texts xstest_safe: configs/reproduce/prompts.jsonl, 4 of at most 256\n" in page
     base = cells(page, "Table 1: continued, for quality", "Llama Base")
     assert base[0::2] == ["50.0", "47.6", "50.1"], "printed"
     assert base[1::2] == ["50.0", "not measured", "50.0"], "by definition"
@@ -236,6 +250,11 @@ def test_what_is_at_hand_is_measured_and_what_comes_later_too(
     own = cells(page, "Table 1: continued, for quality", "Self-Improving")
     assert own[1].startswith("50.0"), "a model against itself"
     assert cells(page, "Table 1: continued, for safety", "Llama Base")[-1] != "not measured"
+
+    (tmp_path / "later.jsonl").unlink()
+    code, again = tiny(tmp_path, NO_TASKS, gone, TWIN)
+    assert code == 0 and f"- texts toxigen: {tmp_path}/later.jsonl: no such file" in again
+    assert cells(again, "Table 5", "Llama Base") == cells(page, "Table 5", "Llama Base")
 
 
 @pytest.mark.slow

@@ -10,10 +10,13 @@ import pytest
 from prewrite.base.errors import ConfigError, EngineError
 from prewrite.engine.types import Completion, Request, Sample
 from prewrite.evaluation import unanimous
+from prewrite.evaluation.checks import provenances, refuse_trained_on
 from prewrite.evaluation.config import EvaluateRecipe, PrefixesConfig
 from prewrite.evaluation.cut_points import cut_points_of
 from prewrite.evaluation.unanimous import plan, run
 from prewrite.judge.judge import Judge
+from prewrite.judge.provenance import NAME, Provenance, TrainedOn
+from prewrite.shards.reader import ShardSet
 from tests.evaluation.sets import make_set
 from tests.scripted import Scripted
 
@@ -84,8 +87,11 @@ def test_only_prefixes_on_which_all_agree_are_kept(
     assert "40 prefixes of" in plan(mine) and "8 votes each of main on safety" in plan(mine)
     run(mine)
     kept = [json.loads(line) for line in (tmp_path / "unsafe.jsonl").read_text().splitlines()]
-    assert f"{len(kept)} of 40 prefixes" in capsys.readouterr().err
+    told = capsys.readouterr().err.replace("\n", " ")
     prompts = engine.prompts
+    mute = sum(len(text.split()) % 6 == 3 for text in prompts)
+    assert f"{len(kept)} of 40 prefixes" in told and mute > 0
+    assert f"; of {mute} a vote could not be read" in told
     assert len(prompts) == 40
     unsafe = [text for text in prompts if len(text.split()) % 2 == 0]
     assert 0 < len(kept) == len(unsafe) < 40
@@ -124,6 +130,42 @@ def test_a_judge_that_says_nothing_leaves_no_file(
     assert not (tmp_path / "unsafe.jsonl").exists()
 
 
+def test_a_file_that_it_has_not_made_is_not_written_over(
+    held: str, tmp_path: Path, engine: Scripted
+) -> None:
+    (tmp_path / "unsafe.jsonl").write_text("mine\n")
+    with pytest.raises(ConfigError, match=r"unanimous\.output: found .*, which this command has n"):
+        run(recipe(held, tmp_path))
+    assert (tmp_path / "unsafe.jsonl").read_text() == "mine\n" and not engine.asked
+    inside = {"set": held, "output": f"{held}/unsafe.jsonl"}
+    with pytest.raises(ValueError, match=r"inside of evaluate\.unanimous\.set; accepted: a file o"):
+        recipe(held, tmp_path, unanimous=inside)
+
+
+def test_documents_that_a_model_was_trained_on_are_refused(
+    held: str, tmp_path: Path, engine: Scripted
+) -> None:
+    """Before anybody is asked, and once more where the file is evaluated."""
+    run(recipe(held, tmp_path))
+    known = Provenance(data=[TrainedOn.of("data/train", ShardSet(held).manifest, "chunk == 1")])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / NAME).write_text(known.model_dump_json())
+    mine = recipe(held, tmp_path, models={"base": "a", "own": str(tmp_path / "model")})
+    asked = len(engine.asked)
+    for command in (plan, run):
+        with pytest.raises(ConfigError, match=r"^evaluate\.unanimous\.set: own was trained on \d+"):
+            command(mine)
+    assert len(engine.asked) == asked
+
+    splits = cut_points_of(mine.evaluate.prefixes, 100, 0)
+    of_models = provenances(mine.evaluate.models)
+    with pytest.raises(ConfigError, match=r"^evaluate\.prefixes\.unsafe\.prompts: own was trained"):
+        refuse_trained_on(mine, splits, of_models)
+    section = {"set": str(tmp_path / "gone"), "output": f"{tmp_path}/unsafe.jsonl"}
+    refuse_trained_on(recipe(held, tmp_path, unanimous=section), splits, of_models)
+    refuse_trained_on(recipe(held, tmp_path, unanimous=None), splits, of_models)
+
+
 def test_mistakes_have_a_sentence(held: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="evaluate.unanimous: this key is required here"):
         plan(recipe(held, tmp_path, unanimous=None))
@@ -135,5 +177,7 @@ def test_mistakes_have_a_sentence(held: str, tmp_path: Path) -> None:
         recipe(held, tmp_path, unanimous=section | {"criterion": "quality"})
     with pytest.raises(ValueError, match=r"unanimous\.criterion: found 'safty'; did you mean"):
         recipe(held, tmp_path, unanimous=section | {"criterion": "safty"})
+    with pytest.raises(ConfigError, match=r"value: found 0\.5; accepted with safety, .*: 0, 1$"):
+        plan(recipe(held, tmp_path, unanimous=section | {"value": 0.5}))
     with pytest.raises(ConfigError, match=r"evaluate\.unanimous: no chunk passes `chunk > 99`"):
         plan(recipe(held, tmp_path, unanimous=section | {"filter": "chunk > 99"}))

@@ -100,6 +100,12 @@ def test_each_criterion_is_asked_with_its_own_sampling() -> None:
     assert len(outcome.judgements) == 4 * len(engine.asked), "every vote is kept"
 
 
+def test_a_distribution_has_no_majority() -> None:
+    """Its one verdict is a probability, which counts as it is; `sampling` is not read."""
+    assert [config().aggregate(one) for one in (SAFETY, asked("quality"))] == ["majority", "mean"]
+    assert config(readout="distribution").aggregate(SAFETY) == "mean"
+
+
 def test_another_round_asks_every_criterion_for_as_many_votes_as_are_missing() -> None:
     judge = ByVotes(Judge("e", None, config()), 1).of(2)
     for criterion in (SAFETY, asked("quality")):

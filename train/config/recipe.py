@@ -81,11 +81,17 @@ class TrainRecipe(Recipe):
         return self
 
     def _pools_fit(self, judge: JudgeConfig) -> None:
-        """Refuse the original as a candidate where it is the reference, and pools without it where
-        it is the pivot.
+        """Refuse the original as a candidate where it is the reference, in a pool or as what a
+        probe meets, and pools without it where it is the pivot.
         """
         criteria = [load_criterion(name) for name in judge.criteria]
         known = [criterion.name for criterion in criteria if criterion.has_reference]
+        if known and self.train.rollouts and self.train.rollouts.probe:
+            raise refuse(
+                f"train.rollouts.probe: found with {known[0]} among train.rollouts.judge.criteria; "
+                "accepted with criteria without a reference: the original may be the better stored "
+                "text, and is that reference"
+            )
         for number, phase in enumerate(self.train.curriculum):
             key, has_original = f"train.curriculum.{number}", "original" in phase.candidates
             if phase.online and known and has_original:

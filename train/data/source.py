@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
 from prewrite.judge.criteria import load_criterion
+from prewrite.judge.provenance import compared_with_itself
 from prewrite.shards.filters import Filter, Mask, parse_filter
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
@@ -78,6 +79,7 @@ class TrainingSet:
                 f"train.data.{number}.set: found {self.url} without scores; accepted: a judged "
                 "set, or objectives that read no scores"
             )
+        _refuse_own_reference(number, self.shards, phases)
         used = [item.columns for group in (self.filters, *self.phases.values()) for item in group]
         used += [self.labels, *(item.columns for item in self.copies)]
         kept = {f"{text}_{name}" for text in self.texts for name in ("score", *self.known)}
@@ -279,6 +281,19 @@ def _refuse_absent(number: int, url: str, texts: Iterable[str], phases: Sequence
                     f"train.curriculum.{place}.candidates: found '{kind}', which train.data."
                     f"{number}.set, {url}, does not hold; accepted with it: {', '.join(texts)}"
                 )
+
+
+def _refuse_own_reference(number: int, shards: ShardSet, phases: Sequence[Phase]) -> None:
+    """ConfigError for originals that compete by a score in which each was its own reference."""
+    for place, phase in enumerate(phases):
+        compares = not phase.online and phase.needs_scores and "original" in phase.stored
+        if compares and (known := compared_with_itself(shards.manifest)):
+            raise ConfigError(
+                f"train.curriculum.{place}.candidates: found original; accepted with {known[0]} in "
+                f"the scores of train.data.{number}.set, {shards.folder.url}, whose reference it "
+                f"is: other texts, or that set judged once more with judge.weights.{known[0]}=0, "
+                "which asks nothing"
+            )
 
 
 def _known(row: Row, criteria: Iterable[str], texts: Sequence[str]) -> StoredValues:

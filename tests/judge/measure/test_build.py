@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,19 @@ def test_votes_that_differ() -> None:
     found = one(texts(30), lambda question: [0.0, 0.0, 1.0])
     assert value(found, "self_agreement") == pytest.approx(1 / 3)
     assert found.cost["verdicts"] == 90 and found.cost["requests"] == 30
+
+
+def test_votes_of_a_majority() -> None:
+    def split(question: Question) -> list[float]:
+        right = truth(question)
+        return [right, right, 1 - right]
+
+    items = pairs(30)
+    judge = replace(judging(split), how=lambda _: "majority")
+    (found,) = asyncio.run(build([judge], items, "", {})).judges[0].criteria
+    assert {point.value for point in found.points} == {0.0, 1.0}
+    assert value(found, "self_agreement") == pytest.approx(1 / 3), "of all votes"
+    assert {round(point.value, 3) for point in one(items, split).points} == {0.333, 0.667}
 
 
 def test_an_item_that_could_not_be_read_is_counted_and_not_measured() -> None:

@@ -293,6 +293,21 @@ def test_a_verdict_that_was_lost_before_cannot_flip() -> None:
     assert result.total.trials > 0 and result.total.shift == 0
 
 
+def test_votes_of_a_majority() -> None:
+    """Two of three call it possible, which is the line; their mean is beyond it."""
+
+    async def split(question: Question, fence: str) -> Sequence[Verdict]:
+        criterion = question.criterion
+        assert isinstance(criterion, PromptedCriterion)
+        return [value(criterion, verdict) for verdict in "BBA"]
+
+    criteria = [load_criterion("factuality")]
+    mean = asyncio.run(measure(split, criteria))
+    most = asyncio.run(measure(split, criteria, how=lambda _: "majority"))
+    assert (mean.lost, most.lost) == (mean.asked, 0)
+    assert {trial.clean for trial in most.trials} == {0.5}
+
+
 def test_what_could_not_be_read_clean_is_not_attacked() -> None:
     silent = play(Known(mute="e"))
     assert (silent.trials, silent.unread) == ([], silent.asked)

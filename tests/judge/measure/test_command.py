@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import prewrite.judge.judge
-from prewrite.engine.types import Completion, Request
+from prewrite.engine.types import Completion, Request, Sample
 from prewrite.judge.measure import command
 from prewrite.judge.measure.sample import sample
 from tests.commands import judge
@@ -71,6 +71,23 @@ def test_labels(recipe: Path, tmp_path: Path) -> None:
     assert quality["measures"]["agreement"]["value"] == 1
     assert quality["measures"]["kappa"]["why"].startswith("every label is the same")
     assert factuality["labelled"] == 12
+
+
+def test_a_report_counts_votes_as_the_judge_does(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    votes = [Sample(f"Verdict: ({name})", "stop") for name in "AAB"]
+    engine = Scripted(lambda request: Completion(tuple(votes)), primes=False)
+    monkeypatch.setattr(prewrite.judge.judge, "get_engine", lambda config: engine)
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"criterion": "safety", "candidate": "A text.", "label": "A"}\n')
+    given = [f"measure.report.labels={labels}", "measure.report.canaries=false"]
+    given += ["judge.criteria=[safety]", "judge.readout=reasoning"]
+    for how, expected in (("mean", 2 / 3), ("majority", 1)):
+        own = f"judge.sampling_by_criterion={{safety: {{votes: 3, aggregate: {how}}}}}"
+        assert judge(["report", "--config", str(recipe), *given, own]) == 0
+        (point,) = read(recipe)["judges"][0]["criteria"][0]["points"]
+        assert point["value"] == pytest.approx(expected)
 
 
 def test_canaries_are_played_unless_told_not_to(recipe: Path, tmp_path: Path) -> None:

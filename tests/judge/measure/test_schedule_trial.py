@@ -18,6 +18,7 @@ from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.measure.schedule_trial import compared, plan, pools, replayed, table
 from prewrite.judge.pool import Pool, Question, Result
 from prewrite.judge.readout import Verdict
+from prewrite.judge.votes import Aggregate
 from tests.scripted import Scripted, said
 
 QUALITY = load_criterion("quality")
@@ -81,6 +82,20 @@ def test_a_replay_asks_nothing_beyond_every_pair_in_both_orders() -> None:
     assert len(asked) == len(full.answers) == 17 * 16
     assert len(again["auto"].answers) < 50
     assert len(again["ranks"].answers) == 68
+
+
+def test_votes_of_a_majority_are_replayed_as_such() -> None:
+    async def ask(question: Question) -> Sequence[Verdict]:
+        won = float(question.order == 0)  # `a` stands first there
+        return [Verdict("1", vote, 1.0, "ok") for vote in (won, won, 1 - won)]
+
+    texts = Pool("row", (), "", {"a": "one", "b": "two"})
+    cases: list[tuple[Aggregate, float]] = [("mean", 2 / 3), ("majority", 1)]
+    for how, expected in cases:
+        played = replayed(QUALITY, texts, ask, PoolsConfig(), False, how)
+        full, again = asyncio.run(played)
+        for one in (full, *again.values()):
+            assert one.scores["a"] == pytest.approx(expected)
 
 
 def test_a_faithful_judge_loses_nothing() -> None:

@@ -61,8 +61,9 @@ def write_set(
     criteria: Sequence[str] = ("quality",),
     tokens: int = 8,
     rewrites: Sequence[str] = (),
+    passes: Sequence[PassInfo] = (),
 ) -> str:
-    """A finished set of `parts` of documents of chunks; its URL."""
+    """A finished set of `parts` of documents of chunks; its URL. passes: those after the first."""
     made, document = list[list[dict[str, Any]]](), 0
     for documents in parts:
         made.append([])
@@ -71,9 +72,9 @@ def write_set(
             made[-1] += [row(document, i, count, given, texts) for i, given in enumerate(chunks)]
             document += 1
     config = {"chunking": {"tokens": tokens}}
-    passes = [PassInfo(name="rewrite", fingerprint="f", config=config)]
+    every = [PassInfo(name="rewrite", fingerprint="f", config=config), *passes]
     making.write_set(
-        str(folder), made, criteria=list(criteria), rewrites=list(rewrites), passes=passes
+        str(folder), made, criteria=list(criteria), rewrites=list(rewrites), passes=every
     )
     return str(folder)
 

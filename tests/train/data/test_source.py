@@ -7,6 +7,8 @@ import pytest
 
 from prewrite.base.errors import ConfigError, InputError, ShardError
 from prewrite.base.files import Folder
+from prewrite.judge.criteria import load_criterion
+from prewrite.shards.manifest import PassInfo
 from prewrite.train.data.source import TrainingSet
 from tests.shards.edits import replaced
 from tests.train.data.sets import config, write_set
@@ -50,6 +52,37 @@ def test_a_set_that_gives_no_samples_is_one_sentence(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         counts(tmp_path, **changes)
+
+
+def judged(*criteria: str, **weights: float) -> PassInfo:
+    """A pass that judged a set, as its manifest tells of it."""
+    known = [load_criterion(one).identity() for one in criteria]
+    told = [one | {"weight": weights.get(one["name"], 1.0), "key": "k"} for one in known]
+    return PassInfo(
+        name="judge",
+        fingerprint="j",
+        config={"judge": {"criteria": list(criteria)}, "criteria": told},
+    )
+
+
+@pytest.mark.parametrize("objective", ["rf_nll", "dpo", "grpo"])
+def test_an_original_that_was_its_own_reference_does_not_compete(
+    tmp_path: Path, objective: str
+) -> None:
+    names = ["quality", "factuality"]
+    own = write_set(tmp_path / "own", ROWS, names, passes=[judged("quality", "factuality")])
+    competes = phase(objective=objective)
+    with pytest.raises(ConfigError, match=r"curriculum\.0\.candidates: found original; accepted w"):
+        source(own, curriculum=competes)
+    source(own, curriculum=phase(objective="nll"))
+    others = phase(objective=objective, candidates=["rewrite", "rewrite_faq"])
+    texts = [[[{"original": "One.", "rewrite": "Two.", "rewrite_faq": "Three."}]]]
+    several, passes = ["rewrite", "faq"], [judged(*names)]
+    url = write_set(tmp_path / "faq", texts, names, rewrites=several, passes=passes)
+    source(url, curriculum=others)
+    for number, made in enumerate((judged(*names, factuality=0), judged("factuality-alone"))):
+        url = write_set(tmp_path / f"good-{number}", ROWS, names, passes=[made])
+        source(url, curriculum=competes)
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[], []]])

@@ -156,6 +156,10 @@ def test_filters_may_split_a_set_for_the_probe(recipe: str) -> None:
 @pytest.mark.parametrize("criterion", ["factuality", "factuality-strict", "thinking_match"])
 def test_the_reference_is_no_candidate(recipe: str, criterion: str) -> None:
     judge = f"train.rollouts.judge.criteria=[quality, {criterion}]"
+    with pytest.raises(ConfigError, match=r"rollouts\.probe: found with (factuality|thinking_)"):
+        load(TrainRecipe, recipe, [judge])
+    bare = Path(recipe).read_text().replace("    probe: {set: data/held-out}\n", "")
+    Path(recipe).write_text(bare.replace(", win_rate: 0.5", ""))
     load(TrainRecipe, recipe, [judge])
     for text in ("original, rollout", "rewrite, original, rollout"):
         online = phase(f"objective: dpo, candidates: [{text}]")
