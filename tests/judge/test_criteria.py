@@ -33,7 +33,7 @@ FACTUALITY = ["factuality", *(f"factuality-{step}" for step in (*STEPS, "lenient
 ALONE = ["factuality-alone", *(f"factuality-alone-{step}" for step in STEPS)]
 OTHERS = ["educational", "thinking_match", "faithfulness"]
 SHIPPED = ["quality", "safety", "coherence", *OTHERS, *FACTUALITY, *ALONE]
-UNASKED = {"likelihood", "variety"}  # tests/prompts/test_text.py
+UNASKED = {"likelihood", "variety", "kept"}  # tests/prompts/test_text.py
 
 
 def prompt(criterion: PromptedCriterion, reasoning: str) -> str:
