@@ -1,6 +1,6 @@
 """The recipe of `prewrite judge`, and the sections it shares with `prewrite rewrite`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -157,8 +157,7 @@ class JudgeSections(Recipe):
     @model_validator(mode="after")
     def _judge_fits(self) -> "JudgeSections":
         if self.judge:
-            for name in self.judge.panel:
-                known_engine("judge.engine", name, self.engines)
+            known_judges("judge.engine", self.judge, self.engines)
             if len(set(self.judge.panel)) < max(1, len(self.judge.panel)):
                 raise refuse(f"judge.engine: found {self.judge.panel}; accepted: distinct names")
             known_criteria(self.judge)
@@ -227,3 +226,32 @@ def known_engine(key: str, name: str, engines: Mapping[str, object]) -> None:
         accepted = ", ".join(engines)
         hint = near(name, engines)
         raise refuse(f"{key}: found '{name}';{hint} accepted (see engines): {accepted}")
+def known_judges(key: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> None:
+    """Refuse judges that `engines` does not have. One that is asked has its head in float32 from
+    here on, and with it whoever else uses this engine: a model is loaded once.
+    """
+    is_asked = any(load_criterion(name).needs_engine for name in judge.criteria)
+    for name in judge.panel:
+        known_engine(key, name, engines)
+        if is_asked:
+            engines[name] = engines[name].as_judge()
+
+
+def heads(
+    judge: JudgeConfig, engines: Mapping[str, EngineConfig], others: Collection[str] = ()
+) -> list[str]:
+    """Lines of a dry run: in what type the head of each judge that is asked computes. others: names
+    of the engines that also do something else.
+    """
+    if not any(load_criterion(name).needs_engine for name in judge.criteria):
+        return []
+    return [_head_line(name, engines[name], name in others) for name in judge.panel]
+
+
+def _head_line(name: str, engine: EngineConfig, shared: bool) -> str:
+    if engine.kind == "endpoint":
+        return f"  {name}: an endpoint; in what type its head computes is unknown"
+    also = ", also where it does not judge" if shared else ""
+    return f"  {name}: its head computes in {engine.head}{also}"
+
+

@@ -16,6 +16,7 @@ from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
 from prewrite.judge.criteria import Criterion, load_criterion
+from prewrite.judge.config import heads
 from prewrite.judge.judge import load_judges
 from prewrite.judge.measure.asking import Judging, judging
 from prewrite.judge.measure.build import build
@@ -105,4 +106,5 @@ def _cell(measure: Measure | None) -> str:
 def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
     where = recipe.measure.report.labels or f"a sample of {recipe.texts}"
-    return f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"
+    line = f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"
+    return "\n".join([line, *heads(recipe.judge, recipe.engines)])
