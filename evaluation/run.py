@@ -139,7 +139,7 @@ def _texts(split: str, config: PrefixesConfig) -> dict[str, Any]:
 
 
 _OF_MODEL = {"model", "revision"}
-_NOT_READ = {"input", "combine", "weights"}
+_NOT_READ = {"input", "combine", "weights", "calibration"}
 
 
 def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:
