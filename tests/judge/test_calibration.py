@@ -1,5 +1,6 @@
 """Curves: what they do to values, whom they belong to, and that nobody is asked again for them."""
 
+import asyncio
 import math
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ from prewrite.engine.config import EndpointConfig
 from prewrite.judge.calibration import CalibrationCurve, fitted_to, load_curves
 from prewrite.judge.config import JudgeConfig, JudgeSections
 from prewrite.judge.criteria import load_criterion
-from prewrite.judge.judge import load_judges
+from prewrite.judge.judge import Judge, load_judges
+from prewrite.judge.pool import Pool, Question
 from prewrite.judge.provenance import JudgeIdentity
 from prewrite.judge.readout import Verdict
+from prewrite.judge.retry import AgainJudge, ByVotes, Judged, Known
+from prewrite.judge.scorer import RowScorer
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.verify import verify
 from tests.commands import judge
 from tests.engine.fault_server import FaultServer
 from tests.judge.test_again import asked, config, server  # noqa: F401  (fixtures)
+from tests.scripted import Scripted, said
 
 SAFETY = load_criterion("safety")
 
@@ -157,3 +162,26 @@ def verdicts(shards: ShardSet) -> list[dict[str, Any]]:
     batches = (batch for part in shards.verdicts for batch in shards.batches(part))
     rows = [row for batch in batches for row in batch.to_pylist()]
     return sorted(rows, key=lambda row: str({**row, "answer": ""}))
+
+
+def test_asked_again_a_verdict_is_calibrated_and_kept_as_said() -> None:
+    config = JudgeConfig(engine="main", criteria=["safety"])  # noqa: F811
+    engine = Scripted(lambda _: said("", A=0.8, B=0.2))
+    known = Known(Judged([], 0))
+    again = AgainJudge(ByVotes(Judge("main", engine, config, {"safety": curve()}), 1), known)
+    question = Question(SAFETY, Pool("row", (), "", {"original": "text"}), "original")
+    for _ in range(2):
+        ((verdict,), _usage) = asyncio.run(again.ask(question, ""))
+        assert verdict.value == pytest.approx(curve()(0.8))
+    assert len(engine.asked) == 1
+    (row,) = known.of("main", question)
+    assert row["value"] == pytest.approx(0.8)
+
+
+def test_judges_disagree_by_what_counts() -> None:
+    config = JudgeConfig(engine="main", criteria=["safety"])  # noqa: F811
+    scorer = RowScorer([Judge("main", None, config, {"safety": curve()})], config)
+    row = {"judge": "main", "criterion": "safety", "value": 0.8}
+    assert scorer._calibrated(row)["value"] == pytest.approx(curve()(0.8))
+    for other in ({"value": None}, {"judge": "big"}, {"criterion": "quality"}):
+        assert scorer._calibrated(row | other) == row | other
