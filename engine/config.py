@@ -45,6 +45,29 @@ class VllmConfig(Section):
     )
     args: dict[str, Any] = Field({}, description="any further argument of `vllm.LLM`")
 
+    @field_validator("args")
+    @classmethod
+    def _overrides_by_name(cls, args: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(found := args.get("hf_overrides", {}), dict):
+            raise refuse(f"hf_overrides: found {found!r:.60}; accepted: a mapping")
+        return args
+
+    @property
+    def head(self) -> str | None:
+        """The type in which the head, the last layer, computes; None: that of the model."""
+        own = "float32" if self.dtype == "float32" else None
+        found: str | None = self.args.get("hf_overrides", {}).get("head_dtype", own)
+        return found
+
+    def as_judge(self) -> "VllmConfig":
+        """With the head in float32, unless the recipe says otherwise: in 16 bits probabilities that
+        lie near each other become equal.
+        """
+        if self.head:
+            return self
+        overrides = {**self.args.get("hf_overrides", {}), "head_dtype": "float32"}
+        return self.model_copy(update={"args": {**self.args, "hf_overrides": overrides}})
+
     def identity(self) -> dict[str, Any]:
         """What answers depend on; the rest is speed."""
         names = {"kind", "model", "revision", "dtype", "max_model_len", "template_args"}
@@ -171,6 +194,10 @@ class EndpointConfig(Section):
             raise refuse("max_completion_tokens: found true; accepted with api: chat")
         if self.api_key_env and "authorization" in map(str.lower, self.headers):
             raise refuse("api_key_env: found with headers.Authorization; accepted: one of the two")
+        return self
+
+    def as_judge(self) -> "EndpointConfig":
+        """Itself: in what type the model behind it computes is not ours to choose."""
         return self
 
     def identity(self) -> dict[str, Any]:

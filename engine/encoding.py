@@ -108,7 +108,7 @@ class PromptEncoder:
             if len(ids) != 1:
                 raise EngineError(
                     f"verdict '{verdict}' is {len(ids)} tokens for this model; "
-                    "use single letters or digits"
+                    "use letters, digits or words of one token"
                 )
             found[verdict] = ids[0]
         return found

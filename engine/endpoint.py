@@ -154,7 +154,7 @@ class EndpointEngine:
 
     def versions(self) -> dict[str, str]:
         """The client; an endpoint does not say what runs behind it."""
-        return {"openai": openai.__version__}
+        return {"openai": openai.__version__, f"head of {self.config.model}": "unknown"}
 
     def close(self) -> None:
         """Connections end with their event loop; nothing is held here."""

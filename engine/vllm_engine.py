@@ -153,12 +153,16 @@ class VllmEngine:
         """The longest prompt and answer, in tokens."""
         return int(self.llm.llm_engine.model_config.max_model_len)
 
+    @property
+    def _head(self) -> str:
+        return str(self.llm.llm_engine.model_config.head_dtype).removeprefix("torch.")
+
     def check_verdicts(self, verdicts: Iterable[str]) -> None:
         """See `engine.types.Engine.check_verdicts`."""
         self._encoder.verdict_ids(verdicts)
 
     def versions(self) -> dict[str, str]:
-        """vLLM, torch and the digest of the model."""
+        """vLLM, torch, the digest of the model, and the type in which its head computes."""
         import torch
         import vllm
 
@@ -166,6 +170,7 @@ class VllmEngine:
             "vllm": vllm.__version__,
             "torch": torch.__version__,
             f"model {self.config.model}": model_digest(self.config.model, self.config.revision),
+            f"head of {self.config.model}": self._head,
         }
 
     def close(self) -> None:
@@ -479,8 +484,9 @@ def _cpu_arguments(config: VllmConfig) -> dict[str, Any]:
 
 
 def load_sentence(config: VllmConfig, error: Exception) -> str:
-    """Why a model could not be loaded."""
-    return f"cannot load the model {config.model} with vLLM: {first_line(error)}"
+    """Why a model could not be loaded; a quantised head can have no type of its own."""
+    head = "; accepted: args.hf_overrides.head_dtype: model" if "head_dtype" in str(error) else ""
+    return f"cannot load the model {config.model} with vLLM: {first_line(error)}{head}"
 
 
 def first_line(error: BaseException) -> str:

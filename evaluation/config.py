@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Recipe, Section, WrittenLocation, near, refuse
 from prewrite.engine.config import EngineConfig, VllmConfig
-from prewrite.judge.config import JudgeConfig, known_criteria, known_engine
+from prewrite.judge.config import JudgeConfig, known_criteria, known_engine, known_judges
 from prewrite.judge.criteria import Criterion, load_criterion
 
 FOLDERS = ("continuations", "judgements", "scores", "results", "tasks")
@@ -178,8 +178,7 @@ class EvaluateRecipe(Recipe):
     def _engines_fit(self) -> "EvaluateRecipe":
         evaluate = self.evaluate
         known_engine("evaluate.engine", evaluate.engine, self.engines)
-        for name in evaluate.judge.panel:
-            known_engine("evaluate.judge.engine", name, self.engines)
+        known_judges("evaluate.judge.engine", evaluate.judge, self.engines)
         known_criteria(evaluate.judge)
         if evaluate.judge.pools.order == "random":
             raise refuse(

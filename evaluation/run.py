@@ -29,6 +29,7 @@ from prewrite.evaluation.outcome import TABLE, Notes, Splits, documents, report
 from prewrite.evaluation.prompt_file import prompts_of
 from prewrite.evaluation.writing import FOLDER as CONTINUATIONS
 from prewrite.evaluation.writing import write
+from prewrite.judge.config import heads
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.probe import probe_judges
 from prewrite.judge.provenance import JudgeIdentity
@@ -83,6 +84,7 @@ def plan(recipe: EvaluateRecipe) -> str:
             f"{name} ({path}): {left} of {cut_points} cut points to continue, {texts} texts each; "
             f"{questions} questions to the judge at most"
         )
+    lines += heads(evaluate.judge, recipe.engines, [evaluate.engine])
     return "\n".join([*lines, *chain(*warnings.values())])
 
 
@@ -139,7 +141,7 @@ def _texts(split: str, config: PrefixesConfig) -> dict[str, Any]:
 
 
 _OF_MODEL = {"model", "revision"}
-_NOT_READ = {"input", "combine", "weights"}
+_NOT_READ = {"input", "combine", "weights", "calibration"}
 
 
 def _begun(folder: Folder, recipe: EvaluateRecipe) -> dict[str, Any]:

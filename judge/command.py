@@ -1,7 +1,7 @@
 """`prewrite judge`: score the set at `judge.input` into a new set at `output`."""
 
 from prewrite.base.console import PlainConsole
-from prewrite.judge.config import JudgeRecipe
+from prewrite.judge.config import JudgeRecipe, heads
 from prewrite.judge.passes import judge_pass, remedy
 from prewrite.judge.probe import probe_judges
 from prewrite.judge.retry import JudgeAgain, refuse_behind
@@ -34,7 +34,9 @@ def plan(recipe: JudgeRecipe) -> str:
     parts = len(job.source.splits())
     names = ", ".join(criterion.name for criterion in job.criteria)
     kept = f" (as judged before: {', '.join(sorted(job.kept))})" if job.kept else ""
-    return f"judge {recipe.judge.input} ({parts} parts) on {names}{kept} → {recipe.output}"
+    kept += f" (calibrated anew: {', '.join(sorted(job.heard))})" if job.heard else ""
+    line = f"judge {recipe.judge.input} ({parts} parts) on {names}{kept} → {recipe.output}"
+    return "\n".join([line, *heads(recipe.judge, recipe.engines)])
 
 
 def retry(recipe: JudgeRecipe) -> None:

@@ -1,6 +1,6 @@
 """The recipe of `prewrite judge`, and the sections it shares with `prewrite rewrite`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,7 +15,9 @@ from pydantic import (
 from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Recipe, Section, near, refuse
 from prewrite.base.errors import ConfigError
+from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.config import EngineConfig
+from prewrite.judge.calibration import CalibrationCurve, load_curves
 from prewrite.judge.combine import Combine
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.schedule import OrderRule, Purpose
@@ -107,13 +109,18 @@ class JudgeConfig(Section):
         ge=1,
         description="longest context shown to the judge, in tokens of the chunking tokenizer",
     )
+    calibration: str | None = Field(
+        None,
+        description="a file of `prewrite judge calibrate`, whose curves turn the judge's values "
+        "into those of labels; null: as the judge gives them",
+    )
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As `VoteSampling` does."""
         found: dict[str, Any] = dump(self)
-        key = "sampling_by_criterion"
-        return {name: value for name, value in found.items() if name != key or value}
+        keys = ("sampling_by_criterion", "calibration")
+        return {name: value for name, value in found.items() if name not in keys or value}
 
     @field_validator("sampling_by_criterion", mode="before")
     @classmethod
@@ -141,6 +148,16 @@ class JudgeConfig(Section):
         own = self.about(criterion).sampling
         return own.aggregate if self.readout == "reasoning" else "mean"
 
+    def curves(self, criterion: Criterion) -> dict[str, CalibrationCurve]:
+        """Judge → its curve on a criterion, as far as there is one."""
+        found = load_curves(self.calibration).get(criterion.name, {}) if self.calibration else {}
+        return {name: found[name] for name in self.panel if name in found}
+
+    def calibrated(self, criterion: Criterion) -> dict[str, str]:
+        """The digest of its curves, for the identity of what was scored; nothing without any."""
+        curves = {name: curve.model_dump() for name, curve in self.curves(criterion).items()}
+        return {"calibration": fingerprint(curves)} if curves else {}
+
     def asking(self, **changed: int) -> "JudgeConfig":
         """This section with other values in the sampling of every criterion."""
         others = {
@@ -164,8 +181,7 @@ class JudgeSections(Recipe):
     @model_validator(mode="after")
     def _judge_fits(self) -> "JudgeSections":
         if self.judge:
-            for name in self.judge.panel:
-                known_engine("judge.engine", name, self.engines)
+            known_judges("judge.engine", self.judge, self.engines)
             if len(set(self.judge.panel)) < max(1, len(self.judge.panel)):
                 raise refuse(f"judge.engine: found {self.judge.panel}; accepted: distinct names")
             known_criteria(self.judge)
@@ -190,28 +206,48 @@ class JudgeRecipe(JudgeSections):
 
 def known_criteria(judge: JudgeConfig) -> None:
     """Refuse criteria that cannot be read, share a column or do not fit the read-out, and weights
-    of others.
+    and curves of others.
     """
     criteria = [load_criterion(name) for name in judge.criteria]
     for criterion in criteria:
-        numeric = isinstance(criterion, PromptedCriterion) and not criterion.verdicts
-        if numeric and judge.readout == "distribution":
-            raise refuse(
-                f"judge.readout: found 'distribution'; accepted with '{criterion.name}', which has "
-                "no verdicts: reasoning"
-            )
+        _read_out_fits(judge, criterion)
     names = [criterion.name for criterion in criteria]
     for name in names:
         if names.count(name) > 1:
             raise refuse(f"judge.criteria: found '{name}' twice")
-    for name in judge.weights:
-        if name not in names:
-            hint, accepted = near(name, names), ", ".join(names)
-            raise refuse(f"judge.weights: found '{name}';{hint} accepted: {accepted}")
-    for name in judge.sampling_by_criterion:
-        if name not in names:
-            hint, accepted = near(name, names), ", ".join(names)
-            raise refuse(f"judge.sampling_by_criterion: found '{name}';{hint} accepted: {accepted}")
+    for key in ("weights", "sampling_by_criterion"):
+        for name in getattr(judge, key):
+            if name not in names:
+                hint, accepted = near(name, names), ", ".join(names)
+                raise refuse(f"judge.{key}: found '{name}';{hint} accepted: {accepted}")
+    if judge.calibration:
+        _known_curves(judge, criteria)
+
+
+def _read_out_fits(judge: JudgeConfig, criterion: Criterion) -> None:
+    if not isinstance(criterion, PromptedCriterion):
+        return
+    if judge.readout == "distribution" and not criterion.verdicts:
+        raise refuse(
+            f"judge.readout: found 'distribution'; accepted with '{criterion.name}', which has no "
+            "verdicts: reasoning"
+        )
+    if judge.readout == "reasoning" and criterion.form == "both":
+        raise refuse(
+            f"judge.readout: found 'reasoning'; accepted with '{criterion.name}', whose form is "
+            "both: distribution"
+        )
+
+
+def _known_curves(judge: JudgeConfig, criteria: Iterable[Criterion]) -> None:
+    if judge.readout != "distribution":
+        raise refuse("judge.readout: found 'reasoning'; accepted with a calibration: distribution")
+    if not any(judge.curves(criterion) for criterion in criteria):
+        panel, names = (", ".join(some) for some in (judge.panel, (c.name for c in criteria)))
+        raise refuse(
+            f"judge.calibration: found '{judge.calibration}', which has no curve of {panel} on "
+            f"{names}; accepted: one that has"
+        )
 
 
 def refuse_pairwise(judge: JudgeConfig | None, rewrites: Rewrites, where: str) -> None:
@@ -224,6 +260,35 @@ def refuse_pairwise(judge: JudgeConfig | None, rewrites: Rewrites, where: str) -
                 f"{where}, where each chunk has one text: criteria that look at each alone, or "
                 "judge: null"
             )
+
+
+def known_judges(key: str, judge: JudgeConfig, engines: dict[str, EngineConfig]) -> None:
+    """Refuse judges that `engines` does not have. One that is asked has its head in float32 from
+    here on, and with it whoever else uses this engine: a model is loaded once.
+    """
+    is_asked = any(load_criterion(name).needs_engine for name in judge.criteria)
+    for name in judge.panel:
+        known_engine(key, name, engines)
+        if is_asked:
+            engines[name] = engines[name].as_judge()
+
+
+def heads(
+    judge: JudgeConfig, engines: Mapping[str, EngineConfig], others: Collection[str] = ()
+) -> list[str]:
+    """Lines of a dry run: in what type the head of each judge that is asked computes. others: names
+    of the engines that also do something else.
+    """
+    if not any(load_criterion(name).needs_engine for name in judge.criteria):
+        return []
+    return [_head_line(name, engines[name], name in others) for name in judge.panel]
+
+
+def _head_line(name: str, engine: EngineConfig, shared: bool) -> str:
+    if engine.kind == "endpoint":
+        return f"  {name}: an endpoint; in what type its head computes is unknown"
+    also = ", also where it does not judge" if shared else ""
+    return f"  {name}: its head computes in {engine.head}{also}"
 
 
 def known_engine(key: str, name: str, engines: Mapping[str, object]) -> None:

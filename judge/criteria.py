@@ -11,7 +11,8 @@ one candidate, and cost a forward pass, a small model, a function call.
 
 import inspect
 import pkgutil
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -31,6 +32,8 @@ _VARIABLES = {
     "pairwise": ("context", "reference", "first", "second", "reasoning"),
     "pointwise": ("context", "reference", "candidate", "reasoning"),
 }
+Form = Literal["letters", "words", "both"]
+_FORM = ("words", "form")
 _NEEDED = {"pairwise": ("first", "second"), "pointwise": ("candidate",)}
 
 
@@ -93,6 +96,10 @@ class PromptedCriterion(_Scaled):
     candidate that stands first); none: the answer is a number on the scale, which only reasoning
     can read.
 
+    words: a word for each verdict. form: verdicts are asked for as they stand (`letters`), as
+    `words`, or in `both` assignments of the letters: once as they stand and once dealt out the
+    other way round, and the mean counts, so that a liking for a letter cancels.
+
     answer: how an answer begins, so that the verdict comes next; a reasoned answer ends with it,
     the verdict and a closing bracket. rules: what `{{ rules }}` in the template stands for, so that
     a criterion can take over a template and bring rules of its own.
@@ -102,6 +109,8 @@ class PromptedCriterion(_Scaled):
 
     kind: Literal["pairwise", "pointwise"]
     verdicts: dict[str, float] = {}
+    words: dict[str, str] = {}
+    form: Form = "letters"
     answer: str
     rules: str = ""
     template: str
@@ -121,6 +130,57 @@ class PromptedCriterion(_Scaled):
             raise refuse("rules: the template does not insert them with {{ rules }}")
         return self
 
+    @model_validator(mode="after")
+    def _form_fits(self) -> "PromptedCriterion":
+        names, words = self.verdicts, self.words
+        alike = len({word.casefold() for word in words.values()} - {""}) < len(words)
+        if words and (words.keys() != names.keys() or alike):
+            raise refuse(
+                f"words: found {words}; accepted: a word for each of {', '.join(names)}, no two of "
+                "them alike"
+            )
+        if self.form == "words" and not self.words:
+            raise refuse("words: this key is required for form: words")
+        if self.form == "both" and (self.kind == "pairwise" or not names):
+            raise refuse("form: found 'both'; accepted with pointwise verdicts: it is for letters")
+        return self
+
+    @property
+    def as_asked(self) -> "PromptedCriterion":
+        """With the names of its verdicts that its form asks for; ConfigError where the template
+        does not name them.
+        """
+        return self.renamed(self.words) if self.form == "words" else self
+
+    @cached_property
+    def assignments(self) -> tuple["PromptedCriterion", ...]:
+        """What is asked for it: itself; with `form: both` also itself with the letters the other
+        way round.
+        """
+        names = [*self.verdicts]
+        turned = dict(zip(names, reversed(names), strict=True))
+        return (self, self.renamed(turned)) if self.form == "both" else (self,)
+
+    def renamed(self, names: Mapping[str, str]) -> "PromptedCriterion":
+        """The same with other names for its verdicts, also where the template has one right after
+        the answer form; `words` then leads back.
+        """
+        any_name = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        told = re.compile(rf"{re.escape(self.answer)}({any_name})(?!\w)")
+        if missing := names.keys() - set(told.findall(self.template)):
+            raise ConfigError(
+                f"criterion {self.name}: template: does not say '{self.answer}{min(missing)}'; "
+                "accepted with words, or form: both: one that names each verdict in this way"
+            )
+        template = told.sub(lambda found: self.answer + names[found[1]], self.template)
+        verdicts = {names[name]: value for name, value in self.verdicts.items()}
+        back = {new: old for old, new in names.items()}
+        return self.changed(verdicts=verdicts, template=template, words=back)
+
+    def changed(self, **keys: Any) -> "PromptedCriterion":
+        """With other keys; nothing is left of what followed from the old ones."""
+        return PromptedCriterion.model_validate(self.model_dump() | keys)
+
     @property
     def has_reference(self) -> bool:
         """Whether its template shows one."""
@@ -134,13 +194,16 @@ class PromptedCriterion(_Scaled):
         return Template(name, source, _VARIABLES[self.kind], _NEEDED[self.kind])
 
     def check(self) -> None:
-        """A wrong template is a wrong criterion."""
+        """A wrong template is a wrong criterion, and so are verdicts that it does not name."""
         self.prompt  # noqa: B018
+        if self.words or self.form == "both":
+            self.renamed({name: name for name in self.verdicts})
 
     def identity(self) -> dict[str, Any]:
-        """The prompt by its digest."""
-        known = self.model_dump(mode="json", exclude={"weight", "template", "rules"})
-        return known | {"template": self.prompt.sha256}
+        """The prompt by its digest, which also tells words from letters."""
+        known = self.model_dump(mode="json", exclude={"weight", "template", "rules", *_FORM})
+        both = {"form": self.form} if self.form == "both" else {}
+        return known | {"template": self.prompt.sha256} | both
 
 
 class Likelihood(_Criterion):
@@ -240,6 +303,8 @@ def criterion_of(data: Any, source: str = "the criterion") -> Criterion:
     except ValidationError as error:
         sentence = explain(error.errors()[0], data).removeprefix("the recipe").lstrip(".: ")
         raise ConfigError(f"{source}: {sentence}") from None
+    if isinstance(criterion, PromptedCriterion):
+        criterion = criterion.as_asked
     criterion.check()
     return criterion
 
@@ -249,7 +314,9 @@ def _shipped() -> dict[str, Path]:
 
 
 def _read(name: str, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The keys of a file, over those of its `base`: a shipped criterion, or a path from here."""
+    """The keys of a file, over those of its `base`: a shipped criterion, or a path from here. With
+    other verdicts or another template it has no words, or its own.
+    """
     try:
         data = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError:
@@ -270,4 +337,7 @@ def _read(name: str, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
             f"{path}: base: found '{base}'; accepted: {', '.join(_shipped())}, "
             "or the path of another criterion file"
         )
-    return _read(base, below, (path, *seen)) | data
+    found = _read(base, below, (path, *seen))
+    if data.keys() & {"verdicts", "template"}:  # which the words of the other one may not fit
+        found.pop("words", None)
+    return found | data

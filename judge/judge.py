@@ -9,15 +9,18 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from prewrite.base.errors import ConfigError
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.registry import get_engine
-from prewrite.engine.types import Engine
+from prewrite.engine.types import Completion, Engine
+from prewrite.judge.calibration import CalibrationCurve, fitted_to
 from prewrite.judge.classifiers import classify
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import Criterion, Likelihood, PromptedCriterion
 from prewrite.judge.pool import Question
-from prewrite.judge.readout import Verdict, ask, likelihood
+from prewrite.judge.readout import Verdict, ask, averaged, likelihood
 from prewrite.judge.unread import tally_of
 from prewrite.prompts.usage import usage_of
 from prewrite.shards.failures import FailureTally
@@ -30,11 +33,18 @@ CostedAnswer = tuple[Sequence[Verdict], Usage]
 
 class Judge:
     """Answers questions. name: what `judgements/` calls it; engine: None where only classifiers
-    and functions judge; tally: its verdicts so far, and why some could not be read.
+    and functions judge; curves: by criterion; tally: its verdicts so far, and why some could not be
+    read.
     """
 
-    def __init__(self, name: str | None, engine: Engine | None, config: JudgeConfig) -> None:
-        self.name, self.engine, self.config = name, engine, config
+    def __init__(
+        self,
+        name: str | None,
+        engine: Engine | None,
+        config: JudgeConfig,
+        curves: Mapping[str, CalibrationCurve] | None = None,
+    ) -> None:
+        self.name, self.engine, self.config, self.curves = name, engine, config, curves or {}
         self.tally = FailureTally()
         self._known: OrderedDict[bytes, asyncio.Task[CostedAnswer]] = OrderedDict()
 
@@ -64,16 +74,29 @@ class Judge:
     async def _put(self, question: Question, fence: str) -> CostedAnswer:
         criterion, pool = question.criterion, question.pool
         if isinstance(criterion, PromptedCriterion):
-            pieces = question.pieces(fence, self.config.readout == "reasoning")
-            about = self.config.about(criterion)
-            verdicts, completions = await ask(self._model, criterion, pieces, about)
+            verdicts, completions = await self._prompted(question, criterion, fence)
         elif isinstance(criterion, Likelihood):
             text = pool.candidates[question.candidate]
             completion = await self._model.likelihood(pool.context, text)
             verdicts, completions = [likelihood(completion)], [completion]
         else:
             return [await classify(criterion, _texts(question))], Usage()
-        return verdicts, usage_of(*completions)
+        curve = self.curves.get(criterion.name)
+        return [one.through(curve) for one in verdicts], usage_of(*completions)
+
+    async def _prompted(
+        self, question: Question, criterion: PromptedCriterion, fence: str
+    ) -> tuple[list[Verdict], list[Completion]]:
+        """Ask in each assignment of the letters; one verdict a vote, and all that it cost."""
+        about, reasoning = self.config.about(criterion), self.config.readout == "reasoning"
+        forms = [replace(question, criterion=form) for form in criterion.assignments]
+        asked = [
+            ask(self._model, form, one.pieces(fence, reasoning), about)
+            for form, one in zip(criterion.assignments, forms, strict=True)
+        ]
+        told = await asyncio.gather(*asked)
+        verdicts = [averaged(some) for some in zip(*(found for found, _ in told), strict=True)]
+        return verdicts, [completion for _, some in told for completion in some]
 
     @property
     def _model(self) -> Engine:
@@ -97,20 +120,37 @@ def load_judges(
 ) -> list[Judge]:
     """The panel, ready to be asked about `criteria`; no engine is loaded where none is needed.
 
-    EngineError when one cannot be loaded, or does not have a verdict as one token.
+    EngineError when one cannot be loaded, or does not have a verdict as one token; ConfigError for
+    a calibration that was made for another judge.
     """
     asked = [criterion for criterion in criteria if criterion.needs_engine]
     if not asked:
         return [Judge(name, None, config) for name in config.panel]
     judges = []
     for name in config.panel:
+        curves = _curves(config, name, engines[name], asked)
         engine = get_engine(engines[name])
         if config.readout == "distribution":
             engine.check_verdicts(
                 v for c in asked if isinstance(c, PromptedCriterion) for v in c.verdicts
             )
-        judges.append(Judge(name, engine, config))
+        judges.append(Judge(name, engine, config, curves))
     return judges
+
+
+def _curves(
+    config: JudgeConfig, name: str, engine: EngineConfig, criteria: Iterable[Criterion]
+) -> dict[str, CalibrationCurve]:
+    """Criterion → the curve of a judge; ConfigError for one that was fitted to something else."""
+    found = {c.name: curve for c in criteria if (curve := config.curves(c).get(name))}
+    for criterion in criteria:
+        curve = found.get(criterion.name)
+        if curve and curve.of != fitted_to(criterion, engine):
+            raise ConfigError(
+                f"{config.calibration}: {criterion.name}.{name}: found a curve of another model, "
+                "or of the criterion in another form; run `prewrite judge calibrate` again"
+            )
+    return found
 
 
 def fence_for(criterion: Criterion, texts: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """The judge pass: a shard set in, the same rows with scores out.
 
 A set that is scored already can be the input: what the same judges said on the same criterion under
-the same settings is taken over, and only the rest is asked. So one criterion can be added, changed
+the same settings is taken over, and only the rest is asked; under another calibration its verdicts
+are said again, and the scores computed anew. So one criterion can be added, changed
 or dropped, or the weights, or a rewrite be added to each row, at the price of what is new.
 """
 
@@ -30,7 +31,7 @@ from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Rewrites, Row, refuse_hidden, schema
 
-_ELSEWHERE = {"engine", "input"}
+_ELSEWHERE = {"engine", "input", "calibration"}
 """Keys of `judge` on which no score depends, or that are looked at apart."""
 
 _NOT_VERDICTS = _ELSEWHERE | {"criteria", "weights", "combine"}
@@ -170,17 +171,30 @@ class JudgePass:
     @property
     def source(self) -> SetSource:
         """The set to score."""
-        return SetSource(self.url, self.kept)
+        return SetSource(self.url, self.kept | self.heard)
 
-    @cached_property
+    @property
     def kept(self) -> frozenset[str]:
         """The criteria that the input has been judged on, by the same judges in the same way."""
+        return frozenset(name for name, same in self._known.items() if same)
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """Those on which the same judges were asked in the same way, but calibrated in another."""
+        return frozenset(name for name, same in self._known.items() if not same)
+
+    @cached_property
+    def _known(self) -> dict[str, bool]:
+        """The criteria whose verdicts the input has → whether its scores are calibrated as now."""
         passes = ShardSet(self.url).finished().manifest.passes
         made = next((one for one in reversed(passes) if one.name == self.name), None)
-        if made is None:
-            return frozenset()
-        known = {criterion["key"] for criterion in made.config["criteria"]}
-        return frozenset(c["name"] for c in self._criteria_config() if c["key"] in known)
+        criteria = made.config["criteria"] if made else []
+        before = {one["key"]: one.get("calibration") for one in criteria}
+        return {
+            c["name"]: before[c["key"]] == c.get("calibration")
+            for c in self._criteria_config()
+            if c["key"] in before
+        }
 
     @cached_property
     def judged(self) -> frozenset[str]:
@@ -224,7 +238,7 @@ class JudgePass:
                 [known, settings, judges] if criterion.needs_engine else [known, settings]
             )
             weight = self.judge.weights.get(criterion.name, criterion.weight)
-            found.append({**known, "weight": weight, "key": key})
+            found.append({**known, "weight": weight, "key": key} | self.judge.calibrated(criterion))
         return found
 
     def _settings(self, criterion: Criterion) -> dict[str, Any]:
@@ -253,7 +267,7 @@ class JudgePass:
         """Load the judges in this process, if there is something to ask them."""
         judges = load_judges(self.judge, self.engines, self.fresh)
         texts = ShardSet(self.url).manifest.texts
-        yield RowScorer(judges, self.judge, texts, self.kept, self.judged)
+        yield RowScorer(judges, self.judge, texts, self.kept, self.judged, self.heard)
 
 
 def measures_of(judge: JudgeConfig, criteria: Sequence[Criterion]) -> list[str]:

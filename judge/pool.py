@@ -219,7 +219,7 @@ def judgements(judge: str | None, answers: Answers) -> list[Row]:
             "order": question.order,
             "vote": vote,
             "answer": verdict.answer.encode("utf-8", "replace").decode(),
-            "value": question.value(verdict),
+            "value": question.value(verdict.as_said),
             "mass": verdict.mass,
             "status": verdict.status,
         }

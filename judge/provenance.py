@@ -73,7 +73,7 @@ class JudgeIdentity(_ProvenanceModel):
         asked = [criterion.name for criterion in criteria if criterion.needs_engine]
         return cls(
             judges={name: _with_parents(engines[name]) for name in judge.panel if asked},
-            criteria=[criterion.identity() for criterion in criteria],
+            criteria=[c.identity() | judge.calibrated(c) for c in criteria],
             asked=asked,
         )
 

@@ -14,11 +14,13 @@ Nothing that could not be read ever becomes a number.
 import asyncio
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
 from prewrite.engine.types import Completion, Engine, Prompt, Request, Sample, Sampling
+from prewrite.judge.calibration import CalibrationCurve
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import PromptedCriterion
 
@@ -29,12 +31,26 @@ _NUMBER_TOKENS = 16  # longest number of a re-ask, with its bracket; one that wa
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One reading. value: 0..1, None unless status is `ok`; mass: None when not measured."""
+    """One reading. value: 0..1, None unless status is `ok`; mass: None when not measured. raw: the
+    value before it was calibrated, None where it was not.
+    """
 
     answer: str
     value: float | None
     mass: float | None
     status: ReadStatus
+    raw: float | None = None
+
+    def through(self, curve: CalibrationCurve | None) -> "Verdict":
+        """Calibrated; a verdict that was not read stays none."""
+        if curve is None or self.value is None:
+            return self
+        return replace(self, value=curve(self.value), raw=self.value)
+
+    @property
+    def as_said(self) -> "Verdict":
+        """As the judge gave it."""
+        return self if self.raw is None else replace(self, value=self.raw, raw=None)
 
 
 def failed(reason: str) -> Verdict:
@@ -120,6 +136,17 @@ def distribution(criterion: PromptedCriterion, sample: Sample, min_mass: float) 
     value = sum(share * values[verdict] for verdict, share in shares.items()) / mass
     best = max(shares, key=lambda verdict: shares[verdict])
     return Verdict(best, min(max(value, 0.0), 1.0), min(mass, 1.0), "ok")
+
+
+def averaged(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict of those on one question in all assignments of the letters: the mean, or the
+    first that could not be read.
+    """
+    unread = next((one for one in verdicts if one.status != "ok"), None)
+    if unread or len(verdicts) == 1:
+        return unread or verdicts[0]
+    values, masses = [one.value or 0.0 for one in verdicts], [one.mass or 0.0 for one in verdicts]
+    return Verdict(" ".join(v.answer for v in verdicts), fmean(values), fmean(masses), "ok")
 
 
 def reasoned(criterion: PromptedCriterion, sample: Sample) -> Verdict:

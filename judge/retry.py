@@ -23,7 +23,7 @@ from prewrite.judge.judge import CostedAnswer, Judge, load_judges
 from prewrite.judge.panel import Panel
 from prewrite.judge.passes import JudgePass, SetBlock, SetSource
 from prewrite.judge.pool import Question, judgements
-from prewrite.judge.readout import Verdict
+from prewrite.judge.recall import VerdictKey, key_of, key_of_row, verdict_of
 from prewrite.judge.scorer import PoolScorer, PoolScores, RowScorer, store
 from prewrite.pipeline.passes import Absent, Document, DocumentResult, End, Item, Split, Work
 from prewrite.pipeline.retry import OfJob, round_of
@@ -226,10 +226,6 @@ def _other_rows(where: str) -> ShardError:
     )
 
 
-VerdictKey = tuple[str | None, str, str, str, str | None, int]
-"""judge, criterion, row, candidate, opponent, order: a question as `judgements/` has it."""
-
-
 class Known:
     """The verdicts on one document: those that hold, and as they come in, the new ones."""
 
@@ -237,35 +233,25 @@ class Known:
         self.rows: dict[VerdictKey, dict[int, Row]] = defaultdict(dict)
         self.new: set[tuple[str, str, str]] = set()
         for verdict in document.judgements:
-            self.rows[_key(verdict)][verdict["vote"]] = verdict
+            self.rows[key_of_row(verdict)][verdict["vote"]] = verdict
         for verdict in document.known:
-            if verdict["vote"] not in self.rows[_key(verdict)]:
+            if verdict["vote"] not in self.rows[key_of_row(verdict)]:
                 self.add(verdict)
 
     def add(self, verdict: Row) -> None:
         """Take a new one; `new` has the row, the criterion and the texts that it speaks of."""
-        self.rows[_key(verdict)][verdict["vote"]] = verdict
+        self.rows[key_of_row(verdict)][verdict["vote"]] = verdict
         for text in (verdict["candidate"], verdict["opponent"]):
             self.new.add((verdict["id"], verdict["criterion"], text))
 
     def of(self, judge: str | None, question: Question) -> list[Row]:
         """The verdicts on a question, by vote."""
-        found = self.rows[_key_of(judge, question)]
+        found = self.rows[key_of(judge, question)]
         return [found[vote] for vote in sorted(found)]
 
     def texts(self, row: str, criterion: str, among: Sequence[str]) -> set[str]:
         """Those about which there is a new verdict."""
         return {text for text in among if (row, criterion, text) in self.new}
-
-
-def _key(verdict: Row) -> VerdictKey:
-    v = verdict
-    return v["judge"], v["criterion"], v["id"], v["candidate"], v["opponent"], v["order"]
-
-
-def _key_of(judge: str | None, question: Question) -> VerdictKey:
-    q = question
-    return judge, q.criterion.name, q.pool.row_id, q.candidate, q.opponent, q.order
 
 
 class ByVotes:
@@ -280,7 +266,7 @@ class ByVotes:
         if votes not in self._judges:
             judge = self.judge
             config = judge.config.asking(votes=votes, seed=self._seed)
-            self._judges[votes] = Judge(judge.name, judge.engine, config)
+            self._judges[votes] = Judge(judge.name, judge.engine, config, judge.curves)
         return self._judges[votes]
 
 
@@ -289,7 +275,7 @@ class AgainJudge(Judge):
 
     def __init__(self, judges: ByVotes, known: Known) -> None:
         judge = judges.judge
-        super().__init__(judge.name, judge.engine, judge.config)
+        super().__init__(judge.name, judge.engine, judge.config, judge.curves)
         self._judges, self._verdicts = judges, known
 
     async def ask(self, question: Question, fence: str) -> CostedAnswer:
@@ -302,20 +288,15 @@ class AgainJudge(Judge):
             rows = judgements(self.name, [(question, verdicts)])
             for vote, row in zip(missing, rows, strict=False):  # one for all where all have failed
                 self._verdicts.add(row | {"vote": vote})
-        found = self._verdicts.of(self.name, question)
-        return [_verdict(row, question) for row in found], usage
+        curve, found = (
+            self.curves.get(question.criterion.name),
+            self._verdicts.of(self.name, question),
+        )
+        return [verdict_of(row, question).through(curve) for row in found], usage
 
     def _votes(self, criterion: Criterion) -> int:
         sampled = isinstance(criterion, PromptedCriterion) and self.config.readout == "reasoning"
         return self.config.about(criterion).sampling.votes if sampled else 1
-
-
-def _verdict(row: Row, question: Question) -> Verdict:
-    """A verdict out of `judgements/`: its value is for the one that stood first."""
-    value = row["value"]
-    if value is not None and question.order:
-        value = 1 - value
-    return Verdict(row["answer"], value, row["mass"], row["status"])
 
 
 class _Panel(Panel):

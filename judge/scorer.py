@@ -29,6 +29,7 @@ from prewrite.judge.panel import (
     told_disagreement,
 )
 from prewrite.judge.pool import Pool, Result, judgements
+from prewrite.judge.recall import RecallingJudge
 from prewrite.judge.unread import failure
 from prewrite.pipeline.passes import Document, DocumentResult
 from prewrite.prompts.context import contexts
@@ -140,7 +141,7 @@ class RowScorer:
     """Work of the judge pass: rows of one document in, the same rows with scores out.
 
     texts: the columns to judge. Criteria in `kept` have columns and verdicts of the texts `judged`
-    already; these are not asked about.
+    already; these are not asked about. Those in `heard` have verdicts only, which are said again.
     """
 
     def __init__(
@@ -150,8 +151,10 @@ class RowScorer:
         texts: Sequence[str] = TEXTS,
         kept: Collection[str] = (),
         judged: Collection[str] = TEXTS,
+        heard: Collection[str] = (),
     ) -> None:
         self.config, self.texts, self._kept, self._judged = config, texts, kept, judged
+        self.judges, self._heard = judges, heard
         self.criteria = [load_criterion(name) for name in config.criteria]
         self._scorer = PoolScorer(Panel(judges, config), self.criteria)
         engines = [judge.engine for judge in judges if judge.engine]
@@ -160,8 +163,9 @@ class RowScorer:
 
     async def __call__(self, document: Document) -> DocumentResult:
         """Fill the score columns of every row."""
-        rows, verdicts = document.rows, [*document.judgements]
-        scored = await self._scores(self._scorer, rows, verdicts)
+        rows, heard = document.rows, self._heard
+        verdicts = [one for one in document.judgements if one["criterion"] not in heard]
+        scored = await self._scores(self._scorer_of(document), rows, verdicts)
         for criterion in self.criteria:
             for row, one in zip(rows, scored, strict=True):
                 for judge, result in one.said[criterion.name].results.items():
@@ -175,6 +179,19 @@ class RowScorer:
         order = {row["id"]: index for index, row in enumerate(rows)}
         outcome.judgements.sort(key=lambda verdict: order[verdict["id"]])
         return outcome
+
+    def _scorer_of(self, document: Document) -> PoolScorer:
+        """One whose judges say again what the document brings along of them."""
+        if not self._heard:
+            return self._scorer
+        texts = {*self._judged, None}
+        rows = [
+            one
+            for one in document.judgements
+            if one["criterion"] in self._heard and {one["candidate"], one["opponent"]} <= texts
+        ]
+        judges = [RecallingJudge(judge, rows) for judge in self.judges]
+        return PoolScorer(Panel(judges, self.config), self.criteria)
 
     def _store(self, row: Row, criterion: Criterion, results: Sequence[Result]) -> None:
         """Put what the judges say of a row into its columns; what is kept stays as it is."""
@@ -198,8 +215,15 @@ class RowScorer:
             for row, one in zip(rows, scored, strict=True):
                 if criterion.kind != "pairwise" and one.results(criterion):
                     how = self.config.aggregate(criterion)
-                    found = told_disagreement(criterion, told[row["id"], criterion.name], how)
+                    rows_told = [self._calibrated(v) for v in told[row["id"], criterion.name]]
+                    found = told_disagreement(criterion, rows_told, how)
                     row[f"{criterion.name}_disagreement"] = found
+
+    def _calibrated(self, verdict: Row) -> Row:
+        """A row of `judgements/` with the value that counts."""
+        curves = {judge.name: judge.curves for judge in self.judges}
+        curve, value = curves.get(verdict["judge"], {}).get(verdict["criterion"]), verdict["value"]
+        return {**verdict, "value": curve(value)} if curve and value is not None else verdict
 
     async def _scores(
         self, scorer: PoolScorer, rows: list[Row], verdicts: Sequence[Row] = ()

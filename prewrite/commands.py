@@ -210,6 +210,22 @@ def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryR
     _measure(corrupt, config, overrides, dry_run)
 
 
+@app.command("judge calibrate")
+def judge_calibrate(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Fit the judge's values to labels.
+
+    Reads `measure.report.labels` and writes `output`/calibration.yaml, which `judge.calibration`
+    names: scale and offset of each judge on each criterion. Half of the documents are fitted,
+    the others say what it is worth. It costs two verdicts a pair and one a single text, of each
+    judge; `judge.readout` is distribution.
+    """
+    from prewrite.judge.measure import calibrate
+
+    _measure(calibrate, config, overrides, dry_run)
+
+
 @app.command("judge schedule")
 def judge_schedule(
     config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False

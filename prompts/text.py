@@ -1,4 +1,5 @@
-"""What can be told of a text without a model: whether it is a refusal, how far it repeats itself.
+"""What can be told of a text without a model: whether it is a refusal, how far it repeats itself,
+how much of another one is in it.
 
 A word is a segment of UAX 29, the Unicode standard's word boundaries, that is not white space, so a
 punctuation mark is one too. Where a script writes no spaces between words it is mostly a single
@@ -7,6 +8,7 @@ Costs 0.2 ms for 600 characters.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import regex
@@ -62,6 +64,17 @@ _REFUSAL = re.compile(
 _BOUNDARY = regex.compile(r"(?V1w)\b")
 
 
+_LITTLE = """
+    a about after all also am an and any are as at be because been before being but by can could
+    did do does doing down for from had has have having he her here hers him his how i if in into is
+    it its just may me might more most must my no nor not of off on once only or other our out over
+    own same shall she should so some such than that the their them then there these they this those
+    through to too under until up upon very was we were what when where which while who whom whose
+    why will with would you your"""
+_FUNCTION_WORDS = frozenset(_LITTLE.split())
+"""Words of English that say little by themselves."""
+
+
 def is_refusal(text: str) -> bool:
     """Whether a text begins the way models refuse."""
     return _REFUSAL.match(text[:300]) is not None
@@ -94,6 +107,27 @@ def variety(context: str, reference: str, candidate: str) -> float:
     return 1 - repeated
 
 
+def kept(context: str, reference: str, candidate: str) -> float:
+    """The shipped criterion `kept`: the share of the content words of `reference` that `candidate`
+    has, too. One that comes three times there and once here has survived once. A content word has a
+    letter or a digit and is none of English's function words; case does not matter. ValueError for
+    a reference without any.
+    """
+    wanted, found = Counter(_content_words(reference)), Counter(_content_words(candidate))
+    if not wanted:
+        raise ValueError("no content word in the original, so none can be kept")
+    return (wanted & found).total() / wanted.total()
+
+
+def _content_words(text: str) -> Iterator[str]:
+    words = (word.casefold() for word in _words(text))
+    return (w for w in words if any(map(str.isalnum, w)) and w not in _FUNCTION_WORDS)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _BOUNDARY.split(text) if word and not word.isspace()]
+
+
 def _grams(text: str, n: int, most: int | None = None) -> Iterator[tuple[str, ...]]:
-    words = [word for word in _BOUNDARY.split(text) if word and not word.isspace()][:most]
+    words = _words(text)[:most]
     return zip(*(words[start:] for start in range(n)), strict=False)

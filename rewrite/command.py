@@ -10,6 +10,7 @@ from collections import Counter
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
+from prewrite.judge.config import heads
 from prewrite.judge.passes import JudgePass, judge_pass, remedy
 from prewrite.judge.probe import probe_judges
 from prewrite.judge.retry import JudgeAgain, refuse_behind
@@ -139,6 +140,8 @@ def plan(recipe: RewriteRecipe) -> str:
         lines.append(f"  asked for: {', '.join(job.fresh)}")
     if recipe.judge:
         lines.append(f"judge on {', '.join(recipe.judge.criteria)} → {recipe.output}")
+        rewriters = {made.engine for made in recipe.by_text().values()}
+        lines += heads(recipe.judge, recipe.engines, rewriters)
     return "\n".join(lines)
 
 

@@ -7,20 +7,23 @@ and with `measure.report.canaries` some 400 more a criterion, twice that for a p
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from prewrite.base.console import PlainConsole
 from prewrite.base.errors import ConfigError
 from prewrite.base.files import Folder
+from prewrite.judge.config import heads
 from prewrite.judge.criteria import Criterion, load_criterion
 from prewrite.judge.judge import load_judges
 from prewrite.judge.measure.asking import Judging, judging
 from prewrite.judge.measure.build import build
 from prewrite.judge.measure.canaries import measure
 from prewrite.judge.measure.config import MeasuredRecipe
+from prewrite.judge.measure.forms import compared
 from prewrite.judge.measure.labels import LabelledItem, read_labels
 from prewrite.judge.measure.measures import Measure, none
 from prewrite.judge.measure.page import page
@@ -37,9 +40,10 @@ def run(recipe: MeasuredRecipe) -> None:
     """Measure, write both files, print the summary; EngineError where nothing could be read."""
     items, source = texts(recipe)
     judge, settings = recipe.judge, recipe.measure.report
-    config, played = judge.model_dump(mode="json"), flips if settings.canaries else None
-    panel = load_judges(judge, recipe.engines, map(load_criterion, judge.criteria))
-    each = [judging(one) for one in panel]
+    config, criteria = judge.model_dump(mode="json"), list(map(load_criterion, judge.criteria))
+    panel = load_judges(judge, recipe.engines, criteria)
+    items, each = compared(items, judge, panel), [judging(one) for one in panel]
+    played = partial(flips, {one.name for one in criteria}) if settings.canaries else None
     report = asyncio.run(build(each, items, source, config, settings.seed, played))
     refuse_unread("judge report", [(one.name, one.tally) for one in panel])
     folder = Folder(recipe.output)
@@ -63,15 +67,20 @@ def texts(recipe: MeasuredRecipe) -> tuple[list[LabelledItem], str]:
     return items, f"{len(sampled)} rows of {recipe.texts}, without labels"
 
 
-async def flips(judging: Judging, criteria: Sequence[Criterion]) -> dict[str, Measure]:
-    """The share of verdicts that hostile text, or harmless, moved to the attacker's side."""
+async def flips(
+    names: Collection[str], judging: Judging, criteria: Sequence[Criterion]
+) -> dict[str, Measure]:
+    """The share of verdicts that hostile text, or harmless, moved to the attacker's side, on the
+    criteria with these names: their other forms are not attacked.
+    """
     places = asyncio.Semaphore(judging.window)
 
     async def ask(question: Question, fence: str) -> Sequence[Verdict]:
         async with places:
             return (await judging.ask(question, fence))[0]
 
-    result = await measure(ask, criteria, how=judging.how)
+    own = [one for one in criteria if one.name in names]
+    result = await measure(ask, own, how=judging.how)
     tallies = result.by("criterion")
     tallies |= {"all attacks": result.total, "harmless additions": result.control}
     return {
@@ -84,17 +93,19 @@ async def flips(judging: Judging, criteria: Sequence[Criterion]) -> dict[str, Me
 
 def summary(report: Report) -> Table:
     """The head of the report for a terminal."""
-    table = Table("judge", "criterion", "items", "agreement", "kappa", "order flips", "unread",
+    criterion = Column("criterion", overflow="fold")  # forms differ by how their names end
+    table = Table("judge", criterion, "items", "agreement", "kappa", "order flips", "unread",
                   box=box.SIMPLE)  # fmt: skip
     for judge in report.judges:
         for one in judge.criteria:
             names = ("agreement", "kappa", "order_inconsistency", "unread")
-            cells = [_cell(one.measures.get(name)) for name in names]
+            cells = [cell(one.measures.get(name)) for name in names]
             table.add_row(judge.name, one.criterion, str(one.items), *cells)
     return table
 
 
-def _cell(measure: Measure | None) -> str:
+def cell(measure: Measure | None) -> str:
+    """A measure as text; a dash where there is none."""
     if measure is None or measure.value is None:
         return "–"
     if measure.low is None or measure.high is None:
@@ -105,4 +116,5 @@ def _cell(measure: Measure | None) -> str:
 def plan(recipe: MeasuredRecipe) -> str:
     """What `run` would do."""
     where = recipe.measure.report.labels or f"a sample of {recipe.texts}"
-    return f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"
+    line = f"measure {', '.join(recipe.judge.criteria)} on {where} → {recipe.output}/{HTML}"
+    return "\n".join([line, *heads(recipe.judge, recipe.engines)])

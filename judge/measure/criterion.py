@@ -53,6 +53,8 @@ def _measures(
     # A spoken verdict has no mass: its 0 or 1 is no probability.
     probable = bool(masses) and all(v.mass is not None for v, _ in told if v.status == "ok")
     found = _agreement(labelled, probable, seed)
+    if probable:
+        found |= _spread(read)
     if answered[0].item.criterion.kind == "pairwise":
         found |= _orders(read, seed)
     found |= _length(read, labelled, seed)
@@ -61,6 +63,16 @@ def _measures(
     found["unread"] = measures.share(*_apart([(v.status != "ok", name) for v, name in told]))
     found["mass"] = measures.mean(*_apart(masses), seed) if masses else none("no probabilities")
     return {name: found[name] for name in MEANING if name in found}
+
+
+def _spread(read: Sequence[AnsweredItem]) -> dict[str, Measure]:
+    """How fine the values are: a head in 16 bits gives many items the same one."""
+    values = [round(one.value or 0.0, 9) for one in read]
+    halves = [_is_half_way(one.item, value) for one, value in zip(read, values, strict=True)]
+    return {
+        "distinct_values": Measure(len(set(values)), len(values)) if values else none("no value"),
+        "undecided": measures.share(halves, documents(read)),
+    }
 
 
 def _apart(pairs: Sequence[tuple[Any, str]]) -> tuple[list[Any], list[str]]:
@@ -110,15 +122,24 @@ def _length(
     return found if labelled else {k: v for k, v in found.items() if not k.startswith("label_")}
 
 
+def _is_half_way(item: LabelledItem, value: float) -> bool:
+    distances = _distances(item, value)
+    return distances.count(min(distances)) > 1
+
+
+def _distances(item: LabelledItem, value: float) -> list[float]:
+    """Of a value to each class."""
+    return [round(abs(value - one), 9) for one in classes(item.criterion)]
+
+
 def class_of(item: LabelledItem, value: float) -> int:
     """The index of the class nearest to a value. Half-way between two, a pair is undecided; for a
     single text it is the lower one.
     """
-    distances = [round(abs(value - one), 9) for one in classes(item.criterion)]
-    nearest = min(distances)
-    if item.criterion.kind == "pairwise" and distances.count(nearest) > 1:
+    if item.criterion.kind == "pairwise" and _is_half_way(item, value):
         return UNDECIDED
-    return distances.index(nearest)
+    distances = _distances(item, value)
+    return distances.index(min(distances))
 
 
 def ordinal(item: LabelledItem, judged: Sequence[int]) -> bool:

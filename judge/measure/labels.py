@@ -2,9 +2,9 @@
 
 One JSON object a line: `criterion`; `first` and `second` for a pairwise criterion, `candidate` for
 any other; `label`; `context`, `reference`, `id`, `group` and `document` where there are some. A
-label is one of the criterion's verdicts (a JSON text; of a pair, as it stands in the line) or a
-number on its scale. `group` names what lines have in common (a way of corruption, a source):
-agreement is also told for each. Lines of one `document` are not independent.
+label is one of the criterion's verdicts, or its word (a JSON text; of a pair, as it stands in the
+line), or a number on its scale. `group` names what lines have in common (a way of corruption, a
+source): agreement is also told for each. Lines of one `document` are not independent.
 """
 
 import json
@@ -120,7 +120,7 @@ def _parsed(text: str, where: str) -> _Line:
 def _label(label: Any, criterion: Criterion, where: str) -> float:
     """The label as 0..1."""
     low, high = scale(criterion)
-    named = verdicts(criterion)
+    named = _names(criterion)
     if isinstance(label, str):
         label = named.get(label, label)
     number = isinstance(label, int | float) and not isinstance(label, bool)
@@ -131,7 +131,7 @@ def _label(label: Any, criterion: Criterion, where: str) -> float:
 
 def _refuse_label(found: Any, criterion: Criterion, where: str) -> NoReturn:
     low, high = scale(criterion)
-    texts = "".join(f'"{verdict}", ' for verdict in verdicts(criterion))
+    texts = "".join(f'"{verdict}", ' for verdict in _names(criterion))
     raise InputError(
         f"{where}: label: found {json.dumps(found)[:60]}; "
         f"accepted: {texts}or a number from {low:g} to {high:g}"
@@ -147,6 +147,13 @@ def scale(criterion: Criterion) -> tuple[float, float]:
 def verdicts(criterion: Criterion) -> dict[str, float]:
     """The verdicts of a criterion on its scale; none where it answers with a number."""
     return criterion.verdicts if isinstance(criterion, PromptedCriterion) else {}
+
+
+def _names(criterion: Criterion) -> dict[str, float]:
+    """What a label may be called: the verdicts, as letters and as words."""
+    found = verdicts(criterion)
+    words = criterion.words if isinstance(criterion, PromptedCriterion) else {}
+    return found | {words[name]: found[name] for name in words}
 
 
 def classes(criterion: Criterion) -> tuple[float, ...]:

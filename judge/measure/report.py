@@ -10,6 +10,8 @@ MEANING = {
     "kappa": "Cohen's kappa: agreement beyond chance; 0 is a guess, 1 is no mistake",
     "label_correlation": "Spearman's rho of value and label: do better texts get higher values",
     "calibration_error": "mean distance between value and label over ten bins (ECE)",
+    "distinct_values": "how many different values the items have",
+    "undecided": "share of items whose value lies exactly half-way between two verdicts",
     "order_inconsistency": "share of pairs whose winner changes with the order",
     "position_bias": "mean value of the text that stands first, less 0.5; 0 is none",
     "length_correlation": "Spearman's rho of length (of a pair: difference) and value",

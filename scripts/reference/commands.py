@@ -10,7 +10,7 @@ from prewrite.commands import main
 GROUPS = {
     "From a corpus to scores": ("rewrite", "plan", "judge"),
     "Whether the judge is any good": (
-        *("judge report", "judge canaries", "judge corrupt", "judge schedule"),
+        *("judge report", "judge canaries", "judge corrupt", "judge calibrate", "judge schedule"),
     ),
     "With a set": (
         *("shards show", "shards verify", "shards stats", "shards report", "shards export"),
@@ -33,6 +33,7 @@ EXAMPLES = {
     "judge canaries": f"{_RECIPE} 'judge.criteria=[safety]' output=data/canaries",
     "judge corrupt": f"{_RECIPE} judge.input=data/quickstart measure.corrupt.rows=5 "
     "output=data/measured",
+    "judge calibrate": f"{_RECIPE} measure.report.labels=labels.jsonl output=data/measured",
     "judge schedule": f"{_RECIPE} judge.input=data/quickstart 'judge.criteria=[quality]' "
     "measure.schedule.rows=2 output=data/measured",
     "shards show": "data/quickstart --rows 3",

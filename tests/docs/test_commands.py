@@ -25,6 +25,7 @@ EVALUATES = "two models and a judge; tests/test_quickstart.py evaluates"
 ABLATES = "half an hour; tests/evaluation/test_ablation.py trains a variant"
 HUB = "the task's data set is on the hub; tests/evaluation/test_tasks.py runs local ones"
 RETRIES = "a random model may fail at all of it again; tests/rewrite/test_retry.py asks"
+CALIBRATES = "a random model guesses; tests/judge/measure/test_calibrate.py fits one that knows"
 CANARIES = "hundreds of questions; tests/judge/measure/test_canaries.py plays them"
 
 pytestmark = [
@@ -65,6 +66,12 @@ INSTEAD = {
         "prewrite evaluate tasks --config configs/mine.yaml --dry-run "
         "'evaluate.tasks={names: [prewrite_standard]}'",
         HUB,
+    ),
+    "prewrite judge calibrate --config configs/quickstart.yaml measure.report.labels=labels.jsonl "
+    "output=data/measured": (
+        "prewrite judge calibrate --config configs/quickstart.yaml "
+        "measure.report.labels=labels.jsonl output=data/measured --dry-run",
+        CALIBRATES,
     ),
     "make judge-report": ('make judge-report ARGS="measure.report.canaries=false"', CANARIES),
     'make judge-report CONFIG=configs/quickstart.yaml ARGS="measure.report.labels=labels.jsonl '

@@ -283,7 +283,7 @@ def test_verdicts_are_single_tokens(auto: Any, encoder: PromptEncoder) -> None:
     assert encoder.verdict_ids(["A", "1"]) == {"A": auto.encode("A")[0], "1": auto.encode("1")[0]}
     for verdict in ("yes, certainly", "<|im_end|>", "", "12"):
         with pytest.raises(
-            EngineError, match="tokens for this model; use single letters or digits"
+            EngineError, match="tokens for this model; use letters, digits or words"
         ):
             encoder.verdict_ids([verdict])
 

@@ -308,7 +308,8 @@ def test_an_event_loop_that_left_early_harms_nobody(vllm: VllmEngine) -> None:
 
 def test_versions_name_the_model(vllm: VllmEngine) -> None:
     versions = vllm.versions()
-    assert {"vllm", "torch", f"model {MODEL}"} == set(versions)
+    assert {"vllm", "torch", f"model {MODEL}", f"head of {MODEL}"} == set(versions)
+    assert versions[f"head of {MODEL}"] == "float32"
     assert len(versions[f"model {MODEL}"]) == 64
 
 

@@ -33,7 +33,7 @@ FACTUALITY = ["factuality", *(f"factuality-{step}" for step in (*STEPS, "lenient
 ALONE = ["factuality-alone", *(f"factuality-alone-{step}" for step in STEPS)]
 OTHERS = ["educational", "thinking_match", "faithfulness"]
 SHIPPED = ["quality", "safety", "coherence", *OTHERS, *FACTUALITY, *ALONE]
-UNASKED = {"likelihood", "variety"}  # tests/prompts/test_text.py
+UNASKED = {"likelihood", "variety", "kept"}  # tests/prompts/test_text.py
 
 
 def prompt(criterion: PromptedCriterion, reasoning: str) -> str:
@@ -68,8 +68,9 @@ def test_shipped_prompts_say_that_text_gives_no_orders(name: str) -> None:
 def test_shipped_verdicts_are_single_tokens() -> None:
     encoder = PromptEncoder("models/smollm2-135m-instruct", {})
     for name in SHIPPED:
-        verdicts = asked(name).verdicts
-        assert len(set(encoder.verdict_ids(verdicts).values())) == len(verdicts)
+        criterion = asked(name)
+        for verdicts in ([*criterion.verdicts], [*criterion.words.values()]):
+            assert len(set(encoder.verdict_ids(verdicts).values())) == len(verdicts)
 
 
 def test_what_each_criterion_may_see() -> None:
@@ -125,6 +126,66 @@ def test_a_criterion_that_is_a_shipped_one_with_other_rules(tmp_path: Path) -> N
     assert "- The shorter one wins.\n- Both may end" in prompt(own, "")
     assert "Coherence" not in prompt(own, "")
     assert own.identity() != asked("quality").identity()
+
+
+def test_words_in_place_of_letters(tmp_path: Path) -> None:
+    letters, words = asked("safety"), derive(tmp_path, "safety", form="words")
+    assert isinstance(words, PromptedCriterion)
+    assert (words.name, words.verdicts) == ("safety", {"yes": 1, "no": 0})
+    for reasoning in ("", "yes"):
+        text = prompt(words, reasoning)
+        assert '"Verdict: (yes)" if the passage is safe' in text and "(A)" not in text
+        assert text.replace("(yes)", "(A)").replace("(no)", "(B)") == prompt(letters, reasoning)
+    assert words.identity() != letters.identity()
+    assert not {"words", "form"} & letters.identity().keys()  # what was judged stays what it was
+    back = words.renamed(words.words)
+    assert (back.verdicts, back.template) == (letters.verdicts, letters.template)
+
+
+def test_both_assignments_of_the_letters(tmp_path: Path) -> None:
+    both = derive(tmp_path, "factuality", form="both")
+    assert isinstance(both, PromptedCriterion)
+    first, second = both.assignments
+    assert (first.verdicts, second.verdicts) == (
+        {"A": 1, "B": 0.5, "C": 0},
+        {"C": 1, "B": 0.5, "A": 0},
+    )
+    assert '"Verdict: (A)" for no hallucination' in prompt(first, "")
+    assert '"Verdict: (C)" for no hallucination' in prompt(second, "")
+    assert both.identity() != asked("factuality").identity()
+    assert asked("factuality").assignments == (asked("factuality"),)
+    known_criteria(JudgeConfig(engine="e", criteria=[str(tmp_path / "own.yaml")]))
+    with pytest.raises(PydanticCustomError, match="whose form is both: distribution"):
+        known_criteria(
+            JudgeConfig(engine="e", criteria=[str(tmp_path / "own.yaml")], readout="reasoning")
+        )
+
+
+def test_words_are_those_of_their_verdicts(tmp_path: Path) -> None:
+    own = derive(tmp_path, "safety", verdicts={"1": 1, "2": 0})
+    assert isinstance(own, PromptedCriterion) and own.words == {}
+
+
+@pytest.mark.parametrize(
+    ("base", "keys", "sentence"),
+    [
+        ("safety", {"form": "word"}, "form: found 'word'; accepted: 'letters', 'words' or 'both'"),
+        ("educational", {"form": "words"}, "words: this key is required for form: words"),
+        ("safety", {"words": {"A": "yes"}}, "words: found .*; accepted: a word for each of A, B"),
+        ("safety", {"words": {"A": "no", "B": "No"}}, "no two of them alike"),
+        ("quality", {"form": "both"}, "form: found 'both'; accepted with pointwise"),
+        (
+            "safety",
+            {"template": "{{ rules }} {{ candidate }} (A) or (B)", "form": "both"},
+            r"template: does not say 'Verdict: \(A'; accepted with words, or form: both",
+        ),
+    ],
+)
+def test_a_form_that_does_not_fit(
+    tmp_path: Path, base: str, keys: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        derive(tmp_path, base, **keys)
 
 
 def test_a_base_is_found_beside_the_file_and_may_have_one_itself(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import prewrite.judge.judge
 from prewrite.base.errors import EngineError
 from prewrite.engine.types import Completion, Request
 from prewrite.judge.config import JudgeConfig
-from prewrite.judge.criteria import load_criterion
+from prewrite.judge.criteria import PromptedCriterion, load_criterion
 from prewrite.judge.judge import Judge
 from prewrite.judge.pool import Pool, Question
 from prewrite.shards.manifest import Usage
@@ -60,6 +61,30 @@ def test_where_one_text_ends_and_the_next_begins_makes_a_difference() -> None:
     asked = [Question(factuality, pool, "x") for pool in pools]
     engine, _ = judged(lambda _: said("", A=1.0), *asked)
     assert len(engine.asked) == 2
+
+
+def test_both_assignments_are_asked_and_their_mean_counts() -> None:
+    """A judge that likes the letter A says nothing; what it knows beside that stays."""
+    assert isinstance(SAFETY, PromptedCriterion)
+    both = replace(question("one"), criterion=SAFETY.changed(form="both"))
+    engine, ((verdicts, usage),) = judged(lambda _: said("", A=0.9, B=0.1), both)
+    assert [one.value for one in verdicts] == [pytest.approx(0.5)]
+    assert len(engine.asked) == usage.requests == 2 and len(set(engine.prompts)) == 2
+
+    def knows(request: Request) -> Completion:
+        turned = '(A)" if it is unsafe' in "".join(request.prompt.user)
+        return said("", A=0.5, B=0.5) if turned else said("", A=0.9, B=0.1)
+
+    _, ((found, _usage),) = judged(knows, both)
+    assert found[0].value == pytest.approx(0.7) and found[0].mass == pytest.approx(1)
+
+
+def test_one_assignment_that_cannot_be_read_is_no_verdict() -> None:
+    assert isinstance(SAFETY, PromptedCriterion)
+    both = replace(question("one"), criterion=SAFETY.changed(form="both"))
+    answers = iter([said("", A=0.9, B=0.1), said("", A=0.0, B=0.0)])
+    _, ((verdicts, _),) = judged(lambda _: next(answers), both)
+    assert [(one.value, one.status) for one in verdicts] == [(None, "outside")]
 
 
 def test_a_failed_answer_is_not_remembered() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.judge.criteria import load_criterion
-from prewrite.prompts.text import distinct_share, repetition, variety
+from prewrite.prompts.text import distinct_share, kept, repetition, variety
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,31 @@ def test_distinct_n_over_texts() -> None:
     assert distinct_share(texts, 4) is distinct_share([], 1) is distinct_share([""], 1) is None
 
 
+@pytest.mark.parametrize(
+    ("rewrite", "share"),
+    [
+        ("The old bridge was built of stone. It carried carts over the river.", 1.0),
+        ("built CARRIED, stone and bridge; old river with carts", 1.0),  # order and case are free
+        ("The old bridge was built of stone.", 4 / 7),
+        ("It was over.", 0.0),
+        ("", 0.0),
+        ("stone stone stone", 1 / 7),
+    ],
+)
+def test_what_survives_of_a_text(rewrite: str, share: float) -> None:
+    original = "The old bridge was built of stone. It carried carts over the river."
+    assert kept("before", original, rewrite) == pytest.approx(share)
+
+
+def test_a_word_that_comes_twice_survives_twice() -> None:
+    assert kept("", "Rain, rain and 3 ships", "Rain on 3 ships") == pytest.approx(3 / 4)
+    assert kept("", "你好世界", "你好") == pytest.approx(1 / 2)
+    with pytest.raises(ValueError, match="no content word in the original"):
+        kept("", "It was, and so it is.", "It was.")
+
+
 def test_the_shipped_measures() -> None:
-    """A function of the project, and the judge's own model; neither is asked a question."""
+    """Functions of the project, and the judge's own model; none is asked a question."""
     likelihood, measured = load_criterion("likelihood"), load_criterion("variety")
     assert (likelihood.name, likelihood.kind, likelihood.needs_engine) == (
         "likelihood",
@@ -73,4 +96,6 @@ def test_the_shipped_measures() -> None:
         True,
     )
     assert (measured.name, measured.kind, measured.needs_engine) == ("variety", "python", False)
+    survives = load_criterion("kept")
+    assert (survives.name, survives.kind, survives.needs_engine) == ("kept", "python", False)
     assert {likelihood.weight, measured.weight} == {1}

@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from prewrite.base.config import Recipe, refuse
 from prewrite.engine.config import EngineConfig, VllmConfig
-from prewrite.judge.config import JudgeConfig, known_criteria, known_engine
+from prewrite.judge.config import JudgeConfig, known_criteria, known_engine, known_judges
 from prewrite.judge.criteria import PromptedCriterion, load_criterion
 from prewrite.train.config.inputs import refuse_overlap
 from prewrite.train.config.sections import TrainConfig, is_one
@@ -25,8 +25,7 @@ class TrainRecipe(Recipe):
             return self
         known_engine("train.rollouts.engine", rollouts.engine, self.engines)
         if rollouts.judge:
-            for name in rollouts.judge.panel:
-                known_engine("train.rollouts.judge.engine", name, self.engines)
+            known_judges("train.rollouts.judge.engine", rollouts.judge, self.engines)
             known_criteria(rollouts.judge)
             self._task_fits(rollouts.judge)
             if not self.train.prompted:

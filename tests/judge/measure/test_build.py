@@ -114,6 +114,17 @@ def test_an_item_that_could_not_be_read_is_counted_and_not_measured() -> None:
     assert (found.items, found.labelled, len(found.points)) == (60, 60, 40)
 
 
+def test_how_fine_the_values_are() -> None:
+    """Of a head in 16 bits many are the same, and some are exactly half-way."""
+    coarse = [0.469, 0.5, 0.531]
+    found = one(pairs(60), lambda q: [coarse[int(q.pool.row_id[1:]) % 3]])
+    assert found.measures["distinct_values"] == Measure(1, 60)  # the two orders cancel
+    assert value(found, "undecided") == 1
+    thirds = one(texts(60), lambda q: [[0.25, 0.5, 0.8][int(q.pool.row_id[1:]) % 3]])
+    assert value(thirds, "distinct_values") == 3
+    assert value(thirds, "undecided") == pytest.approx(1 / 3)  # 0.25 is between 0 and 0.5
+
+
 def test_cost() -> None:
     cost = one(pairs(30), lambda question: [0.6]).cost
     assert cost["prompt_tokens_per_verdict"] == 100 and cost["output_tokens_per_verdict"] == 2

@@ -17,6 +17,8 @@ from tests.scripted import Scripted, said
 
 def prefers_small_letters(request: Request) -> Completion:
     """A judge that tells an original from the same text in capitals."""
+    if "none" in request.sampling.verdicts:
+        return said("", none=0.5, possible=0.25, certain=0.25)
     if "C" in request.sampling.verdicts:
         return said("", A=0.5, B=0.25, C=0.25)
     first = "".join(request.prompt.user).partition("<first>")[2].partition("</first>")[0]
@@ -53,7 +55,7 @@ def test_a_sample_of_a_set(
     assert "quality" in told and command.HTML in told
     report = read(recipe)
     assert report["source"] == f"15 rows of {rewritten}, without labels"
-    quality, factuality = report["judges"][0]["criteria"]
+    quality, factuality, *_ = report["judges"][0]["criteria"]
     assert (quality["items"], factuality["items"]) == (15, 30)
     assert quality["measures"]["order_inconsistency"]["value"] == 0
     assert quality["cost"]["cache_hit_rate"] == 0.4
@@ -67,7 +69,7 @@ def test_labels(recipe: Path, tmp_path: Path) -> None:
     labels.write_text("\n".join(json.dumps(line) for line in lines))
     arguments = ["--config", str(recipe), f"measure.report.labels={labels}"]
     assert judge(["report", *arguments, "measure.report.canaries=false"]) == 0
-    quality, factuality = read(recipe)["judges"][0]["criteria"]
+    quality, factuality, *_ = read(recipe)["judges"][0]["criteria"]
     assert quality["measures"]["agreement"]["value"] == 1
     assert quality["measures"]["kappa"]["why"].startswith("every label is the same")
     assert factuality["labelled"] == 12
@@ -88,6 +90,23 @@ def test_a_report_counts_votes_as_the_judge_does(
         assert judge(["report", "--config", str(recipe), *given, own]) == 0
         (point,) = read(recipe)["judges"][0]["criteria"][0]["points"]
         assert point["value"] == pytest.approx(expected)
+
+
+def test_a_criterion_with_words_is_compared_in_each_form(recipe: Path, tmp_path: Path) -> None:
+    """In the report alone; the canaries attack the form that the recipe asks for."""
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("\n".join([json.dumps(ALONE)] * 12))
+    arguments = ["--config", str(recipe), f"measure.report.labels={labels}"]
+    assert judge(["report", *arguments, "judge.criteria=[factuality]"]) == 0
+    (found,) = read(recipe)["judges"]
+    names = [one["criterion"] for one in found["criteria"]]
+    assert names == ["factuality", "factuality_words", "factuality_both"]
+    assert [one["items"] for one in found["criteria"]] == [12] * 3
+    assert found["criteria"][2]["cost"]["requests"] == 2  # the same text, in both assignments
+    assert {*found["canaries"]} == {"factuality", "all attacks", "harmless additions"}
+    measures = found["criteria"][0]["measures"]
+    assert (measures["distinct_values"]["value"], measures["distinct_values"]["n"]) == (1, 12)
+    assert measures["undecided"]["value"] == 0
 
 
 def test_canaries_are_played_unless_told_not_to(recipe: Path, tmp_path: Path) -> None:
