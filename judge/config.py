@@ -96,6 +96,12 @@ class JudgeConfig(Section):
     sampling: VoteSampling = Field(
         VoteSampling(), description="how reasoning is sampled; for `readout: reasoning`"
     )
+    min_votes: int = Field(
+        1,
+        ge=1,
+        description="fewer votes on a question that could be read are no verdict; for `readout: "
+        "reasoning`",
+    )
     sampling_by_criterion: dict[str, VoteSampling] = Field(
         {},
         description="criterion → what is sampled in another way for it; keys that are left out are "
@@ -112,8 +118,8 @@ class JudgeConfig(Section):
     def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As `VoteSampling` does."""
         found: dict[str, Any] = dump(self)
-        key = "sampling_by_criterion"
-        return {name: value for name, value in found.items() if name != key or value}
+        bare: dict[str, Any] = {"sampling_by_criterion": {}, "min_votes": 1}
+        return {k: value for k, value in found.items() if k not in bare or value != bare[k]}
 
     @field_validator("sampling_by_criterion", mode="before")
     @classmethod
@@ -134,13 +140,19 @@ class JudgeConfig(Section):
         own = self.sampling_by_criterion.get(criterion.name, self.sampling)
         return self.model_copy(update={"sampling": own, "sampling_by_criterion": {}})
 
-    def asking(self, **changed: int) -> "JudgeConfig":
+    def asking(self, min_votes: int = 1, **changed: int) -> "JudgeConfig":
         """This section with other values in the sampling of every criterion."""
         others = {
             name: one.model_copy(update=changed) for name, one in self.sampling_by_criterion.items()
         }
         sampling = self.sampling.model_copy(update=changed)
-        return self.model_copy(update={"sampling": sampling, "sampling_by_criterion": others})
+        sampled = {"sampling": sampling, "sampling_by_criterion": others}
+        return self.model_copy(update=sampled | {"min_votes": min_votes})
+
+    def votes_on(self, criterion: Criterion) -> int:
+        """Answers to one question on a criterion."""
+        sampled = isinstance(criterion, PromptedCriterion) and self.readout == "reasoning"
+        return self.about(criterion).sampling.votes if sampled else 1
 
     def weights_of(self, criteria: Iterable[Criterion]) -> list[float]:
         """The weight of each criterion in the score."""
@@ -172,13 +184,18 @@ class JudgeRecipe(JudgeSections):
 
     @model_validator(mode="after")
     def _input_given(self) -> "JudgeRecipe":
-        if not self.judge.input:
-            raise refuse("judge.input: this key is required here: the set to score")
-        if lies_in(self.output, self.judge.input):
-            raise refuse(
-                f"output: found '{self.output}', which is or lies in judge.input; accepted: another"
-            )
+        refuse_no_input(self.judge, self.output, "to score")
         return self
+
+
+def refuse_no_input(judge: JudgeConfig, output: str, purpose: str) -> None:
+    """Refuse a recipe without `judge.input`, or with an output that lies in it."""
+    if not judge.input:
+        raise refuse(f"judge.input: this key is required here: the set {purpose}")
+    if lies_in(output, judge.input):
+        raise refuse(
+            f"output: found '{output}', which is or lies in judge.input; accepted: another"
+        )
 
 
 def known_criteria(judge: JudgeConfig) -> None:
@@ -192,6 +209,12 @@ def known_criteria(judge: JudgeConfig) -> None:
             raise refuse(
                 f"judge.readout: found 'distribution'; accepted with '{criterion.name}', which has "
                 "no verdicts: reasoning"
+            )
+        votes = judge.votes_on(criterion)
+        if isinstance(criterion, PromptedCriterion) and judge.min_votes > votes:
+            raise refuse(
+                f"judge.min_votes: found {judge.min_votes}; accepted with '{criterion.name}' and "
+                f"readout: {judge.readout}: at most {votes}, the votes on a question"
             )
     names = [criterion.name for criterion in criteria]
     for name in names:
