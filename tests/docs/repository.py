@@ -48,12 +48,8 @@ def build(folder: Path) -> None:
     for name in ("fluency", "clarity"):
         (folder / "criteria").mkdir(exist_ok=True)
         (folder / f"criteria/{name}.yaml").write_text(_documented(name))
-    done = run(
-        f"prewrite judge corrupt --config {CONFIG} judge.input=data/quickstart output=labels",
-        folder,
-    )
-    assert done.code == 0, done.text
-    (folder / "labels/corrupted.jsonl").rename(folder / "labels.jsonl")
+    label = {"criterion": "quality", "first": "So we left.", "second": "So so so.", "label": "1"}
+    (folder / "labels.jsonl").write_text(f"{json.dumps(label)}\n" * 3)
 
 
 def _environment(folder: Path) -> None:
