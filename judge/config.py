@@ -98,6 +98,12 @@ class JudgeConfig(Section):
     sampling: VoteSampling = Field(
         VoteSampling(), description="how reasoning is sampled; for `readout: reasoning`"
     )
+    min_votes: int = Field(
+        1,
+        ge=1,
+        description="fewer votes on a question that could be read are no verdict; for `readout: "
+        "reasoning`",
+    )
     sampling_by_criterion: dict[str, VoteSampling] = Field(
         {},
         description="criterion → what is sampled in another way for it; keys that are left out are "
@@ -119,8 +125,8 @@ class JudgeConfig(Section):
     def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As `VoteSampling` does."""
         found: dict[str, Any] = dump(self)
-        keys = ("sampling_by_criterion", "calibration")
-        return {name: value for name, value in found.items() if name not in keys or value}
+        bare: dict[str, Any] = {"sampling_by_criterion": {}, "calibration": None, "min_votes": 1}
+        return {k: value for k, value in found.items() if k not in bare or value != bare[k]}
 
     @field_validator("sampling_by_criterion", mode="before")
     @classmethod
@@ -158,13 +164,19 @@ class JudgeConfig(Section):
         curves = {name: curve.model_dump() for name, curve in self.curves(criterion).items()}
         return {"calibration": fingerprint(curves)} if curves else {}
 
-    def asking(self, **changed: int) -> "JudgeConfig":
+    def asking(self, min_votes: int = 1, **changed: int) -> "JudgeConfig":
         """This section with other values in the sampling of every criterion."""
         others = {
             name: one.model_copy(update=changed) for name, one in self.sampling_by_criterion.items()
         }
         sampling = self.sampling.model_copy(update=changed)
-        return self.model_copy(update={"sampling": sampling, "sampling_by_criterion": others})
+        sampled = {"sampling": sampling, "sampling_by_criterion": others}
+        return self.model_copy(update=sampled | {"min_votes": min_votes})
+
+    def votes_on(self, criterion: Criterion) -> int:
+        """Answers to one question on a criterion."""
+        sampled = isinstance(criterion, PromptedCriterion) and self.readout == "reasoning"
+        return self.about(criterion).sampling.votes if sampled else 1
 
     def weights_of(self, criteria: Iterable[Criterion]) -> list[float]:
         """The weight of each criterion in the score."""
@@ -195,13 +207,18 @@ class JudgeRecipe(JudgeSections):
 
     @model_validator(mode="after")
     def _input_given(self) -> "JudgeRecipe":
-        if not self.judge.input:
-            raise refuse("judge.input: this key is required here: the set to score")
-        if lies_in(self.output, self.judge.input):
-            raise refuse(
-                f"output: found '{self.output}', which is or lies in judge.input; accepted: another"
-            )
+        refuse_no_input(self.judge, self.output, "to score")
         return self
+
+
+def refuse_no_input(judge: JudgeConfig, output: str, purpose: str) -> None:
+    """Refuse a recipe without `judge.input`, or with an output that lies in it."""
+    if not judge.input:
+        raise refuse(f"judge.input: this key is required here: the set {purpose}")
+    if lies_in(output, judge.input):
+        raise refuse(
+            f"output: found '{output}', which is or lies in judge.input; accepted: another"
+        )
 
 
 def known_criteria(judge: JudgeConfig) -> None:
@@ -211,6 +228,12 @@ def known_criteria(judge: JudgeConfig) -> None:
     criteria = [load_criterion(name) for name in judge.criteria]
     for criterion in criteria:
         _read_out_fits(judge, criterion)
+        votes = judge.votes_on(criterion)
+        if isinstance(criterion, PromptedCriterion) and judge.min_votes > votes:
+            raise refuse(
+                f"judge.min_votes: found {judge.min_votes}; accepted with '{criterion.name}' and "
+                f"readout: {judge.readout}: at most {votes}, the votes on a question"
+            )
     names = [criterion.name for criterion in criteria]
     for name in names:
         if names.count(name) > 1:

@@ -245,7 +245,7 @@ class JudgePass:
         """The keys of `judge` on which the verdicts of a criterion depend."""
         exclude = set(_NOT_VERDICTS)
         if self.judge.readout == "distribution" or not criterion.needs_engine:
-            exclude.add("sampling")
+            exclude |= {"sampling", "min_votes"}
         if criterion.kind != "pairwise":
             exclude.add("pools")
         return self.judge.about(criterion).model_dump(mode="json", exclude=exclude)

@@ -7,7 +7,8 @@ reasoning: n answers, each a text that must end with one verdict. One that does 
 most `judge.sampling.reasks` times: the same prompt, the answer so far and the criterion's answer
 form, so that only the verdict is left to say. It is read from the probabilities of the verdict
 tokens (once: they would not change), a number from a few sampled ones. A verdict that was asked for
-again has a mass; one that was spoken, or is a number, has none.
+again has a mass; one that was spoken, or is a number, has none. Where fewer than `judge.min_votes`
+of the answers could be read, none of them counts.
 Nothing that could not be read ever becomes a number.
 """
 
@@ -24,7 +25,7 @@ from prewrite.judge.calibration import CalibrationCurve
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.criteria import PromptedCriterion
 
-ReadStatus = Literal["ok", "outside", "unparsable", "failed"]
+ReadStatus = Literal["ok", "outside", "unparsable", "too_few", "failed"]
 
 _NUMBER_TOKENS = 16  # longest number of a re-ask, with its bracket; one that was cut is not read
 
@@ -73,7 +74,18 @@ async def ask(
     votes = await asyncio.gather(
         *(_vote(engine, criterion, pieces, sample, config) for sample in completion.samples)
     )
-    return [verdict for verdict, _ in votes], [completion, *(c for _, more in votes for c in more)]
+    verdicts = enough([verdict for verdict, _ in votes], config.min_votes)
+    return verdicts, [completion, *(c for _, more in votes for c in more)]
+
+
+def enough(verdicts: list[Verdict], least: int) -> list[Verdict]:
+    """The votes on one question; where fewer than `least` could be read, these do not count."""
+    if sum(one.status == "ok" for one in verdicts) >= least:
+        return verdicts
+    return [
+        replace(one, value=None, status="too_few") if one.status == "ok" else one
+        for one in verdicts
+    ]
 
 
 async def _vote(

@@ -18,7 +18,6 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint, mixed
 from prewrite.judge.config import JudgeConfig
-from prewrite.judge.criteria import Criterion, PromptedCriterion
 from prewrite.judge.judge import CostedAnswer, Judge, load_judges
 from prewrite.judge.panel import Panel
 from prewrite.judge.passes import JudgePass, SetBlock, SetSource
@@ -258,16 +257,16 @@ class ByVotes:
     """A judge that can be asked for any number of votes, with the seed of a round."""
 
     def __init__(self, judge: Judge, number: int) -> None:
-        self.judge, self._judges = judge, dict[int, Judge]()
+        self.judge, self._judges = judge, dict[tuple[int, int], Judge]()
         self._seed = mixed(judge.config.sampling.seed, number)
 
-    def of(self, votes: int) -> Judge:
-        """The judge that gives so many."""
-        if votes not in self._judges:
-            judge = self.judge
-            config = judge.config.asking(votes=votes, seed=self._seed)
-            self._judges[votes] = Judge(judge.name, judge.engine, config, judge.curves)
-        return self._judges[votes]
+    def of(self, votes: int, held: int = 0) -> Judge:
+        """The judge that gives so many; held: votes on the question that hold already."""
+        judge, least = self.judge, max(1, self.judge.config.min_votes - held)
+        if (votes, least) not in self._judges:
+            config = judge.config.asking(least, votes=votes, seed=self._seed)
+            self._judges[votes, least] = Judge(judge.name, judge.engine, config, judge.curves)
+        return self._judges[votes, least]
 
 
 class AgainJudge(Judge):
@@ -281,10 +280,12 @@ class AgainJudge(Judge):
     async def ask(self, question: Question, fence: str) -> CostedAnswer:
         """Verdicts, one a vote; the usage is that of what was asked."""
         there = {row["vote"] for row in self._verdicts.of(self.name, question)}
-        missing = [vote for vote in range(self._votes(question.criterion)) if vote not in there]
+        votes = self.config.votes_on(question.criterion)
+        missing = [vote for vote in range(votes) if vote not in there]
         usage = Usage()
         if missing:
-            verdicts, usage = await self._judges.of(len(missing)).ask(question, fence)
+            judge = self._judges.of(len(missing), len(there))
+            verdicts, usage = await judge.ask(question, fence)
             rows = judgements(self.name, [(question, verdicts)])
             for vote, row in zip(missing, rows, strict=False):  # one for all where all have failed
                 self._verdicts.add(row | {"vote": vote})
@@ -293,10 +294,6 @@ class AgainJudge(Judge):
             self._verdicts.of(self.name, question),
         )
         return [verdict_of(row, question).through(curve) for row in found], usage
-
-    def _votes(self, criterion: Criterion) -> int:
-        sampled = isinstance(criterion, PromptedCriterion) and self.config.readout == "reasoning"
-        return self.config.about(criterion).sampling.votes if sampled else 1
 
 
 class _Panel(Panel):

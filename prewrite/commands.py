@@ -199,15 +199,17 @@ def judge_canaries(
 
 @app.command("judge corrupt")
 def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Make labels without people, from corrupted texts.
+    """Make a set of known scores, from corrupted texts.
 
-    Writes `output`/corrupted.jsonl, for `measure.report.labels`. The texts come from
-    `judge.input`, or from `output` where that is null. No model is asked, and the same seed
-    gives the same lines.
+    Spoils originals of the set at `judge.input`: the set at `output` has each beside a text
+    that is worse in a known way, with the scores 1 and 0. It serves `measure.report.labels`
+    and trains judges. Only the kind `model` asks an engine. The same command continues a run
+    that was stopped.
     """
     from prewrite.judge.measure import corrupt
+    from prewrite.judge.measure.config import CorruptRecipe
 
-    _measure(corrupt, config, overrides, dry_run)
+    _run(CorruptRecipe, corrupt.run, corrupt.plan, config, overrides, dry_run)
 
 
 @app.command("judge calibrate")

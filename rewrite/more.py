@@ -77,6 +77,11 @@ class MoreRewritesPass(RewritePass):
         """That of the set; ConfigError where it is of another corpus or of other chunks."""
         url = str(_input_of(self.recipe))
         manifest = ShardSet(url).finished().manifest
+        if manifest.corrupted:
+            raise ConfigError(
+                f"rewrite.input: found {url}, a corrupted set; accepted: one whose rewrites are "
+                "some, or that has none"
+            )
         old, now = manifest.passes[0].config, super().identity()
         sections = ("input", "chunking")
         lines = differences({k: old.get(k) for k in sections}, {k: now[k] for k in sections})

@@ -8,7 +8,7 @@ from jinja2 import Environment, Template
 
 from prewrite.base.text import one_line
 from prewrite.shards.failures import LONGEST_REASON
-from prewrite.shards.manifest import Manifest
+from prewrite.shards.manifest import CORRUPTED, Manifest
 from prewrite.shards.schema import columns_of
 
 _CARD = """\
@@ -29,8 +29,11 @@ dataset_info:
     num_examples: {{ m.rows }}
 tags: [prewrite]
 ---
-# Scored shard set
+# {% if m.corrupted %}Corrupted{% else %}Scored{% endif %} shard set
 
+{% if m.corrupted %}{{ corrupted }}
+
+{% endif -%}
 {{ m.rows }} chunks of {{ m.documents }} documents, made by Prewrite
 ({{ m.passes | map(attribute="name") | map("code") | join(", then ") }}).
 One row is one chunk; a document's rows stand in order, and their `original` joined give the
@@ -71,7 +74,12 @@ def card(manifest: Manifest) -> str:
     ]
     features = [(field.name, _dtype(field.type)) for field in manifest.columns]
     return _template().render(
-        m=manifest, columns=columns, features=features, failed=failed, models=_models
+        m=manifest,
+        columns=columns,
+        features=features,
+        failed=failed,
+        models=_models,
+        corrupted=CORRUPTED,
     )
 
 

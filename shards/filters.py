@@ -3,7 +3,9 @@
 A filter is a condition on the columns of a set, in Python's spelling. It is parsed into an Arrow
 expression and never evaluated as Python. A comparison with a null is false (`!=` and `not in`
 too), so every condition is true or false, and `not (rewrite_score > 1)` holds where there is no
-score. A number is compared with a score at the score's own precision, float32.
+score. A number is compared with a score at the score's own precision, float32. `share(doc_id)` is
+the one function: the number 0..1 of `input.share`, so `share(doc_id) < 0.9` and
+`share(doc_id) >= 0.9` never have a document in common.
 """
 
 import ast
@@ -20,10 +22,14 @@ from numpy.typing import NDArray
 
 from prewrite.base.config import near
 from prewrite.base.errors import ConfigError
+from prewrite.base.share import share
 
 Mask = NDArray[np.bool_]
 
 _MOST = 500  # Arrow overruns its stack at some thousands; a long list behind `in` is one
+
+SHARE = "share(doc_id)"
+"""The function, and the column that it becomes while a table is looked at."""
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -37,16 +43,19 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Filter:
-    """A parsed condition, and the columns it reads."""
+    """A parsed condition, the columns it reads, and whether it asks for the share of a document."""
 
     text: str
     expression: pc.Expression
     columns: frozenset[str]
+    shares: bool = False
 
     def mask(self, table: pa.Table) -> Mask:
         """For each row of `table` whether the condition holds."""
         import pyarrow.dataset as ds  # slow to import, for pandas comes with it
 
+        if self.shares:
+            table = table.append_column(SHARE, _shares(table["doc_id"].to_pylist()))
         # The stubs know neither the constructor's argument nor projections.
         memory: Any = ds.InMemoryDataset(table)  # type: ignore[call-arg]
         scanner = memory.scanner(columns={"keep": self.expression}, use_threads=False)  # in order
@@ -58,7 +67,8 @@ def parse_filter(text: str, schema: pa.Schema, key: str) -> Filter:
     """The filter `text` on the columns of `schema`.
 
     ConfigError for anything but comparisons (chained too), `and`, `or`, `not`, `in (…)`,
-    `is None`, names of columns, numbers and texts; `key` is the configuration key it names.
+    `is None`, names of columns, `share(doc_id)`, numbers and texts; `key` is the configuration key
+    it names.
     """
     parser = _Parser(text, schema, key)
     try:
@@ -66,20 +76,23 @@ def parse_filter(text: str, schema: pa.Schema, key: str) -> Filter:
         count = sum(isinstance(node, ast.cmpop) for node in ast.walk(tree))
         if count > _MOST:
             parser.refuse(f"{count} comparisons, more than {_MOST},")
-        return Filter(text, parser.condition(tree), frozenset(parser.columns))
+        condition = parser.condition(tree)
+        return Filter(text, condition, frozenset(parser.columns), parser.shares)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
         parser.refuse("no condition")
 
 
 class _Parser:
     def __init__(self, text: str, schema: pa.Schema, key: str) -> None:
-        self.text, self.key, self.columns = text, key, set[str]()
+        self.text, self.key, self.columns, self.shares = text, key, set[str](), False
         self.types = {field.name: field.type for field in schema}
 
     def refuse(self, found: str, hint: str = "") -> NoReturn:
+        function = f"{SHARE}, " if "doc_id" in self.types else ""
         raise ConfigError(
             f"{self.key}: found {found} in `{self.text}`;{hint} accepted: comparisons, and, or, "
-            f"not, in (…), is None; numbers, texts, and the columns {', '.join(self.types)}"
+            f"not, in (…), is None; numbers, texts, {function}and the columns "
+            f"{', '.join(self.types)}"
         )
 
     def condition(self, node: ast.expr) -> pc.Expression:
@@ -129,15 +142,21 @@ class _Parser:
         return holds
 
     def kind(self, node: ast.expr) -> pa.DataType:
-        """The type of a column or literal; a dictionary's is that of its values."""
+        """The type of a column, literal or share; a dictionary's is that of its values."""
         if name := _name(node):
             self.column(node)
             return _values(self.types[name])
+        if isinstance(node, ast.Call) and ast.unparse(node) == SHARE:
+            self.column(node.args[0])
+            self.shares = True
+            return pa.float64()
         return pa.scalar(self.literal(node)).type
 
     def operand(self, node: ast.expr, kinds: Sequence[pa.DataType]) -> pc.Expression:
         if _name(node):
             return self.column(node)
+        if isinstance(node, ast.Call):  # `kind` knows no other
+            return pc.field(SHARE)
         value: Any = self.literal(node)
         if pa.float32() in kinds:
             value = pa.scalar(float(value), pa.float32())
@@ -173,3 +192,9 @@ def _name(node: ast.expr) -> str | None:
 
 def _values(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+
+
+def _shares(doc_ids: Sequence[str | None]) -> "pa.Array[Any]":
+    """The share of each; of an id that many rows have it is computed once."""
+    known = {one: share(one) for one in dict.fromkeys(doc_ids) if one is not None}
+    return pa.array([known.get(one) if one is not None else None for one in doc_ids], pa.float64())

@@ -257,6 +257,19 @@ ODD = {
 """How `counts` of what was odd about input records begin, why follows; and what was counted."""
 
 
+CORRUPT = "corrupt"
+"""The pass after which the rewrites of a set are originals that were spoiled on purpose."""
+
+CORRUPTED = (
+    "A corrupted set: its rewrites are originals that were spoiled on purpose, to measure or to "
+    "train a judge. It was made with the score 1 for each original and 0 for its rewrite."
+)
+"""What people are told of such a set."""
+
+CORRUPTION = "corruption:"
+"""How `counts` of corrupted rows begin; the kind follows."""
+
+
 REMOVED = "removed"
 """Why documents are left out that were taken out of the set (`shards.takedown`)."""
 
@@ -358,6 +371,17 @@ class Manifest(_ManifestModel):
     def columns(self) -> pa.Schema:
         """The columns of every part."""
         return schema(self.criteria, self.measures, self.format_version, self.rewrites)
+
+    @property
+    def corrupted(self) -> bool:
+        """Whether its rewrites are originals that were spoiled on purpose."""
+        return any(made.name == CORRUPT for made in self.passes)
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens of the longest chunk, as the pass that cut the documents was told; else 128."""
+        told = (made.config.get("chunking", {}).get("tokens") for made in self.passes)
+        return next((int(tokens) for tokens in told if tokens), 128)
 
     @property
     def texts(self) -> tuple[str, ...]:

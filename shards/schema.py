@@ -93,7 +93,7 @@ JUDGEMENT_SCHEMA = pa.schema(
 """One raw verdict a row: which judge was asked about which text (and against which), in which order
 (0: the candidate stood first), the answer, its value 0..1 for the candidate, the probability mass
 on the verdicts, and whether it could be read: `ok`, `outside` (too little mass), `unparsable`,
-`failed`."""
+`too_few` (it could, but too few of its question), `failed`."""
 
 
 def texts_of(rewrites: Rewrites) -> tuple[str, ...]:

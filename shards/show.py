@@ -11,7 +11,7 @@ from rich.text import Text
 
 from prewrite.base.text import one_line
 from prewrite.shards.failures import answers
-from prewrite.shards.manifest import Manifest, Usage
+from prewrite.shards.manifest import CORRUPTED, CORRUPTION, Manifest, PassInfo, Usage
 from prewrite.shards.names import MANIFEST
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, with_status
@@ -51,7 +51,8 @@ def mean_scores(shards: ShardSet) -> MeanScores:
 
 def summary(manifest: Manifest, scores: MeanScores) -> Group:
     """Tables of what a set holds and what it cost."""
-    facts = Table(box=box.SIMPLE, show_header=False, title=f"{manifest.status} shard set")
+    kind = "corrupted" if manifest.corrupted else "shard"
+    facts = Table(box=box.SIMPLE, show_header=False, title=f"{manifest.status} {kind} set")
     facts.add_row("rows", f"{manifest.rows} of {manifest.documents} documents")
     for name, count in manifest.statuses.items():
         facts.add_row(f"  {name}", f"{count} ({count / max(manifest.rows, 1):.0%})")
@@ -64,24 +65,33 @@ def summary(manifest: Manifest, scores: MeanScores) -> Group:
     for what, reason, count in manifest.odd:
         facts.add_row(what, f"{count}: {reason}")
     for item in manifest.passes:
-        use = item.usage
-        facts.add_row(
-            item.name,
-            f"{item.seconds:.0f} s, {use.requests} requests, {use.prompt_tokens} prompt tokens "
-            f"({cache_share(use)} from the prefix cache), {use.output_tokens} output tokens",
-        )
-        if use.untold:
-            facts.add_row("  not told", f"tokens of {use.untold} of {use.requests} requests")
-        if item.failed:
-            share = f"{item.failed} of {item.asked} rows asked about"
-            facts.add_row("  failed", f"{share} ({item.failed / max(item.asked, 1):.0%})")
+        for line in _told(item):
+            facts.add_row(*line)
     several = len(manifest.texts) > 2
     means = Table("mean score", "original", "rewrite", "rows", box=box.SIMPLE)
     for (name, text), (before, after, count) in scores.items():
         told = f"{name}, {text}" if several else name
         means.add_row(told, _number(before), _number(after), str(count))
-    parts = [facts, *_failures(manifest), *([means] if scores else [])]
-    return Group(*parts)
+    warning = [CORRUPTED] if manifest.corrupted else []
+    return Group(*warning, facts, *_failures(manifest), *([means] if scores else []))
+
+
+def _told(made: PassInfo) -> Iterator[tuple[str, str]]:
+    """What a pass cost, and how much of what it made or failed at."""
+    use = made.usage
+    yield (
+        made.name,
+        f"{made.seconds:.0f} s, {use.requests} requests, {use.prompt_tokens} prompt tokens "
+        f"({cache_share(use)} from the prefix cache), {use.output_tokens} output tokens",
+    )
+    if use.untold:
+        yield "  not told", f"tokens of {use.untold} of {use.requests} requests"
+    for key, count in made.counts.items():
+        if key.startswith(CORRUPTION):
+            yield f"  {key.removeprefix(CORRUPTION)}", str(count)
+    if made.failed:
+        share = f"{made.failed} of {made.asked} rows asked about"
+        yield "  failed", f"{share} ({made.failed / max(made.asked, 1):.0%})"
 
 
 def _failures(manifest: Manifest) -> Iterator[Table]:

@@ -115,7 +115,13 @@ class Stats:
             "set": self.shards.folder.url,
             "rows": self.whole.rows,
             "documents": manifest.documents,
+            "corrupted": manifest.corrupted,
             "statuses": dict(sorted(self.whole.statuses.items())),
+            "failures": {
+                made.name: {reason: found.count for reason, found in made.failures.items()}
+                for made in manifest.passes
+                if made.failures
+            },
             "scores": self._scores(self.whole),
             "correlations": self._correlations(),
             "sources": {

@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from prewrite.shards.manifest import CORRUPTED
 from prewrite.shards.schema import NONE, STATUSES
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -15,7 +16,10 @@ _BRIEF = ("rows", "null", "mean", "sd", "p25", "median", "p75")
 
 def tables(report: dict[str, Any]) -> Group:
     """The report of `shards.stats` as tables."""
-    parts: list[Table] = [_statuses(report)]
+    parts: list[Table | Text] = [Text(CORRUPTED)] if report["corrupted"] else []
+    parts.append(_statuses(report))
+    if report["failures"]:
+        parts.append(_failures(report))
     if report["scores"]:
         parts += [_scores(report), _correlations(report), _means(report)]
     return Group(*parts)
@@ -38,6 +42,15 @@ def _statuses(report: dict[str, Any]) -> Table:
     for name, group in [*report["sources"].items(), ("all", report)]:
         counts = [str(group["statuses"].get(status, 0)) for status in known]
         table.add_row(Text(name), str(group["rows"]), *counts)
+    return table
+
+
+def _failures(report: dict[str, Any]) -> Table:
+    """Why a row has no text, or a score is null."""
+    table = _table("Failed", "why", "pass", "times")
+    for name, reasons in report["failures"].items():
+        for reason, count in reasons.items():
+            table.add_row(Text(reason), name, str(count))
     return table
 
 

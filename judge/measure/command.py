@@ -9,12 +9,13 @@ import asyncio
 import json
 from collections.abc import Collection, Sequence
 from functools import partial
+from pathlib import Path
 
 from rich import box
 from rich.table import Column, Table
 
 from prewrite.base.console import PlainConsole
-from prewrite.base.errors import ConfigError
+from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
 from prewrite.judge.config import heads
 from prewrite.judge.criteria import Criterion, load_criterion
@@ -28,7 +29,7 @@ from prewrite.judge.measure.labels import LabelledItem, read_labels
 from prewrite.judge.measure.measures import Measure, none
 from prewrite.judge.measure.page import page
 from prewrite.judge.measure.report import Report
-from prewrite.judge.measure.sample import sample, unlabelled
+from prewrite.judge.measure.sample import labelled, sample, unlabelled
 from prewrite.judge.pool import Question
 from prewrite.judge.readout import Verdict
 from prewrite.judge.unread import refuse_unread
@@ -58,13 +59,31 @@ def texts(recipe: MeasuredRecipe) -> tuple[list[LabelledItem], str]:
     judge, report = recipe.judge, recipe.measure.report
     criteria = [load_criterion(name) for name in judge.criteria]
     if report.labels:
-        items = read_labels(report.labels, criteria)
+        items = labels_of(recipe, report.labels, criteria)
         return items, f"{len(items)} labelled items of {report.labels}"
     sampled = sample(recipe.texts, report.rows, report.seed, judge.max_context_tokens)
     items = unlabelled(sampled, criteria)
     if not items:
         raise ConfigError(f"judge.input: found no row to judge in {recipe.texts}")
     return items, f"{len(sampled)} rows of {recipe.texts}, without labels"
+
+
+def labels_of(
+    recipe: MeasuredRecipe, labels: str, criteria: Sequence[Criterion]
+) -> list[LabelledItem]:
+    """The items of a file, or of a sample of a set."""
+    if not ("://" in labels or Path(labels).is_dir()):
+        return read_labels(labels, criteria)
+    report = recipe.measure.report
+    sampled = sample(labels, report.rows, report.seed, recipe.judge.max_context_tokens)
+    items = labelled(sampled, criteria)
+    if not items:
+        names = ", ".join(criterion.name for criterion in criteria)
+        raise InputError(
+            f"{labels}: found no labels for {names}; accepted: a set with scores on one of "
+            "judge.criteria, whose reference is not the original where it compares"
+        )
+    return items
 
 
 async def flips(

@@ -8,7 +8,7 @@ source): agreement is also told for each. Lines of one `document` are not indepe
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -163,13 +163,3 @@ def classes(criterion: Criterion) -> tuple[float, ...]:
     low, high = scale(criterion)
     values = set(verdicts(criterion).values()) or {*range(int(low), int(high) + 1)}
     return tuple(sorted((value - low) / (high - low) for value in values))
-
-
-def write_labels(lines: Sequence[Mapping[str, Any]]) -> bytes:
-    """Lines as JSONL."""
-    return b"".join(_encoded(lines))
-
-
-def _encoded(lines: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
-    for line in lines:
-        yield json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -1,9 +1,16 @@
-"""Rows of a shard set chosen by chance, and what can be asked about them without labels."""
+"""Rows of a shard set chosen by chance, and what can be asked about them, with labels or without.
+
+The labels are the scores of the set: of a single text its own; of a pair 1 where the first has 1
+and the second 0, half where both have the same. So a judge can be measured on any scored set.
+"""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from prewrite.judge.criteria import Criterion
+from prewrite.judge.measure.corruptions import corruption_of
 from prewrite.judge.measure.labels import LabelledItem
 from prewrite.judge.pool import Pool
 from prewrite.prompts.context import contexts
@@ -64,3 +71,38 @@ def unlabelled(sampled: Sequence[SampledRow], criteria: Sequence[Criterion]) -> 
                 pool = Pool(row["id"], context, row["original"], one)
                 items.append(LabelledItem(criterion, pool, document=row["doc_id"]))
     return items
+
+
+def labelled(sampled: Sequence[SampledRow], criteria: Sequence[Criterion]) -> list[LabelledItem]:
+    """The items of `unlabelled` that have a label. Of each kind of corruption every other pair
+    stands the other way round, so that the first text is not always the better one.
+    """
+    rows = {row["id"]: row for row, _ in sampled}
+    items, seen = list[LabelledItem](), Counter[tuple[str, str | None]]()
+    for item in unlabelled(sampled, criteria):
+        row = rows[item.pool.row_id]
+        label, kind = _label(item, row), corruption_of(row["meta"])
+        if label is not None:
+            seen[item.criterion.name, kind] += 1
+            turned = item.criterion.kind == "pairwise" and seen[item.criterion.name, kind] % 2 == 0
+            one = replace(item, label=label, group=kind)
+            items.append(_turned(one, label) if turned else one)
+    return items
+
+
+def _label(item: LabelledItem, row: Row) -> float | None:
+    """None where a text has no score, or is the reference that it would be compared with."""
+    texts = item.pool.candidates
+    if item.criterion.has_reference and "original" in texts:
+        return None
+    scores = [row.get(f"{text}_{item.criterion.name}") for text in texts]
+    known = [float(score) for score in scores if score is not None]
+    if len(known) < len(scores):
+        return None
+    return known[0] if len(known) == 1 else (1 + known[0] - known[1]) / 2
+
+
+def _turned(item: LabelledItem, label: float) -> LabelledItem:
+    """The same pair the other way round."""
+    texts = dict(reversed([*item.pool.candidates.items()]))
+    return replace(item, pool=replace(item.pool, candidates=texts), label=1 - label)

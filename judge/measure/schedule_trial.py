@@ -26,7 +26,7 @@ from prewrite.judge.config import JudgeConfig, PoolsConfig
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.judge.judge import Judge, load_judges
 from prewrite.judge.measure.config import MeasuredRecipe
-from prewrite.judge.measure.corrupt import CORRUPTIONS
+from prewrite.judge.measure.corruptions import CORRUPTIONS
 from prewrite.judge.measure.sample import SampledRow, sample
 from prewrite.judge.pool import Ask, Pool, Question, Result, play
 from prewrite.judge.readout import Verdict

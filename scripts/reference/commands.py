@@ -32,7 +32,7 @@ EXAMPLES = {
     "measure.report.canaries=false output=data/measured",
     "judge canaries": f"{_RECIPE} 'judge.criteria=[safety]' output=data/canaries",
     "judge corrupt": f"{_RECIPE} judge.input=data/quickstart measure.corrupt.rows=5 "
-    "output=data/measured",
+    "output=data/corrupted",
     "judge calibrate": f"{_RECIPE} measure.report.labels=labels.jsonl output=data/measured",
     "judge schedule": f"{_RECIPE} judge.input=data/quickstart 'judge.criteria=[quality]' "
     "measure.schedule.rows=2 output=data/measured",

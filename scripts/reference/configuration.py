@@ -47,7 +47,7 @@ judge: {engine: main}
 | [`engines`](#engines) | `rewrite`, `plan`, `judge`, `evaluate`, and `train` for rollouts | yes |
 | [`judge`](#judge) | `rewrite`, `plan`, `judge` | for `judge`; without it `rewrite` only rewrites |
 | [`measure`](#measure) | `judge report`, `judge corrupt`, `judge schedule` | no |
-| [`run`](#run) | `rewrite`, `plan`, `judge` | no |
+| [`run`](#run) | `rewrite`, `plan`, `judge`, `judge corrupt` | no |
 | [`train`](#train) | `train` | yes |
 | [`evaluate`](#evaluate) | `evaluate` | yes |
 

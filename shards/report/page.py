@@ -10,6 +10,7 @@ from prewrite.base.report.page import render
 from prewrite.base.report.plots import colours
 from prewrite.base.text import printable, span
 from prewrite.shards.failures import answers
+from prewrite.shards.manifest import CORRUPTED
 from prewrite.shards.report import plots
 from prewrite.shards.report.collect import NONE, OTHERS, SetReport
 from prewrite.shards.report.picks import KINDS
@@ -79,6 +80,7 @@ def page(reports: Sequence[SetReport], bounds: Bounds) -> str:
         "printable": printable,
         "why": why,
         "answers": answers,
+        "corrupted": CORRUPTED,
     }
     return render("prewrite.shards.report", values, script=True)
 

@@ -125,7 +125,7 @@ def command(recipe: str, *overrides: str) -> tuple[int, list[RewriteRecipe]]:
         # A template.
         (
             "rewrite.template=nope",
-            "rewrite.template: found 'nope'; accepted: cleanup, digest, encyclopaedia",
+            "rewrite.template: found 'nope'; accepted: cleanup, corrupt, digest, encyclopaedia",
         ),
         # Overrides that are none.
         ("tokens", "'tokens' is no override; give key.sub=value"),

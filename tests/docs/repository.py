@@ -48,14 +48,9 @@ def build(folder: Path) -> None:
     for name in ("fluency", "clarity"):
         (folder / "criteria").mkdir(exist_ok=True)
         (folder / f"criteria/{name}.yaml").write_text(_documented(name))
-    done = run(
-        f"prewrite judge corrupt --config {CONFIG} judge.input=data/quickstart output=labels",
-        folder,
-    )
-    assert done.code == 0, done.text
-    labels = (folder / "labels/corrupted.jsonl").read_text()
-    # Too few documents to calibrate on: each line is one by itself here, and stands twice.
-    (folder / "labels.jsonl").write_text(re.sub(r'"document": "[^"]*", ', "", labels) * 2)
+    label = {"criterion": "quality", "second": "So so so."}
+    lines = [{**label, "first": f"So we left {n}.", "label": str(1 + n % 2)} for n in range(80)]
+    (folder / "labels.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in lines))
 
 
 def _environment(folder: Path) -> None:

@@ -32,7 +32,7 @@ from prewrite.judge.combine import Combine
 from prewrite.judge.config import JudgeRecipe
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.measure.canaries import CONTROL, ENCODINGS, AttackTally, load_suite
-from prewrite.judge.measure.corrupt import CORRUPTIONS
+from prewrite.judge.measure.corruptions import CorruptionKind
 from prewrite.judge.measure.report import MEANING
 from prewrite.judge.readout import ReadStatus
 from prewrite.prompts.checks import Checked
@@ -547,7 +547,7 @@ def test_judging_has_every_way_to_combine() -> None:
 
 
 def test_the_report_page_has_every_measure_and_corruption() -> None:
-    assert first_cells("docs/trusting-a-judge.md") >= {*MEANING, *CORRUPTIONS}
+    assert first_cells("docs/trusting-a-judge.md") >= {*MEANING, *get_args(CorruptionKind)}
 
 
 def test_canaries_has_the_size_of_the_suite_and_what_is_counted() -> None:

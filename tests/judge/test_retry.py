@@ -180,6 +180,32 @@ def test_of_some_votes_the_missing_ones_are_asked() -> None:
     assert len({*seeds, config.sampling.seed}) == 3
 
 
+@pytest.mark.parametrize(("unread", "asked"), [((4,), 1), ((1, 2, 4), 5)])
+def test_where_too_few_votes_could_be_read_all_are_asked(
+    unread: tuple[int, ...], asked: int
+) -> None:
+    """Of five votes three are needed; where four could be read, one is missing."""
+    config = config_of(
+        criteria=["safety"], readout="reasoning", sampling={"reasks": 0}, min_votes=3
+    )
+
+    def unclear(request: Request) -> Completion:
+        samples = list(reasons(request).samples)
+        for number in unread:
+            samples[number] = Sample("who knows", "stop")
+        return Completion(tuple(samples), 10, 4, 3)
+
+    earlier = first(unclear, ROWS[2], config=config)
+    enough = len(unread) == 1
+    assert (earlier.rows[0]["original_safety"] is not None) == enough
+    assert earlier.counts["verdict:too_few"] == (0 if enough else 2)
+    later, engine = again(reasons, earlier, config)
+    assert [request.sampling.n for request in engine.asked] == [asked]
+    assert later.counts["verdict:ok"] == 5 and later.rows[0]["original_safety"] is not None
+    still, _ = again(lambda _: said("Hm."), earlier, config)
+    assert (still.rows[0]["original_safety"] is not None) == enough
+
+
 def test_a_question_without_any_answer_is_asked_for_all_votes() -> None:
     config = config_of(criteria=["safety"], readout="reasoning", sampling={"votes": 3})
     earlier = first(failing({SAFETY: "GOOD"}, reasons), ROWS[0], config=config)

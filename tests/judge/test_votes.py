@@ -1,6 +1,7 @@
 """Votes: what several answers say together, and how each criterion is sampled."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -148,3 +149,84 @@ def test_a_criterion_that_is_not_judged_is_refused() -> None:
 def test_a_wrong_value_is_found_under_its_criterion() -> None:
     with pytest.raises(ValueError, match=r"sampling_by_criterion\.safety\.votes"):
         config(sampling_by_criterion={"safety": {"votes": 0}})
+
+
+ONLY_SAFETY: dict[str, Any] = {"criteria": ["safety"], "sampling_by_criterion": {}}
+
+
+def votes(*verdicts: str) -> Completion:
+    """Answers to one question; one that is empty cannot be read."""
+    texts = [f"Verdict: ({verdict})" if verdict else "Hm." for verdict in verdicts]
+    return Completion(tuple(Sample(text, "stop") for text in texts))
+
+
+@pytest.mark.parametrize(("least", "score"), [(1, 0.5), (2, 0.5), (3, None), (4, None)])
+def test_fewer_votes_than_asked_for_are_no_verdict(least: int, score: float | None) -> None:
+    """Nobody rewrote the row; of four votes two can be read."""
+    judge = config(**ONLY_SAFETY, min_votes=least, sampling=SAMPLING | {"reasks": 0})
+    engine = Scripted(lambda _: votes("A", "", "B", ""))
+    alone = row(0, "one", None) | {"rewrite_status": "none"}
+    scorer = RowScorer([Judge("e", engine, judge)], judge, ["original"])
+    outcome = asyncio.run(scorer(Document([alone], 0)))
+    assert outcome.rows[0]["original_safety"] == outcome.rows[0]["original_score"] == score
+    assert outcome.failed == (score is None)
+    if score is None:
+        assert outcome.counts == {"status:none": 1, "verdict:too_few": 2, "verdict:unparsable": 2}
+        assert [v["value"] for v in outcome.judgements] == [None] * 4
+        assert [v["answer"] for v in outcome.judgements][0] == "Verdict: (A)", "what it said stays"
+        assert Counter(one.reason for one in outcome.failures)["too_few"] == 2
+
+
+def test_a_pair_counts_where_both_orders_have_enough_votes() -> None:
+    judge = config(criteria=["quality"], sampling_by_criterion={}, min_votes=4)
+
+    def answer(request: Request) -> Completion:
+        second = "<first>two" in "".join(request.prompt.user)
+        return votes("1", "1", "1", "" if second else "1")
+
+    scorer = RowScorer([Judge("e", Scripted(answer, primes=False), judge)], judge)
+    outcome = asyncio.run(scorer(Document([row(0, "one", "two")], 0)))
+    assert outcome.rows[0]["original_quality"] is None
+    assert outcome.counts["verdict:ok"] == 4 and outcome.counts["verdict:too_few"] == 3
+
+
+def test_the_least_number_of_votes_is_part_of_what_verdicts_depend_on() -> None:
+    bare, least = config(**ONLY_SAFETY), config(**ONLY_SAFETY, min_votes=3)
+    assert "min_votes" not in bare.model_dump(mode="json"), "older sets keep their fingerprints"
+    passes = [judge_pass("set", one, {"e": ENGINE}) for one in (bare, least)]
+    assert [one._settings(SAFETY).get("min_votes") for one in passes] == [None, 3]
+    variety = load_criterion("variety")
+    assert passes[0]._settings(variety) == passes[1]._settings(variety), "nobody votes there"
+
+
+@pytest.mark.parametrize(
+    ("changed", "most"),
+    [
+        ({"min_votes": 5}, "'safety' and readout: reasoning: at most 4"),
+        (
+            {"min_votes": 2, "readout": "distribution"},
+            "'safety' and readout: distribution: at most 1",
+        ),
+        (
+            {"min_votes": 4, "sampling_by_criterion": {"safety": {"votes": 3}}},
+            "'safety' and readout: reasoning: at most 3",
+        ),
+    ],
+)
+def test_more_than_are_asked_for_are_refused(changed: dict[str, Any], most: str) -> None:
+    section = {"engine": "e", "criteria": ["safety"], "readout": "reasoning", "sampling": SAMPLING}
+    recipe = {
+        "output": "out",
+        "engines": {"e": {"kind": "vllm", "model": "m"}},
+        "judge": section | changed,
+    }
+    with pytest.raises(ValueError, match=f"judge.min_votes: found .; accepted with {most}"):
+        JudgeSections.model_validate(recipe)
+    ok = recipe | {"judge": section | changed | {"min_votes": 1}}
+    JudgeSections.model_validate(ok)
+
+
+def test_a_function_has_one_vote_and_that_is_enough() -> None:
+    judge = config(**ONLY_SAFETY | {"criteria": ["variety"]}, min_votes=4)
+    outcome = asyncio.run(RowScorer([], judge)(Document([row(0, "one two " * 9, "two")], 0)))
+    assert outcome.rows[0]["original_variety"] is not None

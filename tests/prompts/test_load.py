@@ -12,8 +12,9 @@ from prewrite.prompts.load import length_of, load_template
 
 CONTINUE = ("cleanup", "plain", "prose", "quality", "safety")
 OF_ANOTHER_KIND = (
-    "digest", "encyclopaedia", "facts", "knowledge", "problems", "questions", "table", "tutorial",
-)  # fmt: skip
+    *("corrupt", "digest", "encyclopaedia", "facts", "knowledge", "problems", "questions"),
+    *("table", "tutorial"),
+)
 
 
 @pytest.mark.parametrize("name", ["quality", "safety", "cleanup", "plain"])
@@ -47,8 +48,8 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["qualty", "", ".", "/none.jinja"])
 def test_a_missing_template_names_those_there_are(name: str) -> None:
     known = (
-        "accepted: cleanup, digest, encyclopaedia, facts, knowledge, plain, problems, prose, "
-        "quality, questions, safety, table, tutorial, or the path of a .jinja file"
+        "accepted: cleanup, corrupt, digest, encyclopaedia, facts, knowledge, plain, problems, "
+        "prose, quality, questions, safety, table, tutorial, or the path of a .jinja file"
     )
     with pytest.raises(ConfigError, match=f"^rewrite.template: found '{name}'; {known}$"):
         load_template(name)
@@ -84,7 +85,7 @@ def test_lengths_and_copies_fit_what_a_template_asks_for(name: str) -> None:
     twice, half = original + " " + original[::-1], original[::-2]
     long = check(original, twice, finish, False, length, template.continues)
     short = check(original, half, finish, False, length, template.continues)
-    shorter, longer = ("digest", "facts", "knowledge"), ("questions",)
+    shorter, longer = ("corrupt", "digest", "facts", "knowledge"), ("corrupt", "questions")
     assert long.reason == ("too_long" if name in shorter else None)
     assert short.reason == ("too_short" if name in longer else None)
 

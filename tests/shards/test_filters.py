@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ConfigError
+from prewrite.base.share import share
 from prewrite.shards.filters import parse_filter
 from prewrite.shards.schema import schema
 
@@ -148,3 +149,52 @@ def _combine(inner: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition
 def test_a_filter_means_what_python_means(condition: Condition) -> None:
     text, meaning = condition
     assert kept(text) == [number for number, row in enumerate(ROWS) if meaning(row)]
+
+
+@given(st.lists(st.text(max_size=9), max_size=20), st.floats(0, 1))
+def test_no_document_falls_on_both_sides_of_a_border(names: list[str], border: float) -> None:
+    """Every row of a document is on the side that `input.share` puts the document on."""
+    doc_ids = names * 2
+    table = pa.table({"doc_id": pa.array(doc_ids, pa.string())})
+    below, above = (
+        parse_filter(text, SCHEMA, "key").mask(table).tolist()
+        for text in (f"share(doc_id) < {border}", f"share( doc_id ) >= {border}")
+    )
+    assert below == [share(doc_id) < border for doc_id in doc_ids]
+    assert above == [not one for one in below]
+
+
+def test_what_has_no_name_has_no_share() -> None:
+    table = pa.table({"doc_id": pa.array([None, "a"], pa.string())})
+    found = parse_filter("share(doc_id) < 1", SCHEMA, "key").mask(table)
+    assert found.tolist() == [False, True]
+
+
+def test_a_share_is_a_number_beside_others() -> None:
+    rows = [{"doc_id": "a", "chunk": 0}, {"doc_id": "b", "chunk": 1}]
+    table = pa.Table.from_pylist(rows, pa.schema([SCHEMA.field("doc_id"), SCHEMA.field("chunk")]))
+    found = parse_filter("0 <= share(doc_id) < 1 and chunk < 1", SCHEMA, "key")
+    assert found.columns == {"doc_id", "chunk"} and found.mask(table).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("share(source) < 0.5", "'share(source)'"),
+        ("share(doc_id, 1) < 0.5", "'share(doc_id, 1)'"),
+        ("share(doc_id)", "'share(doc_id)'"),
+        ("share(doc_id) == 'a'", "'share(doc_id)' beside ''a''"),
+        ("share(doc_id) is None", "'share(doc_id)'"),
+        ("share(doc_id) in (0, 1)", "'share(doc_id)'"),
+    ],
+)
+def test_a_share_is_of_a_document_and_is_compared(text: str, found: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_filter(text, SCHEMA, "key")
+    assert f"key: found {found} in" in str(error.value)
+    assert "texts, share(doc_id), and the columns" in str(error.value)
+
+
+def test_where_documents_have_no_name_there_is_no_share() -> None:
+    with pytest.raises(ConfigError, match="the name 'doc_id' in .* texts, and the columns length"):
+        parse_filter("share(doc_id) < 0.5", pa.schema([("length", pa.float64())]), "input.filter")

@@ -61,7 +61,7 @@ class TrainingSet:
         self.texts = tuple(kind for kind in recipe.stored_kinds if kind in held)
         columns = self.shards.manifest.columns
         self.files = self.shards.parts
-        tokens = _tokens_per_chunk(self.shards)
+        tokens = self.shards.manifest.chunk_tokens
         self.size = max(1, (batch.max_seq_len - batch.context_tokens) // tokens)
         self.prompted = recipe.prompted
         if self.prompted:
@@ -315,12 +315,3 @@ def _running(sizes: Ints) -> Ints:
 
 def _filters(text: str | None, columns: pa.Schema, key: str) -> list[Filter]:
     return [] if text is None else [parse_filter(text, columns, key)]
-
-
-def _tokens_per_chunk(shards: ShardSet) -> int:
-    """Tokens of the longest chunk, as the pass that cut the documents was told; else 128."""
-    for made in shards.manifest.passes:
-        tokens = made.config.get("chunking", {}).get("tokens")
-        if tokens:
-            return int(tokens)
-    return 128

@@ -1,6 +1,7 @@
 """From a recipe to both files."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 import prewrite.judge.judge
 from prewrite.engine.types import Completion, Request, Sample
+from prewrite.judge.criteria import load_criterion
 from prewrite.judge.measure import command
-from prewrite.judge.measure.sample import sample
+from prewrite.judge.measure.corruptions import CORRUPTIONS
+from prewrite.judge.measure.sample import labelled, sample
 from tests.commands import judge
 from tests.judge.measure.test_labels import ALONE, PAIR
 from tests.scripted import Scripted, said
@@ -107,6 +110,59 @@ def test_a_criterion_with_words_is_compared_in_each_form(recipe: Path, tmp_path:
     measures = found["criteria"][0]["measures"]
     assert (measures["distinct_values"]["value"], measures["distinct_values"]["n"]) == (1, 12)
     assert measures["undecided"]["value"] == 0
+
+
+def corrupted(cut: str, folder: Path, *overrides: str) -> str:
+    """A corrupted set."""
+    recipe = {
+        "output": f"{folder}/corrupted",
+        "engines": {"main": {"kind": "vllm", "model": "none"}},
+        "judge": {"engine": "main", "input": cut},
+    }
+    (folder / "corrupt.yaml").write_text(json.dumps(recipe))
+    assert judge(["corrupt", "--config", f"{folder}/corrupt.yaml", *overrides]) == 0
+    return f"{folder}/corrupted"
+
+
+def test_the_scores_of_a_set_are_labels(recipe: Path, tmp_path: Path, cut: str) -> None:
+    url = corrupted(cut, tmp_path)
+    arguments = ["--config", str(recipe), f"measure.report.labels={url}", "measure.report.rows=60"]
+    assert judge(["report", *arguments, "measure.report.canaries=false"]) == 0
+    report = read(recipe)
+    (quality,) = report["judges"][0]["criteria"]
+    assert quality["criterion"] == "quality", "of factuality the set says nothing"
+    assert report["source"] == f"{quality['labelled']} labelled items of {url}"
+    assert 30 < quality["labelled"] <= 60 and {*quality["groups"]} == {*CORRUPTIONS}
+    labels = Counter(point["label"] for point in quality["points"])
+    assert {*labels} == {0, 1} and abs(labels[0] - labels[1]) <= len(CORRUPTIONS)
+
+
+def test_labels_of_texts_that_are_judged_alone(cut: str, tmp_path: Path) -> None:
+    """Without a reference both texts have one; where the original is the reference, it has none."""
+    both, one = (load_criterion(name) for name in ("safety", "factuality"))
+    for criterion, labels in ((both, {0.0, 1.0}), (one, {0.0})):
+        (folder := tmp_path / criterion.name).mkdir()
+        url = corrupted(cut, folder, f"measure.corrupt.criterion={criterion.name}")
+        items = labelled(sample(url, 30, 0, 512), [criterion])
+        assert {item.label for item in items} == labels and len(items) > 20
+        assert all(item.pool.candidates.keys() <= {"original", "rewrite"} for item in items)
+
+
+def test_a_pair_with_a_middling_score_has_a_label_between(cut: str, tmp_path: Path) -> None:
+    sampled = sample(corrupted(cut, tmp_path), 20, 0, 512)
+    for row, _ in sampled:
+        row["original_quality"], row["rewrite_quality"] = 0.75, 0.25
+    items = labelled(sampled, [load_criterion("quality")])
+    for item in items:
+        assert item.label == (0.75 if [*item.pool.candidates][0] == "original" else 0.25)
+
+
+def test_a_set_without_labels_is_refused(
+    recipe: Path, cut: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert judge(["report", "--config", str(recipe), f"measure.report.labels={cut}"]) == 1
+    told = capsys.readouterr().err
+    assert f"{cut}: found no labels for quality, factuality; accepted: a set with scores" in told
 
 
 def test_canaries_are_played_unless_told_not_to(recipe: Path, tmp_path: Path) -> None:
