@@ -25,10 +25,10 @@ from prewrite.judge.criteria import load_criterion
 from prewrite.judge.judge import Judge, load_judges
 from prewrite.judge.measure import measures
 from prewrite.judge.measure.asking import AnsweredItem, answers, documents, judging
-from prewrite.judge.measure.command import cell
+from prewrite.judge.measure.command import cell, texts
 from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.measure.criterion import class_of
-from prewrite.judge.measure.labels import LabelledItem, read_labels
+from prewrite.judge.measure.labels import LabelledItem
 from prewrite.judge.measure.measures import Measure
 from prewrite.judge.unread import refuse_unread
 
@@ -81,13 +81,13 @@ async def _asked(
 
 def labelled(recipe: MeasuredRecipe) -> list[list[LabelledItem]]:
     """The labels of each criterion that asks a model, as far as it has some."""
-    path, criteria = recipe.measure.report.labels, map(load_criterion, recipe.judge.criteria)
+    path = recipe.measure.report.labels
     if recipe.judge.readout != "distribution":
         raise ConfigError("judge.readout: found 'reasoning'; accepted here: distribution")
     if path is None:
         raise ConfigError("measure.report.labels: this key is required here: a file of labels")
-    known = list(criteria)
-    items = read_labels(path, known)
+    items, _ = texts(recipe)
+    known = map(load_criterion, recipe.judge.criteria)
     asked = [criterion for criterion in known if criterion.needs_engine]
     groups = [
         [item for item in items if item.criterion.name == criterion.name] for criterion in asked
