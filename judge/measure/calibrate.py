@@ -25,7 +25,7 @@ from prewrite.judge.criteria import load_criterion
 from prewrite.judge.judge import Judge, load_judges
 from prewrite.judge.measure import measures
 from prewrite.judge.measure.asking import AnsweredItem, answers, documents, judging
-from prewrite.judge.measure.command import cell, labels_of
+from prewrite.judge.measure.command import cell, texts
 from prewrite.judge.measure.config import MeasuredRecipe
 from prewrite.judge.measure.criterion import class_of
 from prewrite.judge.measure.labels import LabelledItem
@@ -81,15 +81,15 @@ async def _asked(
 
 def labelled(recipe: MeasuredRecipe) -> list[list[LabelledItem]]:
     """The labels of each criterion that asks a model, as far as it has some."""
-    path, criteria = recipe.measure.report.labels, map(load_criterion, recipe.judge.criteria)
+    path = recipe.measure.report.labels
     if recipe.judge.readout != "distribution":
         raise ConfigError("judge.readout: found 'reasoning'; accepted here: distribution")
     if path is None:
         raise ConfigError(
             "measure.report.labels: this key is required here: a file of labels, or a scored set"
         )
-    known = list(criteria)
-    items = labels_of(recipe, path, known)
+    items, _ = texts(recipe)
+    known = map(load_criterion, recipe.judge.criteria)
     asked = [criterion for criterion in known if criterion.needs_engine]
     groups = [
         [item for item in items if item.criterion.name == criterion.name] for criterion in asked

@@ -59,7 +59,7 @@ def texts(recipe: MeasuredRecipe) -> tuple[list[LabelledItem], str]:
     judge, report = recipe.judge, recipe.measure.report
     criteria = [load_criterion(name) for name in judge.criteria]
     if report.labels:
-        items = labels_of(recipe, report.labels, criteria)
+        items = _labelled(recipe, report.labels, criteria)
         return items, f"{len(items)} labelled items of {report.labels}"
     sampled = sample(recipe.texts, report.rows, report.seed, judge.max_context_tokens)
     items = unlabelled(sampled, criteria)
@@ -68,7 +68,7 @@ def texts(recipe: MeasuredRecipe) -> tuple[list[LabelledItem], str]:
     return items, f"{len(sampled)} rows of {recipe.texts}, without labels"
 
 
-def labels_of(
+def _labelled(
     recipe: MeasuredRecipe, labels: str, criteria: Sequence[Criterion]
 ) -> list[LabelledItem]:
     """The items of a file, or of a sample of a set."""
