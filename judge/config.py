@@ -77,7 +77,7 @@ class JudgeConfig(Section):
         "rewrite`; the other judge commands read `output` where it is null",
     )
     criteria: list[str] = Field(
-        ["quality", "safety", "factuality"],
+        ["quality", "safety", "factuality-alone"],
         min_length=1,
         description="shipped names, or paths of criterion files",
     )
