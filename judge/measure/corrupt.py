@@ -236,6 +236,8 @@ class Corruptor:
         request = self._rewriting.request(row, context, fence)
         completion = await self._engine.complete(request)
         checked = self._rewriting.checked(row["original"], request, completion, fence)
+        if checked.status == "truncated":  # a text as long as the passage ends by itself
+            checked = Checked("failed", reason=checked.reason)
         return _Corrupted(row, kind, checked, completion)
 
     def _by_function(self, row: Row, kind: CorruptionKind) -> Checked:
@@ -249,7 +251,7 @@ class Corruptor:
     def _fill(self, made: _Corrupted) -> None:
         row, checked, failure = made.row, made.checked, made.failure
         row["rewrite"], row["rewrite_status"] = checked.text, checked.status
-        row["rewrite_reason"] = failure.reason if failure else checked.reason
+        row["rewrite_reason"] = failure.reason if failure else None
         if checked.text is not None:
             row["meta"] = with_corruption(row["meta"], made.kind)
             for name in (self._criterion, "score"):

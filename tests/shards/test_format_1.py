@@ -80,7 +80,8 @@ def test_every_reader_reads_it(
             assert {**left, "rewrite_reason": right["rewrite_reason"]} == right
         assert shards(["show", old + inner]) == 0
     assert "(failed)" in capsys.readouterr().out
-    assert Stats(old).report() | {"set": new} == Stats(new).report()
+    today = Stats(new).report()  # the old format kept no reasons
+    assert Stats(old).report() | {"set": new, "failures": today["failures"]} == today
     for command in ("report", "stats"):
         assert (
             shards([command, old, *(["--to", f"{tmp_path}/r.html"] if command == "report" else [])])

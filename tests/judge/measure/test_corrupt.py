@@ -313,6 +313,7 @@ def test_a_model_is_asked_for_a_text_close_to_the_passage(cut: str, tmp_path: Pa
         (said("I'm sorry, but I can't assist with that."), "refused", "model: refusal"),
         (said("The bridge. " * 30), "failed", "model: too_long"),
         (said("A bridge."), "failed", "model: too_short"),
+        (said("Its bridge was built in 1842, and", "length"), "failed", "model: max_tokens"),
         (said(" "), "empty", "model: no_text"),
         (Completion(error="HTTP 500"), "failed", "model: engine: HTTP 500"),
     ],
