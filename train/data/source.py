@@ -19,7 +19,7 @@ from prewrite.shards.filters import Filter, Mask, parse_filter
 from prewrite.shards.parts import Part
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import TEXTS, USABLE, Row, StoredValues, stored_values
-from prewrite.train.config.phases import Phase
+from prewrite.train.config.phases import Nll, Phase
 from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.config.task import JudgeTask, RewriteTask
@@ -80,6 +80,7 @@ class TrainingSet:
                 "set, or objectives that read no scores"
             )
         _refuse_own_reference(number, self.shards, phases)
+        _refuse_spoiled(number, self.shards, phases)
         used = [item.columns for group in (self.filters, *self.phases.values()) for item in group]
         used += [self.labels, *(item.columns for item in self.copies)]
         kept = {f"{text}_{name}" for text in self.texts for name in ("score", *self.known)}
@@ -293,6 +294,17 @@ def _refuse_own_reference(number: int, shards: ShardSet, phases: Sequence[Phase]
                 f"the scores of train.data.{number}.set, {shards.folder.url}, whose reference it "
                 f"is: other texts, or that set judged once more with judge.weights.{known[0]}=0, "
                 "which asks nothing"
+            )
+
+
+def _refuse_spoiled(number: int, shards: ShardSet, phases: Sequence[Phase]) -> None:
+    """ConfigError for texts that were made worse on purpose, and are to be learnt as they are."""
+    for place, phase in enumerate(phases if shards.manifest.corrupted else ()):
+        if any(isinstance(p, Nll) and p.text != "original" for p in phase.objective):
+            raise ConfigError(
+                f"train.curriculum.{place}.objective: found nll on the rewrites of train.data."
+                f"{number}.set, {shards.folder.url}, which `prewrite judge corrupt` has spoiled; "
+                "accepted: another set, or text: original"
             )
 
 

@@ -13,7 +13,7 @@ from prewrite.train.data.texts import TextTokens
 from prewrite.train.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
 from prewrite.train.tasks.rewriting import MENDED
 
-Measured = Iterator[tuple[str, float]]
+_Values = Iterator[tuple[str, float]]
 """Name and value of one rollout or pair; a measure is their mean."""
 
 REWRITING = (
@@ -59,7 +59,7 @@ def means(sums: Metrics) -> Metrics:
     }
 
 
-def _of_rollout(group: RolloutGroup) -> Measured:
+def _of_rollout(group: RolloutGroup) -> _Values:
     reward = group.scores.get(rollout_name(0))
     if group.rollouts:
         yield "unread", float(reward is None or group.counts.get("form:unparsable", 0) > 0)
@@ -67,7 +67,7 @@ def _of_rollout(group: RolloutGroup) -> Measured:
         yield "reward", reward
 
 
-def _of_rewrite(prompt: RolloutPrompt, group: RolloutGroup, texts: TextTokens) -> Measured:
+def _of_rewrite(prompt: RolloutPrompt, group: RolloutGroup, texts: TextTokens) -> _Values:
     if not group.rollouts or not prompt.wanted:
         return
     (rollout,), kind = group.rollouts, prompt.wanted.kind
@@ -81,7 +81,7 @@ def _of_rewrite(prompt: RolloutPrompt, group: RolloutGroup, texts: TextTokens) -
         yield "copied_mended", float(said.strip() == original.strip())
 
 
-def _of_pairs(pairs: Iterable[tuple[RolloutPrompt, RolloutGroup]]) -> Measured:
+def _of_pairs(pairs: Iterable[tuple[RolloutPrompt, RolloutGroup]]) -> _Values:
     rewards = defaultdict[tuple[int, str], list[float]](list)
     for prompt, group in pairs:
         values = (found.get(rollout_name(0)) for found in group.values.values())
