@@ -149,6 +149,7 @@ class Reader:
 
     rank: int
     ranks: int
+    asker: None = None
 
     def asked(self, first: int) -> PromptBatch:
         mine = range(first + self.rank, first + SIZE, self.ranks)
