@@ -10,7 +10,7 @@ counted.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,9 +46,12 @@ class Asked:
 
 
 class Asker(Protocol):
-    """A prompted task, as the loader sees it. end: the token that ends an answer."""
+    """A prompted task, as the loader sees it. end: the token that ends an answer. identity: what
+    prompts depend on beside the recipe's values and the sets, files that it names included.
+    """
 
     end: int
+    identity: dict[str, Any]
 
     def __call__(self, asked: AskedRow) -> list[Asked]:
         """The prompts of a row, which are one group; none where it has no label."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.provenance import compared_with_itself
 from prewrite.shards.filters import Filter, Mask, parse_filter
@@ -149,7 +150,10 @@ class TrainingSet:
         )
 
     def _task_identity(self) -> dict[str, Any]:
-        return {"criterion": self.criterion} if self.criterion else {}
+        if not self.criterion:
+            return {}
+        asked = fingerprint(load_criterion(self.criterion).identity())
+        return {"criterion": self.criterion, "criterion_asks": asked}
 
 
 class PartSamples:

@@ -32,6 +32,7 @@ class JudgeAsker:
 
     def __init__(self, task: JudgeTask, encoder: PromptEncoder, end: int) -> None:
         self.end, self._task, self._encoder = end, task, encoder
+        self.identity = {"end": end, "chat": encoder.template}  # a set has that of its criterion
 
     def __call__(self, asked: AskedRow) -> list[Asked]:
         """Its prompts, none where it has no label."""

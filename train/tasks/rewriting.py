@@ -41,6 +41,8 @@ class RewriteAsker:
     def __init__(self, task: RewriteTask, encoder: PromptEncoder, end: int) -> None:
         self.end, self._task, self._encoder = end, task, encoder
         self._rewriting = rewriting_of(task)
+        template = self._rewriting.template.sha256
+        self.identity = {"end": end, "chat": encoder.template, "template": template}
 
     def __call__(self, asked: AskedRow) -> list[Asked]:
         """Its one prompt."""
