@@ -50,9 +50,9 @@ class TrainRecipe(Recipe):
         """
         asked = any(load_criterion(name).needs_engine for name in judge.criteria)
         for name in judge.panel if self.train.prompted and asked else ():
-            if self.engines[name].model == self.train.model.path:
+            if is_one(self.engines[name].model, self.train.model.path):
                 raise refuse(
-                    f"engines.{name}.model: found '{self.train.model.path}', the model that is "
+                    f"engines.{name}.model: found '{self.engines[name].model}', the model that is "
                     "trained; accepted for train.rollouts.judge with train.task.kind rewrite: "
                     "another one"
                 )
@@ -66,12 +66,17 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
-        """Refuse labels of a criterion that no model is asked about."""
+        """Refuse labels of a criterion that no model is asked about, or not by reasoning."""
         probe = self.train.rollouts and self.train.rollouts.probe
         named = [(f"data.{n}", data.criterion) for n, data in enumerate(self.train.data)]
         named += [("rollouts.probe", probe.criterion)] if probe else []
         for key, name in named:
             criterion = load_criterion(name) if name else None
+            if isinstance(criterion, PromptedCriterion) and criterion.form == "both":
+                raise refuse(
+                    f"train.{key}.criterion: found '{name}', whose form is both; accepted: letters "
+                    "or words, for a judge that reasons is asked in one way"
+                )
             if criterion and not isinstance(criterion, PromptedCriterion):
                 raise refuse(
                     f"train.{key}.criterion: found '{name}', of the kind {criterion.kind}; "

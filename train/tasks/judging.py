@@ -88,7 +88,7 @@ def label_of(row: Row, criterion: PromptedCriterion) -> float | None:
     own, other = (row.get(f"{text}_{criterion.name}") for text in TEXTS)
     if criterion.kind == "pairwise":
         usable = row[f"{TEXTS[1]}_status"] in USABLE and row[TEXTS[1]]
-        if own is None or other is None or not usable or own == other:
+        if own is None or other is None or not usable or abs(own - other) < _SAME:
             return None
         return float(own > other)
     if own is None or not criterion.verdicts:

@@ -85,6 +85,11 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
             "train.data.0.criterion: found 'variety', of the kind python; accepted: pairwise or",
         ),
         (
+            "rewrite",
+            (JUDGE, "engines.judge={kind: vllm, model: ./models/any}"),
+            "engines.judge.model: found './models/any', the model that is trained; accepted for",
+        ),
+        (
             "judge",
             ("train.data.0.criterion=qualty", CRITERIA[1]),
             "found 'qualty'; accepted: ",
@@ -137,6 +142,7 @@ def _scores(values: tuple[float | None, float | None]) -> Callable[[dict[str, An
     [
         ((0.5, 0.5), "judge", "found no label of quality in "),
         ((None, 0.5), "judge", "found no label of quality in "),
+        ((0.5, 0.50000006), "judge", "found no label of quality in "),  # a float32 apart
         ((1.0, 0.5), "rewrite", "found rows to be copied only, in "),
         ((0.0, 0.5), "rewrite", "found rows that are judged only, in "),
     ],
@@ -148,6 +154,14 @@ def test_a_set_without_two_labels_teaches_nothing(
     with pytest.raises(InputError) as refused:
         labels.check(_config(tmp_path, task))
     assert str(refused.value).startswith(f"{tmp_path / 'set'}: {sentence}")
+
+
+def test_letters_in_both_assignments_are_not_reasoned_about(tmp_path: Path) -> None:
+    """The judge pass refuses them, so there is no prompt that could be trained."""
+    file = tmp_path / "both.yaml"
+    file.write_text(yaml.safe_dump({"base": "safety", "form": "both"}))
+    with pytest.raises(ConfigError, match="whose form is both; accepted: letters or words"):
+        loaded(tmp_path, "judge", f"train.data.0.criterion={file}", CRITERIA[1])
 
 
 def test_a_text_alone_needs_two_verdicts(tmp_path: Path) -> None:
