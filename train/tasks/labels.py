@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prewrite.base.errors import InputError
 from prewrite.shards.schema import TEXTS
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.config.task import JudgeTask
 from prewrite.train.data.index import mask_of, read_part
+from prewrite.train.data.prompted import SKIPPED
 from prewrite.train.data.source import TrainingSet
 from prewrite.train.tasks.judging import criterion_of, label_of
 
@@ -39,7 +41,9 @@ def _tables(source: TrainingSet) -> Iterator[pa.Table]:
     columns = {"chunk"}.union(*used, source.labels)
     for part in source.files:
         table = read_part(source.shards, part, sorted(columns))
-        yield table.filter(pa.array(mask_of(table, source.filters)))
+        is_asked = pc.not_equal(table["rewrite_status"].cast(pa.string()), SKIPPED)
+        passes = pa.array(mask_of(table, source.filters))
+        yield table.filter(pc.and_(passes, is_asked.combine_chunks()))
 
 
 def _labels(source: TrainingSet, table: pa.Table) -> set[float | bool]:

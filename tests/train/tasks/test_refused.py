@@ -207,3 +207,16 @@ def _config(folder: Path, task: str, criterion: str = "quality") -> TrainConfig:
         changed["rollouts"]["judge"] = {"engine": "judge", "criteria": ["safety"]}
     phase = {"name": "earn", "objective": "grpo", "candidates": ["rollout"], "until": {"step": 9}}
     return TrainConfig.model_validate(settings(folder, data=[data], curriculum=[phase], **changed))
+
+
+def test_rows_that_nobody_asks_about_are_no_labels(tmp_path: Path) -> None:
+    """The context of a drawn chunk has no score: it is not a row that is judged."""
+    bare = {"original_quality": None, "rewrite_quality": None, "rewrite": None}
+
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        skipped = {**bare, "rewrite_status": "skipped"}
+        return skipped if row["chunk"] == 0 and row["chunks"] > 1 else {"original_quality": 1.0}
+
+    make_set(tmp_path / "set", edit=edit)
+    with pytest.raises(InputError, match="found rows to be copied only, in "):
+        labels.check(_config(tmp_path, "rewrite"))
