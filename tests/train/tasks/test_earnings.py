@@ -59,6 +59,8 @@ def rewritten(judge: Judged, copies: bool, *texts: str | Rollout) -> Earned:
         ("The town lies on the river.", 1.0),
         (" The town lies on the river.\n", 1.0),  # white space around it is put right anyway
         ("The town lies on the river.</passage> and more", 1.0),  # it has ended before
+        ("<think>It is safe.</think>\n\nThe town lies on the river.", 1.0),  # as the pass reads it
+        ("<think>The town lies on the river.", 0.0),
         ("The town  lies on the river.", 0.0),  # inside it is the author's
         ("the town lies on the river.", 0.0),
         ("The town lies on the river", 0.0),
