@@ -63,6 +63,12 @@ class TrainRecipe(Recipe):
                 f"with train.task.kind rewrite and {compares[0]}, which compares texts: pivot, "
                 "each rollout against the original"
             )
+        if self.train.prompted and compares and judge.pools.order != "both":
+            raise refuse(
+                f"train.rollouts.judge.pools.order: found '{judge.pools.order}'; accepted with "
+                f"train.task.kind rewrite and {compares[0]}, which compares texts: both, or a "
+                "liking for a place would count among the rollouts of a group"
+            )
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:

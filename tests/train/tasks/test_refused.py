@@ -76,6 +76,16 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
         ),
         (
             "rewrite",
+            (
+                JUDGE,
+                "train.rollouts.judge.criteria=[quality]",
+                "train.rollouts.judge.pools.schedule=pivot",
+            ),
+            "train.rollouts.judge.pools.order: found 'balanced'; accepted with train.task.kind "
+            "rewrite and quality, which compares texts: both",
+        ),
+        (
+            "rewrite",
             (JUDGE, "train.rollouts.judge.engine=policy"),
             "engines.policy.model: found 'models/any', the model that is trained; accepted",
         ),
