@@ -72,12 +72,19 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
-        """Refuse labels of a criterion that no model is asked about, or not by reasoning."""
+        """Refuse labels of a criterion that no model is asked about, or not by reasoning, or with
+        the original as its own reference.
+        """
         probe = self.train.rollouts and self.train.rollouts.probe
         named = [(f"data.{n}", data.criterion) for n, data in enumerate(self.train.data)]
         named += [("rollouts.probe", probe.criterion)] if probe else []
         for key, name in named:
             criterion = load_criterion(name) if name else None
+            if criterion and criterion.has_reference:
+                raise refuse(
+                    f"train.{key}.criterion: found '{name}', which shows the original as a "
+                    "reference; accepted: one that does not, for the original itself is asked about"
+                )
             if isinstance(criterion, PromptedCriterion) and criterion.form == "both":
                 raise refuse(
                     f"train.{key}.criterion: found '{name}', whose form is both; accepted: letters "

@@ -101,6 +101,11 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
         ),
         (
             "judge",
+            ("train.data.0.criterion=factuality", CRITERIA[1]),
+            "train.data.0.criterion: found 'factuality', which shows the original as a reference; ",
+        ),
+        (
+            "judge",
             ("train.data.0.criterion=qualty", CRITERIA[1]),
             "found 'qualty'; accepted: ",
         ),
