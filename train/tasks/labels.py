@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from prewrite.base.errors import InputError
 from prewrite.shards.schema import TEXTS
@@ -41,9 +40,8 @@ def _tables(source: TrainingSet) -> Iterator[pa.Table]:
     columns = {"chunk"}.union(*used, source.labels)
     for part in source.files:
         table = read_part(source.shards, part, sorted(columns))
-        is_asked = pc.not_equal(table["rewrite_status"].cast(pa.string()), SKIPPED)
-        passes = pa.array(mask_of(table, source.filters))
-        yield table.filter(pc.and_(passes, is_asked.combine_chunks()))
+        is_asked = table["rewrite_status"].cast(pa.string()).to_numpy() != SKIPPED
+        yield table.filter(pa.array(mask_of(table, source.filters) & is_asked))
 
 
 def _labels(source: TrainingSet, table: pa.Table) -> set[float | bool]:

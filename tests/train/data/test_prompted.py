@@ -30,7 +30,7 @@ def test_skipped_rows_are_context_alone(tmp_path: Path, bare: bool) -> None:
     }
     phase = {"name": "earn", "objective": "grpo", "candidates": ["rollout"], "until": {"step": 9}}
     batch = {"samples": 32, "sequence_tokens": 1024, "max_seq_len": 1024, "context_tokens": 0}
-    changed = {"task": {"kind": "rewrite"}, "batch": batch, "rollouts": rollouts}
+    changed: dict[str, Any] = {"task": {"kind": "rewrite"}, "batch": batch, "rollouts": rollouts}
     config = TrainConfig.model_validate(settings(tmp_path, curriculum=[phase], **changed))
     assert isinstance(config.task, RewriteTask)
     asker = RewriteAsker(config.task, PromptEncoder(MODEL, {}), EOS)
