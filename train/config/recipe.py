@@ -5,11 +5,15 @@ from typing import Self
 from pydantic import model_validator
 
 from prewrite.base.config import Recipe, refuse
+from prewrite.base.errors import ConfigError
 from prewrite.engine.config import EngineConfig, VllmConfig
 from prewrite.judge.config import JudgeConfig, known_criteria, known_engine, known_judges
-from prewrite.judge.criteria import PromptedCriterion, load_criterion
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.prompts.config import RewriteConfig
+from prewrite.prompts.load import length_of, load_template
 from prewrite.train.config.inputs import refuse_overlap
 from prewrite.train.config.sections import TrainConfig, is_one
+from prewrite.train.config.task import RewriteTask
 
 
 class TrainRecipe(Recipe):
@@ -79,7 +83,7 @@ class TrainRecipe(Recipe):
         named = [(f"data.{n}", data.criterion) for n, data in enumerate(self.train.data)]
         named += [("rollouts.probe", probe.criterion)] if probe else []
         for key, name in named:
-            criterion = load_criterion(name) if name else None
+            criterion = _named(f"train.{key}.criterion", name) if name else None
             if criterion and criterion.has_reference:
                 raise refuse(
                     f"train.{key}.criterion: found '{name}', which shows the original as a "
@@ -95,6 +99,24 @@ class TrainRecipe(Recipe):
                     f"train.{key}.criterion: found '{name}', of the kind {criterion.kind}; "
                     "accepted: pairwise or pointwise, which a model is asked"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _template_fits(self) -> Self:
+        """Refuse a template that is not there, lengths that no text has, and copies under a
+        template whose copies are failures.
+        """
+        task = self.train.task
+        if not isinstance(task, RewriteTask):
+            return self
+        template = load_template(task.template, "train.task.template")
+        given = RewriteConfig(engine="policy", template=task.template, length=task.length)
+        length_of(given, template, "train.task.")
+        if task.copies and not template.continues:
+            raise refuse(
+                f"train.task.copies: found '{task.copies}'; accepted with the template "
+                f"{task.template}: null, for it makes another text, and a copy is a failure"
+            )
         return self
 
     def _pools_fit(self, judge: JudgeConfig) -> None:
@@ -132,3 +154,11 @@ class TrainRecipe(Recipe):
                 "accepted: another folder"
             )
         return self
+
+
+def _named(key: str, name: str) -> Criterion:
+    """The criterion that a key names; ConfigError names the key."""
+    try:
+        return load_criterion(name)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("judge.criteria", key, 1)) from None

@@ -107,7 +107,22 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
         (
             "judge",
             ("train.data.0.criterion=qualty", CRITERIA[1]),
-            "found 'qualty'; accepted: ",
+            "train.data.0.criterion: found 'qualty'; accepted: ",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.task.template=qualty"),
+            "train.task.template: found 'qualty'; accepted: ",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.task.template=questions", "train.task.length={max: 1}"),
+            "train.task.length: found a min of 1.05 above the max of 1, together with the lengths ",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.task.template=digest", "train.task.copies=original_safety == 1"),
+            "train.task.copies: found 'original_safety == 1'; accepted with the template digest: ",
         ),
         (
             "rewrite",
