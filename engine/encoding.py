@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from prewrite.base.errors import EngineError
+from prewrite.base.fingerprint import fingerprint
 from prewrite.base.secret import said
 from prewrite.engine.tokenizer import PlainTokenizer, begin_of, continuation, refuse_missing
 from prewrite.engine.types import Prompt
@@ -23,7 +24,8 @@ class PromptEncoder:
     """Renders prompts with the chat template of the tokenizer at `name` (folder or id).
 
     end: the token that ends an answer, which of a model's several is the one of its chats; None
-    where the tokenizer names none. chats: whether there is a chat template.
+    where the tokenizer names none. chats: whether there is a chat template. template: digest of it
+    and of its variables.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class PromptEncoder:
             raise EngineError(f"{name}: no usable tokenizer there: {_words(error)}") from None
         self.end: int | None = auto.eos_token_id
         self.chats = auto.chat_template is not None
+        self.template = fingerprint([auto.chat_template, template_args])
         self._special = self._plain.special
         self._frame_of = lru_cache(partial(self._frame, auto, name, template_args))
         self._frame_of(with_system=False)

@@ -48,7 +48,7 @@ def _notes(
             )
         yield f"warning: {sentence}, so its scores are no independent evidence"
     if judges.holds(recipe.engine(name)):
-        yield f"note: {name} is itself a judge, and may favour what it would write"
+        yield f"note: {name} is itself a judge, or kin of one, and may favour what it would write"
     if name not in known:
         yield (
             f"note: {name} came without prewrite.json: whether this judge or these texts were in "

@@ -102,8 +102,9 @@ class JudgeIdentity(_ProvenanceModel):
 
 
 class Provenance(_ProvenanceModel):
-    """The content of the file. task: what the model was trained for last. parents: digests of the
-    models that it was made from, the first one first.
+    """The content of the file. task: what the model was trained for last. parents: the models that
+    it was made from, the first one first: the digest of each, and the name of one that has it from
+    a hub, where engines and sets name it so.
     """
 
     format_version: int = 1
@@ -197,17 +198,18 @@ def _with_parents(engine: EngineConfig) -> dict[str, Any]:
 
 def _kin(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two engines have one model, or that of one was made from that of the other."""
-    return (
-        _same_model(one, other)
-        or one.get("digest") in other.get("parents", ())
-        or other.get("digest") in one.get("parents", ())
-    )
+    return _same_model(one, other) or _made_from(one, other) or _made_from(other, one)
+
+
+def _made_from(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """By the digest of the other, or where it has none, by its name."""
+    return (other.get("digest") or other["model"]) in one.get("parents", ())
 
 
 def _told(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     if _same_model(one, other):
         return f"the model {one['model']}"
-    if other.get("digest") in one.get("parents", ()):
+    if _made_from(one, other):
         return f"the model {other['model']}, from which {one['model']} was made,"
     return f"the model {other['model']}, which was made from {one['model']},"
 

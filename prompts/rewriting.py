@@ -68,10 +68,13 @@ class Rewriting:
         return check(original, answer, finish, repeats, self.length, self.template.continues)
 
     def copied(self, original: str, text: str, fence: str) -> bool:
-        """Whether the answer `text` is the original to the byte, up to the white space around it
-        and what stands behind a closing tag.
+        """Whether the answer `text` is the original to the byte, up to the white space around it,
+        the reasoning before it and what stands behind a closing tag.
         """
-        return self.template.before_tags(text, fence).strip() == original.strip()
+        said = spoken(text, original)
+        if said is None:
+            return False
+        return self.template.before_tags(said, fence).strip() == original.strip()
 
     def _longest(self) -> int:
         """Tokens of a rewrite: those of a chunk, times the longest length that a template's head

@@ -2,10 +2,11 @@
 
 A cut point is a position of a document at which texts compete. It is learnt from where a component
 of the objective has a gradient: for `nll` a text of its kind, for `rf_nll` a text with a score, for
-`dpo` a best and a worst text that differ in score and in tokens, for `grpo` scored texts that do. A
-step without one on any rank is *empty*: it makes no optimizer step, or decay and momentum alone
-would move weights. The rows of a rank are looked at together, for what competes may lie in several.
-Costs a pass over their candidates on the CPU, before any forward pass.
+`dpo` a best and a worst text that differ in score and in tokens, for `grpo` scored texts that do;
+the same answer to two prompts of a group is two texts. A step without a cut point that is learnt
+from on any rank is *empty*: it makes no optimizer step, or decay and momentum alone would move
+weights. The rows of a rank are looked at together, for what competes may lie in several. Costs a
+pass over their candidates on the CPU, before any forward pass.
 
 Shape suffixes: those of `train.objectives`, K for all cuts of the rows; P the counts of `POINTS`.
 """
@@ -63,10 +64,22 @@ def _decided(candidates: Candidates, text_C: Tensor, best_and_worst: bool) -> Te
 
 
 def _texts(rows: Sequence[PackedSequence]) -> Tensor:
-    """Candidates of the rows with the same number have the same tokens, [C]."""
-    known, numbers = dict[bytes, int](), list[int]()
+    """Candidates of the rows with the same number have the same tokens after the same trunk, [C]:
+    an answer to both orders of a pair is no copy of itself.
+    """
+    known, numbers = dict[tuple[bytes, bytes], int](), list[int]()
     for row in rows:
         sizes = count_tokens(row.candidates).tolist()
-        texts = torch.split(row.labels_S[row.at_T], sizes) if sizes else ()
-        numbers += [known.setdefault(text.numpy().tobytes(), len(known)) for text in texts]
+        trunks = dict[int, bytes]()
+        for at_T in torch.split(row.at_T, sizes) if sizes else ():
+            tree = int(row.layout_S4[at_T[0], 0]) if len(at_T) else -1
+            if tree not in trunks:
+                trunks[tree] = _trunk(row, tree)
+            text = trunks[tree], row.labels_S[at_T].numpy().tobytes()
+            numbers.append(known.setdefault(text, len(known)))
     return torch.tensor(numbers, dtype=torch.int64)
+
+
+def _trunk(row: PackedSequence, tree: int) -> bytes:
+    is_trunk_S = (row.layout_S4[:, 0] == tree) & (row.layout_S4[:, 1] == 0)
+    return row.tokens_S[is_trunk_S].numpy().tobytes()

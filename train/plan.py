@@ -40,7 +40,7 @@ def plan(config: TrainConfig, engines: Mapping[str, EngineConfig] | None = None)
     tried = min(config.batch.samples, _MOST)
     batch = config.batch.model_copy(update={"samples": tried})
     measured = config.model_copy(update={"batch": batch})
-    with open_loader(measured, shape, references=False) as loader:
+    with open_loader(measured, shape, references=False, engines=engines) as loader:
         trial = Path(config.output) / f".trial-{os.getpid()}"
         preflight(config, shape, loader, trial, engines)
         lines += [

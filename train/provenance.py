@@ -34,11 +34,17 @@ def provenance(
     if judge and engines:
         judged_by.append(JudgeIdentity.of(judge, engines))
     earlier = read(str(folder)) if config.model.init == "pretrained" else None
-    found = model_digest(str(folder)) if config.model.init == "pretrained" else "unknown"
-    parents = [found] if found != "unknown" else []
+    parents = _parents(config, folder) if config.model.init == "pretrained" else []
     return Provenance(task=config.task.kind, parents=parents, data=data, judged_by=judged_by).after(
         earlier
     )
+
+
+def _parents(config: TrainConfig, folder: Path) -> list[str]:
+    """The model that is trained: its digest, and its name where it comes from a hub."""
+    digest, name = model_digest(str(folder)), config.model.path
+    known = [digest] if digest != "unknown" else []
+    return known + ([] if Path(name).is_dir() else [name])
 
 
 def _rollout_judge(config: TrainConfig) -> JudgeConfig | None:

@@ -283,6 +283,11 @@ def corrupt_pass(recipe: CorruptRecipe) -> CorruptPass:
     url, config = str(recipe.judge.input), recipe.measure.corrupt
     manifest = ShardSet(url).finished().manifest
     there = manifest.rows - manifest.statuses.get("skipped", 0)
+    if manifest.corrupted:
+        raise InputError(
+            f"{url}: found a corrupted set, whose rows say what was done to them; accepted: the "
+            "set that it was made of"
+        )
     if not there:
         raise InputError(f"{url}: found no row to corrupt; accepted: rows that are not skipped")
     if config.rows and config.rows > there:

@@ -117,6 +117,17 @@ def test_a_judge_that_was_made_from_another_is_none_of_its_own(tmp_path: Path) -
     assert judge.holds(engine(str(tmp_path / "tuned")))
 
 
+def test_a_parent_from_a_hub_is_known_by_its_name(tmp_path: Path) -> None:
+    """An engine that names it so has no digest, nor has an endpoint."""
+    (tmp_path / "weights").write_text("1")
+    left = Provenance(task="judge", parents=["digest of the snapshot", "some/model"])
+    (tmp_path / NAME).write_text(left.model_dump_json())
+    tuned, base = judges(str(tmp_path), "safety"), judges("some/model", "safety")
+    assert tuned.shared_with(base) == [f"the model some/model, from which {tmp_path} was made,"]
+    assert base.shared_with(tuned) != []
+    assert tuned.shared_with(judges("some/other", "safety")) == []
+
+
 def test_sets_are_the_same_by_parts_or_by_what_cut_them() -> None:
     one = TrainedOn(set="a", passes=["cut", "judged"], parts="p")
     assert one.same_as(TrainedOn(set="b", passes=["cut", "otherwise"], parts="q"))

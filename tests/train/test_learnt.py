@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewrite.train.config.phases import Dpo, Grpo, Nll, Objective, RfNll
-from prewrite.train.data.rows import PackedSequence, build_row
+from prewrite.train.data.rows import PackedSequence, build_row, pack
 from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
 from prewrite.train.learnt import POINTS, cut_points
 from prewrite.train.objectives import Loss
@@ -95,6 +95,25 @@ def test_every_cut_point_counts_for_itself() -> None:
         "learnt": 1, "equal": 3, "unscored": 2, "texts": 14, "unscored_texts": 3
     }  # fmt: skip
     assert points([DPO, GRPO, RF_NLL, NLL]) == dict.fromkeys(POINTS, 0)
+
+
+def test_the_same_answer_to_both_orders_of_a_pair_is_learnt_from() -> None:
+    """It is right in one and wrong in the other, and the prompts differ; of one prompt it is equal,
+    also where its rollouts lie in two trees.
+    """
+
+    def answered(trunk: Sequence[int], score: float) -> Tree:
+        told = [
+            Candidate("row", ROLLOUT, 3, _tokens("ab"), False, score, sampled=(-1.0, -1.0))
+            for _ in range(2)
+        ]
+        return Tree(0, np.array(trunk, np.int32), tuple(told), whole=True)
+
+    for size in (128, 6):
+        for trunk, found in (([2, 1, 3], "learnt"), ([1, 2, 3], "equal")):
+            laid = pack([answered([1, 2, 3], 1.0), answered(trunk, 0.0)], size)
+            counts = dict(zip(POINTS, cut_points([GRPO], laid).tolist(), strict=True))
+            assert [name for name in POINTS[:3] if counts[name]] == [found]
 
 
 cuts = st.lists(

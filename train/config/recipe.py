@@ -5,11 +5,15 @@ from typing import Self
 from pydantic import model_validator
 
 from prewrite.base.config import Recipe, refuse
+from prewrite.base.errors import ConfigError
 from prewrite.engine.config import EngineConfig, VllmConfig
 from prewrite.judge.config import JudgeConfig, known_criteria, known_engine, known_judges
-from prewrite.judge.criteria import PromptedCriterion, load_criterion
+from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
+from prewrite.prompts.config import RewriteConfig
+from prewrite.prompts.load import length_of, load_template
 from prewrite.train.config.inputs import refuse_overlap
 from prewrite.train.config.sections import TrainConfig, is_one
+from prewrite.train.config.task import RewriteTask
 
 
 class TrainRecipe(Recipe):
@@ -50,9 +54,9 @@ class TrainRecipe(Recipe):
         """
         asked = any(load_criterion(name).needs_engine for name in judge.criteria)
         for name in judge.panel if self.train.prompted and asked else ():
-            if self.engines[name].model == self.train.model.path:
+            if is_one(self.engines[name].model, self.train.model.path):
                 raise refuse(
-                    f"engines.{name}.model: found '{self.train.model.path}', the model that is "
+                    f"engines.{name}.model: found '{self.engines[name].model}', the model that is "
                     "trained; accepted for train.rollouts.judge with train.task.kind rewrite: "
                     "another one"
                 )
@@ -63,20 +67,56 @@ class TrainRecipe(Recipe):
                 f"with train.task.kind rewrite and {compares[0]}, which compares texts: pivot, "
                 "each rollout against the original"
             )
+        if self.train.prompted and compares and judge.pools.order != "both":
+            raise refuse(
+                f"train.rollouts.judge.pools.order: found '{judge.pools.order}'; accepted with "
+                f"train.task.kind rewrite and {compares[0]}, which compares texts: both, or a "
+                "liking for a place would count among the rollouts of a group"
+            )
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
-        """Refuse labels of a criterion that no model is asked about."""
+        """Refuse labels of a criterion that no model is asked about, or not by reasoning, or with
+        the original as its own reference.
+        """
         probe = self.train.rollouts and self.train.rollouts.probe
         named = [(f"data.{n}", data.criterion) for n, data in enumerate(self.train.data)]
         named += [("rollouts.probe", probe.criterion)] if probe else []
         for key, name in named:
-            criterion = load_criterion(name) if name else None
+            criterion = _named(f"train.{key}.criterion", name) if name else None
+            if criterion and criterion.has_reference:
+                raise refuse(
+                    f"train.{key}.criterion: found '{name}', which shows the original as a "
+                    "reference; accepted: one that does not, for the original itself is asked about"
+                )
+            if isinstance(criterion, PromptedCriterion) and criterion.form == "both":
+                raise refuse(
+                    f"train.{key}.criterion: found '{name}', whose form is both; accepted: letters "
+                    "or words, for a judge that reasons is asked in one way"
+                )
             if criterion and not isinstance(criterion, PromptedCriterion):
                 raise refuse(
                     f"train.{key}.criterion: found '{name}', of the kind {criterion.kind}; "
                     "accepted: pairwise or pointwise, which a model is asked"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _template_fits(self) -> Self:
+        """Refuse a template that is not there, lengths that no text has, and copies under a
+        template whose copies are failures.
+        """
+        task = self.train.task
+        if not isinstance(task, RewriteTask):
+            return self
+        template = load_template(task.template, "train.task.template")
+        given = RewriteConfig(engine="policy", template=task.template, length=task.length)
+        length_of(given, template, "train.task.")
+        if task.copies and not template.continues:
+            raise refuse(
+                f"train.task.copies: found '{task.copies}'; accepted with the template "
+                f"{task.template}: null, for it makes another text, and a copy is a failure"
+            )
         return self
 
     def _pools_fit(self, judge: JudgeConfig) -> None:
@@ -114,3 +154,11 @@ class TrainRecipe(Recipe):
                 "accepted: another folder"
             )
         return self
+
+
+def _named(key: str, name: str) -> Criterion:
+    """The criterion that a key names; ConfigError names the key."""
+    try:
+        return load_criterion(name)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("judge.criteria", key, 1)) from None

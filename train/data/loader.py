@@ -128,9 +128,10 @@ class Loader:
         return self._config.batch.sequence_tokens
 
     def identity(self) -> dict[str, Any]:
-        """What the order of samples depends on; two that are equal give the same samples."""
+        """What samples depend on; two that are equal give the same ones, and the same prompts."""
         sets = {source.url: source.identity() for source in self._sources}
-        return {"seed": self._config.seed, "sets": sets}
+        task = {"task": self.asker.identity} if self.asker else {}
+        return {"seed": self._config.seed, "sets": sets, **task}
 
     def batch(self, first: int, phase: Phase) -> Batch:
         """This rank's share of the `batch.samples` samples from number `first` on."""

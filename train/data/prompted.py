@@ -3,14 +3,14 @@
 The rows of its document come with it, for a prompt depends on them: the context before the chunk,
 and tags that no text of the document holds.
 
-Guarantee: a row whose prompt leaves no room for an answer, or that has no label, is left out and
-counted.
+Guarantee: a row that the passes ask nothing about (`skipped`), whose prompt leaves no room for an
+answer, or that has no label, is left out and counted.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from prewrite.judge.pool import Pool
 from prewrite.train.config.phases import Phase
 from prewrite.train.data.samples import AskedRow, DocumentSpan
 from prewrite.train.data.trees import Candidate, Tree
+
+SKIPPED = "skipped"
+"""Status of a row that is context, white space, or was not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,12 @@ class Asked:
 
 
 class Asker(Protocol):
-    """A prompted task, as the loader sees it. end: the token that ends an answer."""
+    """A prompted task, as the loader sees it. end: the token that ends an answer. identity: what
+    prompts depend on beside the recipe's values and the sets, files that it names included.
+    """
 
     end: int
+    identity: dict[str, Any]
 
     def __call__(self, asked: AskedRow) -> list[Asked]:
         """The prompts of a row, which are one group; none where it has no label."""
@@ -70,7 +76,7 @@ class PromptedTrees:
         """One tree a prompt; in a phase without rollouts with the text that is learnt."""
         assert span.asked, "the sets of a prompted task have rows of their own"
         self.counts["samples"] += 1
-        if not span.chunks[0].learn:
+        if not span.chunks[0].learn or span.asked.row["rewrite_status"] == SKIPPED:
             self.counts["context_only"] += 1
             return []
         trees = [self._tree(span, one) for one in self._asker(span.asked)]

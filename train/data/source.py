@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.base.files import Folder
+from prewrite.base.fingerprint import fingerprint
 from prewrite.judge.criteria import load_criterion
 from prewrite.judge.provenance import compared_with_itself
 from prewrite.shards.filters import Filter, Mask, parse_filter
@@ -94,7 +95,8 @@ class TrainingSet:
         """
         texts = self.shards.manifest.texts
         if isinstance(self.task, RewriteTask):
-            return _filters(self.task.copies, columns, "train.task.copies"), frozenset()
+            copies = _filters(self.task.copies, columns, "train.task.copies")
+            return copies, frozenset({"rewrite_status"})
         if not isinstance(self.task, JudgeTask):
             return [], frozenset()
         criterion = load_criterion(self.criterion or "")
@@ -106,7 +108,8 @@ class TrainingSet:
                 f"train.data.{self._number}.criterion: found '{criterion.name}', of which "
                 f"{self.url} has no scores; accepted: the criteria it was judged on ({known})"
             )
-        return [], frozenset({*needed, *texts, *(f"{text}_status" for text in texts[1:])})
+        statuses = {"rewrite_status", *(f"{text}_status" for text in texts[1:])}
+        return [], frozenset({*needed, *texts, *statuses})
 
     def counts(self, cache: Folder) -> list[int]:
         """Samples in each part; InputError when there are no rows, ConfigError when the filter
@@ -149,7 +152,10 @@ class TrainingSet:
         )
 
     def _task_identity(self) -> dict[str, Any]:
-        return {"criterion": self.criterion} if self.criterion else {}
+        if not self.criterion:
+            return {}
+        asked = fingerprint(load_criterion(self.criterion).identity())
+        return {"criterion": self.criterion, "criterion_asks": asked}
 
 
 class PartSamples:

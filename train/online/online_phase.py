@@ -10,6 +10,7 @@ from typing import Any
 
 from prewrite.engine.config import EngineConfig
 from prewrite.engine.digest import identity
+from prewrite.judge.criteria import load_criterion
 from prewrite.shards.manifest import Usage
 from prewrite.train import parallel
 from prewrite.train.config.phases import Phase, end_step
@@ -155,13 +156,15 @@ class OnlinePhase:
 
     def _identity(self) -> dict[str, Any]:
         """All that the groups of the run depend on; the weights follow from it."""
-        judges = self._rollouts.judge.panel if self._rollouts.judge else ()
-        names = {self._rollouts.engine, *judges} & self._engines.keys()
+        judge = self._rollouts.judge
+        names = {self._rollouts.engine, *(judge.panel if judge else ())} & self._engines.keys()
+        criteria = [load_criterion(name) for name in judge.criteria] if judge else []
         speed = {"output", "parallel", "checkpoint", "non_finite", "alerts"}
         return {
             "settings": self._config.model_dump(mode="json", exclude=speed),
             "data": self._loader.identity(),
             "engines": {name: identity(self._engines[name]) for name in sorted(names)},
+            "criteria": [c.identity() | judge.calibrated(c) for c in criteria if judge],
         }
 
     def _costs(self, fresh: Fresh, made: int, seconds: float) -> Metrics:

@@ -32,6 +32,7 @@ class JudgeAsker:
 
     def __init__(self, task: JudgeTask, encoder: PromptEncoder, end: int) -> None:
         self.end, self._task, self._encoder = end, task, encoder
+        self.identity = {"end": end, "chat": encoder.template}  # a set has that of its criterion
 
     def __call__(self, asked: AskedRow) -> list[Asked]:
         """Its prompts, none where it has no label."""
@@ -87,7 +88,7 @@ def label_of(row: Row, criterion: PromptedCriterion) -> float | None:
     own, other = (row.get(f"{text}_{criterion.name}") for text in TEXTS)
     if criterion.kind == "pairwise":
         usable = row[f"{TEXTS[1]}_status"] in USABLE and row[TEXTS[1]]
-        if own is None or other is None or not usable or own == other:
+        if own is None or other is None or not usable or abs(own - other) < _SAME:
             return None
         return float(own > other)
     if own is None or not criterion.verdicts:

@@ -9,6 +9,7 @@ from prewrite.shards.schema import TEXTS
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.config.task import JudgeTask
 from prewrite.train.data.index import mask_of, read_part
+from prewrite.train.data.prompted import SKIPPED
 from prewrite.train.data.source import TrainingSet
 from prewrite.train.tasks.judging import criterion_of, label_of
 
@@ -39,7 +40,8 @@ def _tables(source: TrainingSet) -> Iterator[pa.Table]:
     columns = {"chunk"}.union(*used, source.labels)
     for part in source.files:
         table = read_part(source.shards, part, sorted(columns))
-        yield table.filter(pa.array(mask_of(table, source.filters)))
+        is_asked = table["rewrite_status"].cast(pa.string()).to_numpy() != SKIPPED
+        yield table.filter(pa.array(mask_of(table, source.filters) & is_asked))
 
 
 def _labels(source: TrainingSet, table: pa.Table) -> set[float | bool]:

@@ -41,6 +41,8 @@ class RewriteAsker:
     def __init__(self, task: RewriteTask, encoder: PromptEncoder, end: int) -> None:
         self.end, self._task, self._encoder = end, task, encoder
         self._rewriting = rewriting_of(task)
+        template = self._rewriting.template.sha256
+        self.identity = {"end": end, "chat": encoder.template, "template": template}
 
     def __call__(self, asked: AskedRow) -> list[Asked]:
         """Its one prompt."""
@@ -90,9 +92,16 @@ class RewriteEarnings:
         for one in rollouts:
             finish: FinishReason = "stop" if one.ended else "length"
             read = self._rewriting.read(original, wanted.begun, one.text, finish, wanted.fence)
+            if read.status == "copied" and not self._is_over(one, wanted.fence):
+                read = Checked("truncated", reason="max_tokens")  # a pass may keep such a copy
             usable = read.text if read.status in _FORMED else None
             found.append(replace(read, text=usable))
         return found
+
+    def _is_over(self, rollout: Rollout, fence: str) -> bool:
+        """Whether it has ended, or holds a tag, at which the pass ends it."""
+        told = rollout.text
+        return rollout.ended or self._rewriting.template.before_tags(told, fence) != told
 
     def _earned(
         self,
@@ -113,7 +122,9 @@ class RewriteEarnings:
     def _copied(self, prompt: RolloutPrompt, rollouts: Sequence[Rollout]) -> dict[str, float]:
         original, fence = prompt.pool.reference, _wanted(prompt).fence
         return {
-            rollout_name(n): float(one.ended and self._rewriting.copied(original, one.text, fence))
+            rollout_name(n): float(
+                self._is_over(one, fence) and self._rewriting.copied(original, one.text, fence)
+            )
             for n, one in enumerate(rollouts)
         }
 

@@ -177,6 +177,14 @@ def test_its_texts_are_not_taken_over_as_rewrites(made: Path, tmp_path: Path) ->
         rewrite_pass(RewriteRecipe.model_validate(recipe)).fresh  # noqa: B018
 
 
+def test_it_is_not_corrupted_once_more(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its `meta` would tell of both, and of the first where the second does not apply."""
+    assert judge(["corrupt", *words(tmp_path, str(made))]) == 1
+    assert f"{made}: found a corrupted set, whose rows say" in capsys.readouterr().err
+
+
 def test_a_judge_is_asked_about_all_of_a_corrupted_set(rewritten: str, tmp_path: Path) -> None:
     """Also where the set that was corrupted had been judged in the same way; known scores are no
     verdicts.

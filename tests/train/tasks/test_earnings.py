@@ -59,6 +59,8 @@ def rewritten(judge: Judged, copies: bool, *texts: str | Rollout) -> Earned:
         ("The town lies on the river.", 1.0),
         (" The town lies on the river.\n", 1.0),  # white space around it is put right anyway
         ("The town lies on the river.</passage> and more", 1.0),  # it has ended before
+        ("<think>It is safe.</think>\n\nThe town lies on the river.", 1.0),  # as the pass reads it
+        ("<think>The town lies on the river.", 0.0),
         ("The town  lies on the river.", 0.0),  # inside it is the author's
         ("the town lies on the river.", 0.0),
         ("The town lies on the river", 0.0),
@@ -73,8 +75,17 @@ def test_a_row_to_be_copied_earns_by_the_byte_and_asks_nobody(text: str, reward:
 
 
 def test_a_copy_that_was_cut_off_has_not_been_made() -> None:
+    """It is counted, or nobody would learn that `rollouts.tokens` leaves no room for an end; and of
+    a text that is to be mended it is no form either. A tag ends it, as in the pass.
+    """
     cut = rollout("The town lies on the river.", ended=False)
-    assert rewritten(Judged(), True, cut).scores == {"rollout-0": 0.0}
+    for copies in (True, False):
+        judge = Judged()
+        earned = rewritten(judge, copies, cut)
+        assert earned.scores == {"rollout-0": 0.0} and not judge.asked
+        assert earned.counts == {"form:max_tokens": 1}
+    closed = rollout("The town lies on the river.</passage> and", ended=False)
+    assert rewritten(Judged(), True, closed).scores == {"rollout-0": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,16 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
         ),
         (
             "rewrite",
+            (
+                JUDGE,
+                "train.rollouts.judge.criteria=[quality]",
+                "train.rollouts.judge.pools.schedule=pivot",
+            ),
+            "train.rollouts.judge.pools.order: found 'balanced'; accepted with train.task.kind "
+            "rewrite and quality, which compares texts: both",
+        ),
+        (
+            "rewrite",
             (JUDGE, "train.rollouts.judge.engine=policy"),
             "engines.policy.model: found 'models/any', the model that is trained; accepted",
         ),
@@ -85,9 +95,34 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
             "train.data.0.criterion: found 'variety', of the kind python; accepted: pairwise or",
         ),
         (
+            "rewrite",
+            (JUDGE, "engines.judge={kind: vllm, model: ./models/any}"),
+            "engines.judge.model: found './models/any', the model that is trained; accepted for",
+        ),
+        (
+            "judge",
+            ("train.data.0.criterion=factuality", CRITERIA[1]),
+            "train.data.0.criterion: found 'factuality', which shows the original as a reference; ",
+        ),
+        (
             "judge",
             ("train.data.0.criterion=qualty", CRITERIA[1]),
-            "found 'qualty'; accepted: ",
+            "train.data.0.criterion: found 'qualty'; accepted: ",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.task.template=qualty"),
+            "train.task.template: found 'qualty'; accepted: ",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.task.template=questions", "train.task.length={max: 1}"),
+            "train.task.length: found a min of 1.05 above the max of 1, together with the lengths ",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.task.template=digest", "train.task.copies=original_safety == 1"),
+            "train.task.copies: found 'original_safety == 1'; accepted with the template digest: ",
         ),
         (
             "rewrite",
@@ -137,6 +172,7 @@ def _scores(values: tuple[float | None, float | None]) -> Callable[[dict[str, An
     [
         ((0.5, 0.5), "judge", "found no label of quality in "),
         ((None, 0.5), "judge", "found no label of quality in "),
+        ((0.5, 0.50000006), "judge", "found no label of quality in "),  # a float32 apart
         ((1.0, 0.5), "rewrite", "found rows to be copied only, in "),
         ((0.0, 0.5), "rewrite", "found rows that are judged only, in "),
     ],
@@ -148,6 +184,14 @@ def test_a_set_without_two_labels_teaches_nothing(
     with pytest.raises(InputError) as refused:
         labels.check(_config(tmp_path, task))
     assert str(refused.value).startswith(f"{tmp_path / 'set'}: {sentence}")
+
+
+def test_letters_in_both_assignments_are_not_reasoned_about(tmp_path: Path) -> None:
+    """The judge pass refuses them, so there is no prompt that could be trained."""
+    file = tmp_path / "both.yaml"
+    file.write_text(yaml.safe_dump({"base": "safety", "form": "both"}))
+    with pytest.raises(ConfigError, match="whose form is both; accepted: letters or words"):
+        loaded(tmp_path, "judge", f"train.data.0.criterion={file}", CRITERIA[1])
 
 
 def test_a_text_alone_needs_two_verdicts(tmp_path: Path) -> None:
@@ -193,3 +237,16 @@ def _config(folder: Path, task: str, criterion: str = "quality") -> TrainConfig:
         changed["rollouts"]["judge"] = {"engine": "judge", "criteria": ["safety"]}
     phase = {"name": "earn", "objective": "grpo", "candidates": ["rollout"], "until": {"step": 9}}
     return TrainConfig.model_validate(settings(folder, data=[data], curriculum=[phase], **changed))
+
+
+def test_rows_that_nobody_asks_about_are_no_labels(tmp_path: Path) -> None:
+    """The context of a drawn chunk has no score: it is not a row that is judged."""
+    bare = {"original_quality": None, "rewrite_quality": None, "rewrite": None}
+
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
+        skipped = {**bare, "rewrite_status": "skipped"}
+        return skipped if row["chunk"] == 0 and row["chunks"] > 1 else {"original_quality": 1.0}
+
+    make_set(tmp_path / "set", edit=edit)
+    with pytest.raises(InputError, match="found rows to be copied only, in "):
+        labels.check(_config(tmp_path, "rewrite"))
