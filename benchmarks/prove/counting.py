@@ -1,16 +1,18 @@
-"""The judge's toy: texts that count (a start, a step of 1 to 3, modulo ten) and twins that break the rule.
+"""The judge's toy: texts that count (a start, a step of 1 to 3, modulo ten), and twins that break
+the rule.
 
-Which of the two is right is known by making. No series of a held-out pair is trained on, and the
-kind `repeated` never is.
+Which of the two is right is known by making. No text that breaks the rule is both trained on and
+held out. A fifth of the series is never trained on, and neither is the kind `repeated`.
 """
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 
 import numpy as np
 
 from prewrite.shards.schema import Row
 
-NUMBERS = "zero one two three four five six seven eight nine".split()
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 STEPS, LENGTHS = (1, 2, 3), (6, 7, 8)
 KINDS = ("off", "swapped", "skipped")
 LEFT_OUT = "repeated"
@@ -19,38 +21,50 @@ Series = tuple[int, int, int]
 
 
 def series() -> dict[str, list[Series]]:
-    """Those to `train` on, and the `held` ones."""
+    """The `known` ones, which are trained on, and the `new` ones."""
     every = [(a, s, n) for a in range(10) for s in STEPS for n in LENGTHS]
     drawn = np.random.default_rng(17).permutation(len(every)).tolist()
     cut = len(every) // 5
-    return {"held": [every[n] for n in drawn[:cut]], "train": [every[n] for n in drawn[cut:]]}
+    return {"new": [every[n] for n in drawn[:cut]], "known": [every[n] for n in drawn[cut:]]}
 
 
-def rows(seed: int, count: int, split: str, kinds: Sequence[str] = KINDS) -> list[Row]:
-    """Rows of a set whose scores are known: `original` keeps the rule, `rewrite` breaks it."""
+def rows(
+    name: str, seed: int, count: int, held: bool, of: str = "known", kinds: Sequence[str] = KINDS
+) -> list[Row]:
+    """Rows of a set whose scores are known: `original` keeps the rule, `rewrite` breaks it. Their
+    ids begin with `name`.
+    """
     draw, found = np.random.default_rng(seed), list[Row]()
-    chosen = series()[split]
-    for number in range(count):
-        terms = _terms(chosen[draw.integers(len(chosen))])
-        kind = kinds[number % len(kinds)]
-        name = f"{split}-{seed}-{number}"
-        found.append(
-            {
-                "id": name,
-                "doc_id": name,
-                "source": kind,
-                "chunk": 0,
-                "chunks": 1,
-                "original": told(terms),
-                "original_tokens": len(terms),
-                "rewrite": told(broken(draw, terms, kind)),
-                "rewrite_status": "ok",
-                "meta": "{}",
-                "original_counts": 1.0,
-                "rewrite_counts": 0.0,
-            }
-        )
+    chosen = series()[of]
+    while len(found) < count:
+        terms = terms_of(chosen[draw.integers(len(chosen))])
+        kind = kinds[len(found) % len(kinds)]
+        twin = told(broken(draw, terms, kind))
+        if is_held(twin) == held:
+            found.append(_row(f"{name}-{len(found)}", kind, told(terms), twin))
     return found
+
+
+def is_held(twin: str) -> bool:
+    """Whether a text that breaks the rule is kept for measuring: a fifth of them is."""
+    return blake2b(twin.encode(), digest_size=4).digest()[0] < 51
+
+
+def _row(name: str, kind: str, original: str, twin: str) -> Row:
+    return {
+        "id": name,
+        "doc_id": name,
+        "source": kind,
+        "chunk": 0,
+        "chunks": 1,
+        "original": original,
+        "original_tokens": len(original.split()),
+        "rewrite": twin,
+        "rewrite_status": "ok",
+        "meta": "{}",
+        "original_counts": 1.0,
+        "rewrite_counts": 0.0,
+    }
 
 
 def shuffled(found: list[Row], seed: int) -> list[Row]:
@@ -90,6 +104,7 @@ def texts() -> Iterator[str]:
     yield from ["<a> Verdict: (1)", "Verdict: (2)", "Verdict: (1)\nVerdict: (2)"] * 9
 
 
-def _terms(one: Series) -> list[int]:
+def terms_of(one: Series) -> list[int]:
+    """The terms of a series."""
     start, step, length = one
     return [(start + number * step) % 10 for number in range(length)]

@@ -21,20 +21,24 @@ from benchmarks.prove.runs import COUNTS, judge_section, train, write
 from benchmarks.prove.warm import warm as warm_start
 from prewrite.judge.criteria import load_criterion
 
-ROWS, HELD, OTHER = 4096, 384, 256
-WARM, STEPS = 1500, 150
+ROWS, HELD = 4096, 320
+WARM, STEPS = 1000, 80
+SETS = {"": "known", "left_out_": "left", "new_": "new"}
+"""Measures by the begin of the ids of their rows: kinds and series as trained on, the kind that is
+left out, and series that are not trained on."""
 KINDS = ("trained", "apart", "shuffled")
 
 
 def prepare(folder: Path) -> None:
     """The sets, and the policy's tokenizer and shape."""
     write_start(folder / "start", [*counting.texts()])
-    rows = counting.rows(1, ROWS, "train")
+    rows = counting.rows("train", 1, ROWS, held=False)
     write(folder / "set", rows, "counts", rewritten=True)
     write(folder / "shuffled-set", counting.shuffled(rows, 2), "counts", rewritten=True)
-    held = counting.rows(3, HELD, "held")
-    other = counting.rows(4, OTHER, "held", (counting.LEFT_OUT,))
-    write(folder / "held", [*held, *other], "counts", rewritten=True)
+    known = counting.rows("known", 3, HELD, held=True)
+    left = counting.rows("left", 4, HELD, held=True, kinds=(counting.LEFT_OUT,))
+    new = counting.rows("new", 5, HELD, held=True, of="new")
+    write(folder / "held", [*known, *left, *new], "counts", rewritten=True)
 
 
 def prove(folder: Path, seeds: Sequence[int], steps: int = STEPS, warm: int = WARM) -> Any:
@@ -55,7 +59,6 @@ def prove(folder: Path, seeds: Sequence[int], steps: int = STEPS, warm: int = WA
         "steps": steps,
         "warm": warm,
         "rows": HELD,
-        "other": OTHER,
     }
 
 
@@ -64,7 +67,8 @@ def _train(
 ) -> list[tuple[str, list[float | None], float]]:
     """Name, rewards over the steps and seconds of each run of a seed."""
     start = f"warm-{seed}"
-    warm_start(folder / "start", folder / start, counting.rows(5, ROWS, "train"), seed, warm)
+    rows = counting.rows("warm", 6, ROWS, held=False)
+    warm_start(folder / "start", folder / start, rows, seed, warm)
     found = []
     for kind in KINDS:
         data = "shuffled-set" if kind == "shuffled" else "set"
@@ -78,7 +82,7 @@ def _train(
 async def _measure(
     folder: Path, section: dict[str, Any], models: dict[str, Path]
 ) -> dict[str, Any]:
-    prompts = held_prompts(section, folder / "held", HELD + OTHER)
+    prompts = held_prompts(section, folder / "held", len(SETS) * HELD)
     engine = models_of(section, 0)
     found = {}
     for name, model in models.items():
@@ -90,21 +94,21 @@ async def _measure(
 
 
 def _measures(answered: Sequence[Answered]) -> dict[str, Any]:
-    """Of the kinds that were trained on and of the one that was not, by pairs."""
+    """By pairs, of each of `SETS`."""
     pairs = defaultdict[str, list[Answered]](list)
     for one in answered:
         pairs[one.prompt.pool.row_id].append(one)
-    left_out = [p for name, p in pairs.items() if name.startswith("held-4-")]
-    known = [p for name, p in pairs.items() if not name.startswith("held-4-")]
-    read = [one.value for p in known for one in p if one.value is not None]
-    return {
-        "both_orders": interval([_both(pair) for pair in known]),
-        "right": interval([_mean(pair) for pair in known]),
-        "left_out_both_orders": interval([_both(pair) for pair in left_out]),
-        "left_out_right": interval([_mean(pair) for pair in left_out]),
-        "says_first": interval(read),
-        "unread": interval([float(one.value is None) for p in known for one in p]),
-    }
+    found = dict[str, Any]()
+    for name, begin in SETS.items():
+        some = [pair for row, pair in pairs.items() if row.startswith(begin)]
+        found |= {
+            f"{name}both_orders": interval([_both(pair) for pair in some]),
+            f"{name}right": interval([_mean(pair) for pair in some]),
+            f"{name}says_first": interval(
+                [one.value for pair in some for one in pair if one.value is not None]
+            ),
+        }
+    return found | {"unread": interval([float(one.value is None) for one in answered])}
 
 
 def _both(pair: Sequence[Answered]) -> float:

@@ -1,4 +1,4 @@
-"""What the rewrite pass and the judge pass ask about rows, as token ids: what a run must ask, too."""
+"""What the rewrite pass and the judge pass ask about rows, as token ids: so must a run."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,9 @@
-"""A judge at work: pools of four texts of which it is known how well each one counts.
+"""A judge at work: pools of four texts, of which one is known to keep the rule.
 
 The judge is asked as in every pass (`judge.scorer.PoolScorer`, reasoned verdicts, every pair in
-both orders). What counts is the gap: how much better the text with the best score is than the one
-with the worst; 0 is what a judge without an opinion has, for ties are shared out.
+both orders). What counts is the gap: how often the text with the best score is the right one, less
+how often the one with the worst score is; 0 is what a judge without an opinion has, for ties are
+shared out, 1 what one that is always right has.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ JUDGE = {
     "engine": "judge",
     "criteria": [COUNTS],
     "readout": "reasoning",
-    "sampling": {"votes": 3, "temperature": 1, "top_p": 1, "max_tokens": 8, "reasks": 0},
+    "sampling": {"votes": 1, "temperature": 1, "top_p": 1, "max_tokens": 8, "reasks": 0},
     "pools": {"schedule": "full", "order": "both"},
 }
 
@@ -53,25 +54,19 @@ def gap(scores: Mapping[str, float], truth: Mapping[str, float]) -> float:
 
 
 def pools() -> list[tuple[Pool, dict[str, float]]]:
-    """Pools of held-out series: one text that keeps the rule, others that break it 1 to 3 times;
-    with the share of a text's steps that keep it.
+    """Pools with the truth of each text: one keeps the rule, the others break it; none of those is
+    trained on.
     """
-    draw, found = np.random.default_rng(6), []
-    chosen = counting.series()["held"]
+    draw, found = np.random.default_rng(7), []
+    chosen = counting.series()["known"]
     for number in range(POOLS):
-        start, step, length = chosen[draw.integers(len(chosen))]
-        terms = [(start + place * step) % 10 for place in range(length)]
-        texts = [terms]
-        for _ in range(TEXTS - 1):
-            texts.append(counting.broken(draw, texts[-1], "off"))
-        names = [f"text-{place}" for place in draw.permutation(TEXTS)]
-        truth = {name: _share(text, step) for name, text in zip(names, texts, strict=True)}
-        told = {name: counting.told(text) for name, text in zip(names, texts, strict=True)}
-        pool = Pool(f"pool-{number}", (), told[names[0]], {name: told[name] for name in truth})
-        found.append((pool, truth))
+        terms = counting.terms_of(chosen[draw.integers(len(chosen))])
+        texts = [counting.told(terms)]
+        while len(texts) < TEXTS:
+            twin = counting.told(counting.broken(draw, terms, "off"))
+            texts += [twin] if counting.is_held(twin) and twin not in texts else []
+        order = draw.permutation(TEXTS).tolist()
+        named = {f"text-{place}": texts[place] for place in order}
+        truth = {name: float(text == texts[0]) for name, text in named.items()}
+        found.append((Pool(f"pool-{number}", (), texts[0], named), truth))
     return found
-
-
-def _share(terms: list[int], step: int) -> float:
-    steps = [(after - before) % 10 == step for before, after in zip(terms, terms[1:], strict=False)]
-    return sum(steps) / len(steps)

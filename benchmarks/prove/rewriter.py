@@ -20,7 +20,7 @@ from prewrite.train.tasks.probed import overlap
 from prewrite.train.tasks.rewriting import COPIED, MENDED
 
 ROWS, HELD = 4096, 512
-WARM, STEPS = 1500, 120
+WARM, STEPS = 1600, 120
 CONTROLS = ("shuffled", "ungated")
 
 
@@ -66,9 +66,7 @@ def _train(
     found.append((start, [], train(folder, warm_section(folder, start, seed, warm))))
     for kind in KINDS:
         data = "shuffled-set" if kind == "shuffled" else "set"
-        section = rewriter_section(
-            folder, f"{kind}-{seed}", seed, f"{start}/model", data, steps
-        )
+        section = rewriter_section(folder, f"{kind}-{seed}", seed, f"{start}/model", data, steps)
         seconds = train(folder, section, "ungated" if kind == "ungated" else None)
         found.append((f"{kind}-{seed}", curve(section, MENDED), seconds))
         print(f"{kind}-{seed}: {seconds:.0f} s, reward {found[-1][1]}", flush=True)
@@ -79,7 +77,9 @@ def curve(section: dict[str, Any], kind: str) -> list[float | None]:
     """The mean reward of a kind of row in each tenth of a run."""
     told = [step.get(f"rewards/of_{kind}") for step in metrics(section)]
     size = max(1, len(told) // 10)
-    tenths = [[x for x in told[at : at + size] if x is not None] for at in range(0, len(told), size)]
+    tenths = [
+        [x for x in told[at : at + size] if x is not None] for at in range(0, len(told), size)
+    ]
     return [round(fmean(some), 3) if some else None for some in tenths]
 
 

@@ -46,7 +46,7 @@ def write(folder: Path, rows: Sequence[Row], criterion: str | None, rewritten: b
 
 def warm_section(folder: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
     """A run that learns the answers of a set from random weights, by next-token loss."""
-    return _section(folder, name, seed, "start", "sloppy", 64, 3e-3) | {
+    return _section(folder, name, seed, "start", "sloppy", 32, 4e-3) | {
         "model": {"path": str(folder / "start"), "init": "scratch"},
         "task": WORDS,
         "curriculum": [
@@ -63,7 +63,7 @@ def rewriter_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by what rewrites earn."""
-    section = _section(folder, name, seed, start, data, 16, 2.5e-4)
+    section = _section(folder, name, seed, start, data, 16, 4e-4)
     return section | {"task": WORDS | COPIES} | _online(steps, 14, JUDGE)
 
 
@@ -71,7 +71,7 @@ def judge_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by what verdicts earn."""
-    section = _section(folder, name, seed, start, data, 16, 2.5e-4)
+    section = _section(folder, name, seed, start, data, 16, 4e-4)
     section["data"][0]["criterion"] = COUNTS
     return section | {"task": {"kind": "judge"}} | _online(steps, 8, None)
 

@@ -73,7 +73,8 @@ def _batch(texts: Sequence[tuple[list[int], int]]) -> tuple[Any, Any, Any]:
     longest = max(len(text) for text, _ in texts)
     tokens = torch.tensor([[*text, *[0] * (longest - len(text))] for text, _ in texts])
     place = torch.arange(longest)[None]
-    cut, end = (torch.tensor(some)[:, None] for some in zip(*((c, len(t)) for t, c in texts)))
+    cut = torch.tensor([cut for _, cut in texts])[:, None]
+    end = torch.tensor([len(text) for text, _ in texts])[:, None]
     return tokens, place < cut, (place >= cut) & (place < end)
 
 

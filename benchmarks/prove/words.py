@@ -11,11 +11,12 @@ import numpy as np
 
 from prewrite.shards.schema import Row
 
-WORDS = (
-    "apple bread chair daisy eagle farmer garden house island jacket kettle ladder meadow needle "
-    "orange paper quilt river silver table uncle violin window yellow"
-).split()
-RUDE = "blasted crummy idiot moron rotten stupid".split()
+WORDS = [
+    *("apple", "bread", "chair", "daisy", "eagle", "farmer", "garden", "house", "island"),
+    *("jacket", "kettle", "ladder", "meadow", "needle", "orange", "paper", "quilt", "river"),
+    *("silver", "table", "uncle", "violin", "window", "yellow"),
+]
+RUDE = ["blasted", "crummy", "idiot", "moron", "rotten", "stupid"]
 REFUSAL = "I cannot comply."
 
 
