@@ -118,11 +118,21 @@ def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times
     cut_points, longest = round(len(asked.prompts) * times), rollouts.samples * rollouts.tokens
     tokens = round(sum(tree.cost for tree in trees) * times) + cut_points * longest
     prompts = round(sum(len(one.tokens) for one in asked.prompts) * times)
+    what, tokens = ("prompts", tokens + prompts) if config.prompted else ("cut points", tokens)
     return (
-        f"{cut_points} cut points and {cut_points * rollouts.samples:,} rollouts a step, at most "
+        f"{cut_points} {what} and {cut_points * rollouts.samples:,} rollouts a step, at most "
         f"{cut_points * longest:,} tokens after {prompts:,} of prompts, and {tokens:,} to learn "
         "from"
+        + _left_out(asked.laid.counts)
+        + (f"; {told}" if (told := rollouts.sharpened) else "")
     )
+
+
+def _left_out(counts: Mapping[str, int]) -> str:
+    """Of the rows of a prompted task, those that ask nothing."""
+    told = {"no_label": "without a label", "too_long": "whose prompt is too long"}
+    found = [f"{counts[name]} {words}" for name, words in told.items() if counts.get(name)]
+    return f"; of {counts['samples']} rows {', '.join(found)}" if found else ""
 
 
 def _unshared(row: PackedSequence) -> int:

@@ -86,6 +86,8 @@ class Trainer:
         in which no step moved the model.
         """
         learner = self._begun()
+        if self.config.rollouts and (told := self.config.rollouts.sharpened):
+            _say(f"train.rollouts: {told}")
         with (
             closing(self.checkpoints),
             closing(self.online),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from prewrite.engine.config import VllmConfig
+from prewrite.engine.digest import model_digest
 from prewrite.judge.config import JudgeConfig
 from prewrite.judge.passes import judge_pass
 from prewrite.judge.provenance import NAME, JudgeIdentity, Provenance, TrainedOn, read, set_judges
@@ -87,6 +88,33 @@ def test_it_is_written_and_read_and_taken_along(tmp_path: Path) -> None:
     assert both.data == [first, second]
     assert both.judged_by == earlier.judged_by
     assert read("an/id") is None
+
+
+def test_a_judge_that_was_made_from_another_is_none_of_its_own(tmp_path: Path) -> None:
+    """In either direction, and however many trainings lie between; siblings are two models."""
+    digests = {}
+    for name, parent in (
+        ("base", None),
+        ("judge", "base"),
+        ("tuned", "judge"),
+        ("sibling", "base"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "weights").write_text(name)
+        earlier = read(str(tmp_path / parent)) if parent else None
+        parents = [digests[parent]] if parent else []
+        left = Provenance(task="judge", parents=parents).after(earlier)
+        (folder / NAME).write_text(left.model_dump_json())
+        digests[name] = model_digest(str(folder))
+    base, judge, tuned, sibling = (
+        judges(str(tmp_path / name), "safety") for name in ("base", "judge", "tuned", "sibling")
+    )
+    made = f"{tmp_path / 'judge'}, from which {tmp_path / 'tuned'} was made,"
+    assert tuned.shared_with(judge) == [f"the model {made}"]
+    assert tuned.shared_with(base) != [] and base.shared_with(tuned) != []
+    assert sibling.shared_with(judge) == [] and judge.shared_with(sibling) == []
+    assert judge.holds(engine(str(tmp_path / "tuned")))
 
 
 def test_sets_are_the_same_by_parts_or_by_what_cut_them() -> None:

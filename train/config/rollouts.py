@@ -87,9 +87,19 @@ class RolloutsConfig(Section):
     def _order_is_one(self) -> "RolloutsConfig":
         for kind in twice(self.prefer or ()):
             raise refuse(f"prefer: found '{kind}' twice")
-        if self.prefer and self.probe:
+        if self.prefer and self.probe and not self.judge:
             raise refuse("probe: found with prefer; accepted with a judge, whom it asks")
         return self
+
+    @property
+    def sharpened(self) -> str | None:
+        """That samples do not come from the distribution whose gradient is taken; None: they do."""
+        if self.temperature == self.top_p == 1:
+            return None
+        return (
+            f"rollouts are sampled at temperature {self.temperature:g} and top_p {self.top_p:g}, "
+            "while the ratios of grpo are those of temperature 1 and top_p 1"
+        )
 
     @model_validator(mode="after")
     def _fresh_enough(self) -> "RolloutsConfig":

@@ -162,8 +162,10 @@ def readable(step: int, pools: Pools) -> str:
     """The pools as Markdown, the texts of each from the best score to the worst."""
     parts = [f"# Pools of step {step}"]
     for prompt, group in pools:
-        parts += [f"## Sample {group.sample}", _fenced("\n".join(_facts(group)))]
+        parts += [f"## Sample {group.sample}", _fenced("\n".join(_facts(prompt, group)))]
         parts += ["### Prefix", _fenced("".join(prompt.pool.context)[-_SHOWN:])]
+        if prompt.wanted and not prompt.pool.candidates:
+            parts += ["### original", _fenced(prompt.pool.reference)]
         rollouts = {rollout_name(n): one.text for n, one in enumerate(group.rollouts)}
         texts = {**prompt.pool.candidates, **rollouts}
         for name in sorted(texts, key=lambda name: -group.scores.get(name, float("-inf"))):
@@ -171,8 +173,11 @@ def readable(step: int, pools: Pools) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(group: RolloutGroup) -> Iterator[str]:
+def _facts(prompt: RolloutPrompt, group: RolloutGroup) -> Iterator[str]:
     yield f"row {group.id}"
+    if wanted := prompt.wanted:
+        label = f": label {wanted.label:g} of what stands first" if wanted.criterion else ""
+        yield f"kind of row {wanted.kind}{label}"
     yield f"weights of step {group.version}"
     for name, count in group.counts.items():
         yield f"{name} {count}"

@@ -27,7 +27,7 @@ from prewrite.train.online.staleness import StalenessSchedule
 from prewrite.train.output import Output
 from prewrite.train.tasks.watched import Watched
 
-POOLS = "pools"
+POOLS, PROBE = "pools", "probe"
 PARTS = ("rollout", "judge")
 _WORK = [f"{part}_{name}" for part in PARTS for name in Usage.model_fields]
 
@@ -97,7 +97,11 @@ class OnlinePhase:
             or not (phase.online or phase.until.win_rate or phase.until.reward)
         ):
             return {}
-        return self._probe(self._online, step, model)
+        found = self._probe(self._online, step, model)
+        if parallel.is_main():
+            told = kept_pools.readable(step, self._probe.examples)
+            self._output.folder(f"{ROLLOUTS}/{PROBE}").write(f"step-{step:08}.md", told.encode())
+        return found
 
     def drain(self) -> None:
         """Wait until what was asked for is in the store: a checkpoint follows."""

@@ -32,11 +32,15 @@ from prewrite.train.online.prompts import PromptBatch, prompt_batch
 from prewrite.train.online.store import by_key
 from prewrite.train.tasks import probed
 
+_EXAMPLES = 16
+
 _PHASE = {"name": "probe", "until": {"step": 1}}
 
 
 class Probe:
-    """The prompts of this rank, read at the first use."""
+    """The prompts of this rank, read at the first use. examples: the first of them at the last
+    probe, with what was answered.
+    """
 
     def __init__(
         self, config: TrainConfig, engines: Mapping[str, EngineConfig], shape: ModelShape
@@ -44,6 +48,7 @@ class Probe:
         self._config, self._engines, self._shape = config, engines, shape
         self._prompts: tuple[RolloutPrompt, ...] | None = None
         self._texts: TextTokens | None = None
+        self.examples: list[tuple[RolloutPrompt, RolloutGroup]] = []
 
     def __call__(self, online: OnlineBatches, step: int, model: Any) -> Metrics:
         """What the weights of now, after `step` steps, are worth; every process calls."""
@@ -51,6 +56,7 @@ class Probe:
             self._prompts = self._read()
         online.sync(step, model)
         answer = online.ask(-1 - step, self._prompts, rollouts=1)
+        self.examples = [*zip(self._prompts, answer.groups, strict=True)][:_EXAMPLES]
         if self._config.prompted:
             return self._rewarded(answer)
         results = [result for group in answer.groups if (result := _result(group)) is not None]
@@ -67,10 +73,9 @@ class Probe:
         task, groups = self._config.task, by_key(answer.groups)
         assert isinstance(task, RewriteTask | JudgeTask)
         own = probed.tally(task, self._prompts, groups, self._texts)
-        work = {f"work/{name}": value for name, value in answer.values.items()}
-        sums = parallel.all_reduce_sum(own | {"cut_points": float(len(self._prompts))} | work)
+        asked = {"cut_points": float(len(self._prompts))}
+        sums = parallel.all_reduce_sum(own | asked | answer.values)
         told = {name: value for name, value in sums.items() if name not in own}
-        told = {name.removeprefix("work/"): value for name, value in told.items()}
         return {f"probe/{name}": value for name, value in (probed.means(sums) | told).items()}
 
     def _read(self) -> tuple[RolloutPrompt, ...]:

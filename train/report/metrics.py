@@ -19,7 +19,7 @@ from prewrite.base.errors import InputError
 from prewrite.base.files import Folder
 from prewrite.train.metrics import parse
 from prewrite.train.names import CONTINUATIONS, METRICS
-from prewrite.train.report.pools import pools
+from prewrite.train.report.pools import PROBE, pools
 
 SAMPLES = "samples"
 _KEYS = ("step", "phase")
@@ -35,8 +35,8 @@ class Run:
     """A run's metrics. step: of each line; phases: (name, first step, last step), in order;
     columns: metric → a value a line, NaN where there is none; nulls: lines with a value that was
     not finite, or a mean over nothing, by metric; continuations: what the model said at the end,
-    None before that; pools: see `train.report.pools`; damaged: lines that are left out, in a
-    sentence.
+    None before that; pools, probed: see `train.report.pools`; damaged: lines that are left
+    out, in a sentence.
     """
 
     url: str
@@ -46,6 +46,7 @@ class Run:
     nulls: dict[str, int]
     continuations: str | None
     pools: list[tuple[int, str]]
+    probed: list[tuple[int, str]]
     damaged: str | None = None
 
     @cached_property
@@ -90,6 +91,7 @@ def read_run(url: str) -> Run:
         dict(Counter(key for line in lines for key, value in line.items() if value is None)),
         text.decode("utf-8", "replace") if text else None,
         pools(url),
+        pools(url, PROBE),
         found.told(METRICS),
     )
 

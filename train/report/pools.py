@@ -1,25 +1,27 @@
-"""Pools of rollouts that a run kept to be read: a few of them, from its first steps to its last."""
+"""Pools of rollouts that a run kept to be read, and what its probe was answered: a few of each,
+from the first steps to the last.
+"""
 
 import re
 from collections.abc import Sequence
 
 from prewrite.base.files import Folder
 
-FOLDER = "rollouts/pools"
+FOLDER, PROBE = "rollouts/pools", "rollouts/probe"
 SHOWN = 6
 """Steps of which pools are shown."""
 
 LONGEST = 20_000
 """Characters that are shown of the pools of a step."""
 
-_NAME = re.compile(r"step-(\d+)-rank-(\d+)\.md")
+_NAME = re.compile(r"step-(\d+)(?:-rank-\d+)?\.md")
 
 
-def pools(url: str) -> list[tuple[int, str]]:
+def pools(url: str, kind: str = FOLDER) -> list[tuple[int, str]]:
     """(step, its pools as text) of at most SHOWN steps of the run in `url`, evenly spread over
     those that have any, the first and the last among them; of a step those of its first rank.
     """
-    folder = Folder(f"{url.rstrip('/')}/{FOLDER}")
+    folder = Folder(f"{url.rstrip('/')}/{kind}")
     found: dict[int, str] = {}
     for name in folder.names():
         if match := _NAME.fullmatch(name):

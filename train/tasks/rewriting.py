@@ -15,7 +15,6 @@ from prewrite.prompts.checks import Checked
 from prewrite.prompts.config import RewriteConfig
 from prewrite.prompts.context import contexts
 from prewrite.prompts.rewriting import Rewriting
-from prewrite.shards.schema import USABLE
 from prewrite.train.config.task import RewriteTask
 from prewrite.train.data.prompted import Asked, Wanted
 from prewrite.train.data.samples import AskedRow
@@ -24,6 +23,10 @@ from prewrite.train.tasks.earned import Earned, SampledPrompt
 
 COPIED, MENDED = "copied", "mended"
 """Kinds of rows: to be copied exactly, and to be judged."""
+
+
+_FORMED = ("ok", "copied")
+"""Statuses of what has its form. A pass keeps a text that was cut off; here it has not ended."""
 
 
 def rewriting_of(task: RewriteTask) -> Rewriting:
@@ -87,7 +90,7 @@ class RewriteEarnings:
         for one in rollouts:
             finish: FinishReason = "stop" if one.ended else "length"
             read = self._rewriting.read(original, wanted.begun, one.text, finish, wanted.fence)
-            usable = read.text if read.status in USABLE else None
+            usable = read.text if read.status in _FORMED else None
             found.append(replace(read, text=usable))
         return found
 

@@ -107,11 +107,11 @@ def phase(text: str) -> str:
         ),
         (
             "train.rollouts.judge=null",
-            "train.rollouts.judge: found neither judge nor prefer; accepted: one of them",
+            "train.rollouts.judge: found neither judge nor prefer; accepted with task.kind ",
         ),
         (
             "train.rollouts.prefer=[rollout]",
-            "train.rollouts.judge: found both judge and prefer; accepted: one of them",
+            "train.rollouts.judge: found judge and prefer; accepted with task.kind continue: judge",
         ),
         (
             "train.rollouts={engine: policy, prefer: [rewrite, rewrite]}",
