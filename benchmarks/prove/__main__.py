@@ -28,13 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prove", description=__doc__)
     parser.add_argument("--only", choices=PARTS, help="one part")
     parser.add_argument("--seeds", default="0,1,2", help="whole numbers, with commas between them")
-    parser.add_argument("--folder", type=Path, help="where runs are kept; else they are deleted")
+    parser.add_argument("--folder", type=Path, help="keeps runs, and goes on with those there")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds.split(",")]
     for name in [given.only] if given.only else PARTS:
         with tempfile.TemporaryDirectory() as scratch:
             folder = (given.folder or Path(scratch)) / name
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write(name, prove(name, folder, seeds))
     write_page()
 

@@ -22,7 +22,7 @@ from benchmarks.prove.warm import warm as warm_start
 from prewrite.judge.criteria import load_criterion
 
 ROWS, HELD = 4096, 320
-WARM, STEPS = 1000, 80
+WARM, STEPS = 500, 100
 SETS = {"": "known", "left_out_": "left", "new_": "new"}
 """Measures by the begin of the ids of their rows: kinds and series as trained on, the kind that is
 left out, and series that are not trained on."""
@@ -41,42 +41,47 @@ def prepare(folder: Path) -> None:
     write(folder / "held", [*known, *left, *new], "counts", rewritten=True)
 
 
-def prove(folder: Path, seeds: Sequence[int], steps: int = STEPS, warm: int = WARM) -> Any:
+def prove(
+    folder: Path, seeds: Sequence[int], steps: int = STEPS, warm: int = WARM
+) -> dict[str, Any]:
     """Train and measure all of it in `folder`."""
-    prepare(folder)
-    runs = [run for seed in seeds for run in _train(folder, seed, steps, warm)]
-    models = {f"warm-{seed}": folder / f"warm-{seed}" for seed in seeds}
-    models |= {name: folder / name / "model" for name, _, _ in runs}
-    section = judge_section(folder, "held-out", 0, f"warm-{seeds[0]}", "set", steps)
-    measured = asyncio.run(_measure(folder, section, models))
+    if not (folder / "held").exists():
+        prepare(folder)
+    starts = {f"warm-{seed}": _start(folder, seed, warm) for seed in seeds}
+    sections = {
+        f"{kind}-{seed}": _section(folder, kind, seed, steps) for kind in KINDS for seed in seeds
+    }
+    took, name_of = dict[str, float](), load_criterion(COUNTS).name
+    for name, section in sections.items():
+        took[name] = train(folder, section, "apart" if name.startswith("apart") else None)
+        print(f"{name}: {took[name]:.0f} s, reward {curve(section, name_of)}", flush=True)
+    models = starts | {name: folder / name / "model" for name in sections}
+    measured = asyncio.run(_measure(folder, sections[f"trained-{seeds[0]}"], models))
     return {
         "seeds": [
             {"seed": seed} | {kind: measured[f"{kind}-{seed}"] for kind in ("warm", *KINDS)}
             for seed in seeds
         ],
-        "curves": {name: curve for name, curve, _ in runs},
-        "seconds": {name: seconds for name, _, seconds in runs},
+        "curves": {name: curve(section, name_of) for name, section in sections.items()},
+        "seconds": took,
         "steps": steps,
         "warm": warm,
         "rows": HELD,
     }
 
 
-def _train(
-    folder: Path, seed: int, steps: int, warm: int
-) -> list[tuple[str, list[float | None], float]]:
-    """Name, rewards over the steps and seconds of each run of a seed."""
-    start = f"warm-{seed}"
-    rows = counting.rows("warm", 6, ROWS, held=False)
-    warm_start(folder / "start", folder / start, rows, seed, warm)
-    found = []
-    for kind in KINDS:
-        data = "shuffled-set" if kind == "shuffled" else "set"
-        section = judge_section(folder, f"{kind}-{seed}", seed, start, data, steps)
-        seconds = train(folder, section, "apart" if kind == "apart" else None)
-        found.append((f"{kind}-{seed}", curve(section, load_criterion(COUNTS).name), seconds))
-        print(f"{kind}-{seed}: {seconds:.0f} s, reward {found[-1][1]}", flush=True)
-    return found
+def _start(folder: Path, seed: int, steps: int) -> Path:
+    """The judge before it is trained."""
+    start = folder / f"warm-{seed}"
+    if not start.exists():
+        rows = counting.rows("warm", 6, ROWS, held=False)
+        warm_start(folder / "start", start, rows, seed, steps)
+    return start
+
+
+def _section(folder: Path, kind: str, seed: int, steps: int) -> dict[str, Any]:
+    data = "shuffled-set" if kind == "shuffled" else "set"
+    return judge_section(folder, f"{kind}-{seed}", seed, f"warm-{seed}", data, steps)
 
 
 async def _measure(

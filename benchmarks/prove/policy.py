@@ -16,8 +16,9 @@ SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 192,
     "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "initializer_range": 0.1,
     "head_dim": 32,  # vLLM's attention on a CPU takes no smaller one
     "max_position_embeddings": 128,
     "tie_word_embeddings": True,

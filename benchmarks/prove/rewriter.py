@@ -6,7 +6,7 @@ out anew. `ungated`: an answer of the wrong form is weighed like any other.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,8 +20,8 @@ from prewrite.train.tasks.probed import overlap
 from prewrite.train.tasks.rewriting import COPIED, MENDED
 
 ROWS, HELD = 4096, 512
-WARM, STEPS = 1600, 120
-CONTROLS = ("shuffled", "ungated")
+WARM, STEPS = 500, 120
+KINDS = ("trained", "shuffled", "ungated")
 
 
 def prepare(folder: Path) -> None:
@@ -35,42 +35,40 @@ def prepare(folder: Path) -> None:
     write(folder / "sloppy", words.sloppy(words.rows(4, 2 * ROWS), 5), "safety", rewritten=True)
 
 
-def prove(folder: Path, seeds: Sequence[int], steps: int = STEPS, warm: int = WARM) -> Any:
+def prove(
+    folder: Path, seeds: Sequence[int], steps: int = STEPS, warm: int = WARM
+) -> dict[str, Any]:
     """Train and measure all of it in `folder`."""
-    prepare(folder)
-    runs = [run for seed in seeds for run in _train(folder, seed, steps, warm)]
-    models = {name: folder / name / "model" for name, _, _ in runs}
-    section = rewriter_section(folder, "held-out", 0, runs[0][0] + "/model", "set", steps)
-    measured = asyncio.run(_measure(folder, section, models))
+    if not (folder / "held").exists():
+        prepare(folder)
+    took = {
+        f"warm-{seed}": train(folder, warm_section(folder, f"warm-{seed}", seed, warm))
+        for seed in seeds
+    }
+    sections = {
+        f"{kind}-{seed}": _section(folder, kind, seed, steps) for kind in KINDS for seed in seeds
+    }
+    for name, section in sections.items():
+        control = "ungated" if name.startswith("ungated") else None
+        took[name] = train(folder, section, control)
+        print(f"{name}: {took[name]:.0f} s, reward {curve(section, MENDED)}", flush=True)
+    measured = asyncio.run(_measure(folder, _section(folder, "trained", seeds[0], steps), took))
     return {
         "seeds": [
             {"seed": seed} | {kind: measured[f"{kind}-{seed}"] for kind in ("warm", *KINDS)}
             for seed in seeds
         ],
-        "curves": {name: curve for name, curve, _ in runs},
-        "seconds": {name: seconds for name, _, seconds in runs},
+        "curves": {name: curve(section, MENDED) for name, section in sections.items()},
+        "seconds": took,
         "steps": steps,
         "warm": warm,
         "rows": HELD,
     }
 
 
-KINDS = ("trained", *CONTROLS)
-
-
-def _train(
-    folder: Path, seed: int, steps: int, warm: int
-) -> list[tuple[str, list[float | None], float]]:
-    """Name, rewards over the steps and seconds of each run of a seed."""
-    start, found = f"warm-{seed}", list[tuple[str, list[float | None], float]]()
-    found.append((start, [], train(folder, warm_section(folder, start, seed, warm))))
-    for kind in KINDS:
-        data = "shuffled-set" if kind == "shuffled" else "set"
-        section = rewriter_section(folder, f"{kind}-{seed}", seed, f"{start}/model", data, steps)
-        seconds = train(folder, section, "ungated" if kind == "ungated" else None)
-        found.append((f"{kind}-{seed}", curve(section, MENDED), seconds))
-        print(f"{kind}-{seed}: {seconds:.0f} s, reward {found[-1][1]}", flush=True)
-    return found
+def _section(folder: Path, kind: str, seed: int, steps: int) -> dict[str, Any]:
+    data = "shuffled-set" if kind == "shuffled" else "set"
+    return rewriter_section(folder, f"{kind}-{seed}", seed, f"warm-{seed}/model", data, steps)
 
 
 def curve(section: dict[str, Any], kind: str) -> list[float | None]:
@@ -83,14 +81,13 @@ def curve(section: dict[str, Any], kind: str) -> list[float | None]:
     return [round(fmean(some), 3) if some else None for some in tenths]
 
 
-async def _measure(
-    folder: Path, section: dict[str, Any], models: dict[str, Path]
-) -> dict[str, Any]:
+async def _measure(folder: Path, section: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     prompts = held_prompts(section, folder / "held", HELD)
     engine = models_of(section, 0)
     found = {}
-    for name, model in models.items():
-        found[name] = _measures(await answers(engine, section, model, prompts))
+    for name in names:
+        answered = await answers(engine, section, folder / name / "model", prompts)
+        found[name] = _measures(answered)
     engine.close()
     return found
 

@@ -46,7 +46,7 @@ def write(folder: Path, rows: Sequence[Row], criterion: str | None, rewritten: b
 
 def warm_section(folder: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
     """A run that learns the answers of a set from random weights, by next-token loss."""
-    return _section(folder, name, seed, "start", "sloppy", 32, 4e-3) | {
+    return _section(folder, name, seed, "start", "sloppy", 64, 3e-3) | {
         "model": {"path": str(folder / "start"), "init": "scratch"},
         "task": WORDS,
         "curriculum": [
@@ -63,7 +63,7 @@ def rewriter_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by what rewrites earn."""
-    section = _section(folder, name, seed, start, data, 16, 4e-4)
+    section = _section(folder, name, seed, start, data, 16, 7e-4)
     return section | {"task": WORDS | COPIES} | _online(steps, 14, JUDGE)
 
 
@@ -100,8 +100,11 @@ def config_of(section: dict[str, Any]) -> TrainConfig:
 
 def train(folder: Path, section: dict[str, Any], control: str | None = None) -> float:
     """`prewrite train`; control: one of `CONTROLS`. Seconds it took; ends the proof where it fails,
-    with the last of what it said.
+    with the last of what it said. A run that is done in a folder that was kept is not made again.
     """
+    took = Path(section["output"]).with_suffix(".seconds")
+    if took.exists():
+        return float(took.read_text())
     recipe = Path(section["output"]).with_suffix(".yaml")
     model, longest = Path(section["model"]["path"]), section["batch"]["max_seq_len"]
     engines = {"policy": engine(model, longest)}
@@ -119,7 +122,8 @@ def train(folder: Path, section: dict[str, Any], control: str | None = None) -> 
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {done.stdout.decode(errors='replace')[-3000:]}")
-    return time.monotonic() - begun
+    took.write_text(f"{time.monotonic() - begun:.1f}")
+    return float(took.read_text())
 
 
 def metrics(section: dict[str, Any]) -> list[dict[str, Any]]:
