@@ -6,7 +6,6 @@ is a group of its own.
 """
 
 import sys
-from functools import partial
 
 WORKER = (
     "import sys; from benchmarks.prove.changed import ungated; ungated(); "
@@ -24,11 +23,11 @@ def main() -> int:
 
         client._COMMAND = WORKER
     else:
-        from prewrite.train.data.trees import Tree
+        from prewrite.train.data.trees import Candidate, Tokens, Tree
         from prewrite.train.tasks import prompted
 
-        def apart(*given: object, whole: bool) -> Tree:
-            return partial(Tree, whole=False)(*given)  # type: ignore[arg-type]
+        def apart(sample: int, trunk: Tokens, found: tuple[Candidate, ...], whole: bool) -> Tree:
+            return Tree(sample, trunk, found)
 
         prompted.Tree = apart  # type: ignore[misc, assignment]
     return command(["train", *sys.argv[2:]])

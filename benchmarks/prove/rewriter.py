@@ -20,7 +20,7 @@ from prewrite.train.tasks.probed import overlap
 from prewrite.train.tasks.rewriting import COPIED, MENDED
 
 ROWS, HELD = 4096, 512
-WARM, STEPS = 500, 120
+WARM, STEPS = 500, 180
 KINDS = ("trained", "shuffled", "ungated")
 
 

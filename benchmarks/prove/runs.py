@@ -29,7 +29,6 @@ JUDGE = {
     "combine": "mean",
 }
 COUNTS = str(HERE / "counting.yaml")
-CONTROLS = {"ungated": "rewriter without its gate", "apart": "judge with a group an order"}
 
 _PART = 512  # rows
 _MADE = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 16}})
@@ -99,8 +98,9 @@ def config_of(section: dict[str, Any]) -> TrainConfig:
 
 
 def train(folder: Path, section: dict[str, Any], control: str | None = None) -> float:
-    """`prewrite train`; control: one of `CONTROLS`. Seconds it took; ends the proof where it fails,
-    with the last of what it said. A run that is done in a folder that was kept is not made again.
+    """`prewrite train`, and the seconds it took; control: of `benchmarks.prove.changed`. Ends the
+    proof where it fails, with the last of what it said. A run that is done, in a folder that was
+    kept, is not made again.
     """
     took = Path(section["output"]).with_suffix(".seconds")
     if took.exists():
