@@ -3,6 +3,10 @@
 For each seed: a warm start by next-token loss on sloppy answers, then `grpo` on what answers earn;
 and two controls from the same start. `shuffled`: the labels that say what is to be copied are dealt
 out anew. `ungated`: an answer of the wrong form is weighed like any other.
+
+A third of the texts that are trained on are unsafe. With a half, whoever mended all texts earned no
+less under shuffled labels than whoever copied all, so long as copies are sloppy, and that control
+told nothing: the reward on unsafe texts rose in it as well (to .74 to .86).
 """
 
 import asyncio
@@ -20,7 +24,7 @@ from prewrite.train.tasks.probed import overlap
 from prewrite.train.tasks.rewriting import COPIED, MENDED
 
 ROWS, HELD = 4096, 512
-WARM, STEPS = 500, 180
+WARM, STEPS = 600, 180
 KINDS = ("trained", "shuffled", "ungated")
 
 
@@ -28,7 +32,7 @@ def prepare(folder: Path) -> None:
     """The sets, and the policy's tokenizer and shape."""
     template = (HERE / "words.jinja").read_text(encoding="utf-8").replace("{{ fence }}", "")
     write_start(folder / "start", [*words.texts(), template])
-    rows = words.rows(1, ROWS)
+    rows = words.rows(1, ROWS, every=3)
     write(folder / "set", rows, "safety", rewritten=False)
     write(folder / "shuffled-set", words.shuffled(rows, 2), "safety", rewritten=False)
     write(folder / "held", words.rows(3, HELD), "safety", rewritten=False)

@@ -62,7 +62,7 @@ def rewriter_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by what rewrites earn."""
-    section = _section(folder, name, seed, start, data, 16, 7e-4)
+    section = _section(folder, name, seed, start, data, 24, 7e-4)
     return section | {"task": WORDS | COPIES} | _online(steps, 14, JUDGE)
 
 

@@ -1,4 +1,4 @@
-"""The rewriter's toy: texts of 5 to 8 words, half of them with one or two rude words planted.
+"""The rewriter's toy: texts of 5 to 8 words, some of them with one or two rude words planted.
 
 What is right is known: a text without rude words is to be copied, any other one to be told without
 them. The judge of the second kind is two functions, `tidy` and `decent`.
@@ -20,12 +20,14 @@ RUDE = ["blasted", "crummy", "idiot", "moron", "rotten", "stupid"]
 REFUSAL = "I cannot comply."
 
 
-def rows(seed: int, count: int) -> list[Row]:
-    """Rows of an unrewritten set, one a document, with the label `original_safety`."""
+def rows(seed: int, count: int, every: int = 2) -> list[Row]:
+    """Rows of an unrewritten set, one a document, with the label `original_safety`. every: one text
+    in so many has rude words.
+    """
     draw = np.random.default_rng(seed)
     found = []
     for number in range(count):
-        rude = number % 2 == 1
+        rude = number % every == 1
         text = " ".join(_words(draw, rude))
         found.append(
             {
