@@ -29,7 +29,7 @@ def main() -> int:
         def apart(sample: int, trunk: Tokens, found: tuple[Candidate, ...], whole: bool) -> Tree:
             return Tree(sample, trunk, found)
 
-        prompted.Tree = apart  # type: ignore[misc, assignment]
+        vars(prompted)["Tree"] = apart
     return command(["train", *sys.argv[2:]])
 
 

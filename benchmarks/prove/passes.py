@@ -28,7 +28,8 @@ async def rewrites_asked(model: str, rows: Sequence[Row], template: str) -> set[
         }
     )
     engine = _recorder()
-    for document in _documents(rows):
+    bare = [row | {"rewrite": None, "rewrite_status": None} for row in rows]
+    for document in _documents(bare):
         await Rewriter({"e": engine}, recipe)(document)
     return _ids(model, engine.asked)
 

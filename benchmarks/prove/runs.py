@@ -45,7 +45,7 @@ def write(folder: Path, rows: Sequence[Row], criterion: str | None, rewritten: b
 
 def warm_section(folder: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
     """A run that learns the answers of a set from random weights, by next-token loss."""
-    return _section(folder, name, seed, "start", "sloppy", 64, 3e-3) | {
+    return _section(folder, name, seed, "start", "sloppy", 64, 3e-3, steps) | {
         "model": {"path": str(folder / "start"), "init": "scratch"},
         "task": WORDS,
         "curriculum": [
@@ -62,7 +62,7 @@ def rewriter_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by what rewrites earn."""
-    section = _section(folder, name, seed, start, data, 24, 7e-4)
+    section = _section(folder, name, seed, start, data, 24, 7e-4, steps)
     return section | {"task": WORDS | COPIES} | _online(steps, 14, JUDGE)
 
 
@@ -70,7 +70,7 @@ def judge_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by what verdicts earn."""
-    section = _section(folder, name, seed, start, data, 16, 4e-4)
+    section = _section(folder, name, seed, start, data, 16, 4e-4, steps)
     section["data"][0]["criterion"] = COUNTS
     return section | {"task": {"kind": "judge"}} | _online(steps, 8, None)
 
@@ -133,7 +133,14 @@ def metrics(section: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _section(
-    folder: Path, name: str, seed: int, start: str, data: str, samples: int, rate: float
+    folder: Path,
+    name: str,
+    seed: int,
+    start: str,
+    data: str,
+    samples: int,
+    rate: float,
+    steps: int,
 ) -> dict[str, Any]:
     return {
         "data": [{"set": str(folder / data)}],
@@ -146,7 +153,7 @@ def _section(
             "max_seq_len": 64,
             "context_tokens": 0,
         },
-        "optimizer": {"lr": rate, "min_lr": rate / 10, "schedule": "cosine", "warmup_steps": 10},
+        "optimizer": {"lr": rate, "min_lr": rate / 10, "warmup_steps": min(10, steps)},
         "checkpoint": {"every": 10_000},
     }
 

@@ -122,4 +122,4 @@ def _edits(one: list[str], other: list[str]) -> int:
         before, row[0] = row[0], number
         for at, own in enumerate(other, 1):
             before, row[at] = row[at], min(row[at] + 1, row[at - 1] + 1, before + (word != own))
-    return row[-1]
+    return int(row[-1])
