@@ -12,7 +12,7 @@ MODEL := models/smollm2-135m-instruct
 USES_CONFIG := rewrite plan judge judge-report train evaluate reproduce
 USES_SET := report
 USES_RUN := report
-USES_ARGS := $(USES_CONFIG) ablation report test bench lock
+USES_ARGS := $(USES_CONFIG) ablation report test bench prove lock
 USES_PREWRITE_DEVICE := $(filter-out lock,$(USES_ARGS)) lint docs setup $(MODEL)
 USES_TORCH_CPU_INDEX := $(USES_PREWRITE_DEVICE)
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
@@ -22,7 +22,7 @@ $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(GIVEN),$(if $(filter 
 $(if $(and $(filter report,$(MAKECMDGOALS)),$(SET),$(RUN)),$(error make report: found SET and RUN; accepted: one of them))
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite plan judge judge-report train evaluate reproduce ablation report test lint bench docs setup lock clean help
+.PHONY: rewrite plan judge judge-report train evaluate reproduce ablation report test lint bench prove docs setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
@@ -64,6 +64,9 @@ lint: setup  ## Check style, types, names of types and the floors of the archite
 
 bench: $(MODEL)  ## Measure, and write benchmarks/RESULTS.md
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+prove: $(MODEL)  ## Show that a rewriter and a judge learn, at toy scale (ARGS="--only judge --seeds 0")
+	@$(PYTHON) -m benchmarks.prove $(ARGS)
 
 docs: setup  ## Build the documentation as a site in site/, generated pages renewed
 	@$(PYTHON) -m scripts.pages

@@ -2,11 +2,11 @@
 
 A cut point is a position of a document at which texts compete. It is learnt from where a component
 of the objective has a gradient: for `nll` a text of its kind, for `rf_nll` a text with a score, for
-`dpo` a best and a worst text that differ in score and in tokens, for `grpo` scored texts that do;
-the same answer to two prompts of a group is two texts. A step without a cut point that is learnt
-from on any rank is *empty*: it makes no optimizer step, or decay and momentum alone would move
-weights. The rows of a rank are looked at together, for what competes may lie in several. Costs a
-pass over their candidates on the CPU, before any forward pass.
+`dpo` a best and a worst text that differ in score and in tokens, for `grpo` scored texts that do,
+or with `kl` any two of them; the same answer to two prompts of a group is two texts. A step without
+a cut point that is learnt from on any rank is *empty*: it makes no optimizer step, or decay and
+momentum alone would move weights. The rows of a rank are looked at together, for what competes may
+lie in several. Costs a pass over their candidates on the CPU, before any forward pass.
 
 Shape suffixes: those of `train.objectives`, K for all cuts of the rows; P the counts of `POINTS`.
 """
@@ -48,6 +48,9 @@ def _learnt(part: Objective, candidates: Candidates, text_C: Tensor) -> Tensor:
             return candidates.cut_C[candidates.kind_C == candidates.kinds.index(part.text)]
         case RfNll():
             return candidates.cut_C[~candidates.score_C.isnan()]
+        case Grpo() if part.kl:  # which tells equal scores apart, once the reference is known
+            ranking = rank(candidates, least=2)
+            return candidates.cut_C[ranking.best_K]
         case Dpo() | Grpo():
             return _decided(candidates, text_C, best_and_worst=isinstance(part, Dpo))
 

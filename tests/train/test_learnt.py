@@ -165,3 +165,10 @@ def test_a_tally_says_the_commonest_reason_first() -> None:
         "equal texts"
     )
     assert LearningTally.model_validate_json(tally.model_dump_json()) == tally
+
+
+def test_with_kl_equal_scores_are_learnt_from() -> None:
+    """The reference tells the texts apart."""
+    equal: list[Text] = [(ROLLOUT, 1.0, "ab"), (ROLLOUT, 1.0, "cd")]
+    assert points([GRPO], equal)["learnt"] == 0
+    assert points([Grpo(kind="grpo", kl=0.1)], equal)["learnt"] == 1

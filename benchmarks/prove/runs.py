@@ -1,0 +1,176 @@
+"""Recipes of the proof, and the commands that run them: `prewrite train`, as a user has it.
+
+With one thread for the trainer and one for the engine, which works a step ahead.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prewrite.engine.config import VllmConfig
+from prewrite.shards.manifest import PassInfo
+from prewrite.shards.schema import Row
+from prewrite.train.config.sections import TrainConfig
+from tests.shards.making import write_set
+
+HERE = Path(__file__).parent
+WORDS = {"kind": "rewrite", "template": str(HERE / "words.jinja")}
+COPIES = {"copies": "original_safety == 1"}
+JUDGE = {
+    "engine": "policy",
+    "criteria": [str(HERE / "decent.yaml"), str(HERE / "tidy.yaml")],
+    "combine": "mean",
+}
+COUNTS = str(HERE / "counting.yaml")
+
+_PART = 512  # rows
+_MADE = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 16}})
+
+
+def write(folder: Path, rows: Sequence[Row], criterion: str | None, rewritten: bool) -> None:
+    """A finished set of `rows`, with the columns of `criterion`."""
+    parts = [rows[at : at + _PART] for at in range(0, len(rows), _PART)]
+    given: dict[str, Any] = {} if rewritten else {"rewrites": None}
+    write_set(
+        str(folder), parts, criteria=[criterion] if criterion else [], passes=[_MADE], **given
+    )
+
+
+def warm_section(folder: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
+    """A run that learns the answers of a set from random weights, by next-token loss."""
+    return _section(folder, name, seed, "start", "sloppy", 64, 3e-3, steps) | {
+        "model": {"path": str(folder / "start"), "init": "scratch"},
+        "task": WORDS,
+        "curriculum": [
+            {
+                "name": "warm",
+                "objective": {"kind": "nll", "text": "rewrite"},
+                "until": {"step": steps},
+            }
+        ],
+    }
+
+
+def rewriter_section(
+    folder: Path, name: str, seed: int, start: str, data: str, steps: int
+) -> dict[str, Any]:
+    """A run by what rewrites earn."""
+    section = _section(folder, name, seed, start, data, 24, 7e-4, steps)
+    return section | {"task": WORDS | COPIES} | _online(steps, 14, JUDGE)
+
+
+def judge_section(
+    folder: Path, name: str, seed: int, start: str, data: str, steps: int
+) -> dict[str, Any]:
+    """A run by what verdicts earn."""
+    section = _section(folder, name, seed, start, data, 16, 4e-4, steps)
+    section["data"][0]["criterion"] = COUNTS
+    return section | {"task": {"kind": "judge"}} | _online(steps, 8, None)
+
+
+def engine(model: Path, longest: int = 64) -> dict[str, Any]:
+    """The policy in vLLM."""
+    return {
+        "kind": "vllm",
+        "model": str(model),
+        "dtype": "float32",
+        "max_model_len": longest,
+        "concurrency": 256,
+        "args": {"kv_cache_memory_bytes": 1 << 27},
+    }
+
+
+def engine_config(model: Path) -> VllmConfig:
+    """The same as the project reads it."""
+    return VllmConfig.model_validate(engine(model))
+
+
+def config_of(section: dict[str, Any]) -> TrainConfig:
+    """A section as the project reads it."""
+    return TrainConfig.model_validate(section)
+
+
+def train(folder: Path, section: dict[str, Any], control: str | None = None) -> float:
+    """`prewrite train`, and the seconds it took; control: of `benchmarks.prove.changed`. Ends the
+    proof where it fails, with the last of what it said. A run that is done, in a folder that was
+    kept, is not made again.
+    """
+    took = Path(section["output"]).with_suffix(".seconds")
+    if took.exists():
+        return float(took.read_text())
+    recipe = Path(section["output"]).with_suffix(".yaml")
+    model, longest = Path(section["model"]["path"]), section["batch"]["max_seq_len"]
+    engines = {"policy": engine(model, longest)}
+    sections = {"output": str(folder / "unused"), "engines": engines, "train": section}
+    recipe.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    module = ["benchmarks.prove.changed", control] if control else ["prewrite", "train"]
+    command = [sys.executable, "-m", *module, "--config", str(recipe)]
+    begun = time.monotonic()
+    done = subprocess.run(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stdout.decode(errors='replace')[-3000:]}")
+    took.write_text(f"{time.monotonic() - begun:.1f}")
+    return float(took.read_text())
+
+
+def metrics(section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every step of a run."""
+    lines = (Path(section["output"]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _section(
+    folder: Path,
+    name: str,
+    seed: int,
+    start: str,
+    data: str,
+    samples: int,
+    rate: float,
+    steps: int,
+) -> dict[str, Any]:
+    return {
+        "data": [{"set": str(folder / data)}],
+        "output": str(folder / name),
+        "model": {"path": str(folder / start)},
+        "seed": seed,
+        "batch": {
+            "samples": samples,
+            "sequence_tokens": 1024,
+            "max_seq_len": 64,
+            "context_tokens": 0,
+        },
+        "optimizer": {"lr": rate, "min_lr": rate / 10, "warmup_steps": min(10, steps)},
+        "checkpoint": {"every": 10_000},
+    }
+
+
+def _online(steps: int, tokens: int, judge: dict[str, Any] | None) -> dict[str, Any]:
+    """`grpo` on eight rollouts a prompt."""
+    rollouts: dict[str, Any] = {
+        "engine": "policy",
+        "samples": 8,
+        "tokens": tokens,
+        "max_staleness": 1,
+        "tolerance": 1e-3,
+    }
+    phase = {
+        "name": "learn",
+        "objective": {"kind": "grpo", "tokens": tokens},
+        "candidates": ["rollout"],
+        "until": {"step": steps},
+    }
+    return {"curriculum": [phase], "rollouts": rollouts | ({"judge": judge} if judge else {})}

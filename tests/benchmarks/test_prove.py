@@ -1,0 +1,125 @@
+"""The proof that tasks learn, as far as it can be told without learning: prompts are those of the
+passes, known answers earn what they are worth, and one seed of each part runs to its figures.
+"""
+
+import asyncio
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.prove import counting, judge, measured, rewriter, words
+from benchmarks.prove.passes import rewrites_asked, verdicts_asked
+from benchmarks.prove.pools import gap, pools
+from benchmarks.prove.runs import (
+    COUNTS,
+    WORDS,
+    config_of,
+    engine_config,
+    judge_section,
+    rewriter_section,
+)
+from prewrite.train.messages import Rollout, RolloutPrompt
+from prewrite.train.online.earnings import earnings_of
+from prewrite.train.tasks.prefer import scorer_of
+
+FEW = 8
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prove")
+    for part in (rewriter, judge):
+        (folder / part.__name__).mkdir()
+        part.prepare(folder / part.__name__)
+    return folder
+
+
+def prompts(place: Path, part: Any, section: dict[str, Any]) -> tuple[RolloutPrompt, ...]:
+    return measured.held_prompts(section, place / part.__name__ / "held", part.HELD)
+
+
+def earned(section: dict[str, Any], prompt: RolloutPrompt, *texts: str) -> dict[str, float]:
+    """What answers that ended earn."""
+    config = config_of(section)
+    assert config.rollouts
+    engines = {"policy": engine_config(Path(config.model.path))}
+    scorer = scorer_of(config.rollouts, engines) if config.rollouts.judge else None
+    rollouts = [Rollout(text=text, tokens=(), logprobs=(), ended=True) for text in texts]
+    (found,) = asyncio.run(earnings_of(config.task, scorer)([(prompt, tuple(rollouts))]))
+    return {text: found.scores[f"rollout-{n}"] for n, text in enumerate(texts)}
+
+
+def test_a_rewriters_prompts_and_what_known_answers_earn(place: Path) -> None:
+    folder = place / rewriter.__name__
+    section = rewriter_section(folder, "run", 0, "start", "set", 2)
+    asked = prompts(place, rewriter, section)
+    rows = words.rows(3, rewriter.HELD)
+    passes = asyncio.run(rewrites_asked(str(folder / "start"), rows, WORDS["template"]))
+    assert {one.tokens for one in asked} == passes
+    for prompt in asked[:FEW]:
+        original = prompt.pool.reference
+        mended = words.clean(original)
+        found = earned(section, prompt, original, words.REFUSAL, mended)
+        if prompt.wanted and prompt.wanted.copies:
+            assert found == {original: 1.0, words.REFUSAL: 0.0, mended: 1.0}
+        else:
+            kept = words.tidy("", original, original)
+            assert found == pytest.approx({original: kept / 2, words.REFUSAL: 0.0, mended: 1.0})
+            assert kept < 1
+
+
+def test_a_judges_prompts_and_what_known_verdicts_earn(place: Path) -> None:
+    folder = place / judge.__name__
+    section = judge_section(folder, "run", 0, "start", "set", 2)
+    asked = prompts(place, judge, section)
+    known = {one.pool.row_id for one in asked}
+    rows = [
+        *counting.rows("known", 3, judge.HELD, held=True),
+        *counting.rows("left", 4, judge.HELD, held=True, kinds=(counting.LEFT_OUT,)),
+        *counting.rows("new", 5, judge.HELD, held=True, of="new"),
+    ]
+    some = [row for row in rows if row["id"] in known]
+    passes = asyncio.run(verdicts_asked(str(folder / "start"), some, COUNTS))
+    assert {one.tokens for one in asked} == passes
+    first, second, none = "Verdict: (1)", "Verdict: (2)", "Verdict: (1) or (2)"
+    for prompt in asked[: 2 * FEW]:
+        right, wrong = (second, first) if prompt.turn else (first, second)
+        expected = {right: 1.0, wrong: 0.0, none: 0.0}
+        assert earned(section, prompt, right, wrong, none) == expected
+
+
+def test_no_text_is_both_trained_on_and_held_out() -> None:
+    trained = {row["rewrite"] for row in counting.rows("train", 1, 2000, held=False)}
+    assert not trained & {row["rewrite"] for row in counting.rows("known", 3, 500, held=True)}
+    series = counting.series()
+    assert not {*series["known"]} & {*series["new"]}
+    assert not {row["original"] for row in words.rows(1, 500)} & {
+        row["original"] for row in words.rows(3, 500)
+    }
+
+
+def test_the_gap_of_a_judge() -> None:
+    truth = {"a": 1.0, "b": 0.0, "c": 0.0}
+    assert gap({"a": 0.9, "b": 0.5, "c": 0.1}, truth) == 1
+    assert gap({"a": 0.1, "b": 0.5, "c": 0.9}, truth) == -1
+    assert gap(dict.fromkeys(truth, 0.5), truth) == gap({}, truth) == 0
+    assert all(sum(truth.values()) == 1 for _, truth in pools())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("part", "control"), [(rewriter, "ungated"), (judge, "apart")], ids=["rewriter", "judge"]
+)
+def test_one_seed_runs_to_its_figures(
+    part: Any, control: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"HELD": FEW, "ROWS": 64, "KINDS": ("trained", control)}.items():
+        monkeypatch.setattr(part, name, value)
+    found = part.prove(tmp_path, [0], steps=2, warm=3)
+    (seed,) = found["seeds"]
+    assert set(seed) == {"seed", "warm", "trained", control}
+    for kind in ("warm", "trained", control):
+        assert all(isfinite(one["mean"]) for one in seed[kind].values())
