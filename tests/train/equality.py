@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from prewrite.train import parallel
+from prewrite.train.advantages import advantages
+from prewrite.train.config.phases import Grpo
 from prewrite.train.config.sections import ParallelConfig, TrainConfig
 from prewrite.train.data.rows import PackedSequence, build_row, pack, unshared
 from prewrite.train.data.trees import ORIGINAL, REWRITE, ROLLOUT, Candidate, Tree
@@ -186,8 +188,11 @@ def _apart(learner: Learner, recipe: TrainConfig, shape: ModelShape) -> Result:
     result = Result(_logps(learner, rows))
     for phase in recipe.curriculum:
         logp_T = torch.cat([result.logps[key] for key in whole.ids]).requires_grad_()
-        loss = Loss(phase.objective)
-        total, _ = loss(logp_T, whole, loss.counts(whole))
+        loss, known = Loss(phase.objective), whole
+        for part in phase.objective:
+            if isinstance(part, Grpo):
+                (known,) = advantages([whole], part)
+        total, _ = loss(logp_T, known, loss.counts(known))
         (weight_T,) = torch.autograd.grad(total, logp_T)
         split = torch.split(weight_T, [len(row.at_T) for row in rows])
         weights = dict(zip(whole.ids, split, strict=True))
