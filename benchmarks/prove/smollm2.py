@@ -7,6 +7,7 @@ about the same rows; and the rewards are read.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def prove(folder: Path) -> dict[str, Any]:
     found = {}
     for kind, ids in asked.items():
         section = _section(folder, kind)
-        seconds = train(folder, section)
+        seconds = train(folder, section, learns=False)  # all its verdicts may be unreadable
         prompts = _prompts(section)
         groups = kept_pools.load(str(folder / kind / "rollouts/pools"))
         assert {one.digest for one in prompts} == {one.prompt for one in groups.values()}
@@ -53,12 +54,14 @@ def _told(
     section: dict[str, Any],
 ) -> dict[str, Any]:
     scores = [score for one in groups for score in one.scores.values()]
+    forms = sum((Counter(one.counts) for one in groups), Counter[str]())
     assert scores, "no reward was read"
     return {
         "prompts": len(prompts),
         "longest": max(len(one.tokens) for one in prompts),
         "rollouts": sum(len(one.rollouts) for one in groups),
         "rewards": len(scores),
+        "unreadable": forms["form:unparsable"],
         "mean": round(sum(scores) / len(scores), 3),
         "steps": len(metrics(section)),
         "seconds": round(seconds, 1),
