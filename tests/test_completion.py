@@ -17,7 +17,7 @@ MADE = ROOT / "tests/shards/made_by_0_1"
     [
         ("prewrite ", "rewrite plan judge shards train evaluate reproduce ablation"),
         ("prewrite ju", "judge"),
-        ("prewrite judge ", "report canaries corrupt schedule"),
+        ("prewrite judge ", "report canaries corrupt calibrate schedule"),
         ("prewrite judge re", "report"),
         ("prewrite judge --", "--config --dry-run --retry-failed --help"),
         ("prewrite judge --config a.yaml --d", "--dry-run"),

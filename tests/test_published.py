@@ -58,7 +58,12 @@ REDPAJAMA: Values = {
     "input.limit": 257_154,
 }
 NOT_REWRITTEN: Values = {"rewrite": None, "judge": None}
-ROLLOUTS: Values = {"train.rollouts.tokens": 128, "train.rollouts.cut_points": 1}
+ROLLOUTS: Values = {
+    "train.rollouts.tokens": 128,
+    "train.rollouts.cut_points": 1,
+    "train.rollouts.temperature": 1.0,
+    "train.rollouts.top_p": 1.0,
+}
 JUDGED: Values = {
     f"{POOL}.readout": "reasoning",
     f"{POOL}.combine": "sum",
@@ -172,7 +177,7 @@ OURS = (
     "input.paths", "input.text_field", "input.max_bad_rows", "input.max_record_bytes",
     "input.split_bytes", "output", "engines", "run", "chunking.tokenizer", "chunking.seed",
     "rewrite.engine", "rewrite.sampling.seed", "rewrite.length", "rewrite.templates",
-    "rewrite.input", "judge", "train.data", "train.output", "train.seed", "train.parallel",
+    "rewrite.input", "judge", "train.data", "train.output", "train.task", "train.seed", "train.parallel",
     "train.batch.sequence_tokens", "train.model.revision", "train.model.dtype", "train.alerts",
     "train.checkpoint", "train.non_finite", "train.optimizer.decay_steps", f"{PHASE}.name",
     f"{PHASE}.objective.0.weight", f"{PHASE}.filter", f"{PHASE}.learning_rate",
@@ -181,6 +186,7 @@ OURS = (
     "train.rollouts.timeout", "train.rollouts.dump_every", "train.rollouts.replay",
     "train.rollouts.probe", "train.rollouts.prefer", "train.rollouts.judge.engine",
     "train.rollouts.judge.input", "train.rollouts.judge.min_mass",
+    "train.rollouts.judge.min_votes", "train.rollouts.judge.calibration",
     "train.rollouts.judge.sampling.seed", "train.rollouts.judge.pools.seed",
 )  # fmt: skip
 """Beginnings of keys about places, hardware, seeds and speed, and what is not read; `judge` is that
