@@ -83,7 +83,7 @@ class PromptedTrees:
         if why := self._unusable(trees):
             self.counts[why] += 1
             return []
-        self.counts["cut_points"] += len(trees)
+        self.counts["cut_points"] += 1  # what is learnt of a row is one group
         self.counts["trees"] += len(trees)
         return trees
 

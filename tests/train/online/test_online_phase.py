@@ -112,7 +112,7 @@ def test_a_plan_bounds_what_a_run_samples(whole: Path, place: Path) -> None:
 
 def test_what_a_run_leaves(whole: Path, place: Path) -> None:
     assert sorted(path.name for path in (whole / "rollouts").iterdir()) == [
-        "pools", "store", "worker-0.log",
+        "pools", "probe", "store", "worker-0.log",
     ]  # fmt: skip
     assert [path.name for path in (whole / "rollouts/store").glob("*/*")] == ["manifest.json"]
     found = sampled(whole)
