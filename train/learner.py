@@ -194,7 +194,8 @@ def _loss_of_row(
 
 
 def _candidates_of_row(row: PackedSequence, logp_T: Tensor) -> tuple[Tensor, Sums]:
-    return logp_T.sum(), {"logp_C": sum_tokens(logp_T, row.candidates)}
+    # What a pipeline stage receives asks for a gradient, whatever it is used for.
+    return logp_T.sum(), {"logp_C": sum_tokens(logp_T, row.candidates).detach()}
 
 
 def _add_up_gradients(model: Any, _tokens: Tensor | None, **groups: Any) -> None:

@@ -216,6 +216,6 @@ def test_kept_pools_teach_again_without_an_engine(
     assert command.end(100) == 0, command.text
     expected = curve(rewriter)
     assert curve(command.output) == (
-        pytest.approx(expected, rel=1e-4, abs=1e-6) if parallel else expected
+        pytest.approx(expected, rel=5e-3, abs=1e-5) if parallel else expected
     )
     assert not (command.output / "rollouts/worker-0.log").exists()
