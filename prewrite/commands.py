@@ -206,7 +206,7 @@ def judge_corrupt(config: ConfigFile, overrides: Overrides = None, dry_run: DryR
     and trains judges. Only the kind `model` asks an engine. The same command continues a run
     that was stopped.
     """
-    from prewrite.judge.measure import corrupt
+    from prewrite.judge import corrupt
     from prewrite.judge.measure.config import CorruptRecipe
 
     _run(CorruptRecipe, corrupt.run, corrupt.plan, config, overrides, dry_run)

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from prewrite.base.fingerprint import fingerprint
+from prewrite.judge.corrupt import corrupt_pass
 from prewrite.judge.measure.config import CorruptRecipe
-from prewrite.judge.measure.corrupt import corrupt_pass
 from prewrite.pipeline.config import RunConfig
 from prewrite.pipeline.run import run_pass
 from prewrite.shards.verify import verify

@@ -1,4 +1,4 @@
-"""No kill at any step of any command costs a row: all single points, and 200 pairs of them."""
+"""No kill at any step of any command costs a row: all single points, and 60 pairs of them."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.faults.steps import Point
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PAIRS, PROCESSES = 120, 2
+PAIRS, PROCESSES = 60, 2
 NAMES = [state.name for state in STATES]
 WRITES = [state.name for state in STATES if state.command in WRITING]
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-import prewrite.judge.measure.corrupt
+import prewrite.judge.corrupt
 from prewrite.base.config import load
 from prewrite.base.errors import ConfigError
 from prewrite.engine.types import Completion, Request
 from prewrite.judge.config import JudgeRecipe
+from prewrite.judge.corrupt import Corruptor, corrupt_pass
 from prewrite.judge.measure.config import CorruptRecipe
-from prewrite.judge.measure.corrupt import Corruptor, corrupt_pass
 from prewrite.judge.measure.corruptions import CORRUPTIONS, corruption_of
 from prewrite.judge.passes import judge_pass
 from prewrite.pipeline.passes import Document, DocumentResult
@@ -346,8 +346,8 @@ def test_only_the_kind_model_loads_an_engine(
     cut: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Scripted(lambda request: said("It is all quite wrong, and so was the rest. " * 5))
-    monkeypatch.setattr(prewrite.judge.measure.corrupt, "get_engine", lambda config: engine)
-    monkeypatch.setattr(prewrite.judge.measure.corrupt, "probe", lambda config: None)
+    monkeypatch.setattr(prewrite.judge.corrupt, "get_engine", lambda config: engine)
+    monkeypatch.setattr(prewrite.judge.corrupt, "probe", lambda config: None)
     arguments = words(tmp_path, cut, kinds=["model", "truncated"], engine="main", rows=30)
     assert judge(["corrupt", *arguments]) == 0
     manifest = ShardSet(tmp_path / "out").manifest

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import prewrite.judge.measure.corrupt
+import prewrite.judge.corrupt
 from prewrite.engine.vllm_engine import VllmEngine
 from prewrite.judge.measure.corruptions import corruption_of
 from prewrite.shards.reader import ShardSet
@@ -24,7 +24,7 @@ def test_a_real_model_is_asked_once_a_row(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(prewrite.judge.measure.corrupt, "get_engine", lambda config: vllm)
+    monkeypatch.setattr(prewrite.judge.corrupt, "get_engine", lambda config: vllm)
     recipe = {
         "output": f"{tmp_path}/set",
         "engines": {"main": {"kind": "vllm", "model": MODEL}},
