@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from prewrite.base.config import laid_over
+from prewrite.base.config import laid_over, load
+from prewrite.train.config.recipe import TrainRecipe
 from prewrite.train.model.shape import load_shape
 from prewrite.train.model.weights import sizes
 from tests.rewrite import published
@@ -29,6 +30,8 @@ QUICKSTART = ROOT / "models/smollm2-135m-instruct"
 RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 REAL = [name for name in RECIPES if name != "quickstart.yaml"]
 PAPER = [name for name in REAL if name.startswith(("paper-", "from-scratch"))]
+TEACH = [name for name in REAL if name.startswith("train-")]
+"""Those whose training needs what another recipe has made: tried as far as loading."""
 MODELS = (
     "TinyLlama/TinyLlama_v1.1",
     "meta-llama/Llama-3.1-8B-Instruct",
@@ -162,9 +165,16 @@ def test_what_a_recipe_costs_stands_above_it(name: str) -> None:
 
 def test_a_recipe_without_training_says_so() -> None:
     """What `LEARN` is not tried with has no section for it."""
-    for name in set(REAL) - set(PAPER):
+    for name in set(REAL) - {*PAPER, *TEACH}:
         recipe = yaml.safe_load((ROOT / "configs" / name).read_text())
         assert recipe.keys().isdisjoint(LEARN)
+
+
+@pytest.mark.parametrize("name", TEACH)
+def test_a_recipe_that_teaches_has_a_task_and_what_it_earns_by(name: str) -> None:
+    train = load(TrainRecipe, str(ROOT / "configs" / name)).train
+    assert train.prompted and train.rollouts and train.rollouts.probe
+    assert [phase.objective[0].kind for phase in train.curriculum] == ["grpo"]
 
 
 def test_hyper_parameters_are_those_of_the_paper(told: dict[str, tuple[int, str, str]]) -> None:
