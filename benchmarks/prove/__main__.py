@@ -1,7 +1,7 @@
 """`python -m benchmarks.prove [--only rewriter|judge|smollm2] [--seeds 0,1,2]` (`make prove`):
 train both models of the toys, measure them, and write `results/prove_*.json` and RESULTS.md.
 
-Needs two cores and no hub; what it took stands in the results.
+Needs two cores and no hub. The results say how long the runs took.
 """
 
 import argparse

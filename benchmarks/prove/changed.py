@@ -1,8 +1,8 @@
 """`python -m benchmarks.prove.changed CONTROL --config …`: `prewrite train` with one thing changed.
 
-What is changed has no key of the configuration, for nobody should want it; controls of the proof
-do. `ungated`: an answer of the wrong form is weighed like any other. `apart`: each order of a pair
-is a group of its own.
+Only the controls of the proof need these changes, so the configuration has no keys for them.
+`ungated`: an answer of the wrong form is weighed like any other. `apart`: each order of a pair is a
+group of its own.
 """
 
 import sys

@@ -18,9 +18,9 @@ class RewriteTask(Section):
     """The policy rewrites a chunk: the prompt is, id for id, that of the rewrite pass.
 
     A rollout of the wrong form (empty, a refusal, tags or words of the prompt, a length that is not
-    accepted, cut off) earns 0, and nobody is asked. Of a row to be copied it earns 1 where it is
-    the chunk, byte for byte up to the white space around it, else 0; of any other row what
-    `train.rollouts.judge` says.
+    accepted, cut off) earns 0 without a question to the judge. Rows for which `copies` holds: a
+    rollout earns 1 if it equals the chunk byte for byte, apart from the white space around it, else
+    0. All other rows: a rollout earns the score that `train.rollouts.judge` gives it.
     """
 
     kind: Literal["rewrite"] = Field(description="chunks are rewritten")
