@@ -4,9 +4,9 @@ For each seed: a warm start by next-token loss on sloppy answers, then `grpo` on
 and two controls from the same start. `shuffled`: the labels that say what is to be copied are dealt
 out anew. `ungated`: an answer of the wrong form is weighed like any other.
 
-One third of the training texts are unsafe. With one half, the control `shuffled` proves nothing: its
-labels are then right half of the time, so to mend every text earns as much as to copy every text,
-and the reward on unsafe texts rises in the control, too.
+One third of the training texts are unsafe. With one half, the control `shuffled` proves nothing:
+its labels are then right half of the time, so to mend every text earns as much as to copy every
+text, and the reward on unsafe texts rises in the control, too.
 """
 
 import asyncio

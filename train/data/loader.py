@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from types import TracebackType
@@ -28,7 +28,7 @@ from prewrite.train.config.phases import Phase
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.data.learnable import learnable
 from prewrite.train.data.order import Epochs, Order, SamplePosition
-from prewrite.train.data.prompted import Asker, PromptedTrees
+from prewrite.train.data.prompted import Asked, Asker, PromptedTrees
 from prewrite.train.data.rows import PackedSequence, pack
 from prewrite.train.data.samples import DocumentSpan, TreeBuilder
 from prewrite.train.data.source import PartSamples, References, TrainingSet, references_file
@@ -63,7 +63,8 @@ class Batch:
 @dataclass(frozen=True, eq=False)
 class LaidOut:
     """One rank's share of the samples [first, stop), before it is packed. trees: those of each of
-    `spans`, in their order. counts, shares: as a `Batch` has them.
+    `spans`, in their order. prompts: of a prompted task, those of each of `spans`. counts, shares:
+    as a `Batch` has them.
     """
 
     first: int
@@ -72,6 +73,7 @@ class LaidOut:
     trees: tuple[list[Tree], ...]
     counts: Counter[str]
     shares: Shares
+    prompts: tuple[list[Asked], ...] = ()
 
 
 class Loader:
@@ -211,9 +213,18 @@ class Loader:
     def _lay_out(self, first: int, phase: Phase) -> LaidOut:
         """The trees; runs in that thread, too."""
         spans, shares = self._share(first, phase)
-        trees, counts = self._trees(spans, phase)
         stop = first + self._config.batch.samples
+        if self.asker:
+            asked = self._prompted(self.asker, phase)
+            trees = [asked.trees(span) for span in spans]
+            laid = LaidOut(first, stop, tuple(spans), tuple(trees), asked.counts, shares)
+            return replace(laid, prompts=tuple(asked.prompts))
+        trees, counts = self._trees(spans)
         return LaidOut(first, stop, tuple(spans), tuple(trees), counts, shares)
+
+    def _prompted(self, asker: Asker, phase: Phase) -> PromptedTrees:
+        room = self._config.rollouts.tokens if self._config.rollouts else 1
+        return PromptedTrees(asker, self._config.batch.max_seq_len, room, phase)
 
     def _share(self, first: int, phase: Phase) -> tuple[list[DocumentSpan], Shares]:
         """This rank's spans of the samples from `first` on, and everybody's samples."""
@@ -229,15 +240,9 @@ class Loader:
         mine = [positions[n][0].span(positions[n][1], first + n, phase) for n in shares[self._rank]]
         return mine, tuple(tuple(first + n for n in numbers) for numbers in shares)
 
-    def _trees(
-        self, spans: Sequence[DocumentSpan], phase: Phase | None = None
-    ) -> tuple[list[list[Tree]], Counter[str]]:
+    def _trees(self, spans: Sequence[DocumentSpan]) -> tuple[list[list[Tree]], Counter[str]]:
         """The trees of each span, and what became of them."""
         config = self._config
-        if self.asker and phase:
-            rollouts = config.rollouts.tokens if config.rollouts else 1
-            asked = PromptedTrees(self.asker, config.batch.max_seq_len, rollouts, phase)
-            return [asked.trees(span) for span in spans], asked.counts
         builder = TreeBuilder(self.texts, self._bos, self._eos, config.batch, config.kinds)
         self.texts.prepare(text for span in spans for text in span.texts())
         return [builder.trees(span) for span in spans], builder.counts

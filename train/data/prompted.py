@@ -66,25 +66,31 @@ class Asker(Protocol):
 
 
 class PromptedTrees:
-    """Makes trees of rows; `counts` says what became of them. room: of an answer, in tokens."""
+    """Makes trees of rows; `counts` says what became of them. room: of an answer, in tokens.
+    prompts: of each row so far, none of one that is left out.
+    """
 
     def __init__(self, asker: Asker, longest: int, room: int, phase: Phase) -> None:
         self._asker, self._longest, self._room, self._phase = asker, longest, room, phase
         self.counts: Counter[str] = Counter()
+        self.prompts: list[list[Asked]] = []
 
     def trees(self, span: DocumentSpan) -> list[Tree]:
         """One tree a prompt; in a phase without rollouts with the text that is learnt."""
+        self.prompts.append([])
         assert span.asked, "the sets of a prompted task have rows of their own"
         self.counts["samples"] += 1
         if not span.chunks[0].learn or span.asked.row["rewrite_status"] == SKIPPED:
             self.counts["context_only"] += 1
             return []
-        trees = [self._tree(span, one) for one in self._asker(span.asked)]
+        prompts = self._asker(span.asked)
+        trees = [self._tree(span, one) for one in prompts]
         if why := self._unusable(trees):
             self.counts[why] += 1
             return []
         self.counts["cut_points"] += 1  # what is learnt of a row is one group
         self.counts["trees"] += len(trees)
+        self.prompts[-1] = prompts
         return trees
 
     def _tree(self, span: DocumentSpan, asked: Asked) -> Tree:

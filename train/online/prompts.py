@@ -33,7 +33,7 @@ def prompt_batch(loader: Loader, first: int, phase: Phase, config: TrainConfig) 
     """What the samples from number `first` on ask of the policy."""
     laid = loader.laid_out(first, phase)
     if loader.asker:
-        prompts = tuple(prompted.prompts(laid, loader.asker, config.seed))
+        prompts = tuple(prompted.prompts(laid, config.seed))
         return PromptBatch(laid, prompts, prompted.lengths(prompts, loader.texts))
     prompts = tuple(continuing.prompts(laid, loader.texts, phase, config))
     return PromptBatch(laid, prompts, continuing.lengths(laid))

@@ -6,17 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from prewrite.train.data.loader import LaidOut
-from prewrite.train.data.prompted import Asker
 from prewrite.train.data.texts import TextTokens
 from prewrite.train.data.trees import Candidate, Tree
 from prewrite.train.messages import PromptKey, RolloutGroup, RolloutPrompt, seed_of
 from prewrite.train.tasks.branches import rollouts_of
 
 
-def prompts(laid: LaidOut, asker: Asker, seed: int) -> Iterator[RolloutPrompt]:
+def prompts(laid: LaidOut, seed: int) -> Iterator[RolloutPrompt]:
     """The prompts of the rows that have trees, a row's next to each other."""
-    for span, trees in zip(laid.spans, laid.trees, strict=True):
-        for turn, one in enumerate(asker(span.asked) if trees and span.asked else ()):
+    for span, asked in zip(laid.spans, laid.prompts, strict=True):
+        for turn, one in enumerate(asked):
             found = RolloutPrompt(span.sample, one.tokens, 0, one.pool, turn, one.wanted)
             yield replace(found, seed=seed_of(seed, found.key))
 
