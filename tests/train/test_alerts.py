@@ -170,3 +170,21 @@ def test_another_window_may_go_on() -> None:
     shorter, longer = config(window=2, min_spread=0.1), config(window=6, min_spread=0.1)
     assert [*raised(after(state, values(0.0), shorter), shorter)] == ["min_spread"]
     assert raised(after(state, values(0.0), longer), longer) == {}
+
+
+def test_too_many_unread_pools_end_a_run_that_otherwise_only_warns() -> None:
+    """A judge that cannot be read teaches nothing; the other alerts are left to a person."""
+    unread, settings = values() | {"rollouts/unscored_pools": 0.6}, config(max_unread=0.5)
+    state = steps(settings, unread, unread)
+    with pytest.raises(
+        PrewriteError, match=r"max_unread: found a share of 0.6 of the pools with f"
+    ):
+        sound([], state, settings)
+    assert sound([], state, config(max_unread=0.6)) == []
+    warned = config(min_spread=0.9)
+    assert len(sound([], steps(warned, unread, unread), warned)) == 1
+
+
+def test_lines_of_an_earlier_version_are_forgotten() -> None:
+    older: AlertState = [[0.5, 0.1, 1.0, 4.0, 0.0, 0.0]]
+    assert len(after(older, values(), config())) == 1

@@ -259,3 +259,21 @@ def test_other_phases_than_those_of_the_run_are_refused(names: list[str]) -> Non
     curriculum.after_step(2, 8, 1.0)
     with pytest.raises(ConfigError, match=r"^train\.curriculum: found .*went through a, b; "):
         Curriculum(phases(names)).load_state_dict(curriculum.state_dict())
+
+
+def test_a_phase_ends_at_a_reward() -> None:
+    """Also after a kill between the probe and the next step; an older state knows no reward."""
+    phases = [
+        Phase.model_validate(
+            {"name": "a", "objective": "nll", "until": {"step": 9, "reward": 0.9}}
+        ),
+        Phase.model_validate({"name": "b", "objective": "nll", "until": {"step": 12}}),
+    ]
+    curriculum = Curriculum(phases)
+    assert curriculum.after_step(1, 4, 1.0, reward=0.89) is None
+    older = curriculum.state_dict()
+    del older["reward"]
+    again = Curriculum(phases)
+    again.load_state_dict(older)
+    assert again.current is phases[0]
+    assert again.after_step(2, 8, 1.0, reward=0.9) is phases[1]
