@@ -20,7 +20,7 @@ EXTRAS = {
     "report": ("matplotlib", "scipy"),
     "s3": ("s3fs",),
     "ray": ("ray",),
-    "eval": ("lm_eval",),
+    "eval": ("lm_eval", "math_verify"),
     "cpu": ("torch", "vllm"),
     "gpu": ("torch", "vllm"),
     "quickstart": ("gguf", "safetensors", "tokenizers", "torch", "transformers"),

@@ -25,6 +25,7 @@ from prewrite.base.extras import require
 from prewrite.engine.config import VllmConfig
 from prewrite.engine.vllm_engine import arguments, first_line, load_sentence, prepare
 from prewrite.evaluation.config import TasksConfig
+from prewrite.evaluation.reasoning import choice, mathematics
 
 
 def version() -> str:
@@ -147,11 +148,32 @@ def _refuse(name: str, task: Any) -> None:
     if getattr(task, "MULTIMODAL", False):
         raise ConfigError(f"evaluate.tasks.names: task '{name}' has images; accepted: text")
     known = getattr(task, "_metric_fn_list", {})
+    if getattr(task.config, "process_results", None) in (mathematics, choice):
+        require("math_verify")
+        mean = f"mean@{task.config.repeats}"
+        if mean not in known:
+            raise ConfigError(
+                f"task '{name}': metric_list: found {', '.join(known)}; accepted with "
+                f"repeats: {task.config.repeats}: {mean}"
+            )
     for metric, function in known.items():
         if function is None and task.config.process_results is None:
             raise ConfigError(
                 f"task '{name}': metric '{metric}' is none of lm-eval's own; those of Hugging "
                 "Face's package evaluate cannot be used: it runs programs that it fetches"
+            )
+
+
+def check_lengths(loaded: Any, config: VllmConfig) -> None:
+    """ConfigError for a task whose answers alone fill the model's context: the harness would cut
+    the prompt away, and say nothing.
+    """
+    for name, task in loaded["tasks"].items():
+        most = (task.config.generation_kwargs or {}).get("max_gen_toks", 0)
+        if config.max_model_len and most >= config.max_model_len:
+            raise ConfigError(
+                f"task '{name}': generation_kwargs.max_gen_toks: found {most}; accepted: less than "
+                f"{config.max_model_len}, the max_model_len of evaluate.engine"
             )
 
 
@@ -213,5 +235,5 @@ def measure(model: Any, loaded: Any, config: TasksConfig) -> dict[str, Any]:
 def _said(error: Exception) -> str:
     """An error with its type where its text alone says little (`KeyError: 'label'`)."""
     text = first_line(error)
-    plain = isinstance(error, (OSError, RuntimeError))
+    plain = isinstance(error, (OSError, RuntimeError, PrewriteError))
     return text if plain else f"{type(error).__name__}: {text}"

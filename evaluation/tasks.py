@@ -24,7 +24,15 @@ from prewrite.base.fingerprint import differences, other_configuration
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import probe
 from prewrite.evaluation.config import EvaluateRecipe, TasksConfig
-from prewrite.evaluation.harness import language_model, load_tasks, measure, quiet, version
+from prewrite.evaluation.equality import version as comparer_version
+from prewrite.evaluation.harness import (
+    check_lengths,
+    language_model,
+    load_tasks,
+    measure,
+    quiet,
+    version,
+)
 from prewrite.evaluation.harness_results import check_averages, tasks_of
 from prewrite.evaluation.results import TaskResult, write_leaderboard, write_results
 from prewrite.pipeline.worker_pool import WorkerPool
@@ -82,6 +90,7 @@ def _in_worker(recipe: EvaluateRecipe, name: str, rank: int, opened: Callable[[]
     config, evaluate = section(recipe), recipe.evaluate
     loaded = load_tasks(config)
     check_averages(loaded)
+    check_lengths(loaded, recipe.engine(name))
     tasks = tasks_of(measure(language_model(recipe.engine(name)), loaded, config), loaded)
     known, path = _identity(recipe, name), evaluate.models[name]
     write_results(evaluate.output, name, path, tasks)
@@ -100,6 +109,7 @@ def _identity(recipe: EvaluateRecipe, name: str) -> dict[str, Any]:
         "tasks": config.model_dump(mode="json"),
         "engine": identity(recipe.engine(name)),
         "lm_eval": version(),
+        "math_verify": comparer_version(),
         "files": {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
     }
 
