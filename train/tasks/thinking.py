@@ -54,18 +54,19 @@ class ThinkAsker:
         begins = sum(map(len, context)) == passed
         before, tokens = self._encoder.plain(context, place.before + OPEN, begins=begins)
         # The marker is no part of what a judge reads.
-        pool = Pool(row["id"], (*context, place.before), self._true(place, after), {})
-        return [Asked((*before, *tokens), pool, Wanted(THOUGHT))]
+        prompt = (*before, *tokens)
+        true = self._true(prompt, place.after + after)
+        return [Asked(prompt, Pool(row["id"], (*context, place.before), true, {}), Wanted(THOUGHT))]
 
     def answer(self, asked: Asked, text: str) -> tuple[int, ...]:
         """The token ids of a text after the marker."""
         return self._encoder.words(text)
 
-    def _true(self, place: Segment, after: str) -> str:
-        """How the text goes on, as far as it is compared."""
-        text, most = place.after + after, self._task.suffix
+    def _true(self, prompt: Sequence[int], text: str) -> str:
+        """How the text goes on after the prompt, as far as it is compared."""
+        most = self._task.suffix
         tokens = self._encoder.words(text[: most * _CHARACTERS])[:most]
-        return whole(self._encoder.continuation((), tokens))
+        return whole(self._encoder.continuation(prompt, tokens))
 
 
 def places_of(row: Row, text: str, after: str) -> list[Segment]:

@@ -92,13 +92,11 @@ def test_a_prompt_continues_what_next_token_loss_on_the_text_has_taught(
 ) -> None:
     """Token for token: or the marker before a thought would be met in pieces never seen."""
     before = tokenizer.encode("Once upon a time. ").ids
-    pieces = [THOUGHTS[1], *PIECES]
     taught = tokenizer.encode(insert(PIECES, {1: THOUGHTS[1]})).ids
     for sample in range(20):
         (one,) = asked(encoder, document(), sample)
         if one.pool.context[-1] == PIECES[0]:
             break
-    assert pieces
     own = list(one.tokens)
     at = own.index(before[0])
     assert own[at : at + len(before)] == before
