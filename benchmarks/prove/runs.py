@@ -85,7 +85,7 @@ def think_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by how texts go on after thoughts."""
-    section = _section(folder, name, seed, start, data, 24, 7e-4, steps)
+    section = _section(folder, name, seed, start, data, 24, 4e-4, steps)
     judge = {"engine": "policy", "criteria": [str(HERE / "equal.yaml")]}
     task = {"kind": "think", "suffix": 1}
     return section | {"task": task} | _online(steps, 16, judge)

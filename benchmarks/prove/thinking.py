@@ -24,7 +24,7 @@ from prewrite.train.thoughts.asked import BLANK, KINDS, Found, Place, Thinker
 from prewrite.train.thoughts.command import places_of
 
 ROWS, HELD = 4096, 512
-WARM, STEPS = 600, 60
+WARM, STEPS = 600, 100
 CHANCE = 0.2
 RUNS = ("trained", "shuffled")
 
