@@ -1,8 +1,8 @@
-"""Runs of the prompted tasks, as a user starts them: real Megatron, real vLLM.
+"""Runs of the tasks `judge` and `rewrite`, as a user starts them: real Megatron, real vLLM.
 
-The policy is tiny and random, but likely to say A, B or the end, and to close a thought, so that
-verdicts are read and rewards differ. One run of each that nothing stops; the judge's once more,
-killed, and on two ranks; the rewriter's and the thinker's with kept pools and no engine.
+The policy is tiny and random, but likely to say A, B or the end, so that verdicts are read and
+rewards differ. One run of each that nothing stops; the judge's once more, killed, and on two ranks;
+the rewriter's with kept pools and no engine.
 """
 
 import json
@@ -14,9 +14,7 @@ import pytest
 import torch
 import yaml
 
-from prewrite.commands import main
 from prewrite.judge.provenance import NAME, read
-from prewrite.prompts.thoughts import insert
 from tests.train.online.workers import engines, make_policy
 from tests.train.small import Command, curve, make_set, metrics, newest, settings, weights
 
@@ -49,26 +47,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     teach_to_answer(folder / "model", ["A", "B", "A", "the fox"])
     make_set(folder / "set")
     make_set(folder / "held-out", seed=9)
-    make_set(folder / "thoughts", seed=3, scored=False, edit=with_thought)
-    make_set(folder / "held-thoughts", seed=4, scored=False, edit=with_thought)
     (folder / "quality.yaml").write_text(yaml.safe_dump(QUALITY))
     (folder / "letters.yaml").write_text(yaml.safe_dump(LETTERS))
     (folder / "again.jinja").write_text(TEMPLATE)
     return folder
 
 
-def with_thought(row: dict[str, Any]) -> dict[str, Any]:
-    """The original with a thought in its middle as its rewrite."""
-    words = row["original"].split()
-    half = f" {' '.join(words[:4])}"
-    pieces = (half, row["original"].removeprefix(half))
-    return {"rewrite": insert(pieces, {1: " the hills"}), "rewrite_status": "ok"}
-
-
 def teach_to_answer(folder: Path, answers: list[str]) -> None:
-    """Make a model say one of `answers` after whatever prompt, and then the end; and after a marker
-    a thought, which it closes as a rule, and some words.
-    """
+    """Make a model say one of `answers` after whatever prompt, and then the end."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, tokenizer = (
@@ -76,10 +62,8 @@ def teach_to_answer(folder: Path, answers: list[str]) -> None:
         AutoTokenizer.from_pretrained(folder),
     )
     said = [tokenizer(f"<|im_start|>assistant\n{text}<|im_end|>").input_ids for text in answers]
-    thoughts = (" A</think> the fox", " B</think> rain", " A B A B A B A B A B")
-    said += [tokenizer(f"<think>{text}<|im_end|>").input_ids for text in thoughts]
     draw, adam = torch.Generator().manual_seed(0), torch.optim.AdamW(model.parameters(), 3e-3)
-    for step in range(140):
+    for step in range(80):
         answer = torch.tensor(said[step % len(said)])
         before = torch.randint(100, 40_000, (8, 24), generator=draw)
         tokens_NS = torch.cat([before, answer.expand(8, -1)], 1)
@@ -110,17 +94,6 @@ def rewriting(folder: Path, output: str, **changed: Any) -> dict[str, Any]:
     judge = {"engine": "policy", "criteria": [str(folder / "letters.yaml")]}
     train = _settings(folder, output, task, {"judge": judge, "dump_every": 1} | changed)
     train["rollouts"]["probe"] = _probe(folder)
-    return train
-
-
-def thinking(folder: Path, output: str, gains: bool = False, **changed: Any) -> dict[str, Any]:
-    task = {"kind": "think", "suffix": 4, "max_context_tokens": 16}
-    judge = {"engine": "policy", "criteria": [str(folder / "letters.yaml")]}
-    asked = {} if gains else {"judge": judge, "dump_every": 1}
-    task |= {"reward": "gain", "reference": "judge"} if gains else {}
-    train = _settings(folder, output, task, asked | changed)
-    train["data"] = [{"set": str(folder / "thoughts")}]
-    train["rollouts"]["probe"] = _probe(folder) | {"set": str(folder / "held-thoughts")}
     return train
 
 
@@ -170,13 +143,6 @@ def rewriter(place: Path) -> Path:
     return command.output
 
 
-@pytest.fixture(scope="module")
-def thinker(place: Path) -> Path:
-    command = start(thinking(place, "thinker"), place)
-    assert command.end(300) == 0, command.text
-    return command.output
-
-
 def test_what_a_judges_run_says(judge: Path) -> None:
     steps = metrics(judge)
     assert len(steps) == STEPS
@@ -202,45 +168,6 @@ def test_what_a_rewriters_run_says(rewriter: Path) -> None:
     assert any(step["form/max_tokens"] > 0 for step in steps) and len(forms) > 8
     (first, _) = (step for step in steps if "probe/reward" in step)
     assert 0 <= first["probe/overlap_copied"] <= 1 and first["probe/refused"] == 0
-
-
-def test_what_a_thinkers_run_says(thinker: Path) -> None:
-    steps = metrics(thinker)
-    assert len(steps) == STEPS
-    assert any(0 < step["rewards/of_thought"] < 1 for step in steps)
-    assert all(1 < step["rewards/thought_tokens"] <= 8 for step in steps)
-    assert all(0 <= step["form/no_close"] < 1 for step in steps)
-    assert any(step["form/no_close"] > 0 for step in steps)
-    assert all(step["policy/gap"] < 1e-3 for step in steps), "a cut rollout is as it was sampled"
-    (first, _) = (step for step in steps if "probe/reward" in step)
-    assert 0 <= first["probe/reward"] <= 1 and first["probe/thought_tokens"] > 1
-    left = read(str(thinker / "model"))
-    assert left and left.task == "think"
-
-
-def test_a_thinker_learns_by_likelihood_without_a_judge(place: Path) -> None:
-    train = thinking(place, "gains", gains=True)
-    train["curriculum"][0]["until"] = {"step": 2}
-    command = start(train, place)
-    assert command.end(300) == 0, command.text
-    for step in metrics(command.output):
-        assert abs(step["rewards/of_thought"]) < 5 and abs(step["rewards/blank"]) < 5
-        assert step["rollouts/verdicts"] > 0 and step["rollouts/verdicts_failed"] == 0
-
-
-def test_whether_thoughts_are_used(thinker: Path, place: Path) -> None:
-    """`prewrite evaluate thoughts` on the recipe of the run."""
-    recipe = next(iter(sorted(place.glob("thinker-*.yaml"))))
-    assert main(["evaluate", "thoughts", "--config", str(recipe)]) == 0
-    told = json.loads((thinker / "thoughts.json").read_text())
-    assert [*told] == [str(place / "model"), str(thinker / "model")]
-    for use in told.values():
-        assert use["places"] == 12 and 0 < use["closed"] <= 12 and use["unread"] == 0
-        for measure in ("reward", "likelihood"):
-            assert [*use["means"][measure]] == ["own", "blank", "generic", "swapped"]
-        assert use["means"]["likelihood"]["blank"]["value"] < 0
-    page = (thinker / "thoughts.md").read_text()
-    assert page.count("| own |") == 2 and "places, at" in page
 
 
 def test_what_the_model_was_made_from_lies_beside_it(judge: Path, rewriter: Path) -> None:
@@ -275,14 +202,6 @@ def test_two_ranks_learn_the_same(judge: Path, place: Path) -> None:
     for own, other in zip(metrics(command.output)[:2], metrics(judge)[:2], strict=True):
         for name in names:
             assert own[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
-
-
-def test_kept_thoughts_teach_again_without_an_engine(thinker: Path, place: Path) -> None:
-    train = thinking(place, "thought-again", replay=str(thinker / "rollouts/pools"), dump_every=0)
-    train["rollouts"]["probe"] = None
-    command = start(train, place)
-    assert command.end(100) == 0, command.text
-    assert curve(command.output) == curve(thinker)
 
 
 @pytest.mark.parametrize("parallel", [{}, {"tp": 2}, {"pp": 2}], ids=["one", "tp", "pp"])
