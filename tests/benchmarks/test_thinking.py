@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from benchmarks.prove import digits, thinking
+from benchmarks.prove.counting import NUMBERS
 from benchmarks.prove.runs import engine, think_section, think_warm_section
 from prewrite.commands import main
 from prewrite.judge.provenance import read
@@ -32,13 +33,11 @@ def test_the_toy_is_what_it_says() -> None:
     assert {row["source"] for row in rows} == {"useful", "filler"}
     for row in rows:
         before, answer = str(row["original"]).split(digits.MAKES)
-        total = sum(digits.NUMBERS.index(word) for word in before.split()) % 10
-        assert answer == f" {digits.NUMBERS[total]}"
+        total = sum(NUMBERS.index(word) for word in before.split()) % 10
+        assert answer == f" {NUMBERS[total]}"
     shuffled = digits.shuffled(rows, 2)
-    moved = [
-        one["original"] != other["original"] for one, other in zip(rows, shuffled, strict=True)
-    ]
-    assert sum(moved) > 32
+    pairs = zip(rows, shuffled, strict=True)
+    assert sum(one["original"] != other["original"] for one, other in pairs) > 32
     assert digits.equal("", " two", " two and") == 1 and digits.equal("", " two", "") == 0
 
 
