@@ -42,11 +42,11 @@ _ANYWHERE = """
     about author careful carefully come comes coming consider considering context continue continues
     describe describes detail details discuss discusses expect expected expects explain explains
     first follow following follows further go goes going hmm i'll i'm i've idea important
-    information interesting it's know knowing let let's likely look make makes maybe mention mentions
-    need needed needs next okay paragraph part passage perhaps point probably reader recall reflect
-    remember remembering said say saying says see sense sentence sentences something step steps
-    subject sure talk talks tell tells text that's then thing things think thinking thought thoughts
-    topic understand want well what's wonder write writer writes"""
+    information interesting it's know knowing let let's likely look make makes maybe mention
+    mentions need needed needs next okay paragraph part passage perhaps point probably reader recall
+    reflect remember remembering said say saying says see sense sentence sentences something step
+    steps subject sure talk talks tell tells text that's then thing things think thinking thought
+    thoughts topic understand want well what's wonder write writer writes"""
 _STOCK = frozenset(_ANYWHERE.split())
 """Words of a thought that would fit anywhere, beside those that say little in any text."""
 
