@@ -49,7 +49,7 @@ class Annotating(Rewriting):
         text = bare(answer)
         if fault := fault_of(original, text, finish, repeats):
             return fault
-        reader = _Reader(sentences(original), self.config.thoughts)
+        reader = _AnswerReader(sentences(original), self.config.thoughts)
         *lines, last = [line for line in text.split("\n") if line.strip()]
         for line in lines:
             reader.add(line)
@@ -63,7 +63,7 @@ class Annotating(Rewriting):
 
 
 @dataclass
-class _Reader:
+class _AnswerReader:
     """Reads an answer line by line. kept: thoughts by the number of sentences before them; dropped:
     why each other line is none of them; last: the number of the last one.
     """

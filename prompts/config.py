@@ -39,7 +39,7 @@ class LengthConfig(Section):
         return self
 
 
-Form = Literal["text", "thoughts"]
+RewriteForm = Literal["text", "thoughts"]
 """What a template asks for: a text in place of the chunk, or thoughts to put into it."""
 
 
@@ -74,7 +74,7 @@ class TemplateConfig(Section):
     length: LengthConfig = Field(
         LengthConfig(), description="accepted lengths; a key left out is the section's"
     )
-    form: Form | None = Field(None, description=f"{_FORM}; null: the section's")
+    form: RewriteForm | None = Field(None, description=f"{_FORM}; null: the section's")
     thoughts: ThoughtsConfig = Field(
         ThoughtsConfig(), description=f"{_THOUGHTS}; a key left out is the section's"
     )
@@ -90,7 +90,7 @@ class RewriteConfig(Section):
         LengthConfig(),
         description="accepted lengths; a key left out is the template's; for `form: text`",
     )
-    form: Form = Field("text", description=_FORM)
+    form: RewriteForm = Field("text", description=_FORM)
     thoughts: ThoughtsConfig = Field(ThoughtsConfig(), description=_THOUGHTS)
     templates: dict[str, TemplateConfig | None] = Field(
         {},
@@ -120,8 +120,9 @@ class RewriteConfig(Section):
 
     @model_validator(mode="after")
     def _form_fits(self) -> "RewriteConfig":
-        if not self.templates:
-            refuse_of_other_form(self.model_fields_set, self.form)
+        sentence = _of_other_form(self.model_fields_set, self.form)
+        if sentence and not self.templates:
+            raise refuse(sentence)
         return self
 
     @property
@@ -140,24 +141,27 @@ class RewriteConfig(Section):
         return {text: _entry(own, *entry) for text, entry in entries}
 
 
-_OF_OTHER_FORM: dict[Form, str] = {"text": "thoughts", "thoughts": "length"}
+_OF_OTHER_FORM: dict[RewriteForm, str] = {"text": "thoughts", "thoughts": "length"}
 """The key that says nothing about a form."""
 
 
-def refuse_of_other_form(given: Collection[str], form: Form) -> None:
-    """ValueError where a key is among `given` that says nothing about `form`."""
-    if (key := _OF_OTHER_FORM[form]) in given:
-        other = next(one for one in _OF_OTHER_FORM if one != form)
-        raise refuse(f"{key}: found with form: {form}; accepted with form: {other}")
+def _of_other_form(given: Collection[str], form: RewriteForm) -> str | None:
+    """What is wrong where a key is among `given` that says nothing about `form`."""
+    if (key := _OF_OTHER_FORM[form]) not in given:
+        return None
+    other = next(one for one in _OF_OTHER_FORM if one != form)
+    return f"{key}: found with form: {form}; accepted with form: {other}"
 
 
 def _entry(own: dict[str, Any], name: str, given: TemplateConfig | None) -> RewriteConfig:
     """An entry of `templates` laid over `own`, the keys of the section."""
     said = given.model_dump(exclude_unset=True, exclude_none=True) if given else {}
     data = laid_over({**own, "template": name}, said)
-    try:
-        refuse_of_other_form(said, data.get("form", "text"))
+    if data.get("form", "text") in _OF_OTHER_FORM:
+        if sentence := _of_other_form(said, data.get("form", "text")):
+            raise ConfigError(f"rewrite.templates.{name}.{sentence}")
         data.pop(_OF_OTHER_FORM[data.get("form", "text")], None)
+    try:
         return RewriteConfig.model_validate(data)
     except ValidationError as error:
         sentence = explain(error.errors()[0], data)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from prewrite.base.config import Section, explain, parse_yaml, refuse_value
 from prewrite.base.errors import ConfigError
-from prewrite.prompts.config import Form, LengthConfig, RewriteConfig
+from prewrite.prompts.config import LengthConfig, RewriteConfig, RewriteForm
 from prewrite.prompts.template import Template
 
 VARIABLES = ("context", "lead", "text")
@@ -33,7 +33,7 @@ class TemplateHead(Section):
 
     system: str = ""
     length: LengthConfig = Field(LengthConfig())
-    form: Form = "text"
+    form: RewriteForm = "text"
 
     @field_validator("system")
     @classmethod

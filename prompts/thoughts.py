@@ -15,11 +15,10 @@ from typing import NamedTuple
 from prewrite.engine.reasoning import has_tags
 from prewrite.prompts.lookalikes import as_read
 from prewrite.prompts.text import content_words, words_of
+from prewrite.shards.thoughts import MARKERS, parted
 
-OPEN, CLOSE = "<think>", "</think>"
-"""What stands before a thought and behind it. Neither begins as the other ends, so whatever stands
-beside them they are found again.
-"""
+OPEN, CLOSE = MARKERS
+"""What stands before a thought and behind it."""
 
 _GRAM, _RUN, _FEWEST = 4, 12, 4
 """Words of a sequence; how many sequences and numbers in a row are looked at for a leak, and as how
@@ -36,7 +35,6 @@ _NO_END = re.compile(
 """An initial, a short form or the number of an item: its full stop ends no sentence."""
 
 _WORD, _INK, _BLANK_LINE = re.compile(r"\w"), re.compile(r"\S"), re.compile(r"\s*\n\s*\n")
-_THOUGHT = re.compile(f"{OPEN}(.*?){CLOSE}", re.DOTALL)
 
 _ANYWHERE = """
     about author careful carefully come comes coming consider considering context continue continues
@@ -115,26 +113,18 @@ def insert(pieces: Sequence[str], thoughts: Mapping[int, str]) -> str:
 
 def strip(text: str) -> str:
     """A text without its thoughts, as `insert` was given it; ValueError as `segments`."""
-    return "".join(_parted(text)[::2])
+    return "".join(parted(text)[::2])
 
 
 def segments(text: str) -> list[Segment]:
     """The thoughts of a text in order, each with the text around it; ValueError where a marker
     lacks its other one.
     """
-    parts = _parted(text)
+    parts = parted(text)
     return [
         Segment("".join(parts[:at:2]), parts[at], "".join(parts[at + 1 :: 2]))
         for at in range(1, len(parts), 2)
     ]
-
-
-def _parted(text: str) -> list[str]:
-    """Text and thoughts in turn, text first and last."""
-    parts = _THOUGHT.split(text)
-    if any(marker in part for part in parts for marker in (OPEN, CLOSE)):
-        raise ValueError(f"{OPEN} and {CLOSE} do not stand in pairs")
-    return parts
 
 
 def leak(thought: str, before: str, after: str) -> float:

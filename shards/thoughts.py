@@ -1,0 +1,20 @@
+"""Thoughts in a text of a set, which stand there as `<think>thought</think>`."""
+
+import re
+
+MARKERS = ("<think>", "</think>")
+"""What stands before a thought and behind it. Neither begins as the other ends, so whatever stands
+beside them they are found again.
+"""
+
+_THOUGHT = re.compile(f"{MARKERS[0]}(.*?){MARKERS[1]}", re.DOTALL)
+
+
+def parted(text: str) -> list[str]:
+    """The text around the thoughts and the thoughts in turn, text first and last; ValueError where
+    a marker lacks its other one.
+    """
+    parts = _THOUGHT.split(text)
+    if any(marker in part for part in parts for marker in MARKERS):
+        raise ValueError(f"{' and '.join(MARKERS)} do not stand in pairs")
+    return parts
