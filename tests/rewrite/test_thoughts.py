@@ -151,7 +151,7 @@ def test_commands_over_the_set_show_its_thoughts(
     told = " ".join(capsys.readouterr().out.split())
     assert "thoughts 2 kept" in told and "thoughts 1 dropped: thought_leak" in told
     assert "own_markers" in told and "one_sentence" in told
-    assert shards(["report", f"{tmp_path}/set", "--output", f"{tmp_path}/report.html"]) == 0
+    assert shards(["report", f"{tmp_path}/set", "--to", f"{tmp_path}/report.html"]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "2 thoughts in 2 rows: 1.0 a row" in page and "1 thought_leak" in page
     assert "<ins>&lt;think&gt;Oak is no match" in page
