@@ -1,8 +1,9 @@
 """Thoughts inside a text: where they may stand, how they stand there, and what is wrong with one.
 
-A thought stands between two sentences as `<think>thought</think>`, with no white space of its own:
-`One.<think>Why?</think> Two.` So the text without its thoughts is the text to the byte. The white
-space between two sentences belongs to the second, as it does in most tokenizers.
+A thought stands between two sentences as ` <think>thought</think>`, with a space of its own:
+`One. <think>Why?</think> Two.` The white space between the sentences belongs to the second. So the
+text without its thoughts is the text to the byte, and thoughts change no token of it in tokenizers
+that join a space with the word behind it.
 
 A sentence ends at a mark such as `.`, or at the end of a line, unless a small letter follows. Where
 that is wrong, as behind a rare abbreviation, a thought may stand at an odd place, and no more.
@@ -17,8 +18,8 @@ from prewrite.prompts.lookalikes import as_read
 from prewrite.prompts.text import content_words, words_of
 from prewrite.shards.thoughts import MARKERS, parted
 
-OPEN, CLOSE = MARKERS
-"""What stands before a thought and behind it."""
+OPEN, CLOSE = f" {MARKERS[0]}", MARKERS[1]
+"""What stands before a thought, with its space, and behind it."""
 
 _GRAM, _RUN, _FEWEST = 4, 12, 4
 """Words of a sequence; how many sequences and numbers in a row are looked at for a leak, and as how
@@ -102,8 +103,8 @@ def insert(pieces: Sequence[str], thoughts: Mapping[int, str]) -> str:
     if wrong := [number for number in thoughts if not 0 <= number <= len(pieces)]:
         raise ValueError(f"a thought behind piece {wrong[0]} of {len(pieces)}")
     texts = ("".join(pieces), *thoughts.values())
-    if any(marker in text for text in texts for marker in (OPEN, CLOSE)):
-        raise ValueError(f"{OPEN} or {CLOSE} in a piece or a thought")
+    if any(marker in text for text in texts for marker in MARKERS):
+        raise ValueError(f"{' or '.join(MARKERS)} in a piece or a thought")
     found = list[str]()
     for number in range(len(pieces) + 1):
         found += pieces[number - 1 : number] if number else []

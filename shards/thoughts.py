@@ -1,4 +1,8 @@
-"""Thoughts in a text of a set, which stand there as `<think>thought</think>`."""
+"""Thoughts in a text of a set, which stand there as ` <think>thought</think>`.
+
+The space before a thought belongs to it. Without it a tokenizer joins the full stop before it and
+its `<` in one token; then a model that has written the full stop cannot begin a thought any more.
+"""
 
 import re
 
@@ -7,14 +11,14 @@ MARKERS = ("<think>", "</think>")
 beside them they are found again.
 """
 
-_THOUGHT = re.compile(f"{MARKERS[0]}(.*?){MARKERS[1]}", re.DOTALL)
+_THOUGHT = re.compile(f" {MARKERS[0]}(.*?){MARKERS[1]}", re.DOTALL)
 
 
 def parted(text: str) -> list[str]:
     """The text around the thoughts and the thoughts in turn, text first and last; ValueError where
-    a marker lacks its other one.
+    a marker lacks its other one, or the space before it.
     """
     parts = _THOUGHT.split(text)
     if any(marker in part for part in parts for marker in MARKERS):
-        raise ValueError(f"{' and '.join(MARKERS)} do not stand in pairs")
+        raise ValueError(f"{' and '.join(MARKERS)} do not stand in pairs, a space before each")
     return parts

@@ -63,7 +63,7 @@ def _with_thoughts(first: str, second: str) -> tuple[Markup, Markup] | None:
     if len(parts) == 1 or "".join(parts[::2]) != first:
         return None
     opened, closed = MARKERS
-    thoughts = {at: [f"{opened}{printable(parts[at])}{closed}"] for at in range(1, len(parts), 2)}
+    thoughts = {at: [f" {opened}{printable(parts[at])}{closed}"] for at in range(1, len(parts), 2)}
     pieces = (thoughts.get(at) or [printable(part)] for at, part in enumerate(parts))
     right = (_marked("ins" if at in thoughts else "", piece) for at, piece in enumerate(pieces))
     return escape(printable(first)), Markup().join(right)

@@ -50,7 +50,7 @@ def test_thoughts_are_put_behind_the_sentences_of_their_numbers() -> None:
 
 @pytest.mark.parametrize("line", ["2: {}", "[2] {}", "[2]: {}", "**2:** {}", " 2. {}", "(2) {}"])
 def test_numbers_as_models_like_to_write_them(line: str) -> None:
-    assert read(line.format(GOOD)).text == BEFORE + f"<think>{GOOD}</think>" + CHUNK[len(BEFORE) :]
+    assert read(line.format(GOOD)).text == BEFORE + f" <think>{GOOD}</think>" + CHUNK[len(BEFORE) :]
 
 
 LEAK = "the miller carried nine sacks of rye to the tower"
