@@ -1,8 +1,9 @@
 """Thoughts inside a text: where they may stand, how they stand there, and what is wrong with one.
 
-A thought stands between two sentences as `<think>thought</think>`, with no white space of its own:
-`One.<think>Why?</think> Two.` So the text without its thoughts is the text to the byte. The white
-space between two sentences belongs to the second, as it does in most tokenizers.
+A thought stands between two sentences as ` <think> thought</think>`, with spaces of its own:
+`One. <think> Why?</think> Two.` The white space between the sentences belongs to the second. So the
+text without its thoughts is the text to the byte, thoughts change no token of it in tokenizers that
+join a space with the word behind it, and a text that ends with the opening marker ends with a token.
 
 A sentence ends at a mark such as `.`, or at the end of a line, unless a small letter follows. Where
 that is wrong, as behind a rare abbreviation, a thought may stand at an odd place, and no more.
@@ -15,11 +16,10 @@ from typing import NamedTuple
 from prewrite.engine.reasoning import has_tags
 from prewrite.prompts.lookalikes import as_read
 from prewrite.prompts.text import content_words, words_of
+from prewrite.shards.thoughts import MARKERS, parted
 
-OPEN, CLOSE = "<think>", "</think>"
-"""What stands before a thought and behind it. Neither begins as the other ends, so whatever stands
-beside them they are found again.
-"""
+OPEN, CLOSE = f" {MARKERS[0]}", MARKERS[1]
+"""What stands before a thought, with its space, and behind it."""
 
 _GRAM, _RUN, _FEWEST = 4, 12, 4
 """Words of a sequence; how many sequences and numbers in a row are looked at for a leak, and as how
@@ -36,17 +36,16 @@ _NO_END = re.compile(
 """An initial, a short form or the number of an item: its full stop ends no sentence."""
 
 _WORD, _INK, _BLANK_LINE = re.compile(r"\w"), re.compile(r"\S"), re.compile(r"\s*\n\s*\n")
-_THOUGHT = re.compile(f"{OPEN}(.*?){CLOSE}", re.DOTALL)
 
 _ANYWHERE = """
     about author careful carefully come comes coming consider considering context continue continues
     describe describes detail details discuss discusses expect expected expects explain explains
     first follow following follows further go goes going hmm i'll i'm i've idea important
-    information interesting it's know knowing let let's likely look make makes maybe mention mentions
-    need needed needs next okay paragraph part passage perhaps point probably reader recall reflect
-    remember remembering said say saying says see sense sentence sentences something step steps
-    subject sure talk talks tell tells text that's then thing things think thinking thought thoughts
-    topic understand want well what's wonder write writer writes"""
+    information interesting it's know knowing let let's likely look make makes maybe mention
+    mentions need needed needs next okay paragraph part passage perhaps point probably reader recall
+    reflect remember remembering said say saying says see sense sentence sentences something step
+    steps subject sure talk talks tell tells text that's then thing things think thinking thought
+    thoughts topic understand want well what's wonder write writer writes"""
 _STOCK = frozenset(_ANYWHERE.split())
 """Words of a thought that would fit anywhere, beside those that say little in any text."""
 
@@ -104,37 +103,29 @@ def insert(pieces: Sequence[str], thoughts: Mapping[int, str]) -> str:
     if wrong := [number for number in thoughts if not 0 <= number <= len(pieces)]:
         raise ValueError(f"a thought behind piece {wrong[0]} of {len(pieces)}")
     texts = ("".join(pieces), *thoughts.values())
-    if any(marker in text for text in texts for marker in (OPEN, CLOSE)):
-        raise ValueError(f"{OPEN} or {CLOSE} in a piece or a thought")
+    if any(marker in text for text in texts for marker in MARKERS):
+        raise ValueError(f"{' or '.join(MARKERS)} in a piece or a thought")
     found = list[str]()
     for number in range(len(pieces) + 1):
         found += pieces[number - 1 : number] if number else []
-        found += [f"{OPEN}{thoughts[number]}{CLOSE}"] if number in thoughts else []
+        found += [f"{OPEN} {thoughts[number]}{CLOSE}"] if number in thoughts else []
     return "".join(found)
 
 
 def strip(text: str) -> str:
     """A text without its thoughts, as `insert` was given it; ValueError as `segments`."""
-    return "".join(_parted(text)[::2])
+    return "".join(parted(text)[::2])
 
 
 def segments(text: str) -> list[Segment]:
     """The thoughts of a text in order, each with the text around it; ValueError where a marker
     lacks its other one.
     """
-    parts = _parted(text)
+    parts = parted(text)
     return [
         Segment("".join(parts[:at:2]), parts[at], "".join(parts[at + 1 :: 2]))
         for at in range(1, len(parts), 2)
     ]
-
-
-def _parted(text: str) -> list[str]:
-    """Text and thoughts in turn, text first and last."""
-    parts = _THOUGHT.split(text)
-    if any(marker in part for part in parts for marker in (OPEN, CLOSE)):
-        raise ValueError(f"{OPEN} and {CLOSE} do not stand in pairs")
-    return parts
 
 
 def leak(thought: str, before: str, after: str) -> float:

@@ -63,7 +63,7 @@ def _row(name: str, digits: list[int], useful: bool) -> Row:
         "chunks": 1,
         "original": "".join(pieces),
         "original_tokens": DIGITS + 2,
-        "rewrite": insert(pieces, {1: thought}),
+        "rewrite": insert(pieces, {1: thought.strip()}),
         "rewrite_status": "ok",
         "meta": "{}",
     }

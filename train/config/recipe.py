@@ -10,7 +10,7 @@ from prewrite.engine.config import EngineConfig, VllmConfig
 from prewrite.judge.config import JudgeConfig, known_criteria, known_engine, known_judges
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.prompts.config import RewriteConfig
-from prewrite.prompts.load import length_of, load_template
+from prewrite.prompts.load import length_of, load_template, refuse_other_form
 from prewrite.train.config.inputs import refuse_overlap
 from prewrite.train.config.sections import TrainConfig, is_one
 from prewrite.train.config.task import RewriteTask, ThinkTask
@@ -129,6 +129,7 @@ class TrainRecipe(Recipe):
         template = load_template(task.template, "train.task.template")
         given = RewriteConfig(engine="policy", template=task.template, length=task.length)
         length_of(given, template, "train.task.")
+        refuse_other_form(given, template, "train.task.")
         if task.copies and not template.continues:
             raise refuse(
                 f"train.task.copies: found '{task.copies}'; accepted with the template "

@@ -15,6 +15,7 @@ from prewrite.judge.pool import Pool
 from prewrite.prompts.context import contexts
 from prewrite.prompts.thoughts import CLOSE, OPEN, Segment, segments
 from prewrite.shards.schema import USABLE, Row
+from prewrite.shards.thoughts import MARKERS
 from prewrite.train.config.task import ThinkTask
 from prewrite.train.data.prompted import Asked, Wanted
 from prewrite.train.data.samples import AskedRow
@@ -121,7 +122,7 @@ def read(
 
 def _wrong(thought: str, text: str) -> str | None:
     """Why a thought and what follows it have the wrong form."""
-    if OPEN in thought or OPEN in text or CLOSE in text:
+    if any(one in text for one in MARKERS) or MARKERS[0] in thought:
         return "second_marker"
     return None if text.strip() else "no_continuation"
 

@@ -253,10 +253,10 @@ def test_a_thought_earns_what_it_adds_to_the_true_text(tokenizer: PlainTokenizer
     befores = {before for before, _ in engine.asked}
     assert befores == {
         "One. Two.",
-        "One. Two.<think></think>",
-        "One. Two.<think> A bridge.</think>",
-        "One. Two.<think> fog</think>",
-        "One. Two.<think> none</think>",
+        "One. Two. <think></think>",
+        "One. Two. <think> A bridge.</think>",
+        "One. Two. <think> fog</think>",
+        "One. Two. <think> none</think>",
     }
     assert {text for _, text in engine.asked} == {TRUE}
 
