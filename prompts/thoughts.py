@@ -3,7 +3,8 @@
 A thought stands between two sentences as ` <think> thought</think>`, with spaces of its own:
 `One. <think> Why?</think> Two.` The white space between the sentences belongs to the second. So the
 text without its thoughts is the text to the byte, thoughts change no token of it in tokenizers that
-join a space with the word behind it, and a text that ends with the opening marker ends with a token.
+join a space with the word behind it, and a text that ends with the opening marker ends with a
+token.
 
 A sentence ends at a mark such as `.`, or at the end of a line, unless a small letter follows. Where
 that is wrong, as behind a rare abbreviation, a thought may stand at an odd place, and no more.

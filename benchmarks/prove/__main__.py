@@ -1,5 +1,5 @@
-"""`python -m benchmarks.prove [--only PART] [--seeds 0,1,2]` (`make prove`): train the models of the
-toys, measure them, and write `results/prove_*.json` and RESULTS.md.
+"""`python -m benchmarks.prove [--only PART] [--seeds 0,1,2]` (`make prove`): train the models of
+the toys, measure them, and write `results/prove_*.json` and RESULTS.md.
 
 Needs two cores and no hub. The results say how long the runs took.
 """

@@ -42,7 +42,7 @@ class After:
     likelihood: float | None
 
 
-Found = dict[str, After]
+AfterEach = dict[str, After]
 """What is measured at a place, by kind; a thought that the model did not close has none."""
 
 
@@ -61,7 +61,7 @@ class Thinker:
         self._end, self._generic = end, generic
         self._tokenizer = load_tokenizer(engine.config.model)
 
-    async def __call__(self, places: Sequence[Place]) -> list[Found]:
+    async def __call__(self, places: Sequence[Place]) -> list[AfterEach]:
         """What is measured at each place."""
         own = await asyncio.gather(*(self._thought(place.prompt) for place in places))
         swapped = [_other(number, places, own) for number in range(len(places))]
@@ -93,7 +93,7 @@ class Thinker:
         found = read(self._tokenizer, prompt, rollout, self._task.suffix)
         return None if found.failed else found.thought
 
-    async def _at(self, prompt: RolloutPrompt, own: str | None, swapped: str | None) -> Found:
+    async def _at(self, prompt: RolloutPrompt, own: str | None, swapped: str | None) -> AfterEach:
         thoughts = zip(KINDS, (own, "", self._generic, swapped), strict=True)
         asked = {kind: thought for kind, thought in thoughts if thought is not None}
         told = await asyncio.gather(*(self._after(prompt, one) for one in asked.values()))

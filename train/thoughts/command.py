@@ -1,6 +1,6 @@
 """`prewrite evaluate thoughts`: is a thought used, or would any other do?
 
-The places are those of `train.rollouts.probe`, the judge is that of the run. Measured are the model
+The places are those of `train.rollouts.probe`, the judge is that of the run. AfterEach are the model
 that the run starts from and the one that it has left, one after the other. Writes `thoughts.json`
 and `thoughts.md` to `train.output`, and prints the latter.
 """
@@ -28,7 +28,7 @@ from prewrite.train.model.shape import load_shape
 from prewrite.train.names import MODEL
 from prewrite.train.online.probe import held_out
 from prewrite.train.online.prompts import prompt_batch
-from prewrite.train.thoughts.asked import KINDS, Found, Place, Thinker
+from prewrite.train.thoughts.asked import KINDS, AfterEach, Place, Thinker
 from prewrite.train.thoughts.told import Scores, lines, use_of
 
 JSON, PAGE = "thoughts.json", "thoughts.md"
@@ -113,7 +113,7 @@ async def _measured(
     task: ThinkTask,
     end: int,
     places: Sequence[Place],
-) -> list[Found]:
+) -> list[AfterEach]:
     close_engines()
     engine = VllmEngine(config)
     try:
@@ -123,7 +123,7 @@ async def _measured(
 
 
 def _judged(
-    recipe: TrainRecipe, places: Sequence[Place], found: Sequence[Found]
+    recipe: TrainRecipe, places: Sequence[Place], found: Sequence[AfterEach]
 ) -> list[Scores] | None:
     """What the run's judge says of each text; None where the run has none."""
     assert recipe.train.rollouts

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prewrite.base.intervals import Estimate, RatioTerm, ratio
-from prewrite.train.thoughts.asked import KINDS, OWN, Found, Place
+from prewrite.train.thoughts.asked import KINDS, OWN, AfterEach, Place
 
 REWARD, LIKELIHOOD = "reward", "likelihood"
 
@@ -49,7 +49,9 @@ class Use:
         return f"it is not shown that its own thoughts are better than {' or '.join(open_)} ones"
 
 
-def use_of(places: Sequence[Place], found: Sequence[Found], scores: Sequence[Scores] | None) -> Use:
+def use_of(
+    places: Sequence[Place], found: Sequence[AfterEach], scores: Sequence[Scores] | None
+) -> Use:
     """The numbers of a model. scores: of each place, None where nobody judges. A thought that the
     model did not close earns 0, and has no likelihood.
     """
