@@ -1,8 +1,8 @@
 """`prewrite evaluate thoughts`: is a thought used, or would any other do?
 
-The places are those of `train.rollouts.probe`, the judge is that of the run. AfterEach are the model
-that the run starts from and the one that it has left, one after the other. Writes `thoughts.json`
-and `thoughts.md` to `train.output`, and prints the latter.
+The places are those of `train.rollouts.probe`, the judge is that of the run. The model
+that the run starts from is measured, and the one that it has left. Writes `thoughts.json` and
+`thoughts.md` to `train.output`, and prints the latter.
 """
 
 import asyncio
