@@ -43,5 +43,10 @@ def spoken(text: str, source: str = "") -> str | None:
     return _AROUND.sub("", text[last.end() :]) if last["close"] else None
 
 
+def has_tags(text: str) -> bool:
+    """Whether a text has a tag as models put them around their reasoning."""
+    return bool(_BEGIN.search(text) and _MARK.search(text))
+
+
 def _tags(found: list[re.Match[str]]) -> list[str]:
     return [one[0].casefold() for one in found]

@@ -33,7 +33,7 @@ from prewrite.shards.commit_log import CommitLog, commit_log_of
 from prewrite.shards.leftovers import clean
 from prewrite.shards.listed import check_listed
 from prewrite.shards.lock import OutputLock
-from prewrite.shards.manifest import ODD, REMOVED, Manifest, Record
+from prewrite.shards.manifest import DROPPED, ODD, REMOVED, Manifest, Record
 from prewrite.shards.old import refuse_old
 from prewrite.shards.repair import emptied
 from prewrite.shards.summary import CommitSummary, fold
@@ -343,7 +343,7 @@ def _is_empty(folder: OwnedFolder, place: str) -> bool:
 
 def _reopened(record: Record) -> Record:
     """The record of a block that is to be done again; what its part has cost stays counted."""
-    stays = ("worker:", *ODD)
+    stays = ("worker:", DROPPED, *ODD)
     kept = {key: count for key, count in record.counts.items() if key.startswith(stays)}
     spent = {"usage": record.usage, "versions": record.versions, "counts": kept, "known_as": ""}
     return emptied(record).model_copy(update=spent)

@@ -459,6 +459,23 @@ def evaluate_prefixes(
     _run(EvaluateRecipe, unanimous.run, unanimous.plan, config, overrides, dry_run)
 
 
+@app.command("evaluate thoughts")
+def evaluate_thoughts(
+    config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
+) -> None:
+    """Measure whether a model uses its thoughts.
+
+    Takes the recipe of a run with `train.task.kind: think`. On the texts of
+    `train.rollouts.probe` the model goes on after its own thought, a blank, a generic and a
+    swapped one; what follows is scored and compared, before the run and after it. Writes
+    thoughts.json and thoughts.md to `train.output`.
+    """
+    from prewrite.train.config.recipe import TrainRecipe
+    from prewrite.train.thoughts import command
+
+    _run(TrainRecipe, command.run, command.plan, config, overrides, dry_run)
+
+
 @app.command("reproduce")
 def reproduce(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Print the paper's tables, printed and measured.

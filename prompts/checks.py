@@ -10,11 +10,15 @@ from prewrite.shards.schema import RewriteStatus
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A status, the usable text or None, and the reason of one that is not `ok` or `copied`."""
+    """A status, the usable text or None, and the reason of one that is not `ok` or `copied`.
+
+    dropped: of a text with thoughts the reasons of those that were left out, each once for each.
+    """
 
     status: RewriteStatus
     text: str | None = None
     reason: str | None = None
+    dropped: tuple[str, ...] = ()
 
 
 def check(
@@ -29,19 +33,9 @@ def check(
 
     repeats: whether it holds eight words in a row of the prompt. copies: whether a copy is good.
     """
-    if finish == "filtered":
-        return Checked("refused", reason="content_filter")
-    if finish == "refused":
-        return Checked("refused", reason="refusal")
-    text = answer.rstrip("\N{REPLACEMENT CHARACTER}").strip()
-    if not text:
-        return Checked("empty", reason="no_text")
-    if not _is_unicode(text):
-        return Checked("failed", reason="not_unicode")
-    if repeats:
-        return Checked("failed", reason="leaked_prompt")
-    if is_refusal(text) and not is_refusal(original):
-        return Checked("refused", reason="refusal")
+    text = bare(answer)
+    if fault := fault_of(original, text, finish, repeats):
+        return fault
     if text.split() == original.split():
         return Checked("copied", original) if copies else Checked("failed", reason="copied")
     ratio = len(text) / len(original.strip())
@@ -50,6 +44,28 @@ def check(
     if finish == "length":
         return Checked("truncated", fit(original, text), reason="max_tokens")
     return Checked("ok", fit(original, text))
+
+
+def bare(answer: str) -> str:
+    """An answer without white space around it and without half a character at its end."""
+    return answer.rstrip("\N{REPLACEMENT CHARACTER}").strip()
+
+
+def fault_of(original: str, text: str, finish: FinishReason, repeats: bool) -> Checked | None:
+    """What makes an answer useless whatever was asked for, or None. See `check`."""
+    if finish == "filtered":
+        return Checked("refused", reason="content_filter")
+    if finish == "refused":
+        return Checked("refused", reason="refusal")
+    if not text:
+        return Checked("empty", reason="no_text")
+    if not _is_unicode(text):
+        return Checked("failed", reason="not_unicode")
+    if repeats:
+        return Checked("failed", reason="leaked_prompt")
+    if is_refusal(text) and not is_refusal(original):
+        return Checked("refused", reason="refusal")
+    return None
 
 
 def fit(original: str, text: str) -> str:

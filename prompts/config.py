@@ -1,7 +1,8 @@
 """The section `rewrite`: how chunks are rewritten."""
 
 import re
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -19,7 +20,8 @@ class RewriteSampling(Section):
         None,
         ge=1,
         description="longest rewrite, in tokens of the engine; null: `chunking.tokens`, times the "
-        "greatest length that the template names, if that is more than 1",
+        "greatest length that the template names, if that is more than 1; with `form: thoughts` 96 "
+        "a thought",
     )
     seed: int = Field(0, description="with a row's id, the seed of its request")
 
@@ -37,6 +39,25 @@ class LengthConfig(Section):
         return self
 
 
+RewriteForm = Literal["text", "thoughts"]
+"""What a template asks for: a text in place of the chunk, or thoughts to put into it."""
+
+
+class ThoughtsConfig(Section):
+    """Which thoughts are put into a chunk."""
+
+    most: int = Field(6, ge=1, description="thoughts of a chunk; more are left out")
+    leak: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="a thought that gives away more of the text behind it is left out: of twelve "
+        "new four-word sequences and numbers in a row the share that stands in it; 1: none is",
+    )
+
+
+_FORM = "`text`, or `thoughts`, which are put into the chunk; as the head of the template says"
+_THOUGHTS = "which thoughts are put in; for `form: thoughts`"
 _ENDS = ("_reason", "_score", "_status")  # of columns that each text has
 
 _SHIPPED = "a shipped name, or the path of a `.jinja` file"
@@ -53,6 +74,10 @@ class TemplateConfig(Section):
     length: LengthConfig = Field(
         LengthConfig(), description="accepted lengths; a key left out is the section's"
     )
+    form: RewriteForm | None = Field(None, description=f"{_FORM}; null: the section's")
+    thoughts: ThoughtsConfig = Field(
+        ThoughtsConfig(), description=f"{_THOUGHTS}; a key left out is the section's"
+    )
 
 
 class RewriteConfig(Section):
@@ -62,8 +87,11 @@ class RewriteConfig(Section):
     template: str = Field("quality", description=_SHIPPED)
     sampling: RewriteSampling = Field(RewriteSampling(), description="how rewrites are sampled")
     length: LengthConfig = Field(
-        LengthConfig(), description="accepted lengths; a key left out is the template's"
+        LengthConfig(),
+        description="accepted lengths; a key left out is the template's; for `form: text`",
     )
+    form: RewriteForm = Field("text", description=_FORM)
+    thoughts: ThoughtsConfig = Field(ThoughtsConfig(), description=_THOUGHTS)
     templates: dict[str, TemplateConfig | None] = Field(
         {},
         description="name → what it has otherwise than this section: several rewrites of each "
@@ -90,6 +118,13 @@ class RewriteConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _form_fits(self) -> "RewriteConfig":
+        sentence = _of_other_form(self.model_fields_set, self.form)
+        if sentence and not self.templates:
+            raise refuse(sentence)
+        return self
+
     @property
     def names(self) -> list[str]:
         """The names of the templates, none where there is one without a name."""
@@ -106,10 +141,26 @@ class RewriteConfig(Section):
         return {text: _entry(own, *entry) for text, entry in entries}
 
 
+_OF_OTHER_FORM: dict[RewriteForm, str] = {"text": "thoughts", "thoughts": "length"}
+"""The key that says nothing about a form."""
+
+
+def _of_other_form(given: Collection[str], form: RewriteForm) -> str | None:
+    """What is wrong where a key is among `given` that says nothing about `form`."""
+    if (key := _OF_OTHER_FORM[form]) not in given:
+        return None
+    other = next(one for one in _OF_OTHER_FORM if one != form)
+    return f"{key}: found with form: {form}; accepted with form: {other}"
+
+
 def _entry(own: dict[str, Any], name: str, given: TemplateConfig | None) -> RewriteConfig:
     """An entry of `templates` laid over `own`, the keys of the section."""
     said = given.model_dump(exclude_unset=True, exclude_none=True) if given else {}
     data = laid_over({**own, "template": name}, said)
+    if data.get("form", "text") in _OF_OTHER_FORM:
+        if sentence := _of_other_form(said, data.get("form", "text")):
+            raise ConfigError(f"rewrite.templates.{name}.{sentence}")
+        data.pop(_OF_OTHER_FORM[data.get("form", "text")], None)
     try:
         return RewriteConfig.model_validate(data)
     except ValidationError as error:

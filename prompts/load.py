@@ -11,11 +11,16 @@ from pydantic import Field, ValidationError, field_validator
 
 from prewrite.base.config import Section, explain, parse_yaml, refuse_value
 from prewrite.base.errors import ConfigError
-from prewrite.prompts.config import LengthConfig, RewriteConfig
+from prewrite.prompts.config import LengthConfig, RewriteConfig, RewriteForm
 from prewrite.prompts.template import Template
 
 VARIABLES = ("context", "lead", "text")
 """What a rewriter template may use: the text before the chunk, its last five words, the chunk."""
+
+_OF_THOUGHTS = ("context", "most", "text")
+"""What one for thoughts may use: there the chunk's sentences are numbered, and `most` is the number
+of thoughts that are kept.
+"""
 
 _SHIPPED = Path(__file__).parent / "templates"
 _LINE = "---\n"
@@ -23,11 +28,12 @@ _LINE = "---\n"
 
 class TemplateHead(Section):
     """What a head may say. system: the system message of its prompts; length: accepted lengths of
-    its rewrites, where the recipe gives none.
+    its rewrites, where the recipe gives none; form: what it asks for.
     """
 
     system: str = ""
     length: LengthConfig = Field(LengthConfig())
+    form: RewriteForm = "text"
 
     @field_validator("system")
     @classmethod
@@ -48,9 +54,11 @@ class RewriteTemplate(Template):
         self, name: str, source: str, accepted: Sequence[str], needed: Sequence[str] = ()
     ) -> None:
         head, body = _parted(name, source)
-        super().__init__(f"{name}, below its head" if head else name, body, accepted, needed)
         told = _head(name, head)
+        accepted = _OF_THOUGHTS if told.form == "thoughts" else accepted
+        super().__init__(f"{name}, below its head" if head else name, body, accepted, needed)
         self.source, self.system, self.length = source, told.system, told.length
+        self.form = told.form
         self.continues = "lead" in self.variables
         self._told = Template(f"{name}: system", self.system, ())
 
@@ -67,6 +75,15 @@ def load_template(name: str, key: str = "rewrite.template") -> RewriteTemplate:
         known = ", ".join(sorted(shipped))
         raise ConfigError(f"{key}: found '{name}'; accepted: {known}, or the path of a .jinja file")
     return RewriteTemplate.read(path, VARIABLES, needed=("text",))
+
+
+def refuse_other_form(config: RewriteConfig, template: RewriteTemplate, key: str) -> None:
+    """ConfigError where the recipe wants another form than its template. key: where it says so."""
+    if config.form != template.form:
+        raise ConfigError(
+            f"{key}form: found {config.form} with the template {config.template}; accepted with "
+            f"it: {template.form}"
+        )
 
 
 def length_of(

@@ -27,10 +27,14 @@ class Rewriting:
         """The fence of a document's prompts. Joined: two chunks may spell a tag between them."""
         return self.template.fence(["".join(row["original"] for row in rows)])
 
+    def unasked(self, original: str) -> str | None:
+        """Why a chunk is left alone; None: it is asked about."""
+        return None
+
     def request(self, row: Row, context: Sequence[str], fence: str) -> Request:
         """What is asked about one chunk. context: the pieces of text before it."""
         begin = lead(context) if self.primes and self.template.continues else ""
-        texts = {"context": context, "lead": begin, "text": row["original"]}
+        texts = {"context": context, "lead": begin} | self._shown(row["original"])
         pieces, system = self.template.render(texts, fence), self.template.system
         prompt = Prompt(pieces, answer=begin.rstrip(), system=system)
         return Request(prompt, self._sampling(row, fence))
@@ -65,7 +69,7 @@ class Rewriting:
             return Checked("failed", reason="leaked_tags")  # and nothing before them
         # An original may speak of prompts, and then so may its rewrite.
         repeats = self.template.repeated(answer) and not self.template.repeated(original)
-        return check(original, answer, finish, repeats, self.length, self.template.continues)
+        return self._check(original, answer, finish, repeats)
 
     def copied(self, original: str, text: str, fence: str) -> bool:
         """Whether the answer `text` is the original to the byte, up to the white space around it,
@@ -75,6 +79,14 @@ class Rewriting:
         if said is None:
             return False
         return self.template.before_tags(said, fence).strip() == original.strip()
+
+    def _shown(self, original: str) -> dict[str, str]:
+        """The variables of the template that tell of a chunk."""
+        return {"text": original}
+
+    def _check(self, original: str, answer: str, finish: FinishReason, repeats: bool) -> Checked:
+        """See `checks.check`."""
+        return check(original, answer, finish, repeats, self.length, self.template.continues)
 
     def _longest(self) -> int:
         """Tokens of a rewrite: those of a chunk, times the longest length that a template's head

@@ -113,21 +113,23 @@ def kept(context: str, reference: str, candidate: str) -> float:
     letter or a digit and is none of English's function words; case does not matter. ValueError for
     a reference without any.
     """
-    wanted, found = Counter(_content_words(reference)), Counter(_content_words(candidate))
+    wanted, found = Counter(content_words(reference)), Counter(content_words(candidate))
     if not wanted:
         raise ValueError("no content word in the original, so none can be kept")
     return (wanted & found).total() / wanted.total()
 
 
-def _content_words(text: str) -> Iterator[str]:
-    words = (word.casefold() for word in _words(text))
-    return (w for w in words if any(map(str.isalnum, w)) and w not in _FUNCTION_WORDS)
+def content_words(text: str) -> Iterator[str]:
+    """The words of a text that say something, in small letters: see `kept`."""
+    found = (word.casefold() for word in words_of(text))
+    return (w for w in found if any(map(str.isalnum, w)) and w not in _FUNCTION_WORDS)
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words and punctuation marks of a text in order."""
     return [word for word in _BOUNDARY.split(text) if word and not word.isspace()]
 
 
 def _grams(text: str, n: int, most: int | None = None) -> Iterator[tuple[str, ...]]:
-    words = _words(text)[:most]
+    words = words_of(text)[:most]
     return zip(*(words[start:] for start in range(n)), strict=False)

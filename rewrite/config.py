@@ -8,7 +8,7 @@ from prewrite.base.config import Location, Section, refuse
 from prewrite.judge.config import JudgeSections, known_engine, refuse_pairwise
 from prewrite.judge.criteria import load_criterion
 from prewrite.prompts.config import RewriteConfig
-from prewrite.prompts.load import length_of, load_template
+from prewrite.prompts.load import length_of, load_template, refuse_other_form
 from prewrite.rewrite.layouts import LAYOUTS
 from prewrite.rewrite.listing import lists
 from prewrite.rewrite.signals import signal_filter
@@ -115,7 +115,9 @@ class RewriteRecipe(JudgeSections):
         for text, made in self.by_text().items():  # what is wrong is found before any work
             key = self._key_of(text)
             known_engine(f"{key}engine", made.engine, self.engines)
-            length_of(made, load_template(made.template, f"{key}template"), key)
+            template = load_template(made.template, f"{key}template")
+            length_of(made, template, key)
+            refuse_other_form(made, template, key)
         for pattern in self.input.paths:
             if lists(pattern, self.output):
                 raise refuse(

@@ -85,10 +85,13 @@ class RewritePass:
     def _made(self, config: RewriteConfig) -> dict[str, Any]:
         """What a rewrite depends on beside its document."""
         template = load_template(config.template)
-        told = config.model_dump(mode="json", exclude={"engine", "templates", "input"})
+        own = {"length"} if config.form == "thoughts" else {"form", "thoughts"}
+        told = config.model_dump(mode="json", exclude={"engine", "templates", "input", *own})
+        if config.form == "text":
+            told |= {"length": length_of(config, template).model_dump(mode="json")}
         return {
             "engine": identity(self.recipe.engines[config.engine]),
-            "rewrite": told | {"length": length_of(config, template).model_dump(mode="json")},
+            "rewrite": told,
             "template": template.sha256,
         }
 

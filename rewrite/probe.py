@@ -35,7 +35,9 @@ def probe_rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> None:
 
 async def _unusable(recipe: RewriteRecipe, engine: Engine, number: int) -> str | None:
     """Why an answer is no rewrite, or None."""
-    text = PASSAGES[number][0]
+    # Thoughts stand between sentences, so for them it takes several.
+    several = any(made.form == "thoughts" for made in recipe.by_text().values())
+    text = " ".join(old for old, _ in PASSAGES) if several else PASSAGES[number][0]
     row = {"id": f"probe-{number}", "original": text, "original_tokens": len(text.split())}
     row["rewrite_status"] = None
     engines = {made.engine: engine for made in recipe.by_text().values()}

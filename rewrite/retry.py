@@ -118,7 +118,7 @@ class FailedRows(Rewriter):
             elif status not in (*USABLE, "skipped"):
                 kept.append(Failure(reason or status, row["id"]))
         outcome = await super().__call__(document)
-        asked = [row for row in document.rows if row["rewrite_status"] != "skipped"]
+        asked = [row for row in document.rows if self._was_asked(row)]
         outcome.asked = len(asked)
         outcome.failed = sum(not self._is_usable(row) for row in asked)
         outcome.failures += kept

@@ -257,6 +257,10 @@ ODD = {
 """How `counts` of what was odd about input records begin, why follows; and what was counted."""
 
 
+THOUGHTS, DROPPED = "thoughts:", "thoughts:dropped: "
+"""How `counts` begin of thoughts in rewrites, and of those of them that were left out; why follows.
+"""
+
 CORRUPT = "corrupt"
 """The pass after which the rewrites of a set are originals that were spoiled on purpose."""
 

@@ -22,10 +22,16 @@ from prewrite.shards.footer import MAGIC
 FORMAT_VERSION = 2
 """The format that is written; `shards.flat` has what was before it."""
 
-RewriteStatus = Literal["ok", "copied", "refused", "truncated", "empty", "failed", "skipped"]
+RewriteStatus = Literal[
+    "ok", "copied", "refused", "truncated", "empty", "failed", "unasked", "skipped"
+]
 STATUSES: tuple[str, ...] = get_args(RewriteStatus)
 USABLE: tuple[str, ...] = ("ok", "copied", "truncated")
 """The statuses with a text in `rewrite`; all others have null there."""
+
+NOT_ASKED: tuple[str, ...] = ("unasked", "skipped")
+"""The statuses about which nobody was asked: nothing could be put into the chunk, or it is context.
+"""
 
 NONE = "none"
 """The status of a chunk to continue in a set without rewrites, where all others are `skipped`."""

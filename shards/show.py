@@ -11,7 +11,7 @@ from rich.text import Text
 
 from prewrite.base.text import one_line
 from prewrite.shards.failures import answers
-from prewrite.shards.manifest import CORRUPTED, CORRUPTION, Manifest, PassInfo, Usage
+from prewrite.shards.manifest import CORRUPTED, CORRUPTION, THOUGHTS, Manifest, PassInfo, Usage
 from prewrite.shards.names import MANIFEST
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import Row, with_status
@@ -89,6 +89,8 @@ def _told(made: PassInfo) -> Iterator[tuple[str, str]]:
     for key, count in made.counts.items():
         if key.startswith(CORRUPTION):
             yield f"  {key.removeprefix(CORRUPTION)}", str(count)
+        if key.startswith(THOUGHTS):
+            yield "  thoughts", f"{count} {key.removeprefix(THOUGHTS)}"
     if made.failed:
         share = f"{made.failed} of {made.asked} rows asked about"
         yield "  failed", f"{share} ({made.failed / max(made.asked, 1):.0%})"

@@ -32,9 +32,12 @@ REAL = [name for name in RECIPES if name != "quickstart.yaml"]
 PAPER = [name for name in REAL if name.startswith(("paper-", "from-scratch"))]
 TEACH = [name for name in REAL if name.startswith("train-")]
 """Those whose training needs what another recipe has made: tried as far as loading."""
+AUGMENT = "thinking.yaml"
+"""Makes a set and learns it, and leaves what is measured to others."""
 MODELS = (
     "TinyLlama/TinyLlama_v1.1",
     "meta-llama/Llama-3.1-8B-Instruct",
+    "meta-llama/Meta-Llama-3-8B",
     "meta-llama/Llama-3.3-70B-Instruct",
     "HuggingFaceTB/SmolLM2-1.7B-Instruct",
     "mistralai/Mistral-Nemo-Instruct-2407",
@@ -54,7 +57,7 @@ def whole(name: str) -> dict[str, Any]:
 TRIED = [
     (name, it)
     for name in REAL
-    for it in MAKE_A_SET + (LEARN if name in PAPER else ())
+    for it in MAKE_A_SET + (LEARN if name in PAPER else ("train",) if name == AUGMENT else ())
     if it != "judge" or whole(name).get("judge")
 ]
 
@@ -121,7 +124,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, 
     published.slimpajama(root / "corpus/slimpajama")
     published.redpajama_v2(root / "corpus/redpajama-v2")
     published.fineweb_edu(root / "corpus/fineweb-edu")
-    published.plain(root / "corpus/cc-high")
+    for corpus in ("cc-high", "dclm", "finemath"):
+        published.plain(root / "corpus" / corpus)
     for name in MODELS:
         look_alike(root / "hub", name)
     for kind in HELD_OUT:
@@ -165,7 +169,7 @@ def test_what_a_recipe_costs_stands_above_it(name: str) -> None:
 
 def test_a_recipe_without_training_says_so() -> None:
     """What `LEARN` is not tried with has no section for it."""
-    for name in set(REAL) - {*PAPER, *TEACH}:
+    for name in set(REAL) - {*PAPER, *TEACH, AUGMENT}:
         recipe = yaml.safe_load((ROOT / "configs" / name).read_text())
         assert recipe.keys().isdisjoint(LEARN)
 

@@ -92,8 +92,8 @@ class RolloutGroup(BaseModel):
 
     prompt: digest of the prompt. version: steps that the weights which sampled had made. rollouts:
     fewer than were asked for, or none, where the engine failed. scores: name → combined score; a
-    text that could not be judged is not in it. values: criterion → name → value 0..1. counts:
-    verdicts by status, engine failures.
+    text that could not be judged is not in it. values: criterion → name → value 0..1, or what else
+    a task measures of a text. counts: verdicts by status, engine failures.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -130,7 +130,10 @@ def _online(config: TrainConfig, loader: Loader, phase: Phase, first: int, times
 
 def _left_out(counts: Mapping[str, int]) -> str:
     """Of the rows of a prompted task, those that ask nothing."""
-    told = {"no_label": "without a label", "too_long": "whose prompt is too long"}
+    told = {
+        "no_label": "without a label, or a thought",
+        "too_long": "whose prompt is too long",
+    }
     found = [f"{counts[name]} {words}" for name, words in told.items() if counts.get(name)]
     return f"; of {counts['samples']} rows {', '.join(found)}" if found else ""
 

@@ -1,1 +1,1 @@
-"""Proof on two cores that the tasks `rewrite` and `judge` learn: `python -m benchmarks.prove`."""
+"""Proof on two cores that the tasks `rewrite`, `judge` and `think` learn: `python -m benchmarks.prove`."""

@@ -1,5 +1,5 @@
-"""`python -m benchmarks.prove [--only rewriter|judge|smollm2] [--seeds 0,1,2]` (`make prove`):
-train both models of the toys, measure them, and write `results/prove_*.json` and RESULTS.md.
+"""`python -m benchmarks.prove [--only PART] [--seeds 0,1,2]` (`make prove`): train the models of
+the toys, measure them, and write `results/prove_*.json` and RESULTS.md.
 
 Needs two cores and no hub. The results say how long the runs took.
 """
@@ -13,11 +13,12 @@ from typing import Any
 
 from benchmarks.__main__ import RESULTS, write_page
 from benchmarks.machine import facts
-from benchmarks.prove import judge, rewriter, smollm2
+from benchmarks.prove import judge, rewriter, smollm2, thinking
 
 PARTS = {
     "rewriter": rewriter.prove,
     "judge": judge.prove,
+    "thinking": thinking.prove,
     "smollm2": lambda folder, seeds: smollm2.prove(folder),
 }
 

@@ -22,7 +22,6 @@ from prewrite.train.online.earnings import earnings_of
 from prewrite.train.online.policy import Policy
 from prewrite.train.online.probe import held_out
 from prewrite.train.online.prompts import prompt_batch
-from prewrite.train.tasks.prefer import scorer_of
 
 DRAWS = 5_000
 
@@ -75,7 +74,7 @@ async def answers(
     await models.take(model)
     told = await asyncio.gather(*(models.sample(prompt, 1) for prompt in prompts))
     engines = {config.rollouts.engine: engine_config(Path(config.model.path))}
-    earnings = earnings_of(config.task, scorer_of(config.rollouts, engines))
+    earnings = earnings_of(config.task, config.rollouts, engines)
     pairs = [(prompt, one[0]) for prompt, one in zip(prompts, told, strict=True)]
     earned = await earnings(pairs)
     name = rollout_name(0)

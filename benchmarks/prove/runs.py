@@ -75,6 +75,22 @@ def judge_section(
     return section | {"task": {"kind": "judge"}} | _online(steps, 8, None)
 
 
+def think_warm_section(folder: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
+    """A run that learns augmented texts from random weights, all tokens, by next-token loss."""
+    section = warm_section(folder, name, seed, steps)
+    return section | {"data": [{"set": str(folder / "augmented")}], "task": {"kind": "continue"}}
+
+
+def think_section(
+    folder: Path, name: str, seed: int, start: str, data: str, steps: int
+) -> dict[str, Any]:
+    """A run by how texts go on after thoughts."""
+    section = _section(folder, name, seed, start, data, 24, 4e-4, steps)
+    judge = {"engine": "policy", "criteria": [str(HERE / "equal.yaml")]}
+    task = {"kind": "think", "suffix": 1}
+    return section | {"task": task} | _online(steps, 16, judge)
+
+
 def engine(model: Path, longest: int = 64) -> dict[str, Any]:
     """The policy in vLLM."""
     return {

@@ -18,7 +18,8 @@ GROUPS = {
     ),
     "From scores to a model": ("train", "train reference", "train report"),
     "Whether the model is any better": (
-        *("evaluate", "evaluate tasks", "evaluate prefixes", "reproduce", "ablation"),
+        *("evaluate", "evaluate tasks", "evaluate prefixes", "evaluate thoughts", "reproduce"),
+        "ablation",
     ),
 }
 
@@ -52,6 +53,7 @@ EXAMPLES = {
     "evaluate tasks": f"{_RECIPE} --dry-run 'evaluate.tasks={{names: [arc_easy]}}'",
     "evaluate prefixes": f"{_RECIPE} --dry-run evaluate.judge.readout=reasoning "
     "'evaluate.unanimous={set: data/quickstart, output: data/unsafe.jsonl}'",
+    "evaluate thoughts": "--config configs/train-thinking.yaml",
     "reproduce": "--config configs/reproduce/tiny.yaml --dry-run",
     "ablation": "--only next-token,dpo-original-1",
 }
@@ -80,7 +82,7 @@ needs, then call it.
 | `make lint` | style, types, names of types, floors of the architecture |
 | `make test ARGS="…"` | `python -m pytest ARGS` |
 | `make bench ARGS="…"` | the measurements, into `benchmarks/RESULTS.md` |
-| `make prove ARGS="…"` | that the tasks `rewrite` and `judge` learn, into the same page |
+| `make prove ARGS="…"` | that the tasks `rewrite`, `judge` and `think` learn, into the same page |
 | `make setup` | the environment in `.venv` |
 | `make lock ARGS="…"` | the lock files |
 | `make clean` | removes what was made, but not `data/` and `runs/` |

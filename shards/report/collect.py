@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from prewrite.base.errors import ConfigError, ShardError
-from prewrite.shards.manifest import Manifest
+from prewrite.shards.manifest import DROPPED, THOUGHTS, Manifest, total
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.report.picks import Picks
 from prewrite.shards.report.tallies import Bounds, Column, ColumnTexts, SourceTally, numbers, texts
+from prewrite.shards.report.thoughts import ThoughtTally
 from prewrite.shards.report.verdicts import Verdicts, verdicts
 from prewrite.shards.report.words import overlap
 from prewrite.shards.schema import TEXTS, Row
@@ -47,6 +48,7 @@ class SetReport:
     sources: dict[str, SourceTally]
     rows: list[tuple[Row, list[str]]]
     verdicts: list[Verdicts]
+    thoughts: ThoughtTally
 
     @property
     def label(self) -> str:
@@ -57,6 +59,12 @@ class SetReport:
     def is_first(self) -> bool:
         """Whether it tells what is to be told of a set once."""
         return self.text == "rewrite"
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Thoughts that were left out of all rewrites of the set, by reason."""
+        counts = total([made.counts for made in self.manifest.passes])
+        return {k.removeprefix(DROPPED): n for k, n in counts.items() if k.startswith(DROPPED)}
 
     @property
     def total(self) -> SourceTally:
@@ -118,6 +126,8 @@ def _batches(shards: ShardSet, columns: Mapping[str, str]) -> Iterator[pa.Record
 
 def _collect(shards: ShardSet, text: str, every: Bounds) -> SetReport:
     manifest, picks, sources = shards.manifest, Picks(), dict[str, SourceTally]()
+    thoughts = ThoughtTally()
+    has_thoughts = any(key.startswith(THOUGHTS) for p in manifest.passes for key in p.counts)
     criteria, measures = scored(manifest), manifest.measures
     scores = [f"{text}_{name}" for name in criteria for text in TEXTS]
     bounds = {name: every[name] for name in [*scores, "length", "overlap"]}
@@ -131,6 +141,7 @@ def _collect(shards: ShardSet, text: str, every: Bounds) -> SetReport:
         status_R, source_R = texts(batch["rewrite_status"]), _sources(batch, sources)
         columns = {name: numbers(batch[name]) for name in [*scores, *measures]}
         columns |= _words(batch, status_R)
+        thoughts.add(batch["rewrite"].to_pylist() if has_thoughts else ())
         for source in dict.fromkeys(source_R.tolist()):
             at_R = source_R == source
             inside = {name: column[at_R] for name, column in columns.items()}
@@ -141,7 +152,8 @@ def _collect(shards: ShardSet, text: str, every: Bounds) -> SetReport:
         picks.add(batch, source_R, status_R, change_R)
     largest = sorted(sources.items(), key=lambda item: (item[0] == OTHERS, -item[1].rows, item[0]))
     told = verdicts(shards) if text == "rewrite" else []
-    return SetReport(shards.folder.url, text, manifest, dict(largest), picks.chosen(), told)
+    ordered = dict(largest)
+    return SetReport(shards.folder.url, text, manifest, ordered, picks.chosen(), told, thoughts)
 
 
 def _sources(batch: pa.RecordBatch, known: Mapping[str, SourceTally]) -> ColumnTexts:

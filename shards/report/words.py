@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from markupsafe import Markup, escape
 
 from prewrite.base.text import printable
+from prewrite.shards.thoughts import MARKERS, parted
 
 LONGEST = 400
 """Words of a text that are compared for a diff: its cost grows with their square, and worse."""
@@ -38,7 +39,10 @@ def diff(first: str, second: str) -> tuple[Markup, Markup]:
     """Both texts as HTML: words that only the first has in `<del>`, only the second in `<ins>`.
 
     Texts are escaped and control characters replaced. Only the first LONGEST words are compared.
+    Where the second is the first with thoughts in it, they alone are marked.
     """
+    if marked := _with_thoughts(first, second):
+        return marked
     a, b = _PIECE.findall(printable(first)), _PIECE.findall(printable(second))
     matcher = SequenceMatcher(
         None, [w.strip() for w in a[:LONGEST]], [w.strip() for w in b[:LONGEST]], autojunk=False
@@ -48,6 +52,21 @@ def diff(first: str, second: str) -> tuple[Markup, Markup]:
         left += _marked("del" if kind != "equal" else "", a[a1:a2])
         right += _marked("ins" if kind != "equal" else "", b[b1:b2])
     return left + _marked("", a[LONGEST:]), right + _marked("", b[LONGEST:])
+
+
+def _with_thoughts(first: str, second: str) -> tuple[Markup, Markup] | None:
+    """Both texts, where the second is the first but for its thoughts."""
+    try:
+        parts = parted(second)
+    except ValueError:
+        return None
+    if len(parts) == 1 or "".join(parts[::2]) != first:
+        return None
+    opened, closed = MARKERS
+    thoughts = {at: [f" {opened} {printable(parts[at])}{closed}"] for at in range(1, len(parts), 2)}
+    pieces = (thoughts.get(at) or [printable(part)] for at, part in enumerate(parts))
+    right = (_marked("ins" if at in thoughts else "", piece) for at, piece in enumerate(pieces))
+    return escape(printable(first)), Markup().join(right)
 
 
 def _marked(tag: str, pieces: list[str]) -> Markup:

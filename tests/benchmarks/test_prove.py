@@ -22,7 +22,6 @@ from benchmarks.prove.runs import (
 )
 from prewrite.train.messages import Rollout, RolloutPrompt
 from prewrite.train.online.earnings import earnings_of
-from prewrite.train.tasks.prefer import scorer_of
 
 FEW = 8
 
@@ -45,9 +44,9 @@ def earned(section: dict[str, Any], prompt: RolloutPrompt, *texts: str) -> dict[
     config = config_of(section)
     assert config.rollouts
     engines = {"policy": engine_config(Path(config.model.path))}
-    scorer = scorer_of(config.rollouts, engines) if config.rollouts.judge else None
     rollouts = [Rollout(text=text, tokens=(), logprobs=(), ended=True) for text in texts]
-    (found,) = asyncio.run(earnings_of(config.task, scorer)([(prompt, tuple(rollouts))]))
+    weigh = earnings_of(config.task, config.rollouts, engines)
+    (found,) = asyncio.run(weigh([(prompt, tuple(rollouts))]))
     return {text: found.scores[f"rollout-{n}"] for n, text in enumerate(texts)}
 
 

@@ -21,6 +21,7 @@ REAL = "tests/test_quickstart.py runs it with the real model"
 PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
 PHASES = "a minute and a second engine; tests/test_quickstart.py trains all phases with it"
 REASONED = "long answers of a random model; tests/test_quickstart.py reads real ones"
+THINKS = "a model that has learnt to think; tests/train/tasks/test_prompted_runs.py measures one"
 EVALUATES = "two models and a judge; tests/test_quickstart.py evaluates"
 ABLATES = "half an hour; tests/evaluation/test_ablation.py trains a variant"
 HUB = "the task's data set is on the hub; tests/evaluation/test_tasks.py runs local ones"
@@ -66,6 +67,10 @@ INSTEAD = {
         "prewrite evaluate tasks --config configs/mine.yaml --dry-run "
         "'evaluate.tasks={names: [prewrite_standard]}'",
         HUB,
+    ),
+    "prewrite evaluate thoughts --config configs/train-thinking.yaml": (
+        "prewrite evaluate thoughts --help",
+        THINKS,
     ),
     "prewrite judge calibrate --config configs/quickstart.yaml measure.report.labels=labels.jsonl "
     "output=data/measured": (

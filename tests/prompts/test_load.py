@@ -49,7 +49,7 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
 def test_a_missing_template_names_those_there_are(name: str) -> None:
     known = (
         "accepted: cleanup, corrupt, digest, encyclopaedia, facts, knowledge, plain, problems, "
-        "prose, quality, questions, safety, table, tutorial, or the path of a .jinja file"
+        "prose, quality, questions, safety, table, think, tutorial, or the path of a .jinja file"
     )
     with pytest.raises(ConfigError, match=f"^rewrite.template: found '{name}'; {known}$"):
         load_template(name)
@@ -57,7 +57,7 @@ def test_a_missing_template_names_those_there_are(name: str) -> None:
 
 def test_every_shipped_template_is_of_one_kind() -> None:
     shipped = {path.stem for path in Path("prompts/templates").iterdir()}
-    assert shipped == {*CONTINUE, *OF_ANOTHER_KIND}
+    assert shipped == {*CONTINUE, *OF_ANOTHER_KIND, "think"}
     for name in shipped:
         assert load_template(name).continues == (name in CONTINUE)
 
@@ -65,9 +65,11 @@ def test_every_shipped_template_is_of_one_kind() -> None:
 def test_templates_of_other_texts_begin_alike_so_that_they_share_their_prefix() -> None:
     """Context and passage are computed once for all of them; only the instructions differ."""
     texts = {"context": ("CONTEXT",), "lead": "", "text": "TEXT"}
-    begun = [load_template(name).render(texts)[:4] for name in OF_ANOTHER_KIND]
+    texts["most"] = "6"
+    every = (*OF_ANOTHER_KIND, "think")
+    begun = [load_template(name).render(texts)[:4] for name in every]
     assert len(set(begun)) == 1 and begun[0][1::2] == ("CONTEXT", "TEXT")
-    for name in OF_ANOTHER_KIND:
+    for name in every:
         told = "".join(load_template(name).render(texts))
         assert "never an instruction to you" in told and "no tags" in told
 

@@ -10,10 +10,10 @@ from prewrite.engine.config import EngineConfig, VllmConfig
 from prewrite.judge.config import JudgeConfig, known_criteria, known_engine, known_judges
 from prewrite.judge.criteria import Criterion, PromptedCriterion, load_criterion
 from prewrite.prompts.config import RewriteConfig
-from prewrite.prompts.load import length_of, load_template
+from prewrite.prompts.load import length_of, load_template, refuse_other_form
 from prewrite.train.config.inputs import refuse_overlap
 from prewrite.train.config.sections import TrainConfig, is_one
-from prewrite.train.config.task import RewriteTask
+from prewrite.train.config.task import RewriteTask, ThinkTask
 
 
 class TrainRecipe(Recipe):
@@ -28,6 +28,16 @@ class TrainRecipe(Recipe):
         if not rollouts:
             return self
         known_engine("train.rollouts.engine", rollouts.engine, self.engines)
+        if isinstance(self.train.task, ThinkTask) and self.train.task.reference:
+            known_engine("train.task.reference", self.train.task.reference, self.engines)
+            if self.train.task.reference == rollouts.engine:
+                raise refuse(
+                    f"train.task.reference: found '{rollouts.engine}', the policy's engine, whose "
+                    "weights change; accepted: another name under engines"
+                )
+            self.engines[self.train.task.reference] = self.engines[
+                self.train.task.reference
+            ].as_judge()
         if rollouts.judge:
             known_judges("train.rollouts.judge.engine", rollouts.judge, self.engines)
             known_criteria(rollouts.judge)
@@ -50,17 +60,24 @@ class TrainRecipe(Recipe):
 
     def _task_fits(self, judge: JudgeConfig) -> None:
         """Refuse a judge of a prompted task that changes as it judges, and games between rollouts
-        where each is to meet the original.
+        where each is to meet the original; of a thought's continuation no two are compared.
         """
+        kind = self.train.task.kind
         asked = any(load_criterion(name).needs_engine for name in judge.criteria)
         for name in judge.panel if self.train.prompted and asked else ():
             if is_one(self.engines[name].model, self.train.model.path):
                 raise refuse(
                     f"engines.{name}.model: found '{self.engines[name].model}', the model that is "
-                    "trained; accepted for train.rollouts.judge with train.task.kind rewrite: "
+                    f"trained; accepted for train.rollouts.judge with train.task.kind {kind}: "
                     "another one"
                 )
         compares = [c.name for c in map(load_criterion, judge.criteria) if c.kind == "pairwise"]
+        if kind == "think" and compares:
+            raise refuse(
+                f"train.rollouts.judge.criteria: found {compares[0]}, which compares texts; "
+                "accepted with train.task.kind think: criteria that look at one, beside the "
+                "reference"
+            )
         if self.train.prompted and compares and judge.pools.schedule != "pivot":
             raise refuse(
                 f"train.rollouts.judge.pools.schedule: found '{judge.pools.schedule}'; accepted "
@@ -112,6 +129,7 @@ class TrainRecipe(Recipe):
         template = load_template(task.template, "train.task.template")
         given = RewriteConfig(engine="policy", template=task.template, length=task.length)
         length_of(given, template, "train.task.")
+        refuse_other_form(given, template, "train.task.")
         if task.copies and not template.continues:
             raise refuse(
                 f"train.task.copies: found '{task.copies}'; accepted with the template "

@@ -12,7 +12,7 @@ from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Section, WrittenLocation, refuse
 from prewrite.train.config.phases import KINDS, Phase, end_step, twice
 from prewrite.train.config.rollouts import ProbeConfig, RolloutsConfig
-from prewrite.train.config.task import ContinueTask, JudgeTask, RewriteTask, Task
+from prewrite.train.config.task import ContinueTask, JudgeTask, RewriteTask, Task, ThinkTask
 
 
 class DataConfig(Section):
@@ -340,19 +340,21 @@ class TrainConfig(Section):
     def _one_says_what_is_better(self, rollouts: RolloutsConfig) -> None:
         """Refuse rollouts that nobody weighs, or two do."""
         found = [name for name in ("judge", "prefer") if getattr(rollouts, name) is not None]
-        accepted = {"continue": ["judge", "prefer"], "rewrite": ["judge"], "judge": []}
-        if not accepted[self.task.kind] and found:
-            raise refuse(
-                f"rollouts.{found[0]}: found with task.kind judge; accepted: no such key, for the "
-                "set's scores are the labels"
-            )
-        if accepted[self.task.kind] and (
-            len(found) != 1 or found[0] not in accepted[self.task.kind]
-        ):
+        task, accepted = self.task, ["judge"] if self.prompted else ["judge", "prefer"]
+        gains = isinstance(task, ThinkTask) and task.reward == "gain"
+        if isinstance(task, JudgeTask) or gains:
+            if found:
+                told, why = ("task.reward gain", "the likelihood of the text is the reward")
+                if not gains:
+                    told, why = ("task.kind judge", "the set's scores are the labels")
+                raise refuse(
+                    f"rollouts.{found[0]}: found with {told}; accepted: no such key, for {why}"
+                )
+        elif len(found) != 1 or found[0] not in accepted:
             told = " and ".join(found) or "neither judge nor prefer"
             raise refuse(
-                f"rollouts.judge: found {told}; accepted with task.kind {self.task.kind}: "
-                f"{' or '.join(accepted[self.task.kind])}"
+                f"rollouts.judge: found {told}; accepted with task.kind {task.kind}: "
+                f"{' or '.join(accepted)}"
             )
 
     def _held_out(self, probe: ProbeConfig | None) -> None:
@@ -368,6 +370,11 @@ class TrainConfig(Section):
     def _room(self, rollouts: RolloutsConfig) -> None:
         """Refuse rollouts for which a row has no room beside the longest trunk."""
         batch = self.batch
+        if isinstance(self.task, ThinkTask) and self.task.suffix + 2 > rollouts.tokens:
+            raise refuse(
+                f"rollouts.tokens: found {rollouts.tokens}; accepted: more than task.suffix, "
+                f"{self.task.suffix}, for a thought and its marker come first"
+            )
         if rollouts.tokens > batch.max_seq_len - batch.context_tokens:
             raise refuse(
                 f"rollouts.tokens: found {rollouts.tokens}; accepted: at most max_seq_len without"

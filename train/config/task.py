@@ -1,11 +1,12 @@
 """The section `train.task`: what the policy is asked, and what its answers are worth."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from prewrite.base.config import Section
+from prewrite.base.config import Section, refuse
 from prewrite.prompts.config import LengthConfig
+from prewrite.train.config.phases import Stored
 
 
 class ContinueTask(Section):
@@ -61,5 +62,52 @@ class JudgeTask(Section):
     )
 
 
-PromptedTask = RewriteTask | JudgeTask
-Task = Annotated[ContinueTask | RewriteTask | JudgeTask, Field(discriminator="kind")]
+class ThinkTask(Section):
+    """The policy thinks where an augmented text has a thought, and goes on with the text.
+
+    Each time that a row is read one of its thoughts is drawn, for its place alone. The prompt is
+    the text before it, without earlier thoughts, and the opening marker; a rollout is a thought,
+    one closing marker, and `suffix` tokens of the text as the policy sees it go on. What it wrote
+    after those is neither compared nor learnt. A rollout of the wrong form (no closing marker, a
+    second marker, nothing after it) earns no more than any other.
+
+    `match`: the score of `train.rollouts.judge`, which compares those tokens with as many of the
+    true text. `gain`: how much likelier the thought makes the true text under a frozen reference,
+    in nats a byte; no judge is asked.
+    """
+
+    kind: Literal["think"] = Field(description="thoughts are written into a text that goes on")
+    text: Stored = Field("rewrite", description="the text with thoughts")
+    suffix: int = Field(
+        128, ge=1, description="tokens after a thought that are compared, and learnt"
+    )
+    reward: Literal["match", "gain"] = Field(
+        "match",
+        description="the judge's score of what follows the thought; or the likelihood that the "
+        "thought adds to the true text",
+    )
+    reference: str | None = Field(
+        None,
+        description="for `gain`: a name under `engines`, a model that tells the likelihood of a "
+        "text; as a rule the one that training starts from",
+    )
+    max_context_tokens: int = Field(
+        1920,
+        ge=1,
+        description="longest text before the chunk in a prompt, in tokens of the chunking "
+        "tokenizer",
+    )
+
+    @model_validator(mode="after")
+    def _likelihood_told(self) -> Self:
+        if self.reward == "gain" and self.reference is None:
+            raise refuse("reference: this key is required with reward gain")
+        if self.reward == "match" and self.reference is not None:
+            raise refuse(
+                f"reference: found '{self.reference}'; accepted with reward match: no such key"
+            )
+        return self
+
+
+PromptedTask = RewriteTask | JudgeTask | ThinkTask
+Task = Annotated[ContinueTask | PromptedTask, Field(discriminator="kind")]

@@ -53,7 +53,8 @@ class ScoredChunk:
 @dataclass(frozen=True, slots=True)
 class AskedRow:
     """A row and all rows of its document. texts: the columns of texts that its set holds. copies:
-    whether it is to be copied exactly. criterion: that of its set in the recipe.
+    whether it is to be copied exactly. criterion: that of its set in the recipe. sample: the number
+    in the run's order.
     """
 
     row: Row
@@ -61,6 +62,7 @@ class AskedRow:
     texts: Sequence[str]
     copies: bool
     criterion: str | None
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from prewrite.shards.schema import TEXTS, USABLE, Row, StoredValues, stored_valu
 from prewrite.train.config.phases import Nll, Phase
 from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.config.task import JudgeTask, RewriteTask
+from prewrite.train.config.task import JudgeTask, RewriteTask, ThinkTask
 from prewrite.train.data.index import Ints, mask_of, read_part, spans, stretch_counts
 from prewrite.train.data.samples import AskedRow, DocumentSpan, ScoredChunk
 from prewrite.train.data.trees import ORIGINAL
@@ -97,6 +97,8 @@ class TrainingSet:
         if isinstance(self.task, RewriteTask):
             copies = _filters(self.task.copies, columns, "train.task.copies")
             return copies, frozenset({"rewrite_status"})
+        if isinstance(self.task, ThinkTask):
+            return [], self._thoughts(self.task.text)
         if not isinstance(self.task, JudgeTask):
             return [], frozenset()
         criterion = load_criterion(self.criterion or "")
@@ -110,6 +112,16 @@ class TrainingSet:
             )
         statuses = {"rewrite_status", *(f"{text}_status" for text in texts[1:])}
         return [], frozenset({*needed, *texts, *statuses})
+
+    def _thoughts(self, text: str) -> frozenset[str]:
+        """The columns of a text with thoughts; ConfigError where the set does not hold it."""
+        held = self.shards.manifest.texts[1:]
+        if text not in held:
+            raise ConfigError(
+                f"train.task.text: found '{text}', which train.data.{self._number}.set, "
+                f"{self.url}, does not hold; accepted with it: {', '.join(held) or 'none'}"
+            )
+        return frozenset({"rewrite_status", text, f"{text}_status"})
 
     def counts(self, cache: Folder) -> list[int]:
         """Samples in each part; InputError when there are no rows, ConfigError when the filter
@@ -193,7 +205,7 @@ class PartSamples:
     def span(self, number: int, sample: int, phase: Phase | None) -> DocumentSpan:
         """A span with what `phase` learns of it; None: all that `train.data` passes."""
         first, stop = (int(row) for row in self._spans[number])
-        asked = self._asked(first) if self._source.prompted else None
+        asked = self._asked(first, sample) if self._source.prompted else None
         names = phase.stored if phase else self._source.texts
         kinds = frozenset(map(self._source.kinds.index, names))
         mask = self._masks[phase.name if phase else None][first:stop]
@@ -217,14 +229,14 @@ class PartSamples:
             asked=asked,
         )
 
-    def _asked(self, number: int) -> AskedRow:
+    def _asked(self, number: int, sample: int) -> AskedRow:
         """A row of a prompted task with its document's."""
         chunk = int(self._chunk[number])
         count = int(self._table["chunks"][number].as_py())
         document, source = self._table.slice(number - chunk, count).to_pylist(), self._source
         texts = source.shards.manifest.texts
         copies = bool(self._copies[number])
-        return AskedRow(document[chunk], document, texts, copies, source.criterion)
+        return AskedRow(document[chunk], document, texts, copies, source.criterion, sample)
 
     def _row(self, row: Row, learn: frozenset[int], room: tuple[int, int]) -> ScoredChunk:
         source, kinds = self._source, self._source.kinds

@@ -16,6 +16,7 @@ from prewrite.train import parallel
 from prewrite.train.config.phases import Phase, end_step
 from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.sections import TrainConfig
+from prewrite.train.config.task import ThinkTask
 from prewrite.train.curriculum import Curriculum
 from prewrite.train.data.loader import Batch, Loader
 from prewrite.train.messages import Metrics
@@ -157,13 +158,15 @@ class OnlinePhase:
     def _identity(self) -> dict[str, Any]:
         """All that the groups of the run depend on; the weights follow from it."""
         judge = self._rollouts.judge
-        names = {self._rollouts.engine, *(judge.panel if judge else ())} & self._engines.keys()
+        task = self._config.task
+        asked = {task.reference} if isinstance(task, ThinkTask) else set()
+        asked |= {self._rollouts.engine, *(judge.panel if judge else ())}
         criteria = [load_criterion(name) for name in judge.criteria] if judge else []
         speed = {"output", "parallel", "checkpoint", "non_finite", "alerts"}
         return {
             "settings": self._config.model_dump(mode="json", exclude=speed),
             "data": self._loader.identity(),
-            "engines": {name: identity(self._engines[name]) for name in sorted(names)},
+            "engines": {n: identity(self._engines[n]) for n in sorted(self._engines) if n in asked},
             "criteria": [c.identity() | judge.calibrated(c) for c in criteria if judge],
         }
 

@@ -16,7 +16,7 @@ from prewrite.train import parallel
 from prewrite.train.config.phases import BASE, KINDS, Phase
 from prewrite.train.config.rollouts import ProbeConfig
 from prewrite.train.config.sections import DataConfig, TrainConfig
-from prewrite.train.config.task import JudgeTask, RewriteTask
+from prewrite.train.config.task import PromptedTask
 from prewrite.train.data.texts import TextTokens
 from prewrite.train.feed import open_loader
 from prewrite.train.messages import (
@@ -71,7 +71,7 @@ class Probe:
         """Of a prompted task: the mean reward, and what else is known of its rollouts."""
         assert self._prompts is not None and self._texts
         task, groups = self._config.task, by_key(answer.groups)
-        assert isinstance(task, RewriteTask | JudgeTask)
+        assert isinstance(task, PromptedTask)
         own = probed.tally(task, self._prompts, groups, self._texts)
         asked = {"cut_points": float(len(self._prompts))}
         sums = parallel.all_reduce_sum(own | asked | answer.values)

@@ -45,7 +45,6 @@ from prewrite.train.online.earnings import earnings_of
 from prewrite.train.online.policy import Policy
 from prewrite.train.online.store import RolloutStoreWriter
 from prewrite.train.tasks.earned import Earned, SampledPrompt
-from prewrite.train.tasks.prefer import scorer_of
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class RolloutWorker:
 
     def __init__(self, start: WorkerConfig, connection: Connection) -> None:
         self._start, self._connection = start, connection
-        self._earnings = earnings_of(start.task, scorer_of(start.config, start.engines))
+        self._earnings = earnings_of(start.task, start.config, start.engines)
         policy = start.engines[start.config.engine]
         assert policy.kind == "vllm", "the recipe refuses others"
         self._policy = Policy(policy, start.config, start.end)
@@ -242,7 +241,7 @@ def _group(
         id=prompt.id,
         prompt=prompt.digest,
         version=ask.version,
-        rollouts=rollouts,
+        rollouts=rollouts if earned.kept is None else earned.kept,
         scores=earned.scores,
         values=earned.values,
         counts=dict(earned.counts) if rollouts else {"rollout_failed": ask.rollouts},

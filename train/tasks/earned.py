@@ -16,13 +16,14 @@ SampledPrompt = tuple[RolloutPrompt, tuple[Rollout, ...]]
 class Earned:
     """What the texts of one pool have earned; `train.messages.RolloutGroup` says what each is.
 
-    usage: what asking took.
+    usage: what asking took. kept: the rollouts as far as they are learnt; None: whole.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
+    kept: tuple[Rollout, ...] | None = None
 
     @classmethod
     def of(cls, scored: PoolScores) -> Self:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prewrite.base.errors import InputError
+from prewrite.prompts.thoughts import CLOSE
 from prewrite.shards.schema import TEXTS
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.config.task import JudgeTask
+from prewrite.train.config.task import JudgeTask, ThinkTask
 from prewrite.train.data.index import mask_of, read_part
 from prewrite.train.data.prompted import SKIPPED
 from prewrite.train.data.source import TrainingSet
@@ -22,6 +24,9 @@ def check(config: TrainConfig) -> None:
     Reads a few columns of each set, part by part, until there are two labels.
     """
     for number in range(len(config.data) if config.prompted else 0):
+        if isinstance(config.task, ThinkTask):
+            _thoughts(TrainingSet(number, config), config.task.text)
+            continue
         source, found, rows = TrainingSet(number, config), set[float | bool](), 0
         judges = isinstance(config.task, JudgeTask)
         if not judges and not source.copies:
@@ -35,9 +40,21 @@ def check(config: TrainConfig) -> None:
             raise InputError(f"{source.url}: {_told(source, found, rows)}")
 
 
+def _thoughts(source: TrainingSet, text: str) -> None:
+    rows = 0
+    for table in _tables(source):
+        rows += table.num_rows
+        if pc.any(pc.match_substring(table[text], CLOSE)).as_py():
+            return
+    raise InputError(
+        f"{source.url}: found no thought in {rows:,} rows of {text} (train.task.text); accepted: a "
+        "set of a rewrite pass with form: thoughts"
+    )
+
+
 def _tables(source: TrainingSet) -> Iterator[pa.Table]:
     used = [item.columns for item in (*source.filters, *source.copies)]
-    columns = {"chunk"}.union(*used, source.labels)
+    columns = {"chunk", "rewrite_status"}.union(*used, source.labels)
     for part in source.files:
         table = read_part(source.shards, part, sorted(columns))
         is_asked = table["rewrite_status"].cast(pa.string()).to_numpy() != SKIPPED

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import nan
 
 from prewrite.prompts.text import is_refusal
-from prewrite.train.config.task import JudgeTask, PromptedTask
+from prewrite.train.config.task import JudgeTask, PromptedTask, ThinkTask
 from prewrite.train.data.texts import TextTokens
 from prewrite.train.messages import Metrics, RolloutGroup, RolloutPrompt, rollout_name
 from prewrite.train.tasks.rewriting import MENDED
+from prewrite.train.tasks.thinking import THOUGHT_TOKENS
 
 _Values = Iterator[tuple[str, float]]
 """Name and value of one rollout or pair; a measure is their mean."""
@@ -27,6 +28,7 @@ REWRITING = (
     "unread",
 )
 JUDGING = ("reward", "both_orders", "says_first", "unread")
+THINKING = ("reward", THOUGHT_TOKENS, "unread")
 
 
 def tally(
@@ -36,19 +38,25 @@ def tally(
     texts: TextTokens,
 ) -> Metrics:
     """`name` the sum and `name/count` what divides it, for all measures of the task."""
-    judges = isinstance(task, JudgeTask)
-    sums = {
-        key: 0.0 for name in (JUDGING if judges else REWRITING) for key in (name, f"{name}/count")
-    }
+    sums = {key: 0.0 for name in _measures(task) for key in (name, f"{name}/count")}
     pairs = [(one, groups[one.key]) for one in prompts if one.key in groups]
     found = [pair for one in pairs for pair in _of_rollout(one[1])]
-    found += (
-        [*_of_pairs(pairs)] if judges else [x for one in pairs for x in _of_rewrite(*one, texts)]
-    )
+    if isinstance(task, JudgeTask):
+        found += _of_pairs(pairs)
+    elif isinstance(task, ThinkTask):
+        found += [pair for one in pairs for pair in _of_thought(one[1])]
+    else:
+        found += [pair for one in pairs for pair in _of_rewrite(*one, texts)]
     for name, value in found:
         sums[name] += value
         sums[f"{name}/count"] += 1
     return sums
+
+
+def _measures(task: PromptedTask) -> Sequence[str]:
+    if isinstance(task, JudgeTask):
+        return JUDGING
+    return THINKING if isinstance(task, ThinkTask) else REWRITING
 
 
 def means(sums: Metrics) -> Metrics:
@@ -65,6 +73,11 @@ def _of_rollout(group: RolloutGroup) -> _Values:
         yield "unread", float(reward is None or group.counts.get("form:unparsable", 0) > 0)
     if reward is not None:
         yield "reward", reward
+
+
+def _of_thought(group: RolloutGroup) -> _Values:
+    for length in group.values.get(THOUGHT_TOKENS, {}).values():
+        yield THOUGHT_TOKENS, length
 
 
 def _of_rewrite(prompt: RolloutPrompt, group: RolloutGroup, texts: TextTokens) -> _Values:

@@ -10,6 +10,7 @@ from prewrite.train.data.texts import TextTokens
 from prewrite.train.data.trees import Candidate, Tree
 from prewrite.train.messages import PromptKey, RolloutGroup, RolloutPrompt, seed_of
 from prewrite.train.tasks.branches import rollouts_of
+from prewrite.train.tasks.rewriting import COPIED, MENDED
 
 
 def prompts(laid: LaidOut, seed: int) -> Iterator[RolloutPrompt]:
@@ -29,7 +30,7 @@ def lengths(asked: Sequence[RolloutPrompt], texts: TextTokens) -> dict[PromptKey
 
 def _stands_in(one: RolloutPrompt) -> bool:
     """Whether a rollout is a text in the place of the original."""
-    return not (one.wanted and one.wanted.criterion)
+    return one.wanted is not None and one.wanted.kind in (COPIED, MENDED)
 
 
 def with_rollouts(

@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import nan
 
 from prewrite.train.config.sections import TrainConfig
-from prewrite.train.config.task import JudgeTask
+from prewrite.train.config.task import JudgeTask, ThinkTask
 from prewrite.train.messages import Metrics, RolloutGroup, RolloutPrompt
+from prewrite.train.tasks.gain import BLANK
 from prewrite.train.tasks.judging import criterion_of
 from prewrite.train.tasks.rewriting import COPIED, MENDED
+from prewrite.train.tasks.thinking import FORMS as THOUGHT_FORMS
+from prewrite.train.tasks.thinking import THOUGHT, THOUGHT_TOKENS
 
 FORMS = (
     "refusal",
@@ -26,8 +29,11 @@ FORMS = (
     "too_long",
     "max_tokens",
     "unparsable",
+    *THOUGHT_FORMS,
 )
-"""Why the form of a rollout can be wrong: the reasons of `prompts.checks`, and of a verdict."""
+"""Why the form of a rollout can be wrong: the reasons of `prompts.checks`, of a verdict, and of a
+thought.
+"""
 
 _FORM = "form:"
 
@@ -36,9 +42,13 @@ class Watched:
     """The measures of the task of `config`."""
 
     def __init__(self, config: TrainConfig) -> None:
+        self._means = tuple[str, ...]()
         if isinstance(config.task, JudgeTask):
             names = (criterion_of(data.criterion or "").name for data in config.data)
             self._kinds = tuple(dict.fromkeys(names))
+        elif isinstance(config.task, ThinkTask):
+            self._kinds = (THOUGHT,)
+            self._means = (THOUGHT_TOKENS, BLANK) if config.task.reference else (THOUGHT_TOKENS,)
         else:
             self._kinds = (COPIED, MENDED)
         self._of_groups = ("mixed", "all_zero", "all_one", "equal", "alone")
@@ -53,8 +63,13 @@ class Watched:
         sums |= {f"form/{reason}": 0.0 for reason in FORMS}
         for kind in self._kinds:
             sums |= {f"reward/{kind}": 0.0, f"scored/{kind}": 0.0}
+        sums |= {f"{part}/{name}": 0.0 for name in self._means for part in ("sum", "count")}
         for name, value in _found(prompts, groups):
             sums[name] += value
+        for name in self._means:
+            told = [v for group in groups.values() for v in group.values.get(name, {}).values()]
+            sums[f"sum/{name}"] += sum(told)
+            sums[f"count/{name}"] += len(told)
         return sums
 
     def report(self, sums: Metrics) -> Metrics:
@@ -64,6 +79,7 @@ class Watched:
         found = {f"rewards/{name}": _share(sums, name, "groups") for name in self._of_groups}
         found |= {f"form/{name}": _share(sums, f"form/{name}", "rollouts") for name in FORMS}
         means = {k: _share(sums, f"reward/{k}", f"scored/{k}") for k in self._kinds}
+        found |= {f"rewards/{n}": _share(sums, f"sum/{n}", f"count/{n}") for n in self._means}
         return found | {f"rewards/of_{kind}": value for kind, value in means.items()}
 
 

@@ -35,7 +35,7 @@ def rows(count: int, seed: int = 0) -> list[Row]:
     random, found = np.random.default_rng(seed), []
     for number in range(count):
         source, text = chunks()[int(random.integers(len(chunks())))]
-        status = str(random.choice(STATUSES, p=[0.6, 0.1, 0.08, 0.1, 0.03, 0.06, 0.03]))
+        status = str(random.choice(STATUSES, p=[0.6, 0.1, 0.08, 0.1, 0.03, 0.04, 0.02, 0.03]))
         kept = [word for word in text.split(" ") if random.random() < 0.9]
         rewrite = {"ok": " ".join(kept), "truncated": " ".join(kept[:40]), "copied": text}
         found.append(_row(f"{seed}-{number}", source, text, rewrite.get(status), status, random))

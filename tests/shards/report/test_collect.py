@@ -118,7 +118,9 @@ def test_best_and_worst_are_the_extremes_of_set_and_sources(
 
 def test_rows_without_a_rewrite_are_shown_with_their_status(found: SetReport) -> None:
     shown = [row for row, kinds in found.rows if "unusable" in kinds]
-    assert {row["rewrite_status"] for row in shown} == {"refused", "failed", "empty", "skipped"}
+    assert {row["rewrite_status"] for row in shown} == {
+        *("refused", "failed", "empty", "unasked", "skipped")
+    }
     assert all(row["rewrite"] is None for row in shown)
 
 

@@ -58,3 +58,13 @@ def test_what_lies_beyond_the_compared_words_is_shown_unmarked() -> None:
     left, right = diff("x " * LONGEST + "end", "x " * LONGEST + "stop")
     assert left.endswith("end") and right.endswith("stop")
     assert "<" not in left + right
+
+
+def test_of_a_text_with_thoughts_they_alone_are_marked() -> None:
+    first = "One & one. Two."
+    second = "One & one. <think> Why <b>?</think> Two."
+    assert diff(first, second) == (
+        "One &amp; one. Two.",
+        "One &amp; one.<ins> &lt;think&gt; Why &lt;b&gt;?&lt;/think&gt;</ins> Two.",
+    )
+    assert "<ins>" in diff(first, "One & one. <think> Why")[1]  # cut off: like any other text

@@ -1,0 +1,1 @@
+"""Whether a model uses its thoughts: `prewrite evaluate thoughts`."""
