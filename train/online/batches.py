@@ -251,7 +251,8 @@ class OnlineBatches:
         """Tokens that any two weights tell apart: the beginning of a prefix, or any tokens."""
         prompts = (prompt.tokens for step in self._steps.values() for prompt in step.asked.prompts)
         found = next((prompt for prompt in prompts if len(prompt) > 1), None)
-        return (found or tuple(range(1, 1 + _PROOF)))[:_PROOF]
+        longest = min(_PROOF, self.config.batch.max_seq_len - 1)  # the engine adds a token
+        return (found or tuple(range(1, 1 + _PROOF)))[:longest]
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
