@@ -12,6 +12,7 @@ from prewrite.shards.schema import STATUSES, USABLE
 from prewrite.shards.verify import verify
 
 NAMES = sorted(path.stem for path in Path("prompts/templates").glob("*.jinja"))
+TEMPLATES = dict.fromkeys(NAMES) | {"think": {"form": "thoughts"}}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         "input": {"paths": ["configs/sample/*.jsonl"], "limit": 2},
         "output": f"{folder}/set",
         "chunking": {"tokens": 256},
-        "rewrite": {"templates": dict.fromkeys(NAMES), "sampling": {"max_tokens": 24}},
+        "rewrite": {"templates": TEMPLATES, "sampling": {"max_tokens": 24}},
         "judge": {"criteria": ["variety"]},
         "run": {"max_failed": 1},
     }
@@ -52,7 +53,8 @@ def test_each_makes_a_rewrite_of_every_row_or_says_why_not(url: str) -> None:
 def test_their_requests_share_the_context(url: str) -> None:
     """Of the prompts most is read from the cache: each document's text is computed once."""
     made = ShardSet(url).manifest.passes[0]
-    rows = ShardSet(url).manifest.rows
-    assert made.usage.requests == rows * len(NAMES)
+    manifest = ShardSet(url).manifest
+    unasked = manifest.statuses.get("rewrite_think: unasked", 0)
+    assert made.usage.requests == manifest.rows * len(NAMES) - unasked
     assert made.usage.cached_tokens is not None
     assert made.usage.cached_tokens > made.usage.prompt_tokens / 2

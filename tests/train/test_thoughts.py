@@ -52,8 +52,8 @@ def test_it_opens_a_thought_and_closes_it(tmp_path: Path) -> None:
     }
     batch = {"samples": 24, "sequence_tokens": 512, "max_seq_len": 64, "context_tokens": 0}
     optimizer = {"lr": 2e-2, "min_lr": 2e-3, "warmup_steps": 2}
-    changes: dict[str, Any] = {"curriculum": [phase], "batch": batch, "optimizer": optimizer}
-    output = done(settings(tmp_path, checkpoint={"every": 30}, **changes))
+    changes: dict[str, Any] = {"batch": batch, "optimizer": optimizer, "checkpoint": {"every": 30}}
+    output = done(settings(tmp_path, curriculum=[phase], **changes))
     steps = metrics(output)
     assert steps[-1]["loss/nll_rewrite"] < steps[0]["loss/nll_rewrite"] / 2
     tokenizer = AutoTokenizer.from_pretrained(output / "model")
