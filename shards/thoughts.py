@@ -1,9 +1,9 @@
 """Thoughts in a text of a set, which stand there as ` <think> thought</think>`.
 
 The spaces around the first marker belong to it. Without the one before it a tokenizer joins the
-full stop and `<` in one token; then a model that has written the full stop cannot begin a thought
-any more. Without the one after it `>` may be joined with the first word; then a prompt that ends with
-the marker ends within a token.
+full stop and `<` in one token; then a model that has written the full stop cannot begin a thought.
+Without the one after it `>` may be joined with the first word; then a prompt that ends with the
+marker ends within a token.
 """
 
 import re

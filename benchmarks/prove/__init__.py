@@ -1,1 +1,1 @@
-"""Proof on two cores that the tasks `rewrite`, `judge` and `think` learn: `python -m benchmarks.prove`."""
+"""Proof on two cores that rewriter, judge and thinker learn: `python -m benchmarks.prove`."""
