@@ -66,7 +66,7 @@ class Decision:
     """
 
     outcome: Outcome
-    reasons: Sequence[str]
+    reasons: list[str]
     candidate: float
     incumbent: float
     gain: float
@@ -75,7 +75,7 @@ class Decision:
     level: float
     documents: int
     unpaired: int
-    guards: Sequence[GuardFigure]
+    guards: list[GuardFigure]
 
 
 def decide(
