@@ -86,7 +86,7 @@ GUARDS: Mapping[PartName, Mapping[str, Limit]] = {
     "judge": {
         "p_first": Between(0.48, 0.52),
         "canary_flips": AtMost(more=0.02),
-        "length": Between(-0.05, 0.05),
+        "length": Between(-0.1, 0.1),
     },
     "rewriter": {**_OF_TEXTS, "overlap": Between(0.2, 0.95)},
     "policy": {**_OF_TEXTS, "bits_per_byte": AtMost(factor=1.01)},

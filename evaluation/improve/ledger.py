@@ -34,12 +34,16 @@ class ModelRef(_Entry):
 
 
 class Begin(_Entry):
-    """The first entry. anchor, last_anchor: name → digest; start: what each part was."""
+    """The first entry: what is planned, and cannot change. anchor, last_anchor: name → digest;
+    start: what each part was.
+    """
 
     kind: Literal["begin"] = "begin"
     anchor: dict[str, str]
     last_anchor: dict[str, str]
     start: dict[PartName, ModelRef]
+    documents: list[float]
+    rounds: int
     comparisons: int
     gain: float
 
@@ -122,12 +126,12 @@ def _entries(where: str, lines: Sequence[str]) -> list[Entry]:
         except (ValueError, KeyError, TypeError, ValidationError):
             raise InputError(
                 f"{where}: line {number + 1}: found no entry of a ledger; accepted: the file as "
-                "`prewrite improve` wrote it"
+                "it was written"
             ) from None
         if known.get("after") != _after(lines[:number]):
             raise InputError(
                 f"{where}: line {number + 1}: found an entry that was written after another line "
-                "than the one before it; accepted: the file as `prewrite improve` wrote it"
+                "than the one before it; accepted: the file as it was written"
             )
         found.append(entry)
     return found

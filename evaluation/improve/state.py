@@ -20,21 +20,21 @@ PARTS: tuple[PartName, ...] = get_args(PartName)
 QUIET = 2
 """Rounds without a promotion, one after the other, that end it."""
 
-Models = Mapping[PartName, ModelRef]
+PartModels = Mapping[PartName, ModelRef]
 
 
 @dataclass(frozen=True)
-class State:
+class RoundState:
     """round, part: what comes next. models: what it is made with. promoted: the part of this round
     that was. compared: entries so far. good: earlier rounds, but those that were taken back. quiet:
     the last rounds without a promotion. ended: why there are no further rounds. closed: whether the
     second anchor has been opened.
     """
 
-    start: Models
+    start: PartModels
     round: int
     part: PartName
-    models: Models
+    models: PartModels
     promoted: PartName | None
     compared: int
     good: Sequence[int]
@@ -43,12 +43,12 @@ class State:
     closed: bool
 
 
-def state_of(entries: Sequence[Entry]) -> State:
+def state_of(entries: Sequence[Entry]) -> RoundState:
     """What the entries add up to; the first one is `Begin`."""
     begin = entries[0]
     assert isinstance(begin, Begin), "the ledger begins with it"
     compared = [one for one in entries if isinstance(one, Compared)]
-    models: Models = begin.start
+    models: PartModels = begin.start
     good, quiet, number, left = list[int](), 0, 0, list[Compared]()
     for number, group in groupby(compared, key=lambda one: one.round):
         found = [*group]
@@ -59,7 +59,7 @@ def state_of(entries: Sequence[Entry]) -> State:
         good += [] if _taken_back(found) else [number]
         quiet = quiet + 1 if after == models else 0
         models = after
-    return State(
+    return RoundState(
         begin.start,
         number if left else number + 1,
         PARTS[len(left)],
@@ -83,7 +83,7 @@ def word_for(decision: Decision, promoted: PartName | None) -> tuple[Word, list[
     return ("promoted", []) if decision.outcome == "passed" else ("refused", reasons)
 
 
-def why_ended(state: State, rounds: int) -> str | None:
+def why_ended(state: RoundState, rounds: int) -> str | None:
     """Why no further round begins; None where one does, or one is under way."""
     if state.part != PARTS[0]:
         return None
@@ -100,7 +100,7 @@ def _taken_back(found: Sequence[Compared]) -> bool:
     return any(one.decision == "rolled back" for one in found)
 
 
-def _after(models: Models, found: Sequence[Compared]) -> Models:
+def _after(models: PartModels, found: Sequence[Compared]) -> PartModels:
     """The models after what a round has entered so far."""
     return models if _taken_back(found) else {**models, **dict(_promoted(found))}
 

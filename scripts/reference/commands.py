@@ -20,6 +20,7 @@ GROUPS = {
     "Whether the model is any better": (
         *("evaluate", "evaluate tasks", "evaluate prefixes", "reproduce", "ablation"),
     ),
+    "All of it, in rounds": ("improve",),
 }
 
 _RECIPE = "--config configs/quickstart.yaml"
@@ -53,6 +54,7 @@ EXAMPLES = {
     "evaluate prefixes": f"{_RECIPE} --dry-run evaluate.judge.readout=reasoning "
     "'evaluate.unanimous={set: data/quickstart, output: data/unsafe.jsonl}'",
     "reproduce": "--config configs/reproduce/tiny.yaml --dry-run",
+    "improve": "--config configs/improve.yaml --help",
     "ablation": "--only next-token,dpo-original-1",
 }
 
@@ -72,6 +74,7 @@ needs, then call it.
 | `make judge-report CONFIG=… ARGS="…"` | `prewrite judge report --config CONFIG ARGS` |
 | `make train CONFIG=… ARGS="…"` | `prewrite train --config CONFIG ARGS` |
 | `make evaluate CONFIG=… ARGS="…"` | `prewrite evaluate --config CONFIG ARGS` |
+| `make improve CONFIG=… ARGS="…"` | `prewrite improve --config CONFIG ARGS` |
 | `make reproduce CONFIG=… ARGS="…"` | `prewrite reproduce --config CONFIG ARGS` |
 | `make ablation ARGS="…"` | `prewrite ablation ARGS` |
 | `make report SET=… ARGS="…"` | `prewrite shards report SET ARGS` |
@@ -85,9 +88,8 @@ needs, then call it.
 | `make lock ARGS="…"` | the lock files |
 | `make clean` | removes what was made, but not `data/` and `runs/` |
 
-`CONFIG` is `configs/quickstart.yaml` unless given, for `reproduce` `configs/reproduce/tiny.yaml`. A
-variable that a target does not read is
-refused.
+`CONFIG` is `configs/quickstart.yaml` unless given, for `reproduce` `configs/reproduce/tiny.yaml`,
+for `improve` `configs/improve.yaml`. A variable that a target does not read is refused.
 
 | exit code | meaning |
 |---|---|

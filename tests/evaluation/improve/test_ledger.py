@@ -27,6 +27,8 @@ BEGIN = Begin(
     anchor={"texts": "a" * 64},
     last_anchor={"texts": "b" * 64},
     start=START,
+    documents=[0.0, 1.0],
+    rounds=3,
     comparisons=9,
     gain=0.1,
 )
