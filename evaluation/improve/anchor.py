@@ -84,9 +84,10 @@ def _judges(place: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _known(model: ModelRef) -> dict[str, Any]:
-    """A model as `kin` compares it."""
+    """A model as `kin` compares it: by its digest, one of a hub by its name."""
     made = read(model.model)
-    return {"model": model.model, "digest": model.digest, "parents": made.parents if made else []}
+    known = {"model": model.model, "parents": made.parents if made else []}
+    return known | ({"digest": model.digest} if Path(model.model).is_dir() else {})
 
 
 def refuse_few_documents(key: str, anchor: Places, comparisons: int, gain: float) -> None:

@@ -9,7 +9,7 @@ import yaml
 from prewrite.base.errors import ConfigError, InputError
 from prewrite.commands import main
 from prewrite.engine.digest import model_digest
-from prewrite.evaluation.improve.anchor import refuse_learnt
+from prewrite.evaluation.improve.anchor import model_ref, refuse_kin, refuse_learnt
 from prewrite.evaluation.improve.human import refuse_little_human
 from prewrite.evaluation.improve.run import _alone
 from prewrite.evaluation.improve.slices import share_of
@@ -101,6 +101,15 @@ def test_an_anchor_that_descends_from_what_it_judges(
     parents = Provenance(parents=[model_digest(str(judge))], data=[], judged_by=[])
     (start / NAME).write_text(parents.model_dump_json(by_alias=True))
     assert "or descends from it, or it from that" in said(tmp_path, capsys)[1]
+
+
+def test_a_model_of_a_hub_descends_by_its_name(tmp_path: Path) -> None:
+    places = sections(tmp_path)["anchor"]
+    made = Provenance(parents=["org/base"], data=[], judged_by=[])
+    Path(places["judge"], NAME).write_text(made.model_dump_json(by_alias=True))
+    with pytest.raises(ConfigError, match="which is the policy org/base or descends from it"):
+        refuse_kin("anchor", places, {"policy": model_ref("org/base")})
+    refuse_kin("anchor", places, {"policy": model_ref("org/other")})
 
 
 def test_the_same_texts_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
