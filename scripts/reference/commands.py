@@ -83,7 +83,7 @@ needs, then call it.
 | `make lint` | style, types, names of types, floors of the architecture |
 | `make test ARGS="…"` | `python -m pytest ARGS` |
 | `make bench ARGS="…"` | the measurements, into `benchmarks/RESULTS.md` |
-| `make prove ARGS="…"` | that the tasks `rewrite` and `judge` learn, and rounds, into the same page |
+| `make prove ARGS="…"` | that tasks learn, and rounds of them, into the same page |
 | `make setup` | the environment in `.venv` |
 | `make lock ARGS="…"` | the lock files |
 | `make clean` | removes what was made, but not `data/` and `runs/` |
