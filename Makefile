@@ -9,7 +9,7 @@ MODEL := models/smollm2-135m-instruct
 
 # A variable that is misspelt, or that a target does not read, would run something else than what was
 # asked for. USES_NAME: the targets that read NAME.
-USES_CONFIG := rewrite plan judge judge-report train evaluate reproduce
+USES_CONFIG := rewrite plan judge judge-report train evaluate improve reproduce
 USES_SET := report
 USES_RUN := report
 USES_ARGS := $(USES_CONFIG) ablation report test bench prove lock
@@ -22,7 +22,7 @@ $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(GIVEN),$(if $(filter 
 $(if $(and $(filter report,$(MAKECMDGOALS)),$(SET),$(RUN)),$(error make report: found SET and RUN; accepted: one of them))
 
 .DEFAULT_GOAL := help
-.PHONY: rewrite plan judge judge-report train evaluate reproduce ablation report test lint bench prove docs setup lock clean help
+.PHONY: rewrite plan judge judge-report train evaluate improve reproduce ablation report test lint bench prove docs setup lock clean help
 MAKEFLAGS += --no-print-directory
 
 rewrite: $(MODEL)  ## Rewrite and judge a corpus into scored shards (CONFIG=…, ARGS="key=value …")
@@ -42,6 +42,9 @@ train: $(MODEL)  ## Train a model on scored shards (CONFIG=…, ARGS="key=value 
 
 evaluate: $(MODEL)  ## Judge and measure trained models on held-out texts (CONFIG=…, ARGS="key=value …")
 	@$(PYTHON) -m prewrite evaluate --config "$(CONFIG)" $(ARGS)
+
+improve: $(MODEL)  ## Improve judge, rewriter and policy in rounds (CONFIG=configs/improve.yaml, ARGS=…)
+	@$(PYTHON) -m prewrite improve --config "$(if $(filter file,$(origin CONFIG)),configs/improve.yaml,$(CONFIG))" $(ARGS)
 
 reproduce: $(MODEL)  ## Print the paper's tables, printed and measured (CONFIG=configs/reproduce/…, ARGS=…)
 	@$(PYTHON) -m prewrite reproduce --config "$(if $(filter file,$(origin CONFIG)),configs/reproduce/tiny.yaml,$(CONFIG))" $(ARGS)

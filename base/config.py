@@ -39,6 +39,7 @@ SECTIONS = (
     "run",
     "train",
     "evaluate",
+    "improve",
 )
 """Every top-level key a recipe may have, whichever command reads it."""
 

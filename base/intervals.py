@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 2000
+LEVEL = 0.95
 SEED = 0
 _Z = 1.959963984540054  # of the normal distribution 95 % lie between -_Z and _Z
 
@@ -48,9 +49,12 @@ def ratio(
     minus: Sequence[RatioTerm] = (),
     through: Callable[[Floats], Floats] | None = None,
     seed: int = SEED,
+    level: float = LEVEL,
+    draws: int = DRAWS,
 ) -> Estimate | None:
     """The ratio of `parts`, less that of `minus`, each `through` a rising function; None where
-    there is nothing to divide by.
+    there is nothing to divide by. level: of the interval, 95 % unless another one is asked for;
+    the nearer to 1, the more `draws` it takes to find its ends.
     """
     names = sorted({part.document for part in (*parts, *minus)})
     sums = [_sums(names, some) for some in (parts, minus) if some]
@@ -60,7 +64,8 @@ def ratio(
     (value,) = _ratios(every_1D, sums, through)
     if len(names) == 1:
         return Estimate(float(value))
-    return _estimate(value, _ratios(_draws(len(names), seed, DRAWS), sums, through))
+    drawn_B = _ratios(_draws(len(names), seed, draws), sums, through)
+    return _estimate(value, drawn_B, level)
 
 
 def statistic(
@@ -108,9 +113,10 @@ def wilson(value: float, number: float) -> tuple[float, float]:
     return (low if value else 0.0), (high if value < 1 else 1.0)
 
 
-def _estimate(value: float, drawn_B: Floats) -> Estimate:
+def _estimate(value: float, drawn_B: Floats, level: float = LEVEL) -> Estimate:
     drawn_B = drawn_B[np.isfinite(drawn_B)]  # a draw may hold no document with something below
-    low, high = np.quantile(drawn_B, [0.025, 0.975])
+    tail = (1 - level) / 2
+    low, high = np.quantile(drawn_B, [tail, 1 - tail])
     return Estimate(float(value), float(drawn_B.std(ddof=1)), float(low), float(high))
 
 

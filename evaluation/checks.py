@@ -84,7 +84,7 @@ def refuse_documents(
     held_out = TrainedOn.of(url, shards.manifest, None)
     for name, provenance in known.items():
         for trained in (one for one in provenance.data if one.same_as(held_out)):
-            seen = documents & {*_documents(shards, trained.filter)}
+            seen = documents & {*documents_of(shards, trained.filter)}
             if seen:
                 raise ConfigError(
                     f"{key}: {name} was trained on {len(seen)} of the {len(documents)} documents "
@@ -93,7 +93,7 @@ def refuse_documents(
                 )
 
 
-def _documents(shards: ShardSet, taken: str | None) -> Iterator[str]:
+def documents_of(shards: ShardSet, taken: str | None) -> Iterator[str]:
     """The documents of a set of which a row was taken; where its filter asks for columns that are
     not here, all of them.
     """

@@ -79,7 +79,7 @@ class JudgeIdentity(_ProvenanceModel):
 
     def holds(self, engine: EngineConfig) -> bool:
         """Whether the model of an engine is one of the judges."""
-        return any(_kin(one, _with_parents(engine)) for one in self.judges.values())
+        return any(kin(one, _with_parents(engine)) for one in self.judges.values())
 
     def shared_with(self, other: "JudgeIdentity") -> list[str]:
         """In words, what of these judges is among the others, too, or was made from one of them, or
@@ -90,7 +90,7 @@ class JudgeIdentity(_ProvenanceModel):
             _told(one, another)
             for one in self.judges.values()
             for another in (other.judges.values() if other.asked else ())
-            if _kin(one, another)
+            if kin(one, another)
         ]
         known = [_bare(one) for one in other.criteria if one["name"] not in other.asked]
         functions = [
@@ -196,7 +196,7 @@ def _with_parents(engine: EngineConfig) -> dict[str, Any]:
     return identity(engine) | ({"parents": known.parents} if known and known.parents else {})
 
 
-def _kin(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def kin(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two engines have one model, or that of one was made from that of the other."""
     return _same_model(one, other) or _made_from(one, other) or _made_from(other, one)
 

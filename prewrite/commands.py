@@ -4,6 +4,7 @@ so help and mistakes come at once.
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -11,7 +12,7 @@ from typer.core import TyperGroup
 
 from prewrite import __version__
 from prewrite.base.cli import Invocation, R, ending, run_recipe
-from prewrite.base.config import near
+from prewrite.base.config import Recipe, near
 from prewrite.shards.export import Each
 
 _FIRST = "prewrite.first"
@@ -474,6 +475,40 @@ def evaluate_thoughts(
     from prewrite.train.thoughts import command
 
     _run(TrainRecipe, command.run, command.plan, config, overrides, dry_run)
+
+
+@app.command("improve")
+def improve(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Make judge, rewriter and policy better, in rounds.
+
+    Runs the commands of the recipe, each once. A gate compares what they make with what there
+    is, on an anchor that is never trained, and lets it in or not. The ledger is
+    `improve.output`/rounds.jsonl, its page index.html. --dry-run checks everything and prints the
+    commands of the next round. The same command continues.
+    """
+    from prewrite.evaluation.improve import run
+    from prewrite.evaluation.improve.config import ImproveRecipe
+
+    started = partial(run.run, known=_steps()), partial(run.plan, known=_steps())
+    _run(ImproveRecipe, *started, config, overrides, dry_run)
+
+
+def _steps() -> dict[str, type[Recipe]]:
+    """The commands of which rounds may consist, and what each reads."""
+    from prewrite.evaluation.config import EvaluateRecipe
+    from prewrite.judge.config import JudgeRecipe
+    from prewrite.judge.measure.config import CorruptRecipe, MeasuredRecipe
+    from prewrite.rewrite.config import RewriteRecipe
+    from prewrite.train.config.recipe import TrainRecipe
+
+    return {
+        "rewrite": RewriteRecipe,
+        "judge": JudgeRecipe,
+        "judge corrupt": CorruptRecipe,
+        "judge report": MeasuredRecipe,
+        "train": TrainRecipe,
+        "evaluate": EvaluateRecipe,
+    }
 
 
 @app.command("reproduce")

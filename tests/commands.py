@@ -12,4 +12,4 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
 rewrite, judge, shards = _command("rewrite"), _command("judge"), _command("shards")
 train, evaluate, ablation = _command("train"), _command("evaluate"), _command("ablation")
 plan, report = _command("plan"), _command("shards report")
-reproduce = _command("reproduce")
+reproduce, improve = _command("reproduce"), _command("improve")

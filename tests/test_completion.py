@@ -15,7 +15,7 @@ MADE = ROOT / "tests/shards/made_by_0_1"
 @pytest.mark.parametrize(
     ("line", "candidates"),
     [
-        ("prewrite ", "rewrite plan judge shards train evaluate reproduce ablation"),
+        ("prewrite ", "rewrite plan judge shards train evaluate improve reproduce ablation"),
         ("prewrite ju", "judge"),
         ("prewrite judge ", "report canaries corrupt calibrate schedule"),
         ("prewrite judge re", "report"),

@@ -1,5 +1,6 @@
 """`python -m benchmarks.prove [--only PART] [--seeds 0,1,2]` (`make prove`): train the models of
 the toys, measure them, and write `results/prove_*.json` and RESULTS.md.
+`improve` has one seed.
 
 Needs two cores and no hub. The results say how long the runs took.
 """
@@ -8,18 +9,20 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import RESULTS, write_page
 from benchmarks.machine import facts
-from benchmarks.prove import judge, rewriter, smollm2, thinking
+from benchmarks.prove import improve, judge, rewriter, smollm2, thinking
 
-PARTS = {
+PARTS: dict[str, Callable[[Path, list[int]], dict[str, Any]]] = {
     "rewriter": rewriter.prove,
     "judge": judge.prove,
     "thinking": thinking.prove,
     "smollm2": lambda folder, seeds: smollm2.prove(folder),
+    "improve": lambda folder, seeds: improve.prove(folder),
 }
 
 

@@ -29,6 +29,8 @@ JUDGE = {
     "combine": "mean",
 }
 COUNTS = str(HERE / "counting.yaml")
+POLITER = str(HERE / "politer.yaml")
+BASE = ("original",)
 
 _PART = 512  # rows
 _MADE = PassInfo(name="rewrite", fingerprint="", config={"chunking": {"tokens": 16}})
@@ -67,11 +69,17 @@ def rewriter_section(
 
 
 def judge_section(
-    folder: Path, name: str, seed: int, start: str, data: str, steps: int
+    folder: Path,
+    name: str,
+    seed: int,
+    start: str,
+    data: str,
+    steps: int,
+    criterion: str = COUNTS,
 ) -> dict[str, Any]:
     """A run by what verdicts earn."""
     section = _section(folder, name, seed, start, data, 16, 4e-4, steps)
-    section["data"][0]["criterion"] = COUNTS
+    section["data"][0]["criterion"] = criterion
     return section | {"task": {"kind": "judge"}} | _online(steps, 8, None)
 
 
@@ -89,6 +97,24 @@ def think_section(
     judge = {"engine": "policy", "criteria": [str(HERE / "equal.yaml")]}
     task = {"kind": "think", "suffix": 1}
     return section | {"task": task} | _online(steps, 16, judge)
+
+
+def next_token_section(
+    folder: Path, name: str, start: str, data: str, steps: int, texts: Sequence[str] = BASE
+) -> dict[str, Any]:
+    """A run by next-token loss on texts of documents, from random weights where it begins at
+    `start`.
+    """
+    section = _section(folder, name, 0, start, data, 64, 3e-3, steps)
+    scratch = start == "start"
+    phase = {
+        "name": "learn",
+        "objective": [{"kind": "nll", "text": text} for text in texts],
+        "until": {"step": steps},
+    }
+    model = {"path": str(folder / start), "init": "scratch" if scratch else "pretrained"}
+    batch = section["batch"] | {"context_tokens": 40}
+    return section | {"model": model, "batch": batch, "curriculum": [phase]}
 
 
 def engine(model: Path, longest: int = 64) -> dict[str, Any]:

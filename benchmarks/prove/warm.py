@@ -25,7 +25,9 @@ KNOWN, FIRST = 0.25, 0.98
 SIZE, RATE = 64, 3e-3
 
 
-def warm(start: Path, to: Path, rows: Sequence[Row], seed: int, steps: int) -> None:
+def warm(
+    start: Path, to: Path, rows: Sequence[Row], seed: int, steps: int, criterion: str = COUNTS
+) -> None:
     """Train the shape in `start` from random weights; the model goes to `to`."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -34,7 +36,7 @@ def warm(start: Path, to: Path, rows: Sequence[Row], seed: int, steps: int) -> N
     torch.set_num_threads(1)
     config = AutoConfig.from_pretrained(start)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    texts = _texts(start, rows, seed)
+    texts = _texts(start, rows, seed, criterion)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.05)
     draw = np.random.default_rng(seed)
@@ -52,14 +54,16 @@ def warm(start: Path, to: Path, rows: Sequence[Row], seed: int, steps: int) -> N
         shutil.copy(file, to)
 
 
-def _texts(start: Path, rows: Sequence[Row], seed: int) -> list[tuple[list[int], int]]:
+def _texts(
+    start: Path, rows: Sequence[Row], seed: int, criterion: str
+) -> list[tuple[list[int], int]]:
     """Token ids of prompts with their verdicts, and how many are the prompt's."""
     encoder, draw = PromptEncoder(str(start), {}), np.random.default_rng([seed, 1])
     assert encoder.end is not None
     asker = JudgeAsker(JudgeTask(kind="judge"), encoder, encoder.end)
     found = []
     for row in rows:
-        for one in asker(AskedRow(row, [row], ("original", "rewrite"), False, COUNTS)):
+        for one in asker(AskedRow(row, [row], ("original", "rewrite"), False, criterion)):
             first = one.wanted.label if draw.random() < KNOWN else float(draw.random() < FIRST)
             verdict = encoder.words(f"Verdict: ({1 if first else 2})")
             found.append(([*one.tokens, *verdict, encoder.end], len(one.tokens)))

@@ -16,8 +16,8 @@ from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.evaluation.ablation import sizes
 from prewrite.evaluation.ablation import table as tables
-from prewrite.evaluation.ablation.steps import AblationStep, Steps
 from prewrite.evaluation.ablation.tiny import documents, write_corpus, write_start
+from prewrite.evaluation.command_steps import CommandStep, Steps
 
 _NOTE = (
     "Tiny scale: a policy of four layers, a few documents, SmolLM2-135M as the judge of the "
@@ -69,13 +69,13 @@ def _run(folder: Path, names: Sequence[str], overrides: Sequence[str]) -> dict[s
     done = [step for step in trained if step.name not in failed]
     steps.made = fingerprint([steps.identity(step) for step in done])
     changes = sizes.overrides(sizes.evaluating(folder, [step.name for step in done]))
-    said = steps.run(AblationStep("evaluation", "evaluate", sizes.EVALUATION, changes))
+    said = steps.run(CommandStep("evaluation", "evaluate", sizes.EVALUATION, changes))
     return failed | ({"evaluation": said} if said else {})
 
 
-def _variant(folder: Path, name: str, overrides: Sequence[str]) -> AblationStep:
+def _variant(folder: Path, name: str, overrides: Sequence[str]) -> CommandStep:
     changes = [*sizes.overrides(sizes.training(folder, name)), *overrides]
-    return AblationStep(name, "train", str(sizes.FOLDER / f"{name}.yaml"), changes)
+    return CommandStep(name, "train", str(sizes.FOLDER / f"{name}.yaml"), changes)
 
 
 def _prepare(steps: Steps, folder: Path) -> None:
@@ -94,13 +94,13 @@ def _prepare(steps: Steps, folder: Path) -> None:
         write_corpus(folder / f"{part}.jsonl", pieces)
     recipe = str(sizes.FOLDER / f"{sizes.BASE}.yaml")
     prepared = [
-        AblationStep(
+        CommandStep(
             "set", "rewrite", sizes.SHARED, sizes.overrides(sizes.rewriting(folder, "train"))
         ),
-        AblationStep(
+        CommandStep(
             "held", "rewrite", sizes.SHARED, sizes.overrides(sizes.rewriting(folder, "held"))
         ),
-        AblationStep("base", "train", recipe, sizes.overrides(sizes.base(folder))),
+        CommandStep("base", "train", recipe, sizes.overrides(sizes.base(folder))),
     ]
     for step in prepared:
         if said := steps.run(step):

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prewrite.base.config import Recipe, load
+from prewrite.base.config import load
 from prewrite.evaluation.ablation.tiny import MODEL
+from prewrite.evaluation.command_steps import Plain
 
 FOLDER = Path("configs/ablations")
 SHARED = str(FOLDER / "paper.yaml")
@@ -29,19 +30,6 @@ _LARGE = ("llama-8b", "judge-120b", "judge-70b")  # engines that SmolLM2 stands 
 
 SizeOverrides = dict[str, Any]
 """Dotted key → value."""
-
-
-class Plain(Recipe):
-    """A recipe as it is written, whichever command reads it."""
-
-    input: dict[str, Any] = {}
-    chunking: dict[str, Any] = {}
-    engines: dict[str, dict[str, Any]]
-    rewrite: dict[str, Any] | None = None
-    judge: dict[str, Any] | None = None
-    run: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-    evaluate: dict[str, Any] = {}
 
 
 def read(variant: str) -> Plain:

@@ -25,6 +25,7 @@ def criterion_report(
     criterion = answered[0].item.criterion
     read = [one for one in answered if one.value is not None]
     labelled = [one for one in read if one.item.label is not None]
+    named = [*zip(answered, documents(answered), strict=True)]
     return CriterionReport(
         criterion.name,
         criterion.kind,
@@ -36,7 +37,8 @@ def criterion_report(
         measures.calibration(*_values(labelled)) if labelled else [],
         dict(Counter(v.status for one in answered for votes in one.verdicts for v in votes)),
         _cost(cost),
-        [_point(one) for one in read],
+        [_point(one, name) for one, name in named if one.value is not None],
+        [name for one, name in named if one.value is None and one.item.label is not None],
         _examples(read),
     )
 
@@ -208,9 +210,10 @@ def _longer(item: LabelledItem) -> int:
     return lengths[0] - sum(lengths[1:])
 
 
-def _point(one: AnsweredItem) -> Point:
-    item = one.item
-    return Point(item.pool.row_id, one.value or 0.0, one.orders or [], item.label, _longer(item))
+def _point(one: AnsweredItem, document: str) -> Point:
+    item, orders = one.item, one.orders or []
+    length = _longer(item)
+    return Point(item.pool.row_id, document, one.value or 0.0, orders, item.label, length)
 
 
 def _examples(read: Sequence[AnsweredItem]) -> list[Example]:

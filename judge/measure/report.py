@@ -33,6 +33,7 @@ class Point:
     """
 
     id: str
+    document: str
     value: float
     orders: list[float]
     label: float | None
@@ -52,7 +53,8 @@ class Example:
 @dataclass(frozen=True)
 class CriterionReport:
     """One judge on one criterion. groups: agreement within each group of labels; confusion: label
-    class → judged class → items; measures that do not apply to the kind are not in it.
+    class → judged class → items; measures that do not apply to the kind are not in it. unread: the
+    documents of labelled items without a value.
     """
 
     criterion: str
@@ -66,6 +68,7 @@ class CriterionReport:
     statuses: dict[str, int]
     cost: dict[str, float | None]
     points: list[Point]
+    unread: list[str]
     examples: list[Example]
 
 

@@ -21,6 +21,7 @@ GROUPS = {
         *("evaluate", "evaluate tasks", "evaluate prefixes", "evaluate thoughts", "reproduce"),
         "ablation",
     ),
+    "All of it, in rounds": ("improve",),
 }
 
 _RECIPE = "--config configs/quickstart.yaml"
@@ -55,6 +56,7 @@ EXAMPLES = {
     "'evaluate.unanimous={set: data/quickstart, output: data/unsafe.jsonl}'",
     "evaluate thoughts": "--config configs/train-thinking.yaml",
     "reproduce": "--config configs/reproduce/tiny.yaml --dry-run",
+    "improve": "--config configs/improve.yaml --help",
     "ablation": "--only next-token,dpo-original-1",
 }
 
@@ -74,6 +76,7 @@ needs, then call it.
 | `make judge-report CONFIG=… ARGS="…"` | `prewrite judge report --config CONFIG ARGS` |
 | `make train CONFIG=… ARGS="…"` | `prewrite train --config CONFIG ARGS` |
 | `make evaluate CONFIG=… ARGS="…"` | `prewrite evaluate --config CONFIG ARGS` |
+| `make improve CONFIG=… ARGS="…"` | `prewrite improve --config CONFIG ARGS` |
 | `make reproduce CONFIG=… ARGS="…"` | `prewrite reproduce --config CONFIG ARGS` |
 | `make ablation ARGS="…"` | `prewrite ablation ARGS` |
 | `make report SET=… ARGS="…"` | `prewrite shards report SET ARGS` |
@@ -82,14 +85,13 @@ needs, then call it.
 | `make lint` | style, types, names of types, floors of the architecture |
 | `make test ARGS="…"` | `python -m pytest ARGS` |
 | `make bench ARGS="…"` | the measurements, into `benchmarks/RESULTS.md` |
-| `make prove ARGS="…"` | that the tasks `rewrite`, `judge` and `think` learn, into the same page |
+| `make prove ARGS="…"` | that tasks learn, and rounds of them, into the same page |
 | `make setup` | the environment in `.venv` |
 | `make lock ARGS="…"` | the lock files |
 | `make clean` | removes what was made, but not `data/` and `runs/` |
 
-`CONFIG` is `configs/quickstart.yaml` unless given, for `reproduce` `configs/reproduce/tiny.yaml`. A
-variable that a target does not read is
-refused.
+`CONFIG` is `configs/quickstart.yaml` unless given, for `reproduce` `configs/reproduce/tiny.yaml`,
+for `improve` `configs/improve.yaml`. A variable that a target does not read is refused.
 
 | exit code | meaning |
 |---|---|

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.prove import counting, judge, measured, rewriter, words
+from benchmarks.prove import counting, improve, judge, measured, rewriter, words
 from benchmarks.prove.passes import rewrites_asked, verdicts_asked
 from benchmarks.prove.pools import gap, pools
 from benchmarks.prove.runs import (
@@ -124,3 +124,27 @@ def test_one_seed_runs_to_its_figures(
     assert set(seed) == {"seed", "warm", "trained"}
     for kind in ("warm", "trained"):
         assert all(isfinite(one["mean"]) for one in seed[kind].values())
+
+
+def test_the_anchors_of_the_rounds_share_no_text_with_what_is_trained_on() -> None:
+    trained = {row["original"] for row in improve.pairs("train", 11, 300)}
+    assert not trained & {row["original"] for row in improve.pairs("anchor", 20, 300)}
+    for row in improve.pairs("train", 11, 30):
+        better, worse = (row[name] for name in ("original", "rewrite"))
+        if row["rewrite_politer"] == 1:
+            better, worse = worse, better
+        assert words.clean(better).split() == better.split() and not words.decent("", "", worse)
+        assert len(better.split()) == len(worse.split())
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_round_runs_to_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps a candidate: nothing is learnt, every command is real."""
+    for name, value in {"ROWS": 192, "HELD": 24, "ROUNDS": 1, "GAIN": 0.6}.items():
+        monkeypatch.setattr(improve, name, value)
+    found = improve.prove(tmp_path, steps=2, warm=60)
+    assert [one["part"] for one in found["rounds"]] == ["judge", "rewriter", "policy"]
+    assert all(isfinite(one["gain"]) for one in found["rounds"])
+    assert (tmp_path / "rounds/index.html").exists()

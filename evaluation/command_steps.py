@@ -1,4 +1,4 @@
-"""The commands of an ablation: each is run once, as a user would, and its words are kept.
+"""Commands of `prewrite` as steps: each is run once, as a user would, and its words are kept.
 
 A step that is done leaves a file in `done/` with the fingerprint of its recipe and of the steps
 before it, so the same command goes on where it stopped, and a step whose recipe is another one is
@@ -13,28 +13,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 
 from prewrite.base.cli import console
-from prewrite.base.config import load
+from prewrite.base.config import Recipe, load
 from prewrite.base.fingerprint import fingerprint
-from prewrite.evaluation.ablation.sizes import Plain
 
-_READS = {
+_MEASURES = {"output", "engines", "judge", "measure"}
+READS = {
     "rewrite": {"input", "output", "chunking", "engines", "rewrite", "judge", "run"},
+    "judge": {"output", "engines", "judge", "run"},
+    "judge corrupt": _MEASURES | {"run"},
+    "judge report": _MEASURES,
     "train": {"engines", "train"},
     "evaluate": {"engines", "evaluate"},
 }
-"""The sections of a recipe that a command reads."""
+"""The commands that may be steps, and the sections of a recipe that each reads."""
+
+
+class Plain(Recipe):
+    """A recipe as it is written, whichever command reads it."""
+
+    input: dict[str, Any] = {}
+    chunking: dict[str, Any] = {}
+    engines: dict[str, dict[str, Any]] = {}
+    rewrite: dict[str, Any] | None = None
+    judge: dict[str, Any] | None = None
+    measure: dict[str, Any] = {}
+    run: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    evaluate: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
-class AblationStep:
+class CommandStep:
     """`prewrite COMMAND --config FILE OVERRIDES`."""
 
     name: str
     command: str
     config: str
     overrides: Sequence[str]
+
+    @property
+    def arguments(self) -> list[str]:
+        """What stands behind `prewrite`."""
+        return [*self.command.split(), "--config", self.config, *self.overrides]
 
 
 class Steps:
@@ -48,7 +71,7 @@ class Steps:
         for name in ("logs", "done"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def run(self, step: AblationStep) -> str | None:
+    def run(self, step: CommandStep) -> str | None:
         """Run a step that is not done; the sentence of its failure, if it fails."""
         key, done = self.identity(step), self._folder / f"done/{step.name}.json"
         if done.exists() and json.loads(done.read_text())["fingerprint"] == key:
@@ -64,25 +87,17 @@ class Steps:
         done.write_text(json.dumps({"fingerprint": key}))
         return None
 
-    def identity(self, step: AblationStep) -> str:
+    def identity(self, step: CommandStep) -> str:
         """What a step depends on."""
-        recipe = load(Plain, step.config, step.overrides).model_dump(include=_READS[step.command])
+        recipe = load(Plain, step.config, step.overrides).model_dump(include=READS[step.command])
         return fingerprint([self.made, step.command, recipe])
 
 
-def _run(step: AblationStep, log: Path) -> int:
+def _run(step: CommandStep, log: Path) -> int:
     """The exit code of a step. An interruption is handed on, once, and waited for: Ctrl-C in a
     terminal would reach the command by itself, too, and break off what it saves.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "prewrite",
-        step.command,
-        "--config",
-        step.config,
-        *step.overrides,
-    ]
+    command = [sys.executable, "-m", "prewrite", *step.arguments]
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True

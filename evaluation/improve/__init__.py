@@ -1,0 +1,1 @@
+"""Rounds of improvement: what makes a model, a gate that lets it in or not, and a ledger."""
