@@ -14,7 +14,8 @@ import io
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,8 @@ from prewrite.shards.parts import SHA256, Part, limits, no_digest, outside, refu
 
 RECORDS = 8192
 
+_AHEAD = 4  # files that are read at a time: one is some 10 MB in memory
+
 _RESTORE = "restore the file from a copy"
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 _KINDS: dict[str, pa.DataType] = {
@@ -50,6 +53,7 @@ _KINDS: dict[str, pa.DataType] = {
     "known_as": pa.string(),
 }
 _FIELDS = [field.name for field in fields(Part)]
+_VALUES = attrgetter(*_FIELDS)
 _TEXTS, _VERDICTS = "", "verdicts_"
 _COLUMNS = pa.schema(
     [("split", _WORDS)]
@@ -155,7 +159,7 @@ def _narrow(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {"split": record.split}
     for of, part in ((_TEXTS, record.part), (_VERDICTS, record.judgements)):
         if part:
-            row |= {of + name: value for name, value in zip(_FIELDS, astuple(part), strict=True)}
+            row |= {of + name: value for name, value in zip(_FIELDS, _VALUES(part), strict=True)}
     return row
 
 
@@ -174,8 +178,19 @@ def _parts_of(folder: Folder, manifest: Manifest, of: str) -> list[Part]:
 
 
 def _parts(table: pa.Table) -> Iterator[Part]:
-    columns = [table[name].to_pylist() for name in _FIELDS]
-    return itertools.starmap(Part, zip(*columns, strict=True))
+    columns = {name: _values(table[name]) for name in _FIELDS}
+    pairs = zip(columns["sha256"], columns["known_as"], strict=True)
+    columns["known_as"] = [digest if digest == known else known for digest, known in pairs]
+    return itertools.starmap(Part, zip(*columns.values(), strict=True))
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of a column; equal texts of a dictionary as one object."""
+    if column.type != _WORDS:
+        return list(column.to_pylist())
+    found = column.combine_chunks()
+    words = found.dictionary.to_pylist()
+    return [words[index] for index in found.indices.to_pylist()]
 
 
 def _refuse_wrong(where: str, table: pa.Table, of: str) -> None:
@@ -266,7 +281,7 @@ def _tables(
     folder: Folder, manifest: Manifest, columns: list[str]
 ) -> Iterator[tuple[LogFile, pa.Table]]:
     """Some columns of each file of a log, read at the same time."""
-    tables = together(lambda file: _table(folder, file, columns), manifest.log)
+    tables = together(lambda file: _table(folder, file, columns), manifest.log, _AHEAD)
     yield from zip(manifest.log, tables, strict=True)
 
 

@@ -52,6 +52,7 @@ def batches(
     size: int = 1024,
     columns: list[str] | None = None,
     groups: Sequence[int] | None = None,
+    threads: bool = True,
 ) -> Iterator[pa.RecordBatch]:
     """What `file.iter_batches` gives, of all row groups or of some. ArrowException, after the last
     batch, where there were fewer rows than the footer says; before a batch with an index outside
@@ -59,7 +60,7 @@ def batches(
     """
     groups = range(file.num_row_groups) if groups is None else groups
     left = sum(file.metadata.row_group(group).num_rows for group in groups)
-    for batch in file.iter_batches(size, [*groups], columns):
+    for batch in file.iter_batches(size, [*groups], columns, use_threads=threads):
         left -= batch.num_rows
         for column in batch.columns:
             if pa.types.is_dictionary(column.type):

@@ -96,24 +96,30 @@ class ShardSet:
         with self.open(part, held) as file:
             where = f"{self.folder.url}/{part.file}"
             refuse_absent(where, columns or (), file.schema_arrow.names)
-            yield from batches(file, size, columns, None if part.group is None else [part.group])
+            groups = None if part.group is None else [part.group]
+            yield from batches(file, size, columns, groups, threads=held is None)
 
     @contextmanager
     def open(self, part: Part, held: bytes | None = None) -> Iterator[pq.ParquetFile]:
-        """The file of a part, once it is known to be the one that is listed: by the digest of its
-        footer, which is read once for all parts in it; by that of the whole file, once, for a set
-        of format 1. ShardError where it is another, damaged or not there. Pages have checksums of
-        their own.
+        """The file of a part, with the footer of `footer`. Pages have checksums of their own."""
+        with self.footer(part) as metadata, self._stream(part, held) as stream:
+            yield pq.ParquetFile(
+                stream, metadata=metadata, pre_buffer=held is None, page_checksum_verification=True
+            )
+
+    @contextmanager
+    def footer(self, part: Part) -> Iterator[pq.FileMetaData]:
+        """That of the file of a part, once it is known to be the one that is listed: by the digest
+        of its footer, which is read once for all parts in it; by that of the whole file, once, for
+        a set of format 1. ShardError where it is another, damaged or not there, or where what is
+        done with it finds damage.
         """
         where = f"{self.folder.url}/{part.file}"
         try:
             self._refuse_other_bytes(part)
             metadata = self._footers.of(part)
             refuse_other_groups(where, part, metadata.num_row_groups)
-            with self._stream(part, held) as stream:
-                yield pq.ParquetFile(
-                    stream, metadata=metadata, pre_buffer=True, page_checksum_verification=True
-                )
+            yield metadata
         except FileNotFoundError:
             raise ShardError(f"{where}: {self._absence()}") from None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

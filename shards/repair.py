@@ -106,8 +106,8 @@ def _records(shards: ShardSet) -> list[Record]:
 def _damaged(shards: ShardSet, records: Sequence[Record]) -> dict[tuple[str, int], list[str]]:
     """The commits whose parts are not what was committed, by split and block, and why."""
     files = FileCheck(shards)
-    rows = files.all_faults((r.part for r in records if r.part), shards.manifest.columns)
-    said = files.all_faults((r.judgements for r in records if r.judgements), JUDGEMENT_SCHEMA)
+    rows = files.all_faults([r.part for r in records if r.part], shards.manifest.columns)
+    said = files.all_faults([r.judgements for r in records if r.judgements], JUDGEMENT_SCHEMA)
     found = {}
     for record in records:
         name = block_name(record.split, record.block)

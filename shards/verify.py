@@ -1,9 +1,8 @@
 """Verify a set: re-hash every file the manifest lists, and audit rows against documents."""
 
 import hashlib
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder, told_as
 from prewrite.base.fingerprint import fingerprint
+from prewrite.base.together import together
 from prewrite.shards import log
 from prewrite.shards.footer import MAGIC
 from prewrite.shards.generation import is_ready
@@ -48,16 +48,17 @@ def verify(url: str | PathLike[str]) -> dict[str, Any]:
     manifest = shards.manifest
     problems = [] if manifest.status == "complete" else [f"the set is {manifest.status}"]
     problems += check_passes(manifest) + _half_upgraded(shards)
+    of_log = _check_log(shards)  # before the parts are read: each of the two takes memory for all
     seen: Counter[str] = Counter()
-    files = FileCheck(shards)
+    files, columns = FileCheck(shards), manifest.columns
     for part, held in files.read(shards.parts):
-        problems += files.faults(part, held, manifest.columns) or _audit(shards, part, held, seen)
+        problems += files.faults(part, held, columns) or _audit(shards, part, held, seen)
     for verdicts, held in files.read(shards.verdicts):
         problems += files.faults(verdicts, held, JUDGEMENT_SCHEMA)
     problems += files.unlisted()
     if not problems:
         problems += _totals(shards, seen)
-    problems += _check_log(shards)
+    problems += of_log
     problems += _unlisted_files(shards) if manifest.status == "complete" else []
     return {
         "set": fspath(url),
@@ -165,18 +166,11 @@ class FileCheck:
         self._unread: dict[str, str] = {}
         self._seen = Counter[str]()
         self._begins: dict[str, bool] = {}
+        self._same_columns: dict[str, bool] = {}
 
-    def read(self, parts: Iterable[Part]) -> Iterator[tuple[Part, bytes]]:
+    def read(self, parts: Sequence[Part]) -> Iterator[tuple[Part, bytes]]:
         """Each part with its bytes, in order; without those that cannot be read."""
-        waiting = deque[tuple[Part, Future[bytes]]]()
-        with ThreadPoolExecutor(_AHEAD) as pool:
-            for part in parts:
-                waiting.append((part, pool.submit(self._bytes, part)))
-                if len(waiting) == _AHEAD:
-                    first, data = waiting.popleft()
-                    yield first, data.result()
-            for first, data in waiting:
-                yield first, data.result()
+        yield from zip(parts, together(self._bytes, parts, _AHEAD), strict=True)
 
     def _bytes(self, part: Part) -> bytes:
         try:
@@ -201,13 +195,13 @@ class FileCheck:
 
     def _footer_faults(self, part: Part, held: bytes, columns: pa.Schema) -> list[str]:
         try:
-            with self._shards.open(part, held) as file:
-                groups = file.metadata.num_row_groups
+            with self._shards.footer(part) as footer:
+                groups = footer.num_row_groups
                 chosen = range(groups) if part.group is None else [part.group]
-                rows = sum(file.metadata.row_group(group).num_rows for group in chosen)
+                rows = sum(footer.row_group(group).num_rows for group in chosen)
                 if rows != part.rows:
                     return [f"{part.file}{_group(part)}: {rows} rows, listed: {part.rows}"]
-                if not file.schema_arrow.equals(columns):
+                if not self._is_of(part, held, columns):
                     return [f"{part.file}: {OTHER_COLUMNS}"]
                 if not self._is_begun(part):
                     return [f"{part.file}: it does not begin as a Parquet file does"]
@@ -216,10 +210,17 @@ class FileCheck:
             return [str(error).removeprefix(f"{self._shards.folder.url}/")]
         return []
 
-    def all_faults(self, parts: Iterable[Part], columns: pa.Schema) -> dict[str, list[str]]:
+    def all_faults(self, parts: Sequence[Part], columns: pa.Schema) -> dict[str, list[str]]:
         """The faults of each part that has some, by its name."""
         every = ((part.name, self.faults(part, held, columns)) for part, held in self.read(parts))
         return {name: found for name, found in every if found}
+
+    def _is_of(self, part: Part, held: bytes, columns: pa.Schema) -> bool:
+        """Whether its file has these columns."""
+        if part.file not in self._same_columns:
+            with self._shards.open(part, held) as file:
+                self._same_columns[part.file] = file.schema_arrow.equals(columns)
+        return self._same_columns[part.file]
 
     def _is_begun(self, part: Part) -> bool:
         """Whether its file has the first bytes that it should have, which no digest covers."""

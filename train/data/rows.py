@@ -117,13 +117,15 @@ def pack(
     First-fit decreasing, which is deterministic; without trees one row of padding.
     """
     bins: list[tuple[int, list[Tree]]] = []
-    for tree in sorted(trees, key=lambda tree: -tree.cost):
+    costs = [tree.cost for tree in trees]
+    for place in sorted(range(len(trees)), key=lambda place: -costs[place]):
+        cost, tree = costs[place], trees[place]
         for number, (free, members) in enumerate(bins):
-            if tree.cost <= free:
-                bins[number] = (free - tree.cost, [*members, tree])
+            if cost <= free:
+                bins[number] = (free - cost, [*members, tree])
                 break
         else:
-            bins.append((sequence_tokens - tree.cost, [tree]))
+            bins.append((sequence_tokens - cost, [tree]))
     bins, known = bins or [(sequence_tokens, [])], _Numbers()
     return [
         build_row(members, _length(sequence_tokens - free, sequence_tokens), kinds, known)
@@ -155,7 +157,7 @@ def build_row(
             where.append(np.arange(start, start + len(candidate.tokens)))
             labels_S[where[-1]] = candidate.tokens
         at += tree.cost
-    layout_S4[at:] = _layout(-1, -1, np.arange(length - at), 0)
+    _lay_out(layout_S4[at:], -1, -1, 0, 0)
     every = [candidate for tree in trees for candidate in tree.candidates]
     return PackedSequence(
         tokens_S=torch.from_numpy(tokens_S),
@@ -175,8 +177,7 @@ def _lay(
     """Write a tree's inputs from `at` on; where the first label of each candidate stands."""
     size = tree.trunk_inputs
     tokens_S[at : at + size] = tree.trunk[:size]
-    positions = np.arange(size)
-    layout_S4[at : at + size] = _layout(number, 0, positions, positions + 1)
+    _lay_out(layout_S4[at : at + size], number, 0, 0, np.arange(1, size + 1))
     starts = [at + candidate.cut - 1 for candidate in tree.candidates]
     at += size
     branches = [i for i, candidate in enumerate(tree.candidates) if not candidate.on_trunk]
@@ -186,15 +187,15 @@ def _lay(
         starts[index] = at
         tokens_S[at] = tree.trunk[cut - 1]
         tokens_S[at + 1 : at + len(own)] = own[:-1]
-        positions = np.arange(cut - 1, cut - 1 + len(own))
-        layout_S4[at : at + len(own)] = _layout(number, branch, positions, cut - 1)
+        _lay_out(layout_S4[at : at + len(own)], number, branch, cut - 1, cut - 1)
         at += len(own)
     return starts
 
 
-def _layout(tree: int, branch: int, position: NDArray[np.int64], root: Any) -> NDArray[np.int32]:
-    columns = np.broadcast_arrays(tree, branch, position, root)
-    return np.stack(columns, axis=1).astype(np.int32)
+def _lay_out(part_S4: NDArray[np.int32], tree: int, branch: int, position: int, root: Any) -> None:
+    """Write the layout of a part of a row, at the positions from `position` on."""
+    part_S4[:, 0], part_S4[:, 1], part_S4[:, 3] = tree, branch, root
+    part_S4[:, 2] = np.arange(position, position + len(part_S4))
 
 
 def _numbers(trees: Sequence[Tree], known: _Numbers | None = None) -> list[int]:
@@ -212,20 +213,23 @@ def _candidates(
     every: Sequence[Candidate], cuts: Sequence[int], kinds: tuple[str, ...]
 ) -> Candidates:
     lengths = torch.tensor([len(c.tokens) for c in every], dtype=torch.int64)
+    sampled_T = np.concatenate([np.array([], np.float32), *map(_sampled, every)])
     return Candidates(
         candidate_T=torch.arange(len(every)).repeat_interleave(lengths),
         cut_C=torch.tensor(cuts, dtype=torch.int64),
         kind_C=torch.tensor([c.kind for c in every], dtype=torch.int64),
         score_C=torch.tensor([c.score for c in every], dtype=torch.float32),
         reference_C=torch.tensor([c.reference for c in every], dtype=torch.float32),
-        sampled_T=torch.tensor([v for c in every for v in _sampled(c)], dtype=torch.float32),
+        sampled_T=torch.from_numpy(sampled_T),
         ids=tuple(c.id for c in every),
         kinds=kinds,
     )
 
 
-def _sampled(candidate: Candidate) -> Sequence[float]:
-    return candidate.sampled or [nan] * len(candidate.tokens)
+def _sampled(candidate: Candidate) -> NDArray[np.float32]:
+    if candidate.sampled:
+        return np.array(candidate.sampled, np.float32)
+    return np.full(len(candidate.tokens), nan, np.float32)
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:

@@ -105,6 +105,12 @@ class _CutPoint:
     end: int
     branches: int
 
+    def without_room(self) -> "_CutPoint":
+        """The same one where its chunk gets no rollouts."""
+        if not any(self.chunk.room):
+            return self
+        return _cut_point(replace(self.chunk, room=(0, 0)), self.start, self.candidates)
+
 
 class TreeBuilder:
     """Makes trees of spans; `counts` says what became of them."""
@@ -149,13 +155,14 @@ class TreeBuilder:
             end = self._eos if span.ends and number == last else self._none
             parts.append(self.texts((chunk.original, first)))
             found = tuple(self._candidates(chunk, first, end, start))
-            if not self._fitting([_cut_point(replace(chunk, room=(0, 0)), start, found)]):
+            cut_point = _cut_point(chunk, start, found)
+            if not self._fitting([cut_point.without_room()]):
                 kept = tuple(c for c in found if c.on_trunk)
                 self.counts["too_long"] += sum(
                     c.kind in chunk.learn for c in found if c not in kept
                 )
-                found = kept
-            cut_points.append(_cut_point(chunk, start, found))
+                cut_point = _cut_point(chunk, start, kept)
+            cut_points.append(cut_point)
             start += len(parts[-1])
         return np.concatenate(parts), cut_points
 
@@ -180,9 +187,9 @@ class TreeBuilder:
                 self.counts["no_rewrite"] += kind in chunk.learn
                 continue
             own = self.texts((text, first))
-            tokens = np.concatenate([own, end])
+            tokens = np.concatenate([own, end]) if len(end) else own
             if len(tokens):
-                same = np.array_equal(own, original)
+                same = own is original or np.array_equal(own, original)
                 score, reference = chunk.scores[kind], chunk.references[kind]
                 yield Candidate(chunk.id, kind, cut, tokens, same, score, reference)
             else:
@@ -240,15 +247,19 @@ def _learnt(cut_point: _CutPoint) -> list[Candidate]:
 
 def _cut_point(chunk: ScoredChunk, start: int, candidates: tuple[Candidate, ...]) -> _CutPoint:
     """A chunk whose tokens begin at `start` of its span, with what it needs of a tree."""
-    lengths = [(start + len(c.tokens) - 1, c.on_trunk) for c in candidates]
-    trunk = max((length for length, on_trunk in lengths if on_trunk), default=start - 1)
-    longest = max((length for length, _ in lengths), default=trunk)
     count, tokens = chunk.room
-    branches = count * tokens + sum(len(c.tokens) for c in candidates if not c.on_trunk)
-    return _CutPoint(chunk, start, candidates, trunk, max(longest, start + tokens - 1), branches)
+    on_trunk, longest, branches = 0, tokens, count * tokens
+    for candidate in candidates:
+        size = len(candidate.tokens)
+        longest = max(longest, size)
+        if candidate.on_trunk:
+            on_trunk = max(on_trunk, size)
+        else:
+            branches += size
+    return _CutPoint(chunk, start, candidates, start + on_trunk - 1, start + longest - 1, branches)
 
 
 def _tree(sample: int, trunk: Tokens, candidates: Sequence[Candidate], base: int) -> list[Tree]:
     """The tree whose trunk begins at `base` of the span's tokens; none without candidates."""
-    moved = tuple(replace(c, cut=c.cut - base) for c in candidates)
+    moved = tuple(replace(c, cut=c.cut - base) if base else c for c in candidates)
     return [Tree(sample, trunk, moved)] if moved else []

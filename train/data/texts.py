@@ -32,8 +32,8 @@ class TextTokens:
     def prepare(self, texts: Iterable[PlacedText]) -> None:
         """Forget what was known, and tokenise these together, on all cores."""
         self._known, wanted = {}, dict.fromkeys(texts)
-        for begins, tokenizer in self._tokenizers.items():
-            some = [text for text in wanted if text[1] == begins]
+        for tokenizer in dict.fromkeys(self._tokenizers.values()):  # often one for both
+            some = [text for text in wanted if self._tokenizers[text[1]] is tokenizer]
             found = tokenizer.encode_batch_fast([t for t, _ in some], add_special_tokens=False)
             for text, encoding in zip(some, found, strict=True):
                 self._known[text] = np.array(encoding.ids, np.int32)
