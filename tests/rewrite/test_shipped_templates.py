@@ -16,11 +16,11 @@ NAMES = sorted(path.stem for path in Path("prompts/templates").glob("*.jinja"))
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A set of two documents, each chunk rewritten by every template, and scored by a function."""
+    """A set of one document, each chunk rewritten by every template, and scored by a function."""
     folder = tmp_path_factory.mktemp("templates")
     config = {
         "base": str(Path("configs/quickstart.yaml").resolve()),
-        "input": {"paths": ["configs/sample/*.jsonl"], "limit": 2},
+        "input": {"paths": ["configs/sample/*.jsonl"], "limit": 1},
         "output": f"{folder}/set",
         "chunking": {"tokens": 256},
         "rewrite": {"templates": dict.fromkeys(NAMES), "sampling": {"max_tokens": 24}},
