@@ -28,7 +28,7 @@ def points(pairs: int = ALL) -> dict[str, Any]:
     if not trace.available():
         raise SystemExit("strace: not there, or it may not trace; it says how many steps there are")
     with scratch() as folder:
-        found = visits(Path(folder), PROCESSES, pairs)
+        found = visits(Path(folder), PROCESSES, pairs=pairs)
         calls = {state: calls for state, (_, calls) in _traced(Path(folder), found).items()}
     _say(losses(found))
     rows = [_row(state.name, calls[state.name], found) for state in STATES]

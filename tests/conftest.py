@@ -11,7 +11,16 @@ from hypothesis import settings
 settings.register_profile("untimed", settings(), deadline=None)
 settings.load_profile("untimed")
 
-LONGEST = ("test_quickstart.py", "test_commands.py", "test_online_phase.py", "test_ablation.py")
+LONGEST = (
+    "test_quickstart.py",
+    "test_kill_points.py",
+    "test_prompted_runs.py",
+    "test_commands.py",
+    "test_online_phase.py",
+    "test_damage.py",
+    "test_ablation.py",
+    "test_equality.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

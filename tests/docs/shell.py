@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prewrite.commands import main
-from tests.train import small
+from tests.train import launch, small
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -126,7 +126,7 @@ def _apart(words: list[str], folder: Path) -> Done:
     """`prewrite train`: groups of processes are state of a process."""
     said = folder / "said.log"
     said.unlink(missing_ok=True)
-    process = small._FORKS.Process(target=_train, args=(words, folder, said))
+    process = launch.FORKS.Process(target=_train, args=(words, folder, said))
     process.start()
     process.join(280)
     assert process.exitcode is not None, f"{words} still run"

@@ -1,6 +1,7 @@
 """Every command of the README and the docs runs, page by page, and ends with exit code 0.
 
-A page's commands run in their order in a repository of their own, so none leans on another page.
+A page's commands run in their order in a repository of their own, so none leans on another page. A
+command that an earlier page has run is not run again.
 What is too much for a test stands in INSTEAD, with what runs in its place; what cannot run on one
 machine is marked in the page itself, and is in NOT_RUN. Both are checked as far as can be.
 """
@@ -148,6 +149,9 @@ STAND_INS = {
 }
 """For models and corpora that are not here, in the dry runs of what cannot run."""
 
+RAN: set[str] = set()
+"""Commands that have run on some page."""
+
 BLOCKS = [block for path in PAGES for block in blocks(path)]
 MARKED = [block for block in BLOCKS if block.mark]
 
@@ -196,11 +200,12 @@ def test_every_command_of_a_page_runs(
         request.getfixturevalue("bucket")
     for block in by_page()[page]:
         assert block.commands
-        for command in block.commands:
+        for command in (one for one in block.commands if one not in RAN):
             done = run(INSTEAD.get(command, (command,))[0], repository)
             where = f"{page}:{block.line}: {command}"
             assert done.code == 0, f"{where} ended with {done.code}:\n{done.text[-3000:]}"
             assert "Traceback" not in done.text, where
+            RAN.add(command)
 
 
 def test_no_shell_block_escapes() -> None:

@@ -6,6 +6,7 @@ is not what was written, without a word. silent: rows, scores or weights are oth
 traceback: a bug, or no end.
 """
 
+import itertools
 import random
 import shutil
 from collections import Counter
@@ -65,19 +66,27 @@ DRAWN = ("any bit flipped", "random bytes", "16 random bytes")
 @dataclass(frozen=True)
 class Extent:
     """How much is done. each: files of a kind, the first ones; times: how often what is drawn is
-    drawn; names: of the changes, all where there are none.
+    drawn; names: of the changes, all where there are none; every: of all that may be done to a file
+    each second one, say, from one that is drawn.
     """
 
     each: int = 1
     times: int = 1
+    every: int = 1
     names: tuple[str, ...] = ()
 
     def damages(
         self, path: Path, others: Mapping[str, Path], seed: str
     ) -> Iterator[tuple[str, bytes | None]]:
-        """Each damage to a file by name, and what is then in it: None where there is none. others:
+        """Damages to a file by name, and what is then in it: None where there is none. others:
         files of the kind, which it is exchanged with.
         """
+        first = random.Random(seed).randrange(self.every)
+        return itertools.islice(self._all(path, others, seed), first, None, self.every)
+
+    def _all(
+        self, path: Path, others: Mapping[str, Path], seed: str
+    ) -> Iterator[tuple[str, bytes | None]]:
         data, draw = path.read_bytes(), random.Random(seed)
         for name, change in CHANGES.items():
             for _ in range(self.times if name in DRAWN else 1):

@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -146,19 +146,19 @@ def _whole(ended: Ended) -> None:
 
 def verdicts(base: Path, extent: Extent) -> list[Verdict]:
     """The damage matrix of a run and of what runs store, made in `base`, in one process."""
-    call = [base, extent.each, extent.times, *extent.names]
+    call = [base, extent.each, extent.times, extent.every, *extent.names]
     return [Verdict(**found) for found in results("damaged_runs", call)]
 
 
-def main(name: str, each: str, times: str, *names: str) -> None:
+def main(name: str, each: str, times: str, every: str, *names: str) -> None:
     """The process of `verdicts`."""
     _import()
     make_ready()
-    base, extent = Path(name), Extent(int(each), int(times), names)
+    base, extent = Path(name), Extent(int(each), int(times), int(every), names)
     make_model(base / "model")
     make_set(base / "set")
     runs = Matrix(base, extent)
-    stores = damaged_stores.verdicts(base, _config(base, "new", STEPS), extent)
+    stores = damaged_stores.verdicts(base, _config(base, "new", STEPS), replace(extent, every=1))
     for some in (stores, runs.verdicts()):
         for verdict in some:
             print(json.dumps(asdict(verdict)), flush=True)

@@ -19,7 +19,7 @@ from tests.faults.apart import results
 from tests.faults.damage import Extent, Verdict, copied, others_of
 from tests.faults.forks import forked, make_ready
 from tests.faults.kill_states import COMMANDS, SET, STATES, WHOLE, lay_out
-from tests.faults.outcomes import Found, Truth, attempt
+from tests.faults.outcomes import Found, Truth, attempt, content
 
 _KILLED, _REPAIRED = "resume", "redo"
 _MERGED = "resume after a merge"
@@ -71,13 +71,10 @@ def files(folder: Path) -> dict[str, list[Path]]:
 
 
 class Matrix:
-    """The damage matrix of sets that are made below `base`."""
+    """The damage matrix of the sets below `base`, of which copies are damaged in `work`."""
 
-    def __init__(self, base: Path, extent: Extent) -> None:
-        self.base, self.extent = base, extent
-        states = [state for state in STATES if state.name in KINDS]
-        for name in ("new", "old"):
-            lay_out(base / name, states)
+    def __init__(self, base: Path, work: Path, extent: Extent) -> None:
+        self.base, self.work, self.extent = base, work, extent
         self.truth = Truth.of(base / "new" / WHOLE / SET)
         self.rows = tiny.exactly(str(base / "new" / WHOLE / SET))
 
@@ -113,7 +110,7 @@ class Matrix:
 
         def damaged() -> Path:
             before = self.base / "new" / state
-            return copied(before, Path(SET, place), data, self.base / "case")
+            return copied(before, Path(SET, place), data, self.work)
 
         ended = forked(all_of_them)
         failed = ended.bug or ended.sentence
@@ -141,14 +138,18 @@ class Matrix:
 
     def command(self, case: Path) -> Found:
         _, ended = attempt(lambda: COMMANDS["run"](case))
-        return ended or self.truth.look(case / SET)
+        self.made = ended or self.truth.look(case / SET)
+        return self.made
 
     def repair(self, case: Path) -> Found:
-        """`verify --repair`, then the command; what the repair says counts as a sentence."""
+        """`verify --repair`, then the command; what the repair says counts as a sentence. What the
+        command, which comes before, makes of a set that this repair does not change, is known.
+        """
+        before = content(case)
         said, ended = attempt(lambda: repair(str(case / SET)))
         if ended and ended.outcome == "traceback":
             return ended
-        found = self.command(case)
+        found = self.made if content(case) == before else self.command(case)
         return found if not found.good or not (said or ended) else Found("told", str(said or ended))
 
     def other(self, case: Path) -> Found:
@@ -199,15 +200,22 @@ def _verdict(found: Found) -> tuple[str, str]:
 
 def verdicts(base: Path, states: Sequence[str], extent: Extent) -> list[Verdict]:
     """The damage matrix of sets, made in `base`, in a process for each state."""
-    calls = [[base / state, extent.each, extent.times, state] for state in states]
+    results("damaged_sets", ["lay out", base])
+    calls = [["damage", base, extent.each, extent.times, state] for state in states]
     return [Verdict(**found) for found in results("damaged_sets", *calls)]
 
 
-def main(base: str, each: str, times: str, state: str) -> None:
+def main(what: str, base: str, *words: str) -> None:
     """One process of `verdicts`."""
     make_ready()
     tiny.without_worker_pools()
-    for verdict in Matrix(Path(base), Extent(int(each), int(times))).verdicts(state):
+    if what == "lay out":
+        for name in ("new", "old"):
+            lay_out(Path(base, name), [state for state in STATES if state.name in KINDS])
+        return
+    each, times, state = words
+    matrix = Matrix(Path(base), Path(base, f"case of {state}"), Extent(int(each), int(times)))
+    for verdict in matrix.verdicts(state):
         print(json.dumps(asdict(verdict)), flush=True)
 
 

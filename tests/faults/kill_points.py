@@ -1,13 +1,15 @@
-"""Every kill of a command at every step, and what follows.
+"""Every kill of a command at every step, or at a sample of them, and what follows.
 
 A state of `tests.faults.kill_states` is laid out, its command killed in a fork, and what is left
 goes through each of `FOLLOWS` on a copy of its own. An outcome is `whole`; `detected`, where a
 sentence said what is wrong and repair and the command then gave the whole; `clean` and `refused`
 for another configuration; `left` where files were left over that no reader takes for rows; anything
-else is a loss. Costs some 200 ms a step.
+else is a loss. What a repair, or another configuration, has not
+changed is not looked at again. Costs some 200 ms a step.
 """
 
 import functools
+import itertools
 import json
 import random
 import shutil
@@ -20,16 +22,13 @@ from tests.faults import tiny
 from tests.faults.apart import results
 from tests.faults.forks import Ended, forked, make_ready
 from tests.faults.kill_states import COMMANDS, SET, STATES, WHOLE, State, lay_out
-from tests.faults.outcomes import Found, Truth, attempt
+from tests.faults.outcomes import Found, Truth, attempt, content
 from tests.faults.steps import HALF, Point
 
 GOOD = frozenset({"whole", "detected", "clean", "refused", "left", "same"})
-FOLLOWS: dict[str, tuple[str, ...]] = {
-    "the command": ("run",),
-    "repair": ("repair", "run"),
-    "repair twice": ("repair", "repair", "run"),
-}
-"""What follows a kill of a run or of a repair, by name."""
+REPAIRS = ("repair", "repair twice")
+FOLLOWS = ("a reader", "the command", "another configuration", *REPAIRS)
+"""What follows a kill of a run or of a repair; after a repair comes the command."""
 WRITING = ("run", "merging", "repair")
 """The commands that write a set."""
 
@@ -60,31 +59,38 @@ class Enumeration:
     def __init__(self, base: Path, number: int = 0) -> None:
         self.base, self.work = base, base / f"work-{number}"
         self.truth = Truth.of(base / WHOLE / SET)
+        self._of = dict[str, list[Point]]()
         self.exported = {
             name: (base / WHOLE / name).read_bytes() for name in ("best.jsonl", "best.parquet")
         }
 
-    def singles(self, state: State, share: tuple[int, int] = (0, 1)) -> Iterator[Visit]:
-        """Every point of a state's command, or every `share[1]`-th of them."""
-        for point, ended, case in self._kills(self.base / state.name, state.command, share):
+    def singles(self, state: State, every: int, share: tuple[int, int]) -> Iterator[Visit]:
+        """Of each `every` steps of a state's command one, see `_drawn`; of these each
+        `share[1]`-th.
+        """
+        numbers = (_drawn(state, every, block) for block in itertools.count(*share))
+        for point, ended, case in self._kills(self.base / state.name, state.command, numbers):
             visit = functools.partial(Visit, state.name, (str(point),), ended.kind)
             if ended.bug:
                 yield visit("none", "traceback", ended.bug)
-            if not ended.changed and not point.half:
+            before = point.number - 1
+            known = before and _drawn(state, every, (before - 1) // every) == before
+            if known and not ended.changed and not point.half:
                 yield visit("as one step before", "same")
                 continue
             for name, found in self._follow(state, case):
                 yield visit(name, found.outcome, found.why)
 
-    def pairs(self, state: State, second: str, share: tuple[int, int] = (0, 1)) -> Iterator[Visit]:
-        """Every point of the first command, then every one of the second, that differ in what they
-        leave.
+    def pairs(self, state: State, second: str, share: tuple[int, int]) -> Iterator[Visit]:
+        """Every `share[1]`-th point of the first command, then every one of the second, that differ
+        in what they leave.
         """
-        for first, ended, case in self._kills(self.base / state.name, state.command, share):
+        start, numbers = self.base / state.name, itertools.count(share[0] + 1, share[1])
+        for first, ended, case in self._kills(start, state.command, numbers):
             if not ended.changed and not first.half:
                 continue
             kept = self._copy(case, "kept")
-            for point, again, twice in self._kills(kept, second):
+            for point, again, twice in self._kills(kept, second, itertools.count(1)):
                 if again.changed or point.half:
                     yield self._pair(state, second, (first, point), again, twice)
 
@@ -92,7 +98,9 @@ class Enumeration:
         """Two commands and a point of each, drawn."""
         state, second = draw.choice(PAIRS)
         start = self.base / state.name
-        first = draw.choice(self._points(start, state.command))
+        if state.name not in self._of:
+            self._of[state.name] = self._points(start, state.command)
+        first = draw.choice(self._of[state.name])
         self._kill(start, state.command, first)
         kept = self._copy(self.work / "case", "kept")
         points = self._points(kept, second)
@@ -118,18 +126,18 @@ class Enumeration:
         return [Point(n + 1, half) for n, kind in enumerate(kinds) for half in _halves(kind)]
 
     def _kills(
-        self, start: Path, command: str, share: tuple[int, int] = (0, 1)
+        self, start: Path, command: str, numbers: Iterable[int]
     ) -> Iterator[tuple[Point, Ended, Path]]:
-        """Each point, how the command died there, and what it left."""
-        number = share[0] + 1
-        while (ended := self._kill(start, command, Point(number))).killed:
-            yield Point(number), ended, self.work / "case"
+        """Each point, how the command died there, and what it left; until one is beyond its end."""
+        for number in numbers:
+            ended = self._kill(start, command, Point(number))
+            if ended.killed or ended.bug:
+                yield Point(number), ended, self.work / "case"
+            if not ended.killed:
+                return
             if ended.kind == "write" and not ended.bug:
                 half = Point(number, half=True)
                 yield half, self._kill(start, command, half), self.work / "case"
-            number += share[1]
-        if ended.bug:
-            yield Point(number), ended, self.work / "case"
 
     def _kill(self, start: Path, command: str, point: Point) -> Ended:
         case = self._copy(start, "case")
@@ -141,12 +149,19 @@ class Enumeration:
         if _exports(state):
             yield "the command", self._then(case, (state.command,), state)
             return
-        found = self._then(case, FOLLOWS["the command"], state)
+        found = self._then(case, ("run",), state)
         left = len(set(tiny.asked) - {""})
         yield "the command", found
-        for name in ("repair", "repair twice"):
-            yield name, self._then(case, FOLLOWS[name], state)
-        yield "another configuration", self._other(case, state, left)
+        yield "another configuration", self._other(case, state, left, found)
+        for name in REPAIRS:
+            mended = self._copy(case, name)
+            _, ended = attempt(functools.partial(COMMANDS["repair"], mended))
+            if ended and ended.outcome != "told":
+                found = ended
+            elif content(mended) != content(case):
+                found = self._then(mended, ("run",), state)
+            yield name, found  # a repair that changed nothing leaves what is known already
+            case = mended
 
     def _then(self, case: Path, commands: tuple[str, ...], state: State) -> Found:
         """What a copy of `case` is worth after these commands, and if need be after a repair."""
@@ -169,14 +184,17 @@ class Enumeration:
                 return ended
         return Found("whole")
 
-    def _other(self, case: Path, state: State, left: int) -> Found:
-        """Another configuration is refused, or begins where nothing was committed."""
+    def _other(self, case: Path, state: State, left: int, found: Found) -> Found:
+        """Another configuration is refused, or begins where nothing was committed. found: what the
+        command itself makes of the case.
+        """
         copy = self._copy(case, "other")
         _, ended = attempt(lambda: COMMANDS["other"](copy))
         if ended and ended.outcome != "told":
             return ended
         if ended:
-            found = self._then(copy, ("run",), state)
+            if content(copy) != content(case):
+                found = self._then(copy, ("run",), state)
             return Found("refused") if found.outcome in GOOD else found
         if left < tiny.DOCUMENTS:
             return Found("silent", f"it began over {tiny.DOCUMENTS - left} committed documents")
@@ -216,24 +234,31 @@ def _halves(kind: str) -> tuple[bool, ...]:
     return (False, True) if kind == "write" else (False,)
 
 
-def _work(base: Path, number: int, processes: int, pairs: int, seed: int) -> Iterator[Visit]:
+def _drawn(state: State, every: int, block: int) -> int:
+    """The step that is visited of the steps of one block, `every` in a row; the same each time."""
+    return block * every + 1 + random.Random(f"{state.name} {block}").randrange(every)
+
+
+def _work(base: Path, number: int, processes: int, every: int, pairs: int) -> Iterator[Visit]:
     """The share of one process. pairs: how many it draws; -1: all."""
     enumeration, share = Enumeration(base, number), (number, processes)
     for state in STATES:
-        yield from enumeration.singles(state, share)
+        yield from enumeration.singles(state, every, share)
     if pairs < 0:
         for state, second in PAIRS:
             yield from enumeration.pairs(state, second, share)
-    draw = random.Random(f"{seed}-{number}")
+    draw = random.Random(f"0-{number}")
     for _ in range(pairs):
         yield enumeration.pair(draw)
 
 
-def visits(base: Path, processes: int, pairs: int, seed: int = 0) -> list[Visit]:
-    """All single points and so many pairs (-1: all), shared by some processes, in `base`."""
+def visits(base: Path, processes: int, every: int = 1, pairs: int = -1) -> list[Visit]:
+    """One of `every` steps of each command, and so many pairs (-1: all), shared by some processes,
+    in `base`.
+    """
     results("kill_points", ["lay out", base])
     each = pairs // processes if pairs > 0 else pairs
-    calls = [["visit", base, number, processes, each, seed] for number in range(processes)]
+    calls = [["visit", base, number, processes, every, each] for number in range(processes)]
     found = results("kill_points", *calls)
     return [Visit(**{**one, "points": tuple(one["points"])}) for one in found]
 
@@ -263,8 +288,8 @@ def main(what: str, base: str, *numbers: str) -> None:
     if what == "lay out":
         lay_out(Path(base))
         return
-    number, processes, pairs, seed = map(int, numbers)
-    for visit in _work(Path(base), number, processes, pairs, seed):
+    number, processes, every, pairs = map(int, numbers)
+    for visit in _work(Path(base), number, processes, every, pairs):
         print(json.dumps(asdict(visit)), flush=True)
 
 

@@ -175,9 +175,10 @@ def _exported(name: str) -> Action:
     return make
 
 
+_half_done = killed(2)
 STATES = (
     State("run", "run", _empty, ("run", "repair")),
-    State("resume", "run", killed(2), ("run", "repair")),
+    State("resume", "run", _half_done, ("run", "repair")),
     State("resume a stopped run", "run", _stopped, ("run",)),
     State("finish", "run", killed(0), ("run", "repair")),
     State("redo", "run", _repaired, ("run", "repair")),
@@ -190,7 +191,7 @@ STATES = (
     State("repair a lost file", "repair", _lose, ("repair", "run")),
     State("repair the manifest", "repair", _edit, ("repair", "run")),
     State("repair nothing", "repair", _nothing, ("repair", "run")),
-    State("repair a killed run", "repair", killed(2), ("repair", "run")),
+    State("repair a killed run", "repair", _half_done, ("repair", "run")),
     State("repair after a merge", "repair", _merged, ("repair", "run")),
     State("export as JSON lines", "jsonl", _exported("best.jsonl"), ("jsonl",)),
     State("export as Parquet", "parquet", _exported("best.parquet"), ("parquet",)),
@@ -203,7 +204,12 @@ def lay_out(base: Path, states: Sequence[State] = STATES) -> None:
     whole.mkdir(parents=True)
     for command in ("run", "jsonl", "parquet"):
         COMMANDS[command](whole)
+    made = dict[Action, Path]()
     for state in states:
         case = base / state.name
+        if state.make in made:
+            shutil.copytree(made[state.make], case)
+            continue
         shutil.copytree(whole / SET, case / SET)
         state.make(case)
+        made[state.make] = case

@@ -53,7 +53,8 @@ class Truth:
 
     @classmethod
     def of(cls, folder: Path) -> "Truth":
-        return cls(tiny.said(str(folder)), frozenset(_names(folder) - _listed(folder)))
+        shards = ShardSet(str(folder)).finished()
+        return cls(tiny.said(shards), frozenset(_names(folder) - _listed(shards)))
 
     def look(self, folder: Path) -> Found:
         """What the set in `folder` is worth."""
@@ -62,12 +63,13 @@ class Truth:
             return ended or Found("silent", "verify says nothing")
         if result["problems"]:
             return Found("told", str(result["problems"][0]))
-        found = self.read(folder)
+        shards = ShardSet(str(folder))
+        found = self._said(shards)
         if found.outcome == "told":
             return Found("silent", f"verify says good, and a reader: {found.why}")
         if not found.good:
             return found
-        more = _names(folder) - _listed(folder) - self.names
+        more = _names(folder) - _listed(shards) - self.names
         stray = sorted(name for name in more if _is_read(name))
         if stray:
             return Found("silent", f"{stray[0]}: not listed, and read as rows")
@@ -75,7 +77,11 @@ class Truth:
 
     def read(self, folder: Path) -> Found:
         """What a reader gets of the set in `folder`."""
-        said, ended = attempt(lambda: tiny.said(str(folder)))
+        shards, ended = attempt(lambda: ShardSet(str(folder)))
+        return self._said(shards) if shards else ended or Found("silent", "nothing is read")
+
+    def _said(self, shards: ShardSet) -> Found:
+        said, ended = attempt(lambda: tiny.said(shards.finished()))
         if ended or said is None:
             return ended or Found("silent", "nothing is read")
         if said == self.said:
@@ -85,13 +91,20 @@ class Truth:
         return Found("silent", many if rows != expected else "other rows or verdicts")
 
 
+def content(folder: Path) -> dict[str, bytes | None]:
+    """All that is in a folder: files with what they hold, and folders."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
 def _names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def _listed(folder: Path) -> set[str]:
+def _listed(shards: ShardSet) -> set[str]:
     """The files of a set whose names are its own."""
-    shards = ShardSet(str(folder))
     parts = {part.file for part in (*shards.parts, *shards.verdicts)}
     return parts | {file.name for file in shards.manifest.log}
 

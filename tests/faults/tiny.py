@@ -159,13 +159,15 @@ def go(output: str, salt: str = "") -> Manifest:
 
 def exactly(url: str) -> list[list[Row]]:
     """The rows and the verdicts of a finished set."""
-    shards = ShardSet(url).finished()
-    files = shards.verdicts
-    batches = (batch for file in files for batch in shards.batches(file))
-    return [list(shards.rows()), [row for batch in batches for row in batch.to_pylist()]]
+    return _kept(ShardSet(url).finished())
 
 
-def said(url: str) -> list[list[Row]]:
+def said(shards: ShardSet) -> list[list[Row]]:
     """What of them does not differ from run to run."""
-    rows, verdicts = exactly(url)
+    rows, verdicts = _kept(shards)
     return [[{**row, "rewrite": row["rewrite"][:-_CHANCE]} for row in rows], verdicts]
+
+
+def _kept(shards: ShardSet) -> list[list[Row]]:
+    batches = (batch for file in shards.verdicts for batch in shards.batches(file))
+    return [list(shards.rows()), [row for batch in batches for row in batch.to_pylist()]]

@@ -17,11 +17,11 @@ TEMPLATES = dict.fromkeys(NAMES) | {"think": {"form": "thoughts"}}
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A set of two documents, each chunk rewritten by every template, and scored by a function."""
+    """A set of one document, each chunk rewritten by every template, and scored by a function."""
     folder = tmp_path_factory.mktemp("templates")
     config = {
         "base": str(Path("configs/quickstart.yaml").resolve()),
-        "input": {"paths": ["configs/sample/*.jsonl"], "limit": 2},
+        "input": {"paths": ["configs/sample/*.jsonl"], "limit": 1},
         "output": f"{folder}/set",
         "chunking": {"tokens": 256},
         "rewrite": {"templates": TEMPLATES, "sampling": {"max_tokens": 24}},

@@ -1,27 +1,41 @@
 """Run a function in processes of its own, as torchrun would, and get what each returned.
 
 Megatron's groups are state of a process and vLLM sets up torch.distributed, too, so whatever calls
-`train.parallel.start` runs here. A start costs 10 s of imports: do many checks in one.
+`train.parallel.start` runs here. Processes are forked from one that has imported torch and Megatron
+(Python's forkserver), a second each instead of ten; they have their own signals, exit codes and
+output, and die of their own kill.
 """
 
+import multiprocessing
 import os
 import pickle
 import random
+import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prewrite.train.config.sections import ParallelConfig
 
 T = TypeVar("T")
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "prewrite.train.run",
+        "prewrite.train.reference",
+        "prewrite.train.plan",
+        "torch.utils.tensorboard",
+    ]
+    + ["transformers.models.llama.modeling_llama", "transformers.generation.utils"]
+    + ["tests.train.waiting"]
+)
 _PORTS = 16
-_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def launch(
@@ -30,15 +44,18 @@ def launch(
     """`function(*arguments)` in each of `processes`, by rank; one alone gets no torchrun."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "call").write_bytes(pickle.dumps((function, arguments)))
-        ports = free_ports(_PORTS) if processes > 1 else []
-        started = [_start(folder, rank, processes, ports) for rank in range(processes)]
+        ports = free_ports(_PORTS)
+        started: list[BaseProcess] = []
+        for rank in range(processes):
+            env = torchrun(rank, processes, ports[0]) | {"PORTS": ",".join(ports)}
+            given = (function, arguments, env if processes > 1 else {}, folder / str(rank))
+            started.append(FORKS.Process(target=_call, args=given))
+            started[-1].start()
         try:
             _wait(started, folder, time.monotonic() + limit)
         finally:
             for process in started:
-                process.kill()
-                process.wait()
+                kill(process)
         return [pickle.loads((folder / f"{rank}.out").read_bytes()) for rank in range(processes)]
 
 
@@ -68,31 +85,52 @@ def free_ports(count: int) -> list[str]:
     return found[:count]
 
 
-def _start(folder: Path, rank: int, size: int, ports: list[str]) -> subprocess.Popen[bytes]:
-    env = {key: value for key, value in os.environ.items() if key not in _TORCHRUN}
-    env |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    if size > 1:
-        values = (str(rank), str(rank), str(size), "127.0.0.1", ports[0])
-        env |= dict(zip(_TORCHRUN, values, strict=True)) | {"PORTS": ",".join(ports)}
-    command = [sys.executable, "-m", "tests.train.launch", str(folder), str(rank)]
-    with open(folder / f"{rank}.log", "wb") as log:
-        return subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+def torchrun(rank: int, size: int, port: str) -> dict[str, str]:
+    """What torchrun tells a process of itself and the others."""
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+    return ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
 
 
-def _wait(started: list[subprocess.Popen[bytes]], folder: Path, deadline: float) -> None:
+def kill(process: BaseProcess) -> None:
+    """Kill a process that `begin` has begun in, and those that it has started."""
+    assert process.pid
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # where it has no group yet
+    process.join()
+
+
+def begin(env: Mapping[str, str], said: Path) -> None:
+    """What a fork does first: its output goes to the end of a file, it is a group by itself."""
+    os.setpgrp()
+    os.environ.update(env)
+    with open(said, "a") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    import torch
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    torch.set_num_threads(1)
+    # Megatron would spawn this process, which would import all of torch first.
+    filesystem_async._results_queue = multiprocessing.get_context("fork").Manager().Queue()
+
+
+def _call(
+    function: Callable[..., Any], arguments: tuple[Any, ...], env: dict[str, str], place: Path
+) -> None:
+    begin(env, place.with_suffix(".log"))
+    warnings.simplefilter("ignore")
+    place.with_suffix(".out").write_bytes(pickle.dumps(function(*arguments)))
+
+
+def _wait(started: list[BaseProcess], folder: Path, deadline: float) -> None:
     """Until all have ended well; AssertionError with the output of one that has not."""
-    while any(process.poll() is None for process in started) and time.monotonic() < deadline:
-        if any(process.returncode for process in started):
+    while any(process.exitcode is None for process in started) and time.monotonic() < deadline:
+        if any(process.exitcode for process in started):
             break  # the others wait for it
         time.sleep(0.05)
-    failed = [rank for rank, process in enumerate(started) if process.returncode]
-    late = [rank for rank, process in enumerate(started) if process.returncode is None]
+    failed = [rank for rank, process in enumerate(started) if process.exitcode]
+    late = [rank for rank, process in enumerate(started) if process.exitcode is None]
     for rank in failed or late:
         log = (folder / f"{rank}.log").read_text(errors="replace")[-6000:]
-        raise AssertionError(f"process {rank} ended with {started[rank].returncode}:\n{log}")
-
-
-if __name__ == "__main__":
-    place, number = Path(sys.argv[1]), sys.argv[2]
-    called, given = pickle.loads((place / "call").read_bytes())
-    (place / f"{number}.out").write_bytes(pickle.dumps(called(*given)))
+        raise AssertionError(f"process {rank} ended with {started[rank].exitcode}:\n{log}")

@@ -1,12 +1,9 @@
 """A small real run: a tiny llama with the quick-start tokenizer, a scored set, and its command.
 
-`Command` runs `train.__main__.main` in processes that are forked from one which has imported torch
-and Megatron (Python's forkserver), a second each instead of ten; they have their own signals, exit
-codes and output, and die of their own kill.
+`Command` runs `train.__main__.main` in forks, see `tests.train.launch`.
 """
 
 import json
-import multiprocessing
 import os
 import sys
 import time
@@ -22,7 +19,7 @@ import yaml
 from prewrite.shards.manifest import PassInfo
 from tests.listening import listening
 from tests.shards.making import write_set
-from tests.train.launch import free_ports
+from tests.train.launch import FORKS, begin, free_ports, torchrun
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "models/smollm2-135m-instruct"
@@ -39,16 +36,6 @@ _SHAPE = {
     "eos_token_id": 2,
 }
 _WORDS = ["the", "fox", "runs", "over", "seven", "quiet", "hills", "and", "river", "sings", "rain"]
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        "prewrite.train.run",
-        "prewrite.train.reference",
-        "prewrite.train.plan",
-        "torch.utils.tensorboard",
-    ]
-    + ["transformers.models.llama.modeling_llama", "transformers.generation.utils"]
-)
 
 
 def make_model(folder: Path, poisoned: str | None = None, **changed: Any) -> None:
@@ -183,12 +170,10 @@ class Command:
         port = port or free_ports(1)[0]
         self.ranks = []
         for rank in range(ranks):
-            env = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
-            env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            env = torchrun(rank, ranks, port) if ranks > 1 else {}
             arguments = [*words, "--config", str(recipe)]
-            self.ranks.append(
-                _FORKS.Process(target=_main, args=(arguments, env if ranks > 1 else {}, self._said))
-            )
+            given = (arguments, env, self._said, bool(engines))
+            self.ranks.append(FORKS.Process(target=_main, args=given))
             self.ranks[-1].start()
 
     def signal(self, number: int) -> None:
@@ -224,20 +209,16 @@ class Command:
         return self._said.read_text(errors="replace") if self._said.exists() else ""
 
 
-def _main(arguments: list[str], env: dict[str, str], said: Path) -> None:
+def _main(arguments: list[str], env: dict[str, str], said: Path, samples: bool = False) -> None:
     os.setpgrp()
-    os.environ.update(env)
-    with open(said, "a") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    import torch
-    from megatron.core.dist_checkpointing.strategies import filesystem_async
+    if samples:  # forked before there are threads
+        from prewrite.train.online import client
+        from tests.train.waiting import Waiting
 
+        client.start = Waiting().start
+    begin(env, said)
     from tests.commands import train as main
 
-    torch.set_num_threads(1)
-    # Megatron would spawn this process, which would import all of torch first.
-    filesystem_async._results_queue = multiprocessing.get_context("fork").Manager().Queue()
     sys.exit(main(arguments))
 
 

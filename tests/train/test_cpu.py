@@ -20,6 +20,7 @@ from prewrite.train.config.sections import ModelConfig, ParallelConfig
 from prewrite.train.model.build import build
 from prewrite.train.model.shape import load_shape
 from prewrite.train.model.weights import tensors
+from prewrite.train.unpickle import guarded
 from tests.train.launch import launch, started
 from tests.train.model.cases import make
 
@@ -96,7 +97,8 @@ class Run:
         queue.close()
 
     def load(self, folder: Path) -> None:
-        loaded = dist_checkpointing.load(self.state(True), folder)
+        with guarded(path.name for path in folder.iterdir()):
+            loaded = dist_checkpointing.load(self.state(True), folder)
         self.model.load_state_dict(loaded["model"])
         self.optimizer.load_state_dict(loaded["optimizer"])
 

@@ -130,15 +130,7 @@ class WorkerClient:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, open(self._log, "wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, str(theirs.fileno()), str(os.getpid())],
-                env=_environment(),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-            )
+            process = start(theirs.fileno(), log.fileno())
         return process, Connection(ours.detach())
 
     def _listen(self) -> None:
@@ -200,7 +192,22 @@ class WorkerClient:
         return f"its last words, in {self._log}: {last_words(self._log)}"
 
 
-def _environment() -> dict[str, str]:
+def start(descriptor: int, log: int) -> "subprocess.Popen[bytes]":
+    """A worker, by itself a process group, that talks over a socket and writes to a log; both are
+    open files.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", _COMMAND, str(descriptor), str(os.getpid())],
+        env=environment(),
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        process_group=0,
+    )
+
+
+def environment() -> dict[str, str]:
     """This process's, without what torchrun says of it; a GPU's worker sees its trainer's alone."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(_TORCHRUN)}
     env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
