@@ -79,9 +79,8 @@ class TrainRecipe(Recipe):
         """Refuse labels of a criterion that no model is asked about, or not by reasoning, or with
         the original as its own reference.
         """
-        probe = self.train.rollouts and self.train.rollouts.probe
         named = [(f"data.{n}", data.criterion) for n, data in enumerate(self.train.data)]
-        named += [("rollouts.probe", probe.criterion)] if probe else []
+        named += [(key, sample.criterion) for key, sample in self.train.probes.items()]
         for key, name in named:
             criterion = _named(f"train.{key}.criterion", name) if name else None
             if criterion and criterion.has_reference:

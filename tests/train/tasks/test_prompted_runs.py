@@ -79,7 +79,11 @@ def judging(folder: Path, output: str, **changed: Any) -> dict[str, Any]:
     criterion = str(folder / "quality.yaml")
     train = _settings(folder, output, {"kind": "judge", "max_context_tokens": 16}, changed)
     train["data"][0]["criterion"] = criterion
-    train["rollouts"]["probe"] = _probe(folder) | {"criterion": criterion}
+    sample = _probe(folder) | {"criterion": criterion}
+    again = {name: value for name, value in sample.items() if name != "every"}
+    train["rollouts"]["probe"] = sample | {"also": {"again": again}, "canaries": True}
+    # Room for some canaries of one scene.
+    train["batch"] |= {"sequence_tokens": 192, "max_seq_len": 184}
     return train
 
 
@@ -125,7 +129,7 @@ def _settings(
 
 def start(train: dict[str, Any], folder: Path, ranks: int = 1) -> Command:
     known = {n: one.model_dump(mode="json") for n, one in engines(folder / "model").items()}
-    known["policy"]["max_model_len"] = 128
+    known["policy"]["max_model_len"] = 192
     return Command(train, ranks=ranks, engines=known)
 
 
@@ -144,8 +148,8 @@ def rewriter(place: Path) -> Path:
 
 
 def test_what_a_judges_run_says(judge: Path) -> None:
-    steps = metrics(judge)
-    assert len(steps) == STEPS
+    begun, *steps = metrics(judge)
+    assert len(steps) == STEPS and begun["step"] == 0 and "loss" not in begun
     for step in steps:
         assert step["rollouts/pools"] <= 8, "both orders of at most 4 pairs"
         assert step["rewards/alone"] == 0
@@ -153,15 +157,26 @@ def test_what_a_judges_run_says(judge: Path) -> None:
         assert step["policy/gap"] < 1e-3
         assert 0 <= step["rewards/of_quality"] <= 1
     assert any(step["rewards/mixed"] for step in steps)
-    probed = [step for step in steps if "probe/reward" in step]
-    assert [step["step"] for step in probed] == [2, 4]
-    assert all(0 <= step["probe/both_orders"] <= step["probe/reward"] for step in probed)
-    assert all(0 <= step["probe/says_first"] <= 1 for step in probed)
+    probed = [begun, *(step for step in steps if "probe/reward" in step)]
+    assert [step["step"] for step in probed] == [0, 2, 4]
+    for step in probed:
+        assert 0 <= step["probe/both_orders"] <= step["probe/reward"]
+        assert 0 <= step["probe/says_first"] <= 1
+        for name in ("reward", "both_orders", "says_first", "unread", "cut_points"):
+            assert step[f"probe/again/{name}"] == step[f"probe/{name}"], "the same sample"
+
+
+def test_a_judge_is_asked_the_canaries_from_its_start_on(judge: Path) -> None:
+    probed = [step for step in metrics(judge) if "probe/canary_flips" in step]
+    assert [step["step"] for step in probed] == [0, 2, 4]
+    for step in probed:
+        assert 0 < step["probe/canary_too_long"] < 1 and step["probe/canary_unread"] < 1
+        assert 0 < step["probe/canary_held"] < 1 and 0 <= step["probe/canary_flips"] <= 1
 
 
 def test_what_a_rewriters_run_says(rewriter: Path) -> None:
-    steps = metrics(rewriter)
-    assert len(steps) == STEPS
+    begun, *steps = metrics(rewriter)
+    assert len(steps) == STEPS and "probe/reward_mended" in begun
     assert all(step["rewards/of_copied"] == 0 for step in steps), "random texts copy nothing"
     assert any(step["rewards/of_mended"] > 0 for step in steps)
     forms = [name for name in steps[0] if name.startswith("form/")]
@@ -199,7 +214,13 @@ def test_two_ranks_learn_the_same(judge: Path, place: Path) -> None:
     command = start(judging(place, "ranks"), place, ranks=2)
     assert command.end(400) == 0, command.text
     names = ("loss", "rewards/mixed", "rewards/of_quality", "grpo/cut_points", "rollouts/pools")
-    for own, other in zip(metrics(command.output)[:2], metrics(judge)[:2], strict=True):
+    begun, *steps = metrics(command.output)
+    expected, *others = metrics(judge)
+    measures = [name for name in expected if name.startswith("probe/") and "seconds" not in name]
+    assert {name: begun[name] for name in measures} == pytest.approx(
+        {name: expected[name] for name in measures}
+    )
+    for own, other in zip(steps[:2], others[:2], strict=True):
         for name in names:
             assert own[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
 
