@@ -106,6 +106,11 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
         ),
         (
             "rewrite",
+            (JUDGE, "train.rollouts.judge.criteria=[safety, kept]"),
+            "train.rollouts.judge.combine: found 'sum', with which a rewrite earns up to 2; accept",
+        ),
+        (
+            "rewrite",
             (JUDGE, "train.rollouts.judge.engine=policy"),
             "engines.policy.model: found 'models/any', the model that is trained; accepted",
         ),
