@@ -25,7 +25,6 @@ from prewrite.train.messages import (
     Metrics,
     RolloutGroup,
     RolloutPrompt,
-    RolloutResponse,
     rollout_name,
 )
 from prewrite.train.model.shape import ModelShape
@@ -37,6 +36,8 @@ from prewrite.train.tasks.canaries import PolicyCanaries
 from prewrite.train.tasks.judging import JudgeAsker
 
 _EXAMPLES = 16
+
+_Groups = Sequence[RolloutGroup]
 
 _PHASE = {"name": "probe", "until": {"step": 1}}
 
@@ -53,6 +54,7 @@ class Probe:
         self._samples = dict[str, tuple[RolloutPrompt, ...]]()
         self._texts: TextTokens | None = None
         self._canaries: PolicyCanaries | None = None
+        self._costs = Metrics()
         self.examples: list[tuple[RolloutPrompt, RolloutGroup]] = []
 
     def __call__(self, online: OnlineBatches, step: int, model: Any) -> Metrics:
@@ -60,24 +62,29 @@ class Probe:
         if not self._samples:
             self._read()
         online.sync(step, model)
-        found = dict[str, float]()
+        found, self._costs = Metrics(), {}
         for prefix, prompts in self._samples.items():
-            answer = online.ask(prompts, rollouts=1)
+            groups = self._ask(online, prompts)
             if not found:
-                self.examples = [*zip(prompts, answer.groups, strict=True)][:_EXAMPLES]
-            measure = self._rewarded if self._config.prompted else _won
-            values = measure(prompts, answer)
+                self.examples = [*zip(prompts, groups, strict=True)][:_EXAMPLES]
+            values = self._rewarded(prompts, groups) if self._config.prompted else _won(groups)
+            values |= parallel.all_reduce_sum({"cut_points": float(len(prompts))})
             found |= {f"{prefix}/{name}": value for name, value in values.items()}
-        return found | self._attacked(online)
+        values = self._attacked(online) | parallel.all_reduce_sum(self._costs)
+        return found | {f"probe/{name}": value for name, value in values.items()}
 
-    def _rewarded(self, prompts: Sequence[RolloutPrompt], answer: RolloutResponse) -> Metrics:
+    def _ask(self, online: OnlineBatches, prompts: Sequence[RolloutPrompt]) -> _Groups:
+        answer = online.ask(prompts, rollouts=1)
+        for name, value in answer.values.items():
+            self._costs[name] = self._costs.get(name, 0.0) + value
+        return answer.groups
+
+    def _rewarded(self, prompts: Sequence[RolloutPrompt], groups: _Groups) -> Metrics:
         """Of a prompted task: the mean reward, and what else is known of its rollouts."""
-        task, groups = self._config.task, by_key(answer.groups)
+        task = self._config.task
         assert isinstance(task, RewriteTask | JudgeTask) and self._texts
-        own = probed.tally(task, prompts, groups, self._texts)
-        sums = parallel.all_reduce_sum(own | {"cut_points": float(len(prompts))} | answer.values)
-        told = {name: value for name, value in sums.items() if name not in own}
-        return probed.means(sums) | told
+        own = probed.tally(task, prompts, by_key(groups), self._texts)
+        return probed.means(parallel.all_reduce_sum(own))
 
     def _attacked(self, online: OnlineBatches) -> Metrics:
         """What the canaries say of a judge, where it is asked them."""
@@ -85,12 +92,8 @@ class Probe:
         if not canaries:
             return {}
         mine = canaries.prompts[parallel.data_rank() :: parallel.data_size()]
-        answer = online.ask(mine, rollouts=1)
-        read = parallel.collect(canaries.read(by_key(answer.groups)))
-        found = canaries.measures({n: value for one in read for n, value in one.items()})
-        costs = parallel.all_reduce_sum(answer.values)
-        found |= {f"canary_{name}": value for name, value in costs.items()}
-        return {f"probe/{name}": value for name, value in found.items()}
+        read = parallel.collect(canaries.read(by_key(self._ask(online, mine))))
+        return canaries.measures({n: value for one in read for n, value in one.items()})
 
     def _read(self) -> None:
         rank, ranks = parallel.data_rank(), parallel.data_size()
@@ -145,12 +148,11 @@ def _against_the_best(asked: PromptBatch) -> Iterator[RolloutPrompt]:
         yield replace(prompt, pool=replace(prompt.pool, candidates={best: texts[best]}))
 
 
-def _won(prompts: Sequence[RolloutPrompt], answer: RolloutResponse) -> Metrics:
+def _won(groups: _Groups) -> Metrics:
     """How often a rollout beats the stored text that it meets."""
-    results = [result for group in answer.groups if (result := _result(group)) is not None]
-    won = {"won": sum(results), "judged": float(len(results))}
-    sums = parallel.all_reduce_sum(won | {"cut_points": float(len(prompts))} | answer.values)
-    return {"win_rate": sums.pop("won") / max(1.0, sums["judged"])} | sums
+    results = [result for group in groups if (result := _result(group)) is not None]
+    sums = parallel.all_reduce_sum({"won": sum(results), "judged": float(len(results))})
+    return {"win_rate": sums["won"] / max(1.0, sums["judged"]), "judged": sums["judged"]}
 
 
 def _result(group: RolloutGroup) -> float | None:
