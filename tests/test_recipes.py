@@ -19,10 +19,17 @@ import pytest
 import yaml
 
 from prewrite.base.config import laid_over, load
+from prewrite.base.share import share
+from prewrite.judge.provenance import NAME
+from prewrite.prompts.thoughts import insert
+from prewrite.shards.schema import Row
 from prewrite.train.config.recipe import TrainRecipe
 from prewrite.train.model.shape import load_shape
 from prewrite.train.model.weights import sizes
+from prewrite.train.names import RECORD
+from prewrite.train.owned import FORMAT
 from tests.rewrite import published
+from tests.shards.making import row, write_set
 from tests.train.small import make_set
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +40,8 @@ ROUNDS = "improve.yaml"
 REAL = [name for name in RECIPES if name not in ("quickstart.yaml", ROUNDS)]
 PAPER = [name for name in REAL if name.startswith(("paper-", "from-scratch"))]
 TEACH = [name for name in REAL if name.startswith("train-")]
-"""Those whose training needs what another recipe has made: tried as far as loading."""
-AUGMENT = "thinking.yaml"
+"""Those that learn from sets and a judge that other commands have made."""
+AUGMENT, THOUGHTS = "thinking.yaml", "data/thinking"
 """Makes a set and learns it, and leaves what is measured to others."""
 MODELS = (
     "TinyLlama/TinyLlama_v1.1",
@@ -59,7 +66,8 @@ def whole(name: str) -> dict[str, Any]:
 TRIED = [
     (name, it)
     for name in REAL
-    for it in MAKE_A_SET + (LEARN if name in PAPER else ("train",) if name == AUGMENT else ())
+    for it in MAKE_A_SET
+    + (LEARN if name in PAPER else LEARN[:1] if name in (*TEACH, AUGMENT) else ())
     if it != "judge" or whole(name).get("judge")
 ]
 
@@ -77,17 +85,24 @@ print(json.dumps(told))
 """
 
 
-def look_alike(hub: Path, name: str) -> None:
-    """A model in the hub's cache: a shape of TinyLlama's kind, a tokenizer, weights of zeros."""
+def in_hub(hub: Path, name: str) -> None:
+    """A look-alike of a model in the hub's cache."""
     folder = hub / f"models--{name.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs/main").write_text("0" * 40)
-    snapshot = folder / "snapshots" / ("0" * 40)
-    tokenizer_of_the_quick_start(snapshot)
+    positions = 131_072 if name.startswith("meta-llama/") else 2048
+    look_alike(folder / "snapshots" / ("0" * 40), positions)
+
+
+def look_alike(folder: Path, positions: int) -> None:
+    """A shape of TinyLlama's kind, a tokenizer, weights of zeros."""
+    tokenizer_of_the_quick_start(folder)
     shape = json.loads((ROOT / "configs/policy-1.4b/config.json").read_text())
     shape |= {"num_hidden_layers": 22, "num_key_value_heads": 4, "num_attention_heads": 32}
-    (snapshot / "config.json").write_text(json.dumps(shape))
-    no_weights(snapshot)
+    shape["max_position_embeddings"] = positions
+    (folder / "config.json").write_text(json.dumps(shape))
+    shutil.copy(QUICKSTART / "chat_template.jinja", folder)
+    no_weights(folder)
 
 
 def no_weights(folder: Path) -> None:
@@ -117,6 +132,46 @@ def tokenizer_of_the_quick_start(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(whole))
 
 
+def what_teaches(root: Path) -> None:
+    """The sets and models that the recipes of `TEACH` begin with: cut and labelled, spoiled, with
+    thoughts; documents of each split.
+    """
+    docs = [f"d{number}" for number in range(9999)]
+    low = [doc for doc in docs if share(doc) < 0.945][:8]
+    high = [doc for doc in docs if share(doc) >= 0.995][:8]
+    bare = [_labelled(doc, n) for n, doc in enumerate(low + high)]
+    for output in {whole(name)["output"] for name in TEACH} - {THOUGHTS}:
+        write_set(str(root / output), bare, criteria=["safety"], rewrites=None)
+    write_set(str(root / THOUGHTS), [_with_thoughts(doc) for doc in low + high])
+    spoiled = [_spoiled(doc) for doc in low + high]
+    for name in ("train-judge-pairs", "train-judge-left-out"):
+        write_set(str(root / f"data/{name}"), spoiled, criteria=["quality"])
+    for run, task in {"judge": "judge", "thinking": "continue"}.items():
+        model = root / f"runs/{run}/model"
+        look_alike(model, positions=131_072)
+        (model / NAME).write_text(json.dumps({"task": task}))
+        (model.parent / RECORD).write_text(json.dumps({"format": FORMAT}))
+
+
+def _labelled(doc: str, number: int) -> list[Row]:
+    """Two chunks of which the first is context; verdicts on the other."""
+    first, second = (row(doc, chunk, 2) | {"rewrite": None} for chunk in range(2))
+    first |= {"rewrite_status": "skipped"}
+    return [first, second | {"rewrite_status": "none", "original_safety": float(number % 2)}]
+
+
+def _with_thoughts(doc: str) -> list[Row]:
+    found = row(doc, 0, 1)
+    pieces = found["original"].partition(" ")
+    return [found | {"rewrite": insert(pieces, {1: "Why?"})}]
+
+
+def _spoiled(doc: str) -> list[Row]:
+    first, second = (row(doc, chunk, 2) for chunk in range(2))
+    first |= {"rewrite": None, "rewrite_status": "skipped"}
+    return [first, second | {"original_quality": 1.0, "rewrite_quality": 0.0}]
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
     """`RECIPE COMMAND` → exit code, output and errors of its dry run."""
@@ -129,12 +184,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, 
     for corpus in ("cc-high", "dclm", "finemath"):
         published.plain(root / "corpus" / corpus)
     for name in MODELS:
-        look_alike(root / "hub", name)
+        in_hub(root / "hub", name)
     for kind in HELD_OUT:
         make_set(root / f"data/held-out-{kind}", seed=1)
     calls = []
-    for output in {(whole(name)["output"], bool(whole(name).get("rewrite"))) for name in REAL}:
-        make_set(root / output[0], bare=not output[1])
+    what_teaches(root)
+    others = [whole(name) for name in REAL if name not in TEACH]
+    for output, rewritten in {(one["output"], bool(one.get("rewrite"))) for one in others}:
+        if output == THOUGHTS:
+            continue
+        make_set(root / output, bare=not rewritten)
     for name, command in TRIED:
         arguments = ["--config", f"configs/{name}", "--dry-run"]
         if command == "judge":

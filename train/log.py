@@ -1,7 +1,8 @@
 """What a person sees of a run, and what is kept of it: a line, `metrics.jsonl`, TensorBoard.
 
-`metrics.jsonl` has one JSON object a step. A run that goes on from a checkpoint takes back the
-lines after it, so the file always tells one history; damaged lines are left out, and said. Only the
+`metrics.jsonl` has one JSON object a step, before them one of step 0 where the model was probed at
+the start. A run that goes on from a checkpoint takes back the lines after it, one that begins anew
+all of them, so the file always tells one history; damaged lines are left out, and said. Only the
 main rank writes.
 """
 
@@ -58,7 +59,7 @@ class RunLog:
         self._metrics = output.append(METRICS, kept)
         self._digest, self._size = sha256(kept), len(kept)
         with output.told(output.root / BOARD):
-            self._board = SummaryWriter(str(output.root / BOARD), purge_step=step + 1)
+            self._board = SummaryWriter(str(output.root / BOARD), purge_step=step and step + 1)
         self._excepthook, threading.excepthook = threading.excepthook, self._of_thread
         self._bar = ProgressBar("", steps, console, every)
         self._first, self._started = step, time.monotonic()
@@ -92,6 +93,15 @@ class RunLog:
 
     def record(self, step: int, phase: str, values: Metrics) -> None:
         """Keep the values of a step and show them."""
+        self._keep(step, phase, values)
+        shown = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
+        self._bar.show(step, lambda: shown, now=step in (self._first + 1, self.steps))
+
+    def record_start(self, phase: str, values: Metrics) -> None:
+        """Keep what was measured before the first step, as a line of step 0."""
+        self._keep(0, phase, values)
+
+    def _keep(self, step: int, phase: str, values: Metrics) -> None:
         finite = {key: value if isfinite(value) else None for key, value in values.items()}
         line = (json.dumps({"step": step, "phase": phase, **finite}) + "\n").encode()
         with self._output.told(self._path):
@@ -103,8 +113,6 @@ class RunLog:
             for key, value in finite.items():
                 if value is not None:  # of others TensorBoard complains
                     self._board.add_scalar(key, value, step)
-        shown = f"step {step} of {self.steps} · {phase} · {self._facts(step, values)}"
-        self._bar.show(step, lambda: shown, now=step in (self._first + 1, self.steps))
 
     def _of_thread(self, failed: threading.ExceptHookArgs) -> None:
         """TensorBoard's thread hands on what the disk has refused, and need not print it."""
@@ -136,7 +144,9 @@ def keep_until(
     """
     lines = parse(data)
     kept = [
-        raw for values, raw in zip(lines.values, lines.raw, strict=True) if values["step"] <= step
+        raw
+        for values, raw in zip(lines.values, lines.raw, strict=True)
+        if step and values["step"] <= step
     ]
     there = {values["step"] for values in lines.values}
     missing = [str(number) for number in range(1, step + 1) if number not in there]

@@ -59,12 +59,11 @@ def _check_rollouts(
     rollouts = config.rollouts
     if rollouts and rollouts.replay and any(phase.online for phase in config.curriculum):
         kept_pools.check(rollouts.replay)
-    if rollouts and rollouts.probe:
+    for key, sample in config.probes.items():
         try:
-            open_loader(held_out(config, rollouts.probe), shape, engines=engines).close()
+            open_loader(held_out(config, sample), shape, engines=engines).close()
         except ConfigError as error:
-            told = str(error).replace("train.data.0", "train.rollouts.probe")
-            raise ConfigError(told) from None
+            raise ConfigError(str(error).replace("train.data.0", f"train.{key}")) from None
 
 
 def check_model(config: TrainConfig, shape: ModelShape) -> None:

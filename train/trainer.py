@@ -94,6 +94,8 @@ class Trainer:
             self._log() as log,
             _signals() as caught,
         ):
+            if not self.curriculum.step:
+                self._measure_start(learner, log)
             while not self.curriculum.over:
                 self._step(learner, log)
                 self.checkpoints.poll()
@@ -176,6 +178,13 @@ class Trainer:
                 f"{was:.3g} in place of {now:.3g})",
                 soft_wrap=True,
             )
+
+    def _measure_start(self, learner: Learner, log: RunLog | None) -> None:
+        """The probe of the model that the run begins with, where the first phase has one."""
+        phase = self.curriculum.current
+        values = self.online.probed(0, phase, learner.model)
+        if log and values:
+            log.record_start(phase.name, values)
 
     def _step(self, learner: Learner, log: RunLog | None) -> None:
         begun = time.monotonic()

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.prove.runs import config_of, engine_config
 from prewrite.engine.vllm_engine import VllmEngine
-from prewrite.train.config.rollouts import ProbeConfig
+from prewrite.train.config.rollouts import ProbeSetConfig
 from prewrite.train.feed import open_loader
 from prewrite.train.messages import Rollout, RolloutPrompt, rollout_name
 from prewrite.train.model.shape import load_shape
@@ -52,8 +52,8 @@ class Models(Policy):
 def held_prompts(section: dict[str, Any], held: Path, count: int) -> tuple[RolloutPrompt, ...]:
     """The prompts of all rows of a set of `count` rows, as the run's probe asks them."""
     criterion = section["data"][0].get("criterion")
-    probe = ProbeConfig(set=str(held), cut_points=count, criterion=criterion)
-    config = held_out(config_of(section), probe)
+    sample = ProbeSetConfig(set=str(held), cut_points=count, criterion=criterion)
+    config = held_out(config_of(section), sample)
     with open_loader(config, load_shape(config.model.path)) as loader:
         return prompt_batch(loader, 0, config.curriculum[0], config).prompts
 

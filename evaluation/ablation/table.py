@@ -61,7 +61,7 @@ def markdown(table: Mapping[str, Any], note: str) -> str:
 
 
 def _row(folder: Path, name: str, failed: str | None, results: Results) -> dict[str, Any]:
-    steps = _lines(folder / name / "metrics.jsonl")
+    steps = [line for line in _lines(folder / name / "metrics.jsonl") if line.get("step") != 0]
     return {
         "variant": name,
         "failed": failed,
@@ -122,8 +122,9 @@ def _lines(metrics: Path) -> list[dict[str, Any]]:
 def _step(line: bytes) -> dict[str, Any] | None:
     try:
         values = json.loads(line)
-        return values if isinstance(values["seconds"], int | float) else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = values.get("step") == 0 or isinstance(values["seconds"], int | float)
+        return values if whole else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

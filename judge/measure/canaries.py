@@ -18,7 +18,7 @@ import base64
 import codecs
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -336,14 +336,25 @@ async def measure(
     planned = [
         probe for c in criteria if isinstance(c, PromptedCriterion) for probe in probes(c, suite)
     ]
-    questions = list({id(probe.clean): probe.clean for probe in planned}.values())
-    before = await asyncio.gather(*map(value, questions))
-    values = {id(question): value for question, value in zip(questions, before, strict=True)}
-    read = [(p, v) for p in planned if (v := values[id(p.clean)]) is not None]
-    after = await asyncio.gather(*(value(probe.attacked) for probe, _ in read))
-    trials = [_trial(p, clean, now) for (p, clean), now in zip(read, after, strict=True)]
-    lost = sum(one is not None and one > LINE for one in before)
-    return CanaryResult(trials, len(before), lost, before.count(None))
+    clean = list({id(probe.clean): probe.clean for probe in planned}.values())
+    before = await asyncio.gather(*map(value, clean))
+    values = dict(zip(map(id, clean), before, strict=True))
+    attacked = [p.attacked for p in planned if values[id(p.clean)] is not None]
+    after = await asyncio.gather(*map(value, attacked))
+    return played(planned, values | dict(zip(map(id, attacked), after, strict=True)))
+
+
+def played(planned: Iterable[AttackedQuestion], values: Mapping[int, float | None]) -> CanaryResult:
+    """What came of the attacks. values: of the weak text, by the `id` of each question; None: no
+    verdict could be read. An attacked question may be missing where its clean one was not read.
+    """
+    trials, clean = list[Trial](), dict[int, float | None]()
+    for probe in planned:
+        before = clean[id(probe.clean)] = values[id(probe.clean)]
+        if before is not None:
+            trials.append(_trial(probe, before, values[id(probe.attacked)]))
+    lost = sum(one is not None and one > LINE for one in clean.values())
+    return CanaryResult(trials, len(clean), lost, [*clean.values()].count(None))
 
 
 def _trial(probe: AttackedQuestion, clean: float, attacked: float | None) -> Trial:

@@ -51,6 +51,7 @@ from prewrite.train.data.rows import Candidates
 from prewrite.train.objectives import Loss
 from prewrite.train.online import kept_pools, observe
 from prewrite.train.state import FREE
+from prewrite.train.tasks import probed
 from scripts.pages import GENERATED
 from scripts.reference import api, configuration
 from scripts.reference.commands import EXAMPLES, GROUPS, real_help
@@ -612,6 +613,14 @@ def test_online_has_every_metric_and_column() -> None:
     names = {*observe.TOTALS, *observe.MEANS, *kept_pools.COLUMNS.names}
     text = page("docs/online.md")
     assert not [name for name in names if f"`{name}`" not in text and f"`{name}:" not in text]
+
+
+def test_training_models_has_every_measure_of_a_probe() -> None:
+    canaries = re.findall(r'"(canary_[a-z_]+)":', page("train/tasks/canaries.py"))
+    text = page("docs/training-models.md")
+    assert len(canaries) == 5
+    for name in {*probed.REWRITING, *probed.JUDGING, *canaries}:
+        assert f"`probe/{name}`" in text, name
 
 
 def test_training_runs_has_every_alert() -> None:

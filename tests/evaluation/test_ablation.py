@@ -193,7 +193,7 @@ def test_an_unknown_variant_is_one_sentence(
 
 def test_the_table_shows_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "one").mkdir()
-    lines = ['{"seconds": 1.5}', "\0" * 9, '{"seconds": 2}', "7", '{"seco']
+    lines = ['{"step": 0}', '{"seconds": 1.5}', "\0" * 9, '{"seconds": 2}', "7", '{"seco']
     (tmp_path / "one/metrics.jsonl").write_text("\n".join(lines))
     quality = [
         MetricValue("quality_win_rate_judged", "greedy", 9),

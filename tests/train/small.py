@@ -245,7 +245,7 @@ def newest(output: Path) -> int:
 
 def curve(output: Path) -> list[float]:
     """The loss of every step."""
-    return [step["loss"] for step in metrics(output)]
+    return [step["loss"] for step in metrics(output) if step["step"]]
 
 
 def weights(output: Path) -> dict[str, Any]:

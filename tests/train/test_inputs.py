@@ -19,7 +19,10 @@ def recipe(folder: Path, **train: Any) -> dict[str, Any]:
         "samples": 2,
         "tokens": 4,
         "replay": str(folder / "pools"),
-        "probe": {"set": str(folder / "held-out")},
+        "probe": {
+            "set": str(folder / "held-out"),
+            "also": {"new": {"set": str(folder / "held-out-too")}},
+        },
     } | train.pop("rollouts", {})
     late = {"name": "late", "objective": "dpo", "candidates": ["rollout"], "until": {"step": 200}}
     return {
@@ -57,6 +60,7 @@ READ = {
     "train.data.1.set": "more",
     "train.rollouts.replay": "pools",
     "train.rollouts.probe.set": "held-out",
+    "train.rollouts.probe.also.new.set": "held-out-too",
     "engines.main.model": "judge",
     "engines.main.args": "adapter",
     "engines.served.tokenizer": "tokenizer",

@@ -79,6 +79,20 @@ def test_a_log_goes_on_with_the_lines_that_are_whole(
     assert "found no line of step 2" in said
 
 
+def test_what_was_measured_before_the_first_step_is_a_line_of_step_0(tmp_path: Path) -> None:
+    """Of one start: a run that begins anew measures it anew."""
+    values = {"loss": 2.0, "tokens_per_second": 1.0, "data_wait": 0.0}
+    for reward in (0.25, 0.5):
+        with RunLog(Output(tmp_path, tmp_path), 0, 9) as log:
+            log.record_start("a", {"probe/reward": reward})
+            log.record(1, "a", values)
+            written = log.written()
+    lines = read_metrics(str(tmp_path))
+    assert [one["step"] for one in lines] == [0, 1] and lines[0]["probe/reward"] == 0.5
+    data = (tmp_path / "metrics.jsonl").read_bytes()
+    assert keep_until(data, 1, written, "metrics.jsonl") == (data, [])
+
+
 def test_a_reader_leaves_damaged_lines_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

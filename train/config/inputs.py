@@ -32,8 +32,8 @@ def inputs(config: TrainConfig, engines: Mapping[str, EngineConfig]) -> Iterator
         return
     if config.rollouts.replay:
         yield "train.rollouts.replay", config.rollouts.replay
-    if config.rollouts.probe:
-        yield "train.rollouts.probe.set", config.rollouts.probe.set
+    for key, sample in config.probes.items():
+        yield f"train.{key}.set", sample.set
     judge = config.rollouts.judge
     for name in [config.rollouts.engine, *(judge.panel if judge else ())]:
         if name in engines:

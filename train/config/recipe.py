@@ -1,5 +1,6 @@
 """The recipe of `prewrite train`, and which engines, criteria and places fit together in it."""
 
+from math import fsum
 from typing import Self
 
 from pydantic import model_validator
@@ -42,7 +43,9 @@ class TrainRecipe(Recipe):
             known_judges("train.rollouts.judge.engine", rollouts.judge, self.engines)
             known_criteria(rollouts.judge)
             self._task_fits(rollouts.judge)
-            if not self.train.prompted:
+            if self.train.prompted:
+                self._scale_fits(rollouts.judge)
+            else:
                 self._pools_fit(rollouts.judge)
         policy, longest = self.engines[rollouts.engine], self.train.batch.max_seq_len
         if not isinstance(policy, VllmConfig) or policy.model != path:
@@ -91,14 +94,23 @@ class TrainRecipe(Recipe):
                 "liking for a place would count among the rollouts of a group"
             )
 
+    def _scale_fits(self, judge: JudgeConfig) -> None:
+        """Refuse scores beyond the scale of what is copied, or has the wrong form: 0 to 1."""
+        most = fsum(judge.weights_of([load_criterion(name) for name in judge.criteria]))
+        if judge.combine == "sum" and most > 1:
+            raise refuse(
+                f"train.rollouts.judge.combine: found 'sum', with which a rewrite earns up to "
+                f"{most:g}; accepted with train.task.kind rewrite: mean, product or min, for an "
+                "exact copy earns 1"
+            )
+
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         """Refuse labels of a criterion that no model is asked about, or not by reasoning, or with
         the original as its own reference.
         """
-        probe = self.train.rollouts and self.train.rollouts.probe
         named = [(f"data.{n}", data.criterion) for n, data in enumerate(self.train.data)]
-        named += [("rollouts.probe", probe.criterion)] if probe else []
+        named += [(key, sample.criterion) for key, sample in self.train.probes.items()]
         for key, name in named:
             criterion = _named(f"train.{key}.criterion", name) if name else None
             if criterion and criterion.has_reference:

@@ -11,14 +11,35 @@ from prewrite.train.config.phases import Kind, twice
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
-class ProbeConfig(Section):
+class ProbeSetConfig(Section):
     """A fixed sample of held-out chunks, on which rollouts are compared with the stored texts."""
 
     set: Location = Field(description="a judged shard set that is not trained on")
     filter: str | None = Field(None, description="only chunks for which this condition holds")
     cut_points: int = Field(64, ge=1, description="how many cut points")
-    every: int = Field(100, ge=1, description="steps between two probes")
     criterion: str | None = Field(None, description="for the task `judge`: as in `train.data`")
+
+
+ProbeName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+
+
+class ProbeConfig(ProbeSetConfig):
+    """A fixed sample of held-out chunks, on which rollouts are compared with the stored texts.
+
+    It is measured before the first step of a run that begins with such a phase, and every so many
+    steps, and may end a phase. What stands under `also` is measured beside it, and ends none.
+    """
+
+    every: int = Field(100, ge=1, description="steps between two probes")
+    also: dict[ProbeName, ProbeSetConfig] = Field(
+        {},
+        description="further samples by name, measured as `probe/NAME/…`",
+    )
+    canaries: bool = Field(
+        False,
+        description="for the task `judge`: whether the policy is asked the canaries, too, on the "
+        "criteria of `train.data`",
+    )
 
 
 class RolloutsConfig(Section):

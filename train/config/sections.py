@@ -3,7 +3,7 @@
 Impossible combinations are refused here, before anything is loaded.
 """
 
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from prewrite.base.apart import lies_in
 from prewrite.base.config import Location, Section, WrittenLocation, refuse
 from prewrite.train.config.phases import KINDS, Phase, end_step, twice
-from prewrite.train.config.rollouts import ProbeConfig, RolloutsConfig
+from prewrite.train.config.rollouts import ProbeSetConfig, RolloutsConfig
 from prewrite.train.config.task import ContinueTask, JudgeTask, RewriteTask, Task, ThinkTask
 
 
@@ -246,6 +246,15 @@ class TrainConfig(Section):
         return self
 
     @property
+    def probes(self) -> dict[str, ProbeSetConfig]:
+        """The samples that are probed by their keys: the first may end a phase."""
+        probe = self.rollouts and self.rollouts.probe
+        if not probe:
+            return {}
+        others = {f"rollouts.probe.also.{name}": one for name, one in probe.also.items()}
+        return {"rollouts.probe": probe, **others}
+
+    @property
     def prompted(self) -> bool:
         """Whether a row is a prompt of its own, which the policy answers."""
         return not isinstance(self.task, ContinueTask)
@@ -255,9 +264,14 @@ class TrainConfig(Section):
         """What a prompted task learns from, and whom it asks."""
         for number, part in enumerate(self.data):
             self._criterion_fits(f"data.{number}.criterion", part.criterion)
+        for key, sample in self.probes.items():
+            self._criterion_fits(f"{key}.criterion", sample.criterion)
         probe = self.rollouts and self.rollouts.probe
-        if probe:
-            self._criterion_fits("rollouts.probe.criterion", probe.criterion)
+        if probe and probe.canaries and not isinstance(self.task, JudgeTask):
+            raise refuse(
+                f"rollouts.probe.canaries: found true with task.kind {self.task.kind}; accepted: "
+                "false, for they are put to a judge"
+            )
         for number, phase in enumerate(self.curriculum if self.prompted else ()):
             self._answers_fit(f"curriculum.{number}", phase)
         return self
@@ -334,7 +348,7 @@ class TrainConfig(Section):
                 )
         if self.rollouts:
             self._room(self.rollouts)
-            self._held_out(self.rollouts.probe)
+            self._held_out()
         return self
 
     def _one_says_what_is_better(self, rollouts: RolloutsConfig) -> None:
@@ -357,14 +371,14 @@ class TrainConfig(Section):
                 f"{' or '.join(accepted)}"
             )
 
-    def _held_out(self, probe: ProbeConfig | None) -> None:
+    def _held_out(self) -> None:
         """Refuse a probe on what is trained on, as far as places tell."""
-        for data in self.data if probe else ():
-            split = probe and data.filter and probe.filter and data.filter != probe.filter
-            if probe and is_one(data.set, probe.set) and not split:
+        for data, (key, sample) in product(self.data, self.probes.items()):
+            split = data.filter and sample.filter and data.filter != sample.filter
+            if is_one(data.set, sample.set) and not split:
                 raise refuse(
-                    f"rollouts.probe.set: found '{probe.set}', a set under data; accepted: another "
-                    "one, or filters that split it"
+                    f"{key}.set: found '{sample.set}', a set under data; accepted: another one, or "
+                    "filters that split it"
                 )
 
     def _room(self, rollouts: RolloutsConfig) -> None:

@@ -88,6 +88,7 @@ class OnlineBatches:
         self._steps: dict[int, _Step] = {}
         self._client: WorkerClient | None = None
         self._version = -1
+        self._beside = 0  # the number of the last ask beside the steps
         self.seconds = {"wait": 0.0, "sync": 0.0}
 
     def resume(self, samples: int) -> None:
@@ -162,15 +163,15 @@ class OnlineBatches:
         if parallel.is_main() and not self.rollouts.replay:
             self._store.trim(step)
 
-    def ask(self, number: int, prompts: Sequence[RolloutPrompt], rollouts: int) -> RolloutResponse:
-        """The groups of these prompts under the weights that were loaded last, beside the store.
-
-        number: negative, and never used before.
+    def ask(self, prompts: Sequence[RolloutPrompt], rollouts: int) -> RolloutResponse:
+        """The groups of these prompts under the weights that were loaded last, beside the store;
+        every process calls.
         """
+        self._beside -= 1
         if parallel.is_leader():
-            self._ask(number, prompts, rollouts, keep=False)
+            self._ask(self._beside, prompts, rollouts, keep=False)
         with self._timed("wait"):
-            return parallel.broadcast(self._answer(number))
+            return parallel.broadcast(self._answer(self._beside))
 
     def sync(self, step: int, model: Any) -> None:
         """Give the engines the weights of now, after `step` steps; every process calls."""

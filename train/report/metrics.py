@@ -100,7 +100,7 @@ def _phases(lines: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
     """Name, first and last step of each, in order."""
     found = []
     for name, inside in groupby(lines, key=itemgetter("phase")):
-        steps = [line["step"] for line in inside]
+        steps = [line["step"] for line in inside if line["step"]] or [1]
         found.append((name, steps[0], steps[-1]))
     return found
 

@@ -49,14 +49,16 @@ class JudgeAsker:
             Question(criterion, pool, TEXTS[0], TEXTS[1] if pair else None, order)
             for order in range(1 + pair)
         ]
-        return [self._asked(one, asked.criterion or "", fence, label) for one in questions]
+        return [self.prompt(one, asked.criterion or "", fence, label) for one in questions]
 
     def answer(self, asked: Asked, text: str) -> tuple[int, ...]:
         """The token ids of a text as an answer."""
         return self._encoder.words(text)
 
-    def _asked(self, question: Question, name: str, fence: str, label: float) -> Asked:
-        """label: for the order in which the original stands first."""
+    def prompt(self, question: Question, name: str, fence: str, label: float) -> Asked:
+        """The prompt of a question. name: of its criterion, as the recipe has it; label: of the
+        text that is asked about.
+        """
         prompt = Prompt(question.pieces(fence, reasoning=True))
         label = 1 - label if question.order else label
         wanted = Wanted(question.criterion.name, fence, criterion=name, label=label)

@@ -51,6 +51,16 @@ def test_columns_are_the_metrics(run: str) -> None:
     assert found.hours[-1] == pytest.approx(12 * 1.5 / 3600)
 
 
+def test_what_was_probed_before_the_first_step_is_a_point_at_0(tmp_path: Path) -> None:
+    begun = json.dumps({"step": 0, "phase": "a", "probe/new/reward": 0.25}) + "\n"
+    last = line(2, "a", **{"probe/new/reward": 0.75})
+    url = write(tmp_path / "run", begun, line(1, "a"), last)
+    found = read_run(url)
+    assert found.phases == [("a", 1, 2)] and found.mean("loss") == 3
+    assert found.columns["probe/new/reward"][0] == 0.25 and found.hours[0] == 0
+    assert groups([found])["probe"] == ["probe/new/reward"] and "probe/new/reward" in make([url])
+
+
 def test_groups_are_those_that_the_metrics_name(run: str) -> None:
     found = groups([read_run(run)])
     assert found["loss"] == ["loss", "loss/nll"]

@@ -6,6 +6,7 @@ the rewriter's with kept pools and no engine.
 """
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,11 @@ def judging(folder: Path, output: str, **changed: Any) -> dict[str, Any]:
     criterion = str(folder / "quality.yaml")
     train = _settings(folder, output, {"kind": "judge", "max_context_tokens": 16}, changed)
     train["data"][0]["criterion"] = criterion
-    train["rollouts"]["probe"] = _probe(folder) | {"criterion": criterion}
+    sample = _probe(folder) | {"criterion": criterion}
+    again = {name: value for name, value in sample.items() if name != "every"}
+    train["rollouts"]["probe"] = sample | {"also": {"again": again}, "canaries": True}
+    # Room for some canaries of one scene.
+    train["batch"] |= {"sequence_tokens": 256, "max_seq_len": 212}
     return train
 
 
@@ -125,7 +130,7 @@ def _settings(
 
 def start(train: dict[str, Any], folder: Path, ranks: int = 1) -> Command:
     known = {n: one.model_dump(mode="json") for n, one in engines(folder / "model").items()}
-    known["policy"]["max_model_len"] = 128
+    known["policy"]["max_model_len"] = 224
     return Command(train, ranks=ranks, engines=known)
 
 
@@ -144,8 +149,8 @@ def rewriter(place: Path) -> Path:
 
 
 def test_what_a_judges_run_says(judge: Path) -> None:
-    steps = metrics(judge)
-    assert len(steps) == STEPS
+    begun, *steps = metrics(judge)
+    assert len(steps) == STEPS and begun["step"] == 0 and "loss" not in begun
     for step in steps:
         assert step["rollouts/pools"] <= 8, "both orders of at most 4 pairs"
         assert step["rewards/alone"] == 0
@@ -153,15 +158,27 @@ def test_what_a_judges_run_says(judge: Path) -> None:
         assert step["policy/gap"] < 1e-3
         assert 0 <= step["rewards/of_quality"] <= 1
     assert any(step["rewards/mixed"] for step in steps)
-    probed = [step for step in steps if "probe/reward" in step]
-    assert [step["step"] for step in probed] == [2, 4]
-    assert all(0 <= step["probe/both_orders"] <= step["probe/reward"] for step in probed)
-    assert all(0 <= step["probe/says_first"] <= 1 for step in probed)
+    probed = [begun, *(step for step in steps if "probe/reward" in step)]
+    assert [step["step"] for step in probed] == [0, 2, 4]
+    for step in probed:
+        assert 0 <= step["probe/both_orders"] <= step["probe/reward"]
+        assert 0 <= (step["probe/says_first"] or 0) <= 1
+        for name in ("reward", "both_orders", "says_first", "unread", "cut_points"):
+            assert step[f"probe/again/{name}"] == step[f"probe/{name}"], "the same sample"
+
+
+def test_a_judge_is_asked_the_canaries_from_its_start_on(judge: Path) -> None:
+    probed = [step for step in metrics(judge) if "probe/canary_flips" in step]
+    assert [step["step"] for step in probed] == [0, 2, 4]
+    for step in probed:
+        assert 0 < step["probe/canary_too_long"] < 1 and 0 < step["probe/canary_unread"] < 1
+        assert 0 <= step["probe/canary_held"] < 1 and 0 <= (step["probe/canary_flips"] or 0) <= 1
+        assert step["probe/rollout_requests"] > step["probe/cut_points"] * 2, "and those of both"
 
 
 def test_what_a_rewriters_run_says(rewriter: Path) -> None:
-    steps = metrics(rewriter)
-    assert len(steps) == STEPS
+    begun, *steps = metrics(rewriter)
+    assert len(steps) == STEPS and "probe/reward_mended" in begun
     assert all(step["rewards/of_copied"] == 0 for step in steps), "random texts copy nothing"
     assert any(step["rewards/of_mended"] > 0 for step in steps)
     forms = [name for name in steps[0] if name.startswith("form/")]
@@ -197,7 +214,11 @@ def test_two_ranks_learn_the_same(judge: Path, place: Path) -> None:
     command = start(train, place, ranks=2)
     assert command.end(400) == 0, command.text
     names = ("loss", "rewards/mixed", "rewards/of_quality", "grpo/cut_points", "rollouts/pools")
-    for own, other in zip(metrics(command.output)[:2], metrics(judge)[:2], strict=True):
+    begun, *steps = metrics(command.output)
+    expected, *others = metrics(judge)
+    measures = [name for name in expected if not re.match("probe/(rollout|judge)_", name)]
+    assert {name: begun[name] for name in measures} == {n: expected[n] for n in measures}
+    for own, other in zip(steps[:2], others[:2], strict=True):
         for name in names:
             assert own[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
 

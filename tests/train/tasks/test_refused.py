@@ -60,6 +60,26 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
     [
         ("rewrite", (), "train.rollouts.judge: found neither judge nor prefer; accepted with "),
         ("rewrite", ("train.rollouts.prefer=[rollout]",), "found with prefer; accepted"),
+        (
+            "judge",
+            (*CRITERIA, "train.rollouts.probe.also={new: {set: data/new}}"),
+            "train.rollouts.probe.also.new.criterion: this key is required with task.kind judge",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.rollouts.probe.also={new: {set: data/set}}"),
+            "train.rollouts.probe.also.new.set: found 'data/set', a set under data; accepted: ",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.rollouts.probe.also={New one: {set: data/new}}"),
+            "train.rollouts.probe.also.New one",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.rollouts.probe.canaries=true"),
+            "train.rollouts.probe.canaries: found true with task.kind rewrite; accepted: false",
+        ),
         ("judge", (CRITERIA[0],), "train.rollouts.probe.criterion: this key is required with "),
         ("judge", (CRITERIA[1],), "train.data.0.criterion: this key is required with task.kind"),
         ("judge", (*CRITERIA, JUDGE), "train.rollouts.judge: found with task.kind judge; accepted"),
@@ -83,6 +103,11 @@ def test_a_group_need_not_fit_into_a_packed_sequence(tmp_path: Path) -> None:
             ),
             "train.rollouts.judge.pools.order: found 'balanced'; accepted with train.task.kind "
             "rewrite and quality, which compares texts: both",
+        ),
+        (
+            "rewrite",
+            (JUDGE, "train.rollouts.judge.criteria=[safety, kept]"),
+            "train.rollouts.judge.combine: found 'sum', with which a rewrite earns up to 2; accept",
         ),
         (
             "rewrite",
