@@ -79,8 +79,9 @@ pytestmark = pytest.mark.timeout(900)
 
 @slow
 def test_what_a_run_says(thinker: Path) -> None:
-    steps = metrics(thinker)
-    assert len(steps) == STEPS
+    start, *steps = metrics(thinker)
+    assert (start["step"], len(steps)) == (0, STEPS)
+    assert 0 <= start["probe/reward"] <= 1 and start["probe/thought_tokens"] > 3
     for step in steps:
         assert step["rewards/mixed"] > 0 and 0 < step["rewards/of_thought"] < 1
         assert 3 < step["rewards/thought_tokens"] < 16 and step["form/no_close"] < 0.5
