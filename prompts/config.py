@@ -1,7 +1,7 @@
 """The section `rewrite`: how chunks are rewritten."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -120,7 +120,7 @@ class RewriteConfig(Section):
 
     @model_validator(mode="after")
     def _form_fits(self) -> "RewriteConfig":
-        sentence = _of_other_form(self.model_fields_set, self.form)
+        sentence = _of_other_form(self.model_dump(), self.form)
         if sentence and not self.templates:
             raise refuse(sentence)
         return self
@@ -145,9 +145,15 @@ _OF_OTHER_FORM: dict[RewriteForm, str] = {"text": "thoughts", "thoughts": "lengt
 """The key that says nothing about a form."""
 
 
-def _of_other_form(given: Collection[str], form: RewriteForm) -> str | None:
-    """What is wrong where a key is among `given` that says nothing about `form`."""
-    if (key := _OF_OTHER_FORM[form]) not in given:
+_DEFAULTS = {"thoughts": ThoughtsConfig().model_dump(), "length": LengthConfig().model_dump()}
+
+
+def _of_other_form(given: Mapping[str, Any], form: RewriteForm) -> str | None:
+    """What is wrong where a key that says nothing about `form` is among `given`, and has another
+    value than its default: a recipe that was written out whole names every key.
+    """
+    key = _OF_OTHER_FORM[form]
+    if {**_DEFAULTS[key], **given.get(key, {})} == _DEFAULTS[key]:
         return None
     other = next(one for one in _OF_OTHER_FORM if one != form)
     return f"{key}: found with form: {form}; accepted with form: {other}"

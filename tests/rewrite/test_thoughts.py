@@ -154,7 +154,7 @@ def test_commands_over_the_set_show_its_thoughts(
     assert shards(["report", f"{tmp_path}/set", "--to", f"{tmp_path}/report.html"]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "2 thoughts in 2 rows: 1.0 a row" in page and "1 thought_leak" in page
-    assert "<ins> &lt;think&gt;Oak is no match" in page
+    assert "<ins> &lt;think&gt; Oak is no match" in page
     assert GOOD[3:].casefold() in page  # that stands in both rows
 
 

@@ -206,7 +206,7 @@ class Run:
         ranks.enter(rank)
         config: Any = SimpleNamespace(
             rollouts=SimpleNamespace(replay=None, samples=1),
-            batch=SimpleNamespace(samples=SIZE),
+            batch=SimpleNamespace(samples=SIZE, max_seq_len=64),
         )
         shape: Any = SimpleNamespace(eos=[0])
         reader: Any = Reader(rank, ranks.count)
@@ -286,7 +286,8 @@ def _replayed(folder: Path, prompts: dict[int, RolloutPrompt]) -> set[PromptKey]
     ]
     kept_pools.write(pools, 1, 0, kept)
     config: Any = SimpleNamespace(
-        rollouts=SimpleNamespace(replay=pools, samples=1), batch=SimpleNamespace(samples=SIZE)
+        rollouts=SimpleNamespace(replay=pools, samples=1),
+        batch=SimpleNamespace(samples=SIZE, max_seq_len=64),
     )
     ranks = Ranks(1)
     ranks.enter(0)
