@@ -50,7 +50,9 @@ def submit(command: str, recipe: Recipe, stages: Sequence[PlannedPass], run: Run
     start(stages[0], run)
     folder = Path(run.slurm.logs, name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    # As it was given: a default that is written out would outweigh what a template says.
+    given = recipe.model_dump(mode="json", exclude_unset=True)
+    text = yaml.safe_dump(given, sort_keys=False)
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     lines = _submit_all(_Script(command, folder, name, run), stages, run.tasks)
     return "\n".join(

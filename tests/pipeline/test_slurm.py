@@ -17,6 +17,8 @@ import pytest
 
 from prewrite.base.config import load
 from prewrite.pipeline.steps import ranges
+from prewrite.prompts.config import LengthConfig
+from prewrite.prompts.load import length_of, load_template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
@@ -263,6 +265,21 @@ def test_what_slurm_is_asked_for(submit: Submitted, queue: Queue) -> None:
     }.items()  # fmt: skip
     assert "gpus" not in finish.directives and finish.directives["cpus-per-task"] == "1"
     assert tasks.script.index("module load cuda") < tasks.script.index("exec ")
+
+
+def test_a_job_accepts_the_lengths_that_its_template_names(
+    submit: Submitted, queue: Queue, tmp_path: Path
+) -> None:
+    """As the same recipe does here: no default of the recipe outweighs them."""
+    changes = ["rewrite.template=questions", "rewrite.templates={questions: null, facts: null}"]
+    assert submit(*changes)[0] == 0
+    (written,) = (tmp_path / "logs").rglob("recipe.yaml")
+    recipes = load(RewriteRecipe, str(written)), load(RewriteRecipe, str(submit.config), changes)
+    found, here = (
+        [length_of(one, load_template(one.template)) for one in recipe.by_text().values()]
+        for recipe in recipes
+    )
+    assert found == here and found[0] != LengthConfig()
 
 
 def test_no_secret_and_no_pickle_lies_beside_the_scripts(
