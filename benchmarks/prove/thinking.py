@@ -2,7 +2,7 @@
 
 For each seed: a warm start by next-token loss on augmented texts, then `grpo` on whether the text
 goes on as it did in truth; and a control from the same start, `shuffled`, whose true answers are
-dealt out anew. AfterEach by the code of `prewrite evaluate thoughts`: what the model goes on with
+dealt out anew. Measured by the code of `prewrite evaluate thoughts`: what the model goes on with
 after its own thought, a blank, a generic and a swapped one. A start that is right after a blank
 proves nothing, so the proof ends there.
 """
@@ -20,7 +20,7 @@ from benchmarks.prove.runs import config_of, think_section, think_warm_section, 
 from prewrite.train.config.rollouts import ProbeConfig
 from prewrite.train.config.task import ThinkTask
 from prewrite.train.tasks.thinking import THOUGHT
-from prewrite.train.thoughts.asked import BLANK, KINDS, AfterEach, Place, Thinker
+from prewrite.train.thoughts.asked import BLANK, KINDS, Place, PlaceResult, Thinker
 from prewrite.train.thoughts.command import places_of
 
 ROWS, HELD = 4096, 512
@@ -94,12 +94,13 @@ async def _measure(folder: Path, section: dict[str, Any], names: Sequence[str]) 
     return found
 
 
-def _measures(places: Sequence[Place], found: Sequence[AfterEach]) -> dict[str, Any]:
+def _measures(places: Sequence[Place], found: Sequence[PlaceResult]) -> dict[str, Any]:
     """The share of right answers after each kind of thought; a thought of no form is wrong."""
     pairs = [*zip(places, found, strict=True)]
     return {kind: interval([_right(place, one, kind) for place, one in pairs]) for kind in KINDS}
 
 
-def _right(place: Place, found: AfterEach, kind: str) -> float:
+def _right(place: Place, found: PlaceResult, kind: str) -> float:
     true = place.prompt.pool.reference
-    return digits.equal("", true, found[kind].text) if kind in found else 0.0
+    text = found.after[kind].text if kind in found.after else None
+    return 0.0 if text is None else digits.equal("", true, text)

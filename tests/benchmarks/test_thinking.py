@@ -140,12 +140,15 @@ def test_whether_thoughts_are_used(thinker: Path, place: Path) -> None:
     told = json.loads((thinker / "thoughts.json").read_text())
     assert [*told] == [str(place / "warm-0/model"), str(thinker / "model")]
     for use in told.values():
-        assert use["places"] == HELD and 0 < use["closed"] <= HELD and use["unread"] == 0
+        assert use["places"] == HELD and use["malformed"] < HELD
+        assert use["unsampled"] == use["unwritten"] == use["unlikely"] == use["unread"] == 0
         for measure in ("reward", "likelihood"):
             assert [*use["means"][measure]] == ["own", "blank", "generic", "swapped"]
         assert use["means"]["likelihood"]["blank"]["value"] < 0
     page = (thinker / "thoughts.md").read_text()
-    assert page.count("| own |") == 2 and f"{HELD} places, at" in page
+    assert (
+        page.count("| own |") == 2 and f"{HELD} places" in page and "Texts left out: none" in page
+    )
 
 
 @slow

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from prewrite.base.errors import EngineError
 from prewrite.engine.config import VllmConfig
-from prewrite.engine.tokenizer import continuation, load_tokenizer
+from prewrite.engine.tokenizer import PlainTokenizer, continuation, load_tokenizer
 from prewrite.engine.types import Completion, Prompt, Request, Sample, Sampling
 from prewrite.engine.vllm_engine import VllmEngine, on_cpu
 from prewrite.train.config.rollouts import RolloutsConfig
@@ -68,18 +68,9 @@ class Policy:
     ) -> tuple[tuple[Rollout, ...], Completion]:
         """The rollouts of a prompt, none where the engine could not, and what it said."""
         await self._wake()
-        config = self._config
-        sampling = Sampling(
-            config.tokens,
-            config.temperature,
-            config.top_p,
-            seed=prompt.seed,
-            n=rollouts,
-            logprobs=True,
-            end=self._end,
+        return await sampled(
+            self._engine, self._tokenizer, self._config, self._end, prompt, rollouts
         )
-        told = await self._engine.complete(Request(Prompt(tokens=prompt.tokens), sampling))
-        return tuple(self._rollout(prompt, sample) for sample in told.samples), told
 
     async def rest(self) -> None:
         """Nothing will be sampled for a while: by configuration the engine frees its memory."""
@@ -96,8 +87,33 @@ class Policy:
             self._sleeps = False
             await self._engine.wake()
 
-    def _rollout(self, prompt: RolloutPrompt, sample: Sample) -> Rollout:
-        ended = sample.token_ids[-1:] == (self._end,)
-        spoken = sample.token_ids[:-1] if ended else sample.token_ids
-        text = continuation(self._tokenizer, prompt.tokens, spoken)
-        return Rollout(text=text, tokens=sample.token_ids, logprobs=sample.logprobs, ended=ended)
+
+async def sampled(
+    engine: VllmEngine,
+    tokenizer: PlainTokenizer,
+    config: RolloutsConfig,
+    end: int,
+    prompt: RolloutPrompt,
+    rollouts: int,
+) -> tuple[tuple[Rollout, ...], Completion]:
+    """The rollouts of a prompt, none where the engine could not, and what it said. end: the token
+    that ends a text.
+    """
+    sampling = Sampling(
+        config.tokens,
+        config.temperature,
+        config.top_p,
+        seed=prompt.seed,
+        n=rollouts,
+        logprobs=True,
+        end=end,
+    )
+    told = await engine.complete(Request(Prompt(tokens=prompt.tokens), sampling))
+    return tuple(_rollout(tokenizer, end, prompt, sample) for sample in told.samples), told
+
+
+def _rollout(tokenizer: PlainTokenizer, end: int, prompt: RolloutPrompt, sample: Sample) -> Rollout:
+    ended = sample.token_ids[-1:] == (end,)
+    spoken = sample.token_ids[:-1] if ended else sample.token_ids
+    text = continuation(tokenizer, prompt.tokens, spoken)
+    return Rollout(text=text, tokens=sample.token_ids, logprobs=sample.logprobs, ended=ended)

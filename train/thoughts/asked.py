@@ -2,12 +2,13 @@
 
 At each place the model samples a thought. Then each of `KINDS` stands there in turn, and the model
 goes on greedily; and how likely it finds the true text after it is measured. So all kinds are
-measured in the same way, with the thought as the only difference.
+measured in the same way, and the thought is the only difference. Costs nine requests a place.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from prewrite.engine.tokenizer import continuation, load_tokenizer
 from prewrite.engine.types import Prompt, Request, Sampling
@@ -15,8 +16,9 @@ from prewrite.engine.vllm_engine import VllmEngine
 from prewrite.prompts.thoughts import CLOSE
 from prewrite.train.config.rollouts import RolloutsConfig
 from prewrite.train.config.task import ThinkTask
-from prewrite.train.messages import Rollout, RolloutPrompt
-from prewrite.train.tasks.thinking import read, whole
+from prewrite.train.messages import RolloutPrompt
+from prewrite.train.online.policy import sampled
+from prewrite.train.tasks.thinking import Thought, read, whole
 
 OWN, BLANK, GENERIC, SWAPPED = KINDS = ("own", "blank", "generic", "swapped")
 """The model's own thought, no words, words that fit anywhere, and its own of another document."""
@@ -35,19 +37,28 @@ class Place:
 @dataclass(frozen=True)
 class After:
     """What is measured after one thought. text: how the model goes on; likelihood: of the true
-    text, in nats a byte, None where it cannot be told.
+    text, in nats a byte. None: the engine could not tell, as where both do not fit the model.
     """
 
-    text: str
+    text: str | None
     likelihood: float | None
 
 
-AfterEach = dict[str, After]
-"""What is measured at a place, by kind; a thought that the model did not close has none."""
+@dataclass(frozen=True)
+class PlaceResult:
+    """What is measured at a place. sampled: whether the engine gave a thought at all; formed:
+    whether that has the right form; after: by kind, only of thoughts that there are.
+    """
+
+    sampled: bool
+    formed: bool
+    after: dict[str, After]
 
 
 class Thinker:
-    """A model that thinks. end: of a text, a token. generic: a thought that fits anywhere."""
+    """A model that thinks. end: the token that ends a text. generic: a thought that fits
+    anywhere.
+    """
 
     def __init__(
         self,
@@ -61,55 +72,53 @@ class Thinker:
         self._end, self._generic = end, generic
         self._tokenizer = load_tokenizer(engine.config.model)
 
-    async def __call__(self, places: Sequence[Place]) -> list[AfterEach]:
+    async def __call__(self, places: Sequence[Place]) -> list[PlaceResult]:
         """What is measured at each place."""
-        own = await asyncio.gather(*(self._thought(place.prompt) for place in places))
+        thoughts = await asyncio.gather(*(self._thought(place.prompt) for place in places))
+        own = [one.thought if one and not one.failed else None for one in thoughts]
         swapped = [_other(number, places, own) for number in range(len(places))]
-        return list(
-            await asyncio.gather(
-                *(self._at(p.prompt, *some) for p, *some in zip(places, own, swapped, strict=True))
+        measured = (
+            self._at(place.prompt, one, other)
+            for place, one, other in zip(places, own, swapped, strict=True)
+        )
+        return [
+            PlaceResult(one is not None, words is not None, after)
+            for one, words, after in zip(
+                thoughts, own, await asyncio.gather(*measured), strict=True
             )
-        )
+        ]
 
-    async def _thought(self, prompt: RolloutPrompt) -> str | None:
-        """The thought of the model; None where its form is wrong."""
-        config = self._config
-        sampling = Sampling(
-            config.tokens,
-            config.temperature,
-            config.top_p,
-            seed=prompt.seed,
-            logprobs=True,
-            end=self._end,
+    async def _thought(self, prompt: RolloutPrompt) -> Thought | None:
+        """The thought of the model; None where the engine gave none."""
+        rollouts, _ = await sampled(
+            self._engine, self._tokenizer, self._config, self._end, prompt, 1
         )
-        told = await self._engine.complete(Request(Prompt(tokens=prompt.tokens), sampling))
-        if told.error is not None:
-            return None
-        (sample,) = told.samples
-        ended = sample.token_ids[-1:] == (self._end,)
-        spoken = sample.token_ids[:-1] if ended else sample.token_ids
-        text = continuation(self._tokenizer, prompt.tokens, spoken)
-        rollout = Rollout(text=text, tokens=sample.token_ids, logprobs=sample.logprobs, ended=ended)
-        found = read(self._tokenizer, prompt, rollout, self._task.suffix)
-        return None if found.failed else found.thought
+        found = [read(self._tokenizer, prompt, one, self._task.suffix) for one in rollouts]
+        return found[0] if found else None
 
-    async def _at(self, prompt: RolloutPrompt, own: str | None, swapped: str | None) -> AfterEach:
+    async def _at(
+        self, prompt: RolloutPrompt, own: str | None, swapped: str | None
+    ) -> dict[str, After]:
         thoughts = zip(KINDS, (own, "", self._generic, swapped), strict=True)
         asked = {kind: thought for kind, thought in thoughts if thought is not None}
         told = await asyncio.gather(*(self._after(prompt, one) for one in asked.values()))
-        return {kind: one for kind, one in zip(asked, told, strict=True) if one is not None}
+        return dict(zip(asked, told, strict=True))
 
-    async def _after(self, prompt: RolloutPrompt, thought: str) -> After | None:
-        """None where the engine could not go on."""
-        before = [*prompt.tokens, *self._tokenizer.encode(f"{thought}{CLOSE}").ids]
+    async def _after(self, prompt: RolloutPrompt, thought: str) -> After:
+        before = (*prompt.tokens, *self._tokenizer.encode(f"{thought}{CLOSE}").ids)
+        text, likelihood = await asyncio.gather(
+            self._text(before), self._likelihood(before, prompt.pool.reference)
+        )
+        return After(text, likelihood)
+
+    async def _text(self, before: tuple[int, ...]) -> str | None:
         sampling = Sampling(self._task.suffix, temperature=0.0, logprobs=True, end=self._end)
-        told = await self._engine.complete(Request(Prompt(tokens=tuple(before)), sampling))
+        told = await self._engine.complete(Request(Prompt(tokens=before), sampling))
         if told.error is not None:
             return None
         tokens = told.samples[0].token_ids
         spoken = tokens[:-1] if tokens[-1:] == (self._end,) else tokens
-        text = whole(continuation(self._tokenizer, before, spoken))
-        return After(text, await self._likelihood(before, prompt.pool.reference))
+        return whole(continuation(self._tokenizer, before, spoken))
 
     async def _likelihood(self, before: Sequence[int], true: str) -> float | None:
         after = self._tokenizer.encode(true).ids
@@ -117,7 +126,7 @@ class Thinker:
         if told.error is not None:
             return None
         value = sum(told.samples[0].logprobs) / len(true.encode())
-        return value if value == value else None
+        return None if isnan(value) else value
 
 
 def _other(number: int, places: Sequence[Place], own: Sequence[str | None]) -> str | None:

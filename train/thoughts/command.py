@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from prewrite.base.cli import console
-from prewrite.base.errors import ConfigError
+from prewrite.base.errors import ConfigError, EngineError, InputError
 from prewrite.base.files import Folder
 from prewrite.engine.config import VllmConfig
 from prewrite.engine.registry import close_engines
 from prewrite.engine.vllm_engine import VllmEngine
+from prewrite.judge.criteria import load_criterion
 from prewrite.judge.pool import Pool
+from prewrite.judge.probe import probe_judges
 from prewrite.judge.scorer import PoolScorer, PoolScores
 from prewrite.train.config.recipe import TrainRecipe
 from prewrite.train.config.rollouts import RolloutsConfig
@@ -28,7 +30,7 @@ from prewrite.train.model.shape import load_shape
 from prewrite.train.names import MODEL
 from prewrite.train.online.probe import held_out
 from prewrite.train.online.prompts import prompt_batch
-from prewrite.train.thoughts.asked import KINDS, AfterEach, Place, Thinker
+from prewrite.train.thoughts.asked import KINDS, Place, PlaceResult, Thinker
 from prewrite.train.thoughts.told import Scores, lines, use_of
 
 JSON, PAGE = "thoughts.json", "thoughts.md"
@@ -40,6 +42,7 @@ def run(recipe: TrainRecipe) -> None:
     models = _models(config)
     places = places_of(config, recipe)
     console.print(f"{len(places)} places in {len({p.document for p in places})} documents")
+    _probe(recipe, rollouts)
     end = load_shape(config.model.path, config.model.revision).eos[0]
     found = {
         name: asyncio.run(_measured(_engine(recipe, path), rollouts, task, end, places))
@@ -47,6 +50,9 @@ def run(recipe: TrainRecipe) -> None:
     }
     scores = {name: _judged(recipe, places, one) for name, one in found.items()}
     uses = {name: use_of(places, one, scores[name]) for name, one in found.items()}
+    for name, use in uses.items():
+        if use.silent:
+            raise EngineError(f"evaluate thoughts: {models[name]}: {use.silent}")
     page = "\n".join(line for name, use in uses.items() for line in lines(models[name], use)) + "\n"
     folder = Folder(config.output)
     told = {models[name]: use.as_json() for name, use in uses.items()}
@@ -87,8 +93,16 @@ def _models(config: TrainConfig) -> dict[str, str]:
     return {"before": config.model.path}
 
 
+def _probe(recipe: TrainRecipe, rollouts: RolloutsConfig) -> None:
+    """EngineError where the judge is not there, before a model has written anything."""
+    if rollouts.judge:
+        criteria = [load_criterion(name) for name in rollouts.judge.criteria]
+        if any(criterion.needs_engine for criterion in criteria):
+            probe_judges(rollouts.judge, recipe.engines, criteria)
+
+
 def places_of(config: TrainConfig, recipe: TrainRecipe | None = None) -> list[Place]:
-    """The places of the run's probe, in its order."""
+    """The places of the run's probe, in its order; InputError where its rows have none."""
     assert config.rollouts and config.rollouts.probe
     held = held_out(config, config.rollouts.probe)
     shape = load_shape(config.model.path, config.model.revision)
@@ -97,6 +111,11 @@ def places_of(config: TrainConfig, recipe: TrainRecipe | None = None) -> list[Pl
     documents = {
         span.sample: span.asked.document[0]["id"] for span in asked.laid.spans if span.asked
     }
+    if not asked.prompts:
+        raise InputError(
+            f"train.rollouts.probe: found no thought in {config.rollouts.probe.cut_points} rows of "
+            f"{config.rollouts.probe.set}; accepted: a set of a rewrite pass with form: thoughts"
+        )
     return [Place(prompt, documents[prompt.sample]) for prompt in asked.prompts]
 
 
@@ -113,7 +132,7 @@ async def _measured(
     task: ThinkTask,
     end: int,
     places: Sequence[Place],
-) -> list[AfterEach]:
+) -> list[PlaceResult]:
     close_engines()
     engine = VllmEngine(config)
     try:
@@ -123,7 +142,7 @@ async def _measured(
 
 
 def _judged(
-    recipe: TrainRecipe, places: Sequence[Place], found: Sequence[AfterEach]
+    recipe: TrainRecipe, places: Sequence[Place], found: Sequence[PlaceResult]
 ) -> list[Scores] | None:
     """What the run's judge says of each text; None where the run has none."""
     assert recipe.train.rollouts
@@ -132,10 +151,14 @@ def _judged(
         return None
     scorer = PoolScorer.load(judge, recipe.engines)
     pools = [
-        replace(place.prompt.pool, candidates={kind: one.text for kind, one in some.items()})
-        for place, some in zip(places, found, strict=True)
+        replace(place.prompt.pool, candidates=_texts(result))
+        for place, result in zip(places, found, strict=True)
     ]
     return [dict(one.scores) for one in asyncio.run(_scored(scorer, pools))]
+
+
+def _texts(result: PlaceResult) -> dict[str, str]:
+    return {kind: one.text for kind, one in result.after.items() if one.text is not None}
 
 
 async def _scored(scorer: PoolScorer, pools: Sequence[Pool]) -> list[PoolScores]:

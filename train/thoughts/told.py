@@ -4,12 +4,12 @@ model's own.
 Intervals: 95 %, a bootstrap over documents. A difference is over the places that both kinds have.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from prewrite.base.intervals import Estimate, RatioTerm, ratio
-from prewrite.train.thoughts.asked import KINDS, OWN, AfterEach, Place
+from prewrite.train.thoughts.asked import KINDS, OWN, Place, PlaceResult
 
 REWARD, LIKELIHOOD = "reward", "likelihood"
 
@@ -17,18 +17,40 @@ Scores = Mapping[str, float]
 """Kind → what the judge says of the text after it; what it could not read is not in it."""
 
 
+Values = Mapping[int, RatioTerm]
+"""Number of a place → what was measured there."""
+
+
 @dataclass(frozen=True)
 class Use:
-    """What a model makes of thoughts. places: all; closed: those at which its own has the right
-    form. means, better: measure → kind → mean, and how much better the model's own does than it.
-    unread: texts that the judge could not read.
+    """What a model makes of thoughts. places: all; unsampled: those at which the engine gave no
+    thought; malformed: those at which its form is wrong. texts: those after all thoughts;
+    unwritten, unlikely, unread: of them, those that the engine could not go on with, whose true
+    text it could not tell the likelihood of, and that the judge could not read. means, better:
+    measure → kind → mean, and how much better the model's own does than it.
     """
 
     places: int
-    closed: int
+    unsampled: int
+    malformed: int
+    texts: int
+    unwritten: int
+    unlikely: int
+    unread: int
     means: dict[str, dict[str, Estimate | None]]
     better: dict[str, dict[str, Estimate | None]]
-    unread: int
+
+    @property
+    def silent(self) -> str | None:
+        """What failed everywhere, so that nothing was measured; None: nothing did."""
+        written = self.texts - self.unwritten
+        if self.unsampled == self.places:
+            return f"the engine gave no thought at any of {self.places} places"
+        if self.unlikely == self.texts:
+            return f"the engine told the likelihood of none of {self.texts} texts"
+        if self.unread and self.unread == written:
+            return f"the judge could read none of {written} texts"
+        return None
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
@@ -50,28 +72,46 @@ class Use:
 
 
 def use_of(
-    places: Sequence[Place], found: Sequence[AfterEach], scores: Sequence[Scores] | None
+    places: Sequence[Place], found: Sequence[PlaceResult], scores: Sequence[Scores] | None
 ) -> Use:
-    """The numbers of a model. scores: of each place, None where nobody judges. A thought that the
-    model did not close earns 0, and has no likelihood.
+    """The numbers of a model. scores: of each place, None where nobody judges. A thought of the
+    wrong form earns 0, and has no likelihood; what the engine or the judge failed at counts for
+    nothing, and is told.
     """
-    measures: dict[str, Callable[[int, str], float | None]] = {}
-    if scores is not None:
-        measures[REWARD] = lambda n, kind: (
-            scores[n].get(kind) if kind in found[n] or kind != OWN else 0.0
-        )
-    measures[LIKELIHOOD] = lambda n, kind: found[n][kind].likelihood if kind in found[n] else None
+    measures = {} if scores is None else {REWARD: _rewards(found, scores)}
+    measures[LIKELIHOOD] = [
+        {kind: one.likelihood for kind, one in place.after.items()} for place in found
+    ]
     means, better = dict[str, dict[str, Estimate | None]](), dict[str, dict[str, Estimate | None]]()
-    for name, value in measures.items():
-        terms = {kind: dict(_terms(places, kind, value)) for kind in KINDS}
+    for name, values in measures.items():
+        terms = {kind: _terms(places, values, kind) for kind in KINDS}
         means[name] = {kind: ratio([*some.values()]) for kind, some in terms.items()}
         better[name] = {
             kind: _difference(terms[OWN], some) for kind, some in terms.items() if kind != OWN
         }
-    asked = sum(len(one) for one in found)
-    read = sum(len(one) for one in scores) if scores is not None else asked
-    closed = sum(OWN in one for one in found)
-    return Use(len(places), closed, means, better, asked - read)
+    every = [one for place in found for one in place.after.values()]
+    written = sum(one.text is not None for one in every)
+    return Use(
+        places=len(places),
+        unsampled=sum(not one.sampled for one in found),
+        malformed=sum(one.sampled and not one.formed for one in found),
+        texts=len(every),
+        unwritten=len(every) - written,
+        unlikely=sum(one.likelihood is None for one in every),
+        unread=written - sum(map(len, scores)) if scores is not None else 0,
+        means=means,
+        better=better,
+    )
+
+
+def _rewards(
+    found: Sequence[PlaceResult], scores: Sequence[Scores]
+) -> list[dict[str, float | None]]:
+    """The score of each kind at each place; 0 for a thought of the wrong form."""
+    return [
+        {**told, **({OWN: 0.0} if one.sampled and not one.formed else {})}
+        for one, told in zip(found, scores, strict=True)
+    ]
 
 
 def lines(name: str, use: Use) -> Iterator[str]:
@@ -88,21 +128,33 @@ def lines(name: str, use: Use) -> Iterator[str]:
         )
         yield f"| {kind} | {' | '.join(cells)} |"
     yield ""
-    yield (
-        f"{use.places} places, at {use.closed} of which the model's own thought has the right form"
-        f"; {use.unread} texts without a verdict."
-    )
+    counts = {
+        "with a thought of the wrong form": use.malformed,
+        "at which the engine gave no thought": use.unsampled,
+    }
+    texts = {
+        "that the engine could not go on with": use.unwritten,
+        "whose likelihood it could not tell": use.unlikely,
+        "that the judge could not read": use.unread,
+    }
+    yield f"{use.places} places{_told(counts)}. Texts left out: {_told(texts)[2:] or 'none'}."
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return "".join(f", {count} {words}" for words, count in counts.items() if count)
 
 
 def _terms(
-    places: Sequence[Place], kind: str, value: Callable[[int, str], float | None]
-) -> Iterator[tuple[int, RatioTerm]]:
-    for number, place in enumerate(places):
-        if (found := value(number, kind)) is not None:
-            yield number, RatioTerm(place.document, found)
+    places: Sequence[Place], values: Sequence[Mapping[str, float | None]], kind: str
+) -> dict[int, RatioTerm]:
+    return {
+        number: RatioTerm(place.document, value)
+        for number, place in enumerate(places)
+        if (value := values[number].get(kind)) is not None
+    }
 
 
-def _difference(own: Mapping[int, RatioTerm], other: Mapping[int, RatioTerm]) -> Estimate | None:
+def _difference(own: Values, other: Values) -> Estimate | None:
     common = sorted(own.keys() & other.keys())
     return ratio([own[n] for n in common], [other[n] for n in common]) if common else None
 
