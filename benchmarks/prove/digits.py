@@ -20,8 +20,8 @@ USEFUL = 0.35
 
 
 def rows(name: str, seed: int, count: int) -> list[Row]:
-    """Rows of an augmented set, one a document; their ids begin with `name`. What stands in a
-    thought is of use to a warm start alone: training takes its place.
+    """Rows of an augmented set, one a document; their ids begin with `name`. Only the warm start
+    learns their thoughts: the task `think` samples new ones in their places.
     """
     draw = np.random.default_rng(seed)
     found = []

@@ -44,7 +44,7 @@ WARM, STEPS = 600, 60
 CHUNK = 8
 """Words of a chunk of a document; a document has four."""
 
-FILES = ("judge", "rewriter", "policy", "measure")
+SHARE = "share(doc_id) >= {from} and share(doc_id) < {to}"
 
 
 def prove(folder: Path, steps: int = STEPS, warm: int = WARM) -> dict[str, Any]:
@@ -220,59 +220,70 @@ def _evaluation(folder: Path) -> dict[str, Any]:
 
 def _rounds(folder: Path) -> dict[str, Any]:
     """The section `improve`."""
-    share = "share(doc_id) >= {from} and share(doc_id) < {to}"
-    run = {name: f"train --config {folder}/{name}.yaml train.output={{made}}" for name in FILES}
-    rude = "original_safety == 0 or original_safety == 1"
-    anchors = {
-        name: {
-            "pairs": str(folder / f"{name}-pairs"),
-            "texts": str(folder / f"{name}-texts.jsonl"),
-            "held": str(folder / f"{name}-held"),
-            "functions": str(HERE / "words.py"),
-        }
-        for name in ("anchor", "last")
-    }
+    anchors = {name: _anchor(folder, name) for name in ("anchor", "last")}
     return {
-        "judge": {
-            "start": str(folder / "judge-0"),
-            "make": [
-                f"{run['judge']} train.model.path={{judge}} engines.policy.model={{judge}} "
-                f"'train.data.0.filter={share}'"
-            ],
-            "measure": [
-                f"judge report --config {folder}/measure.yaml engines.judge.model={{model}} "
-                "measure.report.labels={anchor.pairs} output={measured}"
-            ],
-        },
-        "rewriter": {
-            "start": str(folder / "rewriter-0/model"),
-            "make": [
-                f"{run['rewriter']} train.model.path={{rewriter}} "
-                "engines.policy.model={rewriter} engines.judge.model={judge} "
-                f"'train.data.0.filter=({rude}) and {share}'"
-            ],
-            "measure": [
-                f"rewrite --config {folder}/texts.yaml engines.policy.model={{model}} "
-                "'input.paths=[{anchor.texts}]' output={measured}"
-            ],
-        },
-        "policy": {
-            "start": str(folder / "policy-0/model"),
-            "make": [
-                f"rewrite --config {folder}/texts.yaml engines.policy.model={{rewriter}} "
-                f"'input.share=[{{from}}, {{to}}]' chunking.tokens={CHUNK} output={{round}}/set",
-                f"{run['policy']} 'train.data={{sets}}'",
-            ],
-            "measure": [
-                f"evaluate --config {folder}/held.yaml evaluate.models.measured={{model}} "
-                "evaluate.prefixes.held.set={anchor.held} evaluate.output={measured} "
-                "evaluate.leaderboard={measured}/leaderboard.jsonl"
-            ],
-        },
+        "judge": _judge(folder),
+        "rewriter": _rewriter(folder),
+        "policy": _policy(folder),
         "anchor": anchors["anchor"],
         "last_anchor": anchors["last"],
         "rounds": ROUNDS,
         "comparisons": 3 * ROUNDS,
         "gain": GAIN,
         "output": str(folder / "rounds"),
+    }
+
+
+def _anchor(folder: Path, name: str) -> dict[str, str]:
+    return {
+        "pairs": str(folder / f"{name}-pairs"),
+        "texts": str(folder / f"{name}-texts.jsonl"),
+        "held": str(folder / f"{name}-held"),
+        "functions": str(HERE / "words.py"),
+    }
+
+
+def _training(folder: Path, name: str, rest: str) -> str:
+    return f"train --config {folder}/{name}.yaml train.output={{made}} {rest}"
+
+
+def _judge(folder: Path) -> dict[str, Any]:
+    models = "train.model.path={judge} engines.policy.model={judge}"
+    return {
+        "start": str(folder / "judge-0"),
+        "make": [_training(folder, "judge", f"{models} 'train.data.0.filter={SHARE}'")],
+        "measure": [
+            f"judge report --config {folder}/measure.yaml engines.judge.model={{model}} "
+            "measure.report.labels={anchor.pairs} output={measured}"
+        ],
+    }
+
+
+def _rewriter(folder: Path) -> dict[str, Any]:
+    models = "train.model.path={rewriter} engines.policy.model={rewriter}"
+    labelled = "original_safety == 0 or original_safety == 1"
+    rest = f"{models} engines.judge.model={{judge}} 'train.data.0.filter=({labelled}) and {SHARE}'"
+    return {
+        "start": str(folder / "rewriter-0/model"),
+        "make": [_training(folder, "rewriter", rest)],
+        "measure": [
+            f"rewrite --config {folder}/texts.yaml engines.policy.model={{model}} "
+            "'input.paths=[{anchor.texts}]' output={measured}"
+        ],
+    }
+
+
+def _policy(folder: Path) -> dict[str, Any]:
+    return {
+        "start": str(folder / "policy-0/model"),
+        "make": [
+            f"rewrite --config {folder}/texts.yaml engines.policy.model={{rewriter}} "
+            f"'input.share=[{{from}}, {{to}}]' chunking.tokens={CHUNK} output={{round}}/set",
+            _training(folder, "policy", "'train.data={sets}'"),
+        ],
+        "measure": [
+            f"evaluate --config {folder}/held.yaml evaluate.models.measured={{model}} "
+            "evaluate.prefixes.held.set={anchor.held} evaluate.output={measured} "
+            "evaluate.leaderboard={measured}/leaderboard.jsonl"
+        ],
     }

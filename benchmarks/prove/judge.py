@@ -16,8 +16,7 @@ from benchmarks.prove import counting
 from benchmarks.prove.measured import Answered, answers, held_prompts, interval, models_of
 from benchmarks.prove.policy import write_start
 from benchmarks.prove.pools import gaps
-from benchmarks.prove.rewriter import curve
-from benchmarks.prove.runs import COUNTS, judge_section, train, write
+from benchmarks.prove.runs import COUNTS, judge_section, result, train_all, write
 from benchmarks.prove.warm import warm as warm_start
 from prewrite.judge.criteria import load_criterion
 
@@ -51,23 +50,12 @@ def prove(
     sections = {
         f"{kind}-{seed}": _section(folder, kind, seed, steps) for kind in KINDS for seed in seeds
     }
-    took, name_of = dict[str, float](), load_criterion(COUNTS).name
-    for name, section in sections.items():
-        took[name] = train(folder, section, "apart" if name.startswith("apart") else None)
-        print(f"{name}: {took[name]:.0f} s, reward {curve(section, name_of)}", flush=True)
+    name_of = load_criterion(COUNTS).name
+    took = train_all(folder, sections, name_of, controls=["apart"])
     models = starts | {name: folder / name / "model" for name in sections}
     measured = asyncio.run(_measure(folder, sections[f"trained-{seeds[0]}"], models))
-    return {
-        "seeds": [
-            {"seed": seed} | {kind: measured[f"{kind}-{seed}"] for kind in ("warm", *KINDS)}
-            for seed in seeds
-        ],
-        "curves": {name: curve(section, name_of) for name, section in sections.items()},
-        "seconds": took,
-        "steps": steps,
-        "warm": warm,
-        "rows": HELD,
-    }
+    told = {"seconds": took, "steps": steps, "warm": warm, "rows": HELD}
+    return result(sections, measured, name_of, **told)
 
 
 def _start(folder: Path, seed: int, steps: int) -> Path:

@@ -12,13 +12,20 @@ text, and the reward on unsafe texts rises in the control, too.
 import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from benchmarks.prove import words
 from benchmarks.prove.measured import Answered, answers, held_prompts, interval, models_of
 from benchmarks.prove.policy import write_start
-from benchmarks.prove.runs import HERE, metrics, rewriter_section, train, warm_section, write
+from benchmarks.prove.runs import (
+    HERE,
+    result,
+    rewriter_section,
+    train,
+    train_all,
+    warm_section,
+    write,
+)
 from prewrite.prompts.text import is_refusal
 from prewrite.train.tasks.probed import overlap
 from prewrite.train.tasks.rewriting import COPIED, MENDED
@@ -52,37 +59,15 @@ def prove(
     sections = {
         f"{kind}-{seed}": _section(folder, kind, seed, steps) for kind in KINDS for seed in seeds
     }
-    for name, section in sections.items():
-        control = "ungated" if name.startswith("ungated") else None
-        took[name] = train(folder, section, control)
-        print(f"{name}: {took[name]:.0f} s, reward {curve(section, MENDED)}", flush=True)
+    took |= train_all(folder, sections, MENDED, controls=["ungated"])
     measured = asyncio.run(_measure(folder, _section(folder, "trained", seeds[0], steps), took))
-    return {
-        "seeds": [
-            {"seed": seed} | {kind: measured[f"{kind}-{seed}"] for kind in ("warm", *KINDS)}
-            for seed in seeds
-        ],
-        "curves": {name: curve(section, MENDED) for name, section in sections.items()},
-        "seconds": took,
-        "steps": steps,
-        "warm": warm,
-        "rows": HELD,
-    }
+    told = {"seconds": took, "steps": steps, "warm": warm, "rows": HELD}
+    return result(sections, measured, MENDED, **told)
 
 
 def _section(folder: Path, kind: str, seed: int, steps: int) -> dict[str, Any]:
     data = "shuffled-set" if kind == "shuffled" else "set"
     return rewriter_section(folder, f"{kind}-{seed}", seed, f"warm-{seed}/model", data, steps)
-
-
-def curve(section: dict[str, Any], kind: str) -> list[float | None]:
-    """The mean reward of a kind of row in each tenth of a run."""
-    told = [step.get(f"rewards/of_{kind}") for step in metrics(section)]
-    size = max(1, len(told) // 10)
-    tenths = [
-        [x for x in told[at : at + size] if x is not None] for at in range(0, len(told), size)
-    ]
-    return [round(fmean(some), 3) if some else None for some in tenths]
 
 
 async def _measure(folder: Path, section: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

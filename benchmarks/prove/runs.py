@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -171,10 +172,50 @@ def train(
     return float(took.read_text())
 
 
+def train_all(
+    folder: Path, sections: dict[str, dict[str, Any]], of: str, controls: Sequence[str] = ()
+) -> dict[str, float]:
+    """Seconds of each run, which is called `KIND-SEED`. controls: kinds of runs that `train` has as
+    a control; of: the kind of row whose reward is printed.
+    """
+    took = {}
+    for name, section in sections.items():
+        kind = name.partition("-")[0]
+        took[name] = train(folder, section, kind if kind in controls else None)
+        print(f"{name}: {took[name]:.0f} s, reward {curve(section, of)}", flush=True)
+    return took
+
+
 def metrics(section: dict[str, Any]) -> list[dict[str, Any]]:
     """Every step of a run."""
     lines = (Path(section["output"]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+def result(
+    sections: dict[str, dict[str, Any]], measured: dict[str, Any], of: str, **more: Any
+) -> dict[str, Any]:
+    """What a proof writes. sections: of the runs, called `KIND-SEED`; the start of a seed is
+    `warm-SEED`; of: the kind of row whose reward is drawn.
+    """
+    kinds: dict[str, dict[str, Any]] = {}
+    for name in measured:
+        kind, _, seed = name.rpartition("-")
+        kinds.setdefault(seed, {})[kind] = measured[name]
+    return {
+        "seeds": [{"seed": int(seed)} | found for seed, found in kinds.items()],
+        "curves": {name: curve(section, of) for name, section in sections.items()},
+    } | more
+
+
+def curve(section: dict[str, Any], kind: str) -> list[float | None]:
+    """The mean reward of a kind of row in each tenth of a run."""
+    told = [step.get(f"rewards/of_{kind}") for step in metrics(section)]
+    size = max(1, len(told) // 10)
+    tenths = [
+        [x for x in told[at : at + size] if x is not None] for at in range(0, len(told), size)
+    ]
+    return [round(fmean(some), 3) if some else None for some in tenths]
 
 
 def _section(

@@ -15,8 +15,15 @@ from typing import Any
 from benchmarks.prove import digits
 from benchmarks.prove.measured import interval, models_of
 from benchmarks.prove.policy import write_start
-from benchmarks.prove.rewriter import curve
-from benchmarks.prove.runs import config_of, think_section, think_warm_section, train, write
+from benchmarks.prove.runs import (
+    config_of,
+    result,
+    think_section,
+    think_warm_section,
+    train,
+    train_all,
+    write,
+)
 from prewrite.train.config.rollouts import ProbeConfig
 from prewrite.train.config.task import ThinkTask
 from prewrite.train.tasks.thinking import THOUGHT
@@ -57,21 +64,10 @@ def prove(
     for name, found in measured.items():
         if found[BLANK]["mean"] > CHANCE:
             raise SystemExit(f"{name}: right after a blank thought at {found[BLANK]['mean']:.0%}")
-    for name, section in sections.items():
-        took[name] = train(folder, section)
-        print(f"{name}: {took[name]:.0f} s, reward {curve(section, THOUGHT)}", flush=True)
+    took |= train_all(folder, sections, THOUGHT)
     measured |= asyncio.run(_measure(folder, first, [*sections]))
-    return {
-        "seeds": [
-            {"seed": seed} | {kind: measured[f"{kind}-{seed}"] for kind in ("warm", *RUNS)}
-            for seed in seeds
-        ],
-        "curves": {name: curve(section, THOUGHT) for name, section in sections.items()},
-        "seconds": took,
-        "steps": steps,
-        "warm": warm,
-        "rows": HELD,
-    }
+    told = {"seconds": took, "steps": steps, "warm": warm, "rows": HELD}
+    return result(sections, measured, THOUGHT, **told)
 
 
 def _section(folder: Path, kind: str, seed: int, steps: int) -> dict[str, Any]:
