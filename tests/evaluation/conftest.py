@@ -1,7 +1,9 @@
 """One real evaluation: SmolLM2, the same once more, and a random model with its tokenizer."""
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,20 @@ import yaml
 from prewrite.evaluation.config import EvaluateRecipe
 from tests.evaluation.sets import MODEL, make_set
 from tests.train.small import make_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def at_the_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where the task files find their data; with a cache of one's own."""
+    import datasets
+
+    cache = datasets.config.HF_DATASETS_CACHE
+    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")
+    with contextlib.chdir(ROOT):
+        yield
+    datasets.config.HF_DATASETS_CACHE = cache
 
 
 def recipe(folder: Path, **changed: Any) -> EvaluateRecipe:

@@ -1,8 +1,6 @@
 """Marks of samples, questions of the sets, and the tasks, really run, on files beside this one."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +20,7 @@ MODEL = "models/smollm2-135m-instruct"
 HERE = "tests/evaluation/reasoning"
 SETS = ("gsm8k", "math500", "amc", "olympiad", "gpqa")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def at_the_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Where the task files find their data; with a cache of one's own."""
-    import datasets
-
-    cache = datasets.config.HF_DATASETS_CACHE
-    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")
-    with contextlib.chdir(ROOT):
-        yield
-    datasets.config.HF_DATASETS_CACHE = cache
+pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
 def loaded(*names: str, paths: tuple[str, ...] = (HERE,)) -> Any:

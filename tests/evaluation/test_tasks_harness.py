@@ -1,7 +1,5 @@
 """The harness's vLLM class with our settings, against its `hf` class on the same task files."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,7 @@ MODEL = "models/smollm2-135m-instruct"
 PATHS = ["tests/evaluation/tasks"]
 FOREIGN = "{metric: bertscore, aggregation: mean, higher_is_better: true}"
 
-
-@pytest.fixture(autouse=True, scope="module")
-def at_the_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Where the task files find their data; with a cache of one's own."""
-    import datasets
-
-    cache = datasets.config.HF_DATASETS_CACHE
-    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")
-    with contextlib.chdir(ROOT):
-        yield
-    datasets.config.HF_DATASETS_CACHE = cache
+pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
 def config(*names: str, paths: list[str] = PATHS, **more: Any) -> TasksConfig:
