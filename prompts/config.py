@@ -51,8 +51,8 @@ class ThoughtsConfig(Section):
         0.3,
         ge=0,
         le=1,
-        description="a thought that gives away more of the text behind it is left out: of twelve "
-        "new four-word sequences and numbers in a row the share that stands in it; 1: none is",
+        description="a thought is left out if it has more than this share of any twelve "
+        "consecutive four-word sequences and numbers that are new in the text after it; 1: none is",
     )
 
 
