@@ -150,25 +150,35 @@ def build_row(
     """
     tokens_S, labels_S = np.zeros((2, length), np.int64)
     layout_S4 = np.zeros((length, 4), np.int32)
-    at, where = 0, list[NDArray[np.int64]]()
-    for number, tree in enumerate(trees):
-        starts = _lay(tree, number, at, tokens_S, layout_S4)
-        for candidate, start in zip(tree.candidates, starts, strict=True):
-            where.append(np.arange(start, start + len(candidate.tokens)))
-            labels_S[where[-1]] = candidate.tokens
-        at += tree.cost
-    _lay_out(layout_S4[at:], -1, -1, 0, 0)
     every = [candidate for tree in trees for candidate in tree.candidates]
+    at, starts = 0, list[int]()
+    for number, tree in enumerate(trees):
+        starts += _lay(tree, number, at, tokens_S, layout_S4)
+        at += tree.cost
+    for candidate, start in zip(every, starts, strict=True):
+        labels_S[start : start + len(candidate.tokens)] = candidate.tokens
+    _lay_out(layout_S4[at:], -1, -1, 0, 0)
     return PackedSequence(
         tokens_S=torch.from_numpy(tokens_S),
         labels_S=torch.from_numpy(labels_S),
         positions_S=torch.from_numpy(layout_S4[:, 2].astype(np.int64)),
         layout_S4=torch.from_numpy(layout_S4),
-        at_T=torch.from_numpy(np.concatenate([np.array([], np.int64), *where])),
+        at_T=torch.from_numpy(_counted_from(starts, _sizes(every))),
         candidates=_candidates(every, _numbers(trees, known), kinds),
         used=at,
         samples=tuple(sorted({tree.sample for tree in trees})),
     )
+
+
+def _sizes(every: Sequence[Candidate]) -> NDArray[np.int64]:
+    """Tokens of each candidate."""
+    return np.array([len(c.tokens) for c in every], np.int64)
+
+
+def _counted_from(starts: Sequence[int], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of `starts` the numbers from it on, as many as its size says."""
+    shifts = np.array(starts, np.int64) - np.cumsum(sizes) + sizes
+    return np.arange(sizes.sum()) + np.repeat(shifts, sizes)
 
 
 def _lay(
@@ -212,24 +222,27 @@ def _numbers(trees: Sequence[Tree], known: _Numbers | None = None) -> list[int]:
 def _candidates(
     every: Sequence[Candidate], cuts: Sequence[int], kinds: tuple[str, ...]
 ) -> Candidates:
-    lengths = torch.tensor([len(c.tokens) for c in every], dtype=torch.int64)
-    sampled_T = np.concatenate([np.array([], np.float32), *map(_sampled, every)])
+    # By numpy: torch would wake a thread for each core for these few numbers.
+    candidate_T = np.repeat(np.arange(len(every)), _sizes(every))
     return Candidates(
-        candidate_T=torch.arange(len(every)).repeat_interleave(lengths),
+        candidate_T=torch.from_numpy(candidate_T),
         cut_C=torch.tensor(cuts, dtype=torch.int64),
         kind_C=torch.tensor([c.kind for c in every], dtype=torch.int64),
         score_C=torch.tensor([c.score for c in every], dtype=torch.float32),
         reference_C=torch.tensor([c.reference for c in every], dtype=torch.float32),
-        sampled_T=torch.from_numpy(sampled_T),
+        sampled_T=torch.from_numpy(_sampled(every, len(candidate_T))),
         ids=tuple(c.id for c in every),
         kinds=kinds,
     )
 
 
-def _sampled(candidate: Candidate) -> NDArray[np.float32]:
-    if candidate.sampled:
-        return np.array(candidate.sampled, np.float32)
-    return np.full(len(candidate.tokens), nan, np.float32)
+def _sampled(every: Sequence[Candidate], count: int) -> NDArray[np.float32]:
+    sampled_T, at = np.full(count, nan, np.float32), 0
+    for candidate in every:
+        if candidate.sampled:
+            sampled_T[at : at + len(candidate.tokens)] = candidate.sampled
+        at += len(candidate.tokens)
+    return sampled_T
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:
