@@ -41,6 +41,8 @@ REAL = [name for name in RECIPES if name not in ("quickstart.yaml", ROUNDS)]
 PAPER = [name for name in REAL if name.startswith(("paper-", "from-scratch"))]
 TEACH = [name for name in REAL if name.startswith("train-")]
 """Those that learn from sets and a judge that other commands have made."""
+START, ACCEPTED = "train-rewriter-start.yaml", "data/improve"
+"""Learns accepted rewrites of a set of the rounds, without rollouts."""
 AUGMENT, THOUGHTS = "thinking.yaml", "data/thinking"
 """Makes a set and learns it, and leaves what is measured to others."""
 MODELS = (
@@ -69,6 +71,7 @@ TRIED = [
     for it in MAKE_A_SET
     + (LEARN if name in PAPER else LEARN[:1] if name in (*TEACH, AUGMENT) else ())
     if it != "judge" or whole(name).get("judge")
+    if it == "train" or name != START
 ]
 
 # One process for all commands: what they import takes longer than what they do.
@@ -146,11 +149,17 @@ def what_teaches(root: Path) -> None:
     spoiled = [_spoiled(doc) for doc in low + high]
     for name in ("train-judge-pairs", "train-judge-left-out"):
         write_set(str(root / f"data/{name}"), spoiled, criteria=["quality"])
-    for run, task in {"judge": "judge", "thinking": "continue"}.items():
+    accepted = [[row(doc) | (_SAFE if n % 2 else _MENDED)] for n, doc in enumerate(low)]
+    write_set(str(root / ACCEPTED), accepted, criteria=["quality", "safety"])
+    for run, task in {"judge": "judge", "thinking": "continue", "policy": "continue"}.items():
         model = root / f"runs/{run}/model"
         look_alike(model, positions=131_072)
         (model / NAME).write_text(json.dumps({"task": task}))
         (model.parent / RECORD).write_text(json.dumps({"format": FORMAT}))
+
+
+_SAFE = {"rewrite_status": "copied", "original_safety": 1.0}
+_MENDED = {"original_safety": 0.0, "original_score": 0.0, "rewrite_score": 1.0}
 
 
 def _labelled(doc: str, number: int) -> list[Row]:
@@ -235,7 +244,7 @@ def test_a_recipe_without_training_says_so() -> None:
         assert recipe.keys().isdisjoint(LEARN)
 
 
-@pytest.mark.parametrize("name", TEACH)
+@pytest.mark.parametrize("name", [name for name in TEACH if name != START])
 def test_a_recipe_that_teaches_has_a_task_and_what_it_earns_by(name: str) -> None:
     train = load(TrainRecipe, str(ROOT / "configs" / name)).train
     assert train.prompted and train.rollouts and train.rollouts.probe
