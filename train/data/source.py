@@ -175,8 +175,11 @@ class PartSamples:
 
     def __init__(self, source: TrainingSet, table: pa.Table, reference: Reference) -> None:
         self._source, self._reference = source, reference
-        self._table = table = table.combine_chunks()
-        self._original, self._chunk = table["original"], table["chunk"].to_numpy()
+        self._values = _values(table)
+        table = pa.table(self._values)
+        self._original, self._chunk = self._values["original"], table["chunk"].to_numpy()
+        self._columns = [(kind, f"{kind}_status", f"{kind}_score") for kind in source.kinds]
+        self._no_references = (nan,) * len(source.kinds)
         passing = mask_of(table, source.filters)
         self._spans = spans(table, source.size, passing)
         self._masks: dict[str | None, Mask] = {
@@ -214,7 +217,7 @@ class PartSamples:
             # The original marks the cut point; it is taken out again where it is not learnt.
             kinds, room = kinds | {ORIGINAL}, (rollouts.samples, rollouts.tokens)
             mask = drawn(mask, rollouts.cut_points, self._source.seed, sample)
-        rows = self._table.slice(first, stop - first).to_pylist()
+        rows = self._rows(first, stop)
         begin = first - rows[0]["chunk"]
         return DocumentSpan(
             sample=sample,
@@ -232,22 +235,31 @@ class PartSamples:
     def _asked(self, number: int, sample: int) -> AskedRow:
         """A row of a prompted task with its document's."""
         chunk = int(self._chunk[number])
-        count = int(self._table["chunks"][number].as_py())
-        document, source = self._table.slice(number - chunk, count).to_pylist(), self._source
+        first, count = number - chunk, int(self._values["chunks"][number].as_py())
+        document, source = self._rows(first, first + count), self._source
         texts = source.shards.manifest.texts
         copies = bool(self._copies[number])
         return AskedRow(document[chunk], document, texts, copies, source.criterion, sample)
 
+    def _rows(self, first: int, stop: int) -> list[Row]:
+        """Rows [first, stop). Column by column: half of the time of Arrow's own way."""
+        columns = [column[first:stop].to_pylist() for column in self._values.values()]
+        return [
+            dict(zip(self._values, values, strict=True)) for values in zip(*columns, strict=True)
+        ]
+
     def _row(self, row: Row, learn: frozenset[int], room: tuple[int, int]) -> ScoredChunk:
-        source, kinds = self._source, self._source.kinds
-        scores = (row.get(f"{kind}_score") for kind in kinds)
+        source, name = self._source, row["id"]
+        scores = [row.get(score) for _, _, score in self._columns]
+        references = self._no_references
+        if self._reference:
+            known = [self._reference.get((name, n), nan) for n in range(len(source.kinds))]
+            references = tuple(known)
         return ScoredChunk(
-            id=row["id"],
-            texts=tuple(_usable(row, kind) for kind in kinds),
-            scores=tuple(nan if score is None else score for score in scores),
-            references=tuple(
-                self._reference.get((row["id"], number), nan) for number in range(len(kinds))
-            ),
+            id=name,
+            texts=tuple([_usable(row, kind, status) for kind, status, _ in self._columns]),
+            scores=tuple([nan if score is None else score for score in scores]),
+            references=references,
             learn=learn,
             room=room,
             known=_known(row, source.known, source.texts) if learn else {},
@@ -279,10 +291,18 @@ def rollout_tokens(rollouts: RolloutsConfig | None) -> int:
     return cut_points * rollouts.samples * rollouts.tokens
 
 
-def _usable(row: Row, kind: str) -> str | None:
+def _values(table: pa.Table) -> dict[str, pa.Array]:
+    """Each column in one piece, and dictionaries as what they stand for."""
+    whole = {name: table[name].combine_chunks() for name in table.column_names}
+    return {
+        name: column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for name, column in whole.items()
+    }
+
+
+def _usable(row: Row, kind: str, status: str) -> str | None:
     """A text of a row where it is one; a row holds no rollout."""
-    is_there = kind == "original" or row.get(f"{kind}_status") in USABLE
-    return row[kind] if is_there else None
+    return row[kind] if kind == "original" or row.get(status) in USABLE else None
 
 
 def _own_bytes(table: pa.Table, text: str) -> Ints:
