@@ -291,13 +291,13 @@ def rollout_tokens(rollouts: RolloutsConfig | None) -> int:
     return cut_points * rollouts.samples * rollouts.tokens
 
 
-def _values(table: pa.Table) -> dict[str, pa.Array]:
+def _values(table: pa.Table) -> dict[str, Any]:
     """Each column in one piece, and dictionaries as what they stand for."""
-    whole = {name: table[name].combine_chunks() for name in table.column_names}
-    return {
-        name: column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        for name, column in whole.items()
-    }
+    found = {name: table[name].combine_chunks() for name in table.column_names}
+    for name, column in found.items():
+        if isinstance(column.type, pa.DictionaryType):
+            found[name] = column.cast(column.type.value_type)
+    return found
 
 
 def _usable(row: Row, kind: str, status: str) -> str | None:
