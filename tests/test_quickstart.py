@@ -20,29 +20,24 @@ from prewrite.shards import names
 from prewrite.shards.reader import ShardSet
 from prewrite.shards.schema import STATUSES, Row
 from prewrite.shards.verify import verify
+from tests import forked
 
+RECIPE = "configs/quickstart.yaml"
 CRITERIA = ("quality", "safety", "factuality")
 
 
 def command(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """`prewrite NAME --config configs/quickstart.yaml …` in a process of its own."""
-    arguments = [
-        sys.executable,
-        "-m",
-        "prewrite",
-        name,
-        "--config",
-        "configs/quickstart.yaml",
-        *overrides,
-    ]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=280, check=False)
+    """`prewrite NAME --config configs/quickstart.yaml …`."""
+    return forked.command(name, "--config", RECIPE, *overrides)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A scored set of two documents, and what the run printed."""
     out = tmp_path_factory.mktemp("quickstart") / "set"
-    done = command("rewrite", f"output={out}", "input.limit=2", "rewrite.sampling.max_tokens=48")
+    words = [f"output={out}", "input.limit=2", "rewrite.sampling.max_tokens=48"]
+    arguments = [sys.executable, "-m", "prewrite", "rewrite", "--config", RECIPE, *words]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     return out, done.stdout + done.stderr
 
@@ -205,7 +200,7 @@ def test_another_weight_and_another_criterion_ask_only_what_is_new(
 @pytest.fixture(scope="module")
 def trained(run: tuple[Path, str], rows: list[Row]) -> Path:
     """The run of the recipe's own phases with a step each, on the first of the two documents."""
-    recipe = yaml.safe_load(Path("configs/quickstart.yaml").read_text())
+    recipe = yaml.safe_load(Path(RECIPE).read_text())
     phases = recipe["train"]["curriculum"]
     for number, phase in enumerate(phases, 1):
         phase["until"] = {"step": number}
@@ -320,7 +315,7 @@ def test_others_open_it_without_this_project(run: tuple[Path, str], rows: list[R
 def interrupted(tmp_path: Path) -> Iterator[Path]:
     """A run that got SIGINT once it had begun to answer."""
     out = tmp_path / "set"
-    arguments = ["--config", "configs/quickstart.yaml", f"output={out}", "run.rows_per_part=4"]
+    arguments = ["--config", RECIPE, f"output={out}", "run.rows_per_part=4"]
     arguments += ["rewrite.sampling.max_tokens=16", "engines.main.concurrency=2", "input.limit=3"]
     arguments += ["run.max_failed=1"]  # 16 tokens are too short for many a chunk
     process = subprocess.Popen(
@@ -403,7 +398,7 @@ def test_no_secret_reaches_the_set(tmp_path: Path) -> None:
     environment: dict[str, Any] = {**os.environ, "SOME_KEY": "sk-very-secret"}
     engine = "engines.main={kind: endpoint, urls: ['http://127.0.0.1:9/v1'], model: m, "
     arguments = [engine + "api_key_env: SOME_KEY}", f"output={tmp_path}/set"]
-    base = [sys.executable, "-m", "prewrite", "rewrite", "--config", "configs/quickstart.yaml"]
+    base = [sys.executable, "-m", "prewrite", "rewrite", "--config", RECIPE]
     for extra in ([], ["--dry-run"]):
         done = subprocess.run(
             [*base, *extra, *arguments],

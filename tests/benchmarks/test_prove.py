@@ -111,7 +111,7 @@ def test_the_gap_of_a_judge() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("part", "warm"),
-    [(rewriter, 3), (judge, 200)],  # a judge must know the form of a verdict
+    [(rewriter, 3), pytest.param(judge, 200, marks=pytest.mark.long)],  # 200: it knows the form
     ids=["rewriter", "judge"],
 )
 def test_one_seed_runs_to_its_figures(

@@ -18,7 +18,7 @@ from tests.engine.fault_server import Fault, FaultServer
 from tests.pipeline.runs import ROOT, assert_whole, corpus_lines, recipe
 
 FILES, DOCUMENTS = 3, 16
-KILLS = int(os.environ.get("PREWRITE_KILLS", "6"))
+KILLS = int(os.environ.get("PREWRITE_KILLS", "4"))
 """How often a test kills; the default is for every day, hundreds are for a night."""
 
 COLUMNS = ["id", "original", "rewrite", "rewrite_status", "original_score", "rewrite_score"]

@@ -23,8 +23,8 @@ CHECKED = ("manifest", "part", "judgements", "log", "skipped.jsonl")
 """The kinds of file of which `verify` says whether they are what was written."""
 
 FEW = ("cut in half", "any bit flipped")
-"""What is done to the files of a run, and half of that to each, for it costs a step of training;
-all in benchmarks.
+"""What is done to the files of a run, and a fourth of all that to each, for it costs a step of
+training; all in benchmarks.
 """
 
 
@@ -37,7 +37,7 @@ def sets() -> Iterator[list[Verdict]]:
 @pytest.fixture(scope="module")
 def runs() -> Iterator[list[Verdict]]:
     with scratch() as folder:
-        yield damaged_runs.verdicts(Path(folder), Extent(every=2, names=FEW))
+        yield damaged_runs.verdicts(Path(folder), Extent(every=4, names=FEW))
 
 
 @pytest.mark.parametrize("state", SETS)
@@ -82,7 +82,9 @@ def _page_headers(data: bytes) -> Iterator[int]:
 
 
 def test_no_bit_of_a_page_header_passes_in_silence(tmp_path: Path) -> None:
-    """All values are read, or a sentence says that the file is damaged. A bit of each byte."""
+    """All values are read, or a sentence says that the file is damaged. A bit of one in four bytes,
+    drawn.
+    """
     lay_out(tmp_path, [state for state in STATES if state.name == WHOLE])
     url = str(tmp_path / WHOLE / SET)
     shards = ShardSet(url)
@@ -90,7 +92,8 @@ def test_no_bit_of_a_page_header_passes_in_silence(tmp_path: Path) -> None:
     for file in (shards.parts[0], shards.verdicts[0]):
         path = Path(url, file.file)
         data = path.read_bytes()
-        for at in sorted({*_page_headers(data)}):
+        places = sorted({*_page_headers(data)})
+        for at in sorted(draw.sample(places, len(places) // 4)):
             changed = data[at] ^ 1 << draw.randrange(8)
             path.write_bytes(data[:at] + bytes([changed]) + data[at + 1 :])
             found, ended = attempt(lambda: tiny.exactly(url))
@@ -98,7 +101,7 @@ def test_no_bit_of_a_page_header_passes_in_silence(tmp_path: Path) -> None:
             assert not ended or ended.outcome == "told", f"{file.name}: {at}: {ended}"
             said += bool(ended)
         path.write_bytes(data)
-    assert said > 100
+    assert said > 25
 
 
 def test_what_damage_does(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""No kill of a command costs a row: at one of each two steps in a row, drawn, and at 40 pairs of
+"""No kill of a command costs a row: at one of each four steps in a row, drawn, and at 20 pairs of
 steps. `python -m benchmarks faults` visits all of them.
 """
 
@@ -19,7 +19,7 @@ from tests.faults.steps import Point
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-EVERY, PAIRS, PROCESSES = 2, 40, 2
+EVERY, PAIRS, PROCESSES = 4, 20, 2
 NAMES = [state.name for state in STATES]
 WRITES = [state.name for state in STATES if state.command in WRITING]
 

@@ -32,8 +32,8 @@ from tests.shards.edits import flip
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * KILLS + 120)]
 
 
-LATE = (0.7, 0.8, 0.9, 0.97)
-REPAIRING = (0.3, 0.6, 0.9)
+LATE = (0.8, 0.97)
+REPAIRING = (0.4, 0.8)
 """Shares of the steps that a command makes, at which it is killed."""
 
 
