@@ -20,16 +20,21 @@ _SPARED = "resource_tracker"  # Python's own: it frees shared memory after its p
 
 @cache
 def guard() -> None:
-    """Start the guard of this process, once."""
+    """Start the guard of this process, once. It watches when this returns: on a busy machine it
+    would else find its parent gone, and nothing known of what it left.
+    """
     root = str(Path(__file__).parents[2])
-    subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "prewrite.engine.orphans", str(os.getpid())],
         cwd=root,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    assert process.stdout
+    with process.stdout as watching:
+        watching.read(1)
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -44,7 +49,8 @@ def descendants(pid: int) -> dict[int, str]:
 
 def watch(parent: int) -> None:
     """Wait for the end of `parent`, whose child this is, then kill what it left."""
-    known: dict[int, str] = {}
+    known = descendants(parent)
+    os.write(sys.stdout.fileno(), b".")
     while os.getppid() == parent:
         known = descendants(parent)
         time.sleep(0.5)
