@@ -178,15 +178,20 @@ def load(recipe: type[R], path: str, overrides: Sequence[str] = ()) -> R:
             raise ConfigError(f"{path}: {_unknown(str(key), SECTIONS)}")
     if old := [f"{path}: {line}" for line in _of_0_1(data)]:
         raise ConfigError("\n".join(old))
+    return validated(recipe, path, data)
+
+
+def validated(recipe: type[R], where: str, data: dict[str, Any]) -> R:
+    """What `recipe` knows of `data`. ConfigError with a sentence a mistake, behind `where`."""
     known = {key: value for key, value in data.items() if key in recipe.model_fields}
     try:
         refuse_secrets(data)
         return recipe.model_validate(known)
     except ValidationError as error:
-        lines = [f"{path}: {explain(item, known)}" for item in error.errors()]
+        lines = [f"{where}: {explain(item, known)}" for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _of_0_1(data: Any) -> Iterator[str]:

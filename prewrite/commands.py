@@ -414,6 +414,24 @@ def train_report(
     _do(lambda: write_report("RUN", make, runs, to, "report.html"))
 
 
+@app.command("train pools")
+def train_pools(
+    pools: Annotated[
+        str, typer.Argument(metavar="POOLS", help="Folder or URL of kept pools of rollouts.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="SET", help="Folder or URL of the set.")],
+) -> None:
+    """Make a set of kept pools of rollouts.
+
+    Each pool that `train.rollouts.dump_every` has kept becomes a row: its original, and as rewrite
+    the rollout that the judge of the run scored highest. The set has no scores; `prewrite judge`
+    gives them, by another judge, so that a judge can learn from them. The same command continues.
+    """
+    from prewrite.train.online import pool_set
+
+    _do(lambda: pool_set.run(pools, to))
+
+
 @app.command("evaluate")
 def evaluate(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Compare models with a base model on held-out texts.

@@ -15,14 +15,14 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import identity
 from prewrite.engine.registry import get_engine
 from prewrite.engine.types import Engine
-from prewrite.pipeline.passes import Document, DocumentResult, Source, Split, Work, inputs
+from prewrite.pipeline.passes import AsRead, Source, Split, Work, inputs
 from prewrite.prompts.config import RewriteConfig
 from prewrite.prompts.load import length_of, load_template
 from prewrite.rewrite.config import RewriteRecipe
 from prewrite.rewrite.corpus import Corpus
 from prewrite.rewrite.rewriter import Rewriter
 from prewrite.shards.manifest import NAMED, Manifest, PassInfo
-from prewrite.shards.schema import TEXTS, schema, status_counts, texts_of
+from prewrite.shards.schema import schema, texts_of
 
 _NEWER = {"share", "exact"}
 """Keys of `input` and `chunking` that came after sets had been made."""
@@ -123,21 +123,9 @@ def _said(section: Section, left_out: AbstractSet[str] = frozenset()) -> dict[st
     return {key: value for key, value in data.items() if key not in _NEWER or key in given}
 
 
-class Cutter:
-    """Work of a pass that rewrites nothing: the rows as they were cut."""
-
-    def __init__(self) -> None:
-        self.window, self.versions = 64, dict[str, str]()
-
-    async def __call__(self, document: Document) -> DocumentResult:
-        """The same rows; nobody is asked about them."""
-        counts = status_counts(document.rows, TEXTS[:1])
-        return DocumentResult(document.rows, counts=counts, asked=0)
-
-
 def work_of(recipe: RewriteRecipe, engines: Mapping[str, Engine], texts: Sequence[str]) -> Work:
-    """What makes `texts` with the engines of a recipe; none: what only cuts."""
-    return Rewriter(engines, recipe, texts) if texts else Cutter()
+    """What makes `texts` with the engines of a recipe; none: nobody, for rows that are only cut."""
+    return Rewriter(engines, recipe, texts) if texts else AsRead()
 
 
 def rewriters(recipe: RewriteRecipe, texts: Iterable[str]) -> dict[str, Engine]:

@@ -47,7 +47,7 @@ class RolloutPrompt:
     sample: the number of the sample in the run's order. tokens: the ids that the policy goes on
     from. seed: of the rollouts; a function of run, sample and row. pool: of the shard row, with the
     stored texts that compete; its reference is the original. turn: its number among the prompts of
-    the row, which are one group. wanted: of a prompted task.
+    the row, which are one group. wanted: of a prompted task. doc_id: of the row.
     """
 
     sample: int
@@ -56,6 +56,7 @@ class RolloutPrompt:
     pool: Pool
     turn: int = 0
     wanted: Wanted | None = None
+    doc_id: str = ""
 
     @property
     def id(self) -> str:

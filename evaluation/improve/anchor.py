@@ -2,7 +2,7 @@
 from nothing that they judge.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from prewrite.base.fingerprint import fingerprint
 from prewrite.engine.digest import model_digest
 from prewrite.evaluation.checks import documents_of
 from prewrite.evaluation.improve.gate import needed
+from prewrite.evaluation.improve.guards import PartName
 from prewrite.evaluation.improve.ledger import ModelRef
 from prewrite.evaluation.improve.state import PartModels
-from prewrite.judge.provenance import kin, read, set_judges
+from prewrite.judge.provenance import JudgeIdentity, kin, read, set_judges
 from prewrite.shards.manifest import Manifest
 from prewrite.shards.reader import ShardSet
+
+FIRST, LAST = "anchor", "last_anchor"
 
 Places = Mapping[str, str]
 """Name → where it lies."""
@@ -119,21 +122,47 @@ def refuse_shared(anchor: Places, last: Places) -> None:
             )
 
 
-def refuse_learnt(key: str, anchor: Places, model: str) -> None:
-    """InputError where a model has learnt from documents of an anchor, or by its judge's word. Sets
-    that are no longer there cannot be looked at.
+def refuse_learnt(key: str, anchor: Places, part: PartName, model: str) -> None:
+    """InputError where the model of a part has learnt from documents of an anchor, or by the word
+    of its judge. Sets that are no longer there cannot be looked at.
     """
     if (known := read(model)) is None:
         return
+    _refuse_word(key, anchor, part, known.judged_by, f"what {model} learnt from")
     for name, place in anchor.items():
-        for what, judge in _judges(place):
-            if any(kin(judge, one) for by in known.judged_by for one in by.judges.values()):
-                raise InputError(
-                    f"improve.{key}.{name}: found {what}, which judged what {model} learnt from; "
-                    "accepted: a judge that nothing is trained with"
-                )
         if _manifest(place):
             _refuse_seen(f"improve.{key}.{name}", _documents(place), model)
+
+
+def refuse_labelled(key: str, anchor: Places, part: PartName, url: str, step: str) -> None:
+    """InputError where the scores of a set that is there, and that a step is to learn from, are the
+    word of an anchor's judge.
+    """
+    judges = set_judges(manifest) if (manifest := _manifest(url)) else None
+    what = f"{url}, which {step} learns from"
+    _refuse_word(key, anchor, part, [judges] if judges else [], what)
+
+
+def _refuse_word(
+    key: str, anchor: Places, part: PartName, judged_by: Sequence[JudgeIdentity], what: str
+) -> None:
+    """InputError where a judge of an anchor is among those that judged what a part learns from.
+
+    Only labels by the first anchor's judge are accepted, and only for the judge: it has to say what
+    that one says, and does so on documents that it has not learnt from. Rewriter and policy are
+    measured by what that one says of their own texts. The second anchor's judge labels nothing, so
+    that it is independent of all that was made.
+    """
+    if not judged_by or (key == FIRST and part == "judge"):
+        return
+    only = "labels only what the judge learns from" if key == FIRST else "nothing is trained with"
+    for name, place in anchor.items():
+        for told, judge in _judges(place):
+            if any(kin(judge, one) for by in judged_by for one in by.judges.values()):
+                raise InputError(
+                    f"improve.{key}.{name}: found {told}, which judged {what}; accepted: a judge "
+                    f"that {only}"
+                )
 
 
 def _refuse_seen(key: str, held: set[str], model: str) -> None:

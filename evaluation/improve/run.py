@@ -19,7 +19,7 @@ from prewrite.base.fingerprint import differences, fingerprint, other_configurat
 from prewrite.evaluation.command_steps import CommandStep, Steps
 from prewrite.evaluation.improve import anchor as anchors
 from prewrite.evaluation.improve import page
-from prewrite.evaluation.improve.anchor import Places
+from prewrite.evaluation.improve.anchor import FIRST, LAST, Places
 from prewrite.evaluation.improve.checks import CommandRecipes, refuse_anchors, refuse_commands
 from prewrite.evaluation.improve.commands import made, making, measuring, shown, upcoming
 from prewrite.evaluation.improve.config import ImproveConfig, ImproveRecipe
@@ -38,8 +38,6 @@ from prewrite.evaluation.improve.ledger import (
 )
 from prewrite.evaluation.improve.state import PARTS, RoundState, state_of, why_ended, word_for
 from prewrite.judge.provenance import Provenance, read
-
-FIRST, LAST = "anchor", "last_anchor"
 
 
 def run(recipe: ImproveRecipe, known: CommandRecipes) -> None:
@@ -142,7 +140,7 @@ class Rounds:
                 "which the last leaves one there"
             )
         for key in (FIRST, LAST):
-            anchors.refuse_learnt(key, self._anchor(key), folder)
+            anchors.refuse_learnt(key, self._anchor(key), state.part, folder)
         return anchors.model_ref(folder)
 
     def _measured(self, key: str, part: PartName, model: ModelRef) -> Evidence:

@@ -16,7 +16,7 @@ GROUPS = {
         *("shards show", "shards verify", "shards stats", "shards report", "shards export"),
         *("train export", "shards remove", "shards upgrade"),
     ),
-    "From scores to a model": ("train", "train reference", "train report"),
+    "From scores to a model": ("train", "train reference", "train report", "train pools"),
     "Whether the model is any better": (
         *("evaluate", "evaluate tasks", "evaluate prefixes", "evaluate thoughts", "reproduce"),
         "ablation",
@@ -50,6 +50,7 @@ EXAMPLES = {
     "'train.curriculum=[{name: imitate, objective: nll, until: {step: 4}}]'",
     "train reference": _RECIPE,
     "train report": "runs/quickstart --to run.html",
+    "train pools": "runs/quickstart/rollouts/pools --to data/pools",
     "evaluate": f"{_RECIPE} --dry-run",
     "evaluate tasks": f"{_RECIPE} --dry-run 'evaluate.tasks={{names: [arc_easy]}}'",
     "evaluate prefixes": f"{_RECIPE} --dry-run evaluate.judge.readout=reasoning "

@@ -21,6 +21,7 @@ from tests.pipeline.object_store import KEYS, new_file_system, serving
 REAL = "tests/test_quickstart.py runs it with the real model"
 PLANS = "it takes a minute; tests/rewrite/test_plan.py runs it"
 PHASES = "a minute and a second engine; tests/test_quickstart.py trains all phases with it"
+POOLS = "a run that kept pools; tests/train/online/test_pool_set.py makes sets of some"
 REASONED = "long answers of a random model; tests/test_quickstart.py reads real ones"
 THINKS = "a model that has learnt to think; tests/train/tasks/test_prompted_runs.py measures one"
 EVALUATES = "two models and a judge; tests/test_quickstart.py evaluates"
@@ -53,6 +54,10 @@ INSTEAD = {
     ),
     "make train": ('make train ARGS="--dry-run"', PHASES),
     "ls runs/quickstart/rollouts/pools": ("ls runs/quickstart", PHASES),
+    "prewrite train pools runs/quickstart/rollouts/pools --to data/pools": (
+        "prewrite train pools --help",
+        POOLS,
+    ),
     "make evaluate": ('make evaluate ARGS="--dry-run"', EVALUATES),
     "make reproduce": ('make reproduce ARGS="--dry-run"', EVALUATES),
     "make ablation": ('make ablation ARGS="--table"', ABLATES),

@@ -305,7 +305,7 @@ def test_coming_from_0_1_names_commands_and_modules_that_are_there() -> None:
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)`", page("docs/from-0.1.md"), re.MULTILINE)
     new = [name for _, name in rows]
     since = {"shards remove", "shards upgrade", "evaluate prefixes", "reproduce"}
-    since |= {"judge calibrate", "evaluate thoughts", "improve"}
+    since |= {"judge calibrate", "evaluate thoughts", "improve", "train pools"}
     assert {name.removeprefix("prewrite ") for name in new} >= set(EXAMPLES) - since
     modules = [name for name in new if name.startswith("prewrite.")]
     assert len(modules) > 10 and all(find_spec(name) for name in modules)

@@ -71,7 +71,8 @@ class DocumentSpan:
 
     sample: the number in the run's order. original: the text of any earlier chunk, by its number;
     the last `context` of them hold the context, as a rule. ends: the document's last chunk is the
-    last of these. asked: of a prompted task, whose one chunk is a prompt.
+    last of these. asked: of a prompted task, whose one chunk is a prompt. doc_id: of
+    the document in its set.
     """
 
     sample: int
@@ -81,6 +82,7 @@ class DocumentSpan:
     context: int
     ends: bool
     asked: AskedRow | None = None
+    doc_id: str = ""
 
     def texts(self) -> Iterator[PlacedText]:
         """What is to be tokenised."""

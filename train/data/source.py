@@ -36,7 +36,7 @@ References = Callable[[str, str], Reference]
 
 _BYTES = 4  # of a token's text, roughly
 
-_COLUMNS = ("id", "chunk", "chunks", "original", "original_tokens")
+_COLUMNS = ("id", "doc_id", "chunk", "chunks", "original", "original_tokens")
 
 
 class TrainingSet:
@@ -230,6 +230,7 @@ class PartSamples:
             context=self._source.context,
             ends=rows[-1]["chunk"] + 1 == rows[-1]["chunks"],
             asked=asked,
+            doc_id=rows[0]["doc_id"],
         )
 
     def _asked(self, number: int, sample: int) -> AskedRow:

@@ -3,9 +3,10 @@
 Which ones are kept depends on the sample's number, so it is the same on any number of ranks. A step
 and rank makes one file of each kind, whole or not there, and a run that goes on from a checkpoint
 takes back those of later steps. The Parquet file holds every group whole (tokens, log-probabilities
-bit for bit), so `load` gives back what was learnt from, and a run can learn from it once more
-without an engine. Each file has a check of what it holds and of the file of its rank before it, and
-`rank-….json` has the check of the last: a file that is missing, or of another run, is noticed.
+bit for bit) and the texts of its prompt, so `load` gives back what was learnt from, and a run can
+learn from it once more without an engine. Each file has a check of what it holds and of the file of
+its rank before it, and `rank-….json` has the check of the last: a file that is missing, or of
+another run, is noticed.
 
 Texts are hostile: in the Markdown each stands in a fence longer than any it holds, without
 characters that a terminal would obey. Costs some 16 bytes a token
@@ -15,8 +16,9 @@ of the rollouts, two thirds of them in Parquet, and 4 ms to write a pool of 16 x
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -26,14 +28,14 @@ from prewrite.base.errors import ShardError
 from prewrite.base.files import Folder
 from prewrite.base.fingerprint import fingerprint
 from prewrite.base.text import printable
-from prewrite.train.messages import RolloutGroup, RolloutPrompt, rollout_name
+from prewrite.train.messages import PromptKey, RolloutGroup, RolloutPrompt, rollout_name
 
 Pools = Sequence[tuple[RolloutPrompt, RolloutGroup]]
 
 _SHOWN = 2000
 """Characters of a prefix, its last ones, in the Markdown; Parquet has all of it."""
 
-_CHECK, _BEFORE = "prewrite.check", "prewrite.before"
+_CHECK, _BEFORE = "prewrite.pools", "prewrite.before"
 _NAME = re.compile(r"step-(\d+)-rank-(\d+)\.(?:parquet|md)")
 _LAST = re.compile(r"rank-(\d+)\.json")
 _FIRST = ""
@@ -60,13 +62,42 @@ _GROUP: dict[str, pa.DataType] = {
     "values": pa.map_(pa.string(), _VALUES),
     "counts": pa.map_(pa.string(), pa.int64()),
 }
-_TEXTS: dict[str, pa.DataType] = {
+_PROMPT: dict[str, pa.DataType] = {
+    "doc_id": pa.string(),
+    "kind": pa.string(),
     "prefix": pa.string(),
     "original": pa.string(),
     "stored": pa.map_(pa.string(), pa.string()),
 }
-COLUMNS = pa.schema(_GROUP | _TEXTS)
+COLUMNS = pa.schema(_GROUP | _PROMPT)
 """One pool a row; docs/online.md says what each is."""
+
+
+@dataclass(frozen=True)
+class KeptPool:
+    """A group, and what is kept of its prompt: the document; the kind of row, of a prompted task
+    only; what the judge read before the texts; the reference; the stored texts that competed.
+    """
+
+    group: RolloutGroup
+    doc_id: str
+    kind: str | None
+    prefix: str
+    original: str
+    stored: Mapping[str, str]
+
+    @classmethod
+    def of(cls, prompt: RolloutPrompt, group: RolloutGroup) -> "KeptPool":
+        """The one of a prompt and its group."""
+        pool, kind = prompt.pool, prompt.wanted.kind if prompt.wanted else None
+        prefix = "".join(pool.context)
+        return cls(group, prompt.doc_id, kind, prefix, pool.reference, {**pool.candidates})
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """It in the columns of a file."""
+        known = {name: getattr(self, name) for name in _PROMPT}
+        return self.group.model_dump(mode="json") | known
 
 
 def kept(sample: int, every: int) -> bool:
@@ -80,9 +111,10 @@ def write(folder: str | Folder, step: int, rank: int, pools: Pools) -> None:
         return
     name, target = f"step-{step:08}-rank-{rank:05}", _opened(folder)
     before = _last(target, rank) or _FIRST
-    digest = _digest(f"{name}.parquet", before, [group for _, group in pools])
+    rows = [KeptPool.of(*one).row for one in pools]
+    digest = _digest(f"{name}.parquet", before, rows)
     columns = COLUMNS.with_metadata({_CHECK: digest, _BEFORE: before})
-    table = pa.Table.from_pylist([_row(prompt, group) for prompt, group in pools], columns)
+    table = pa.Table.from_pylist(rows, columns)
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
     target.write(f"{name}.md", readable(step, pools).encode())
@@ -105,11 +137,12 @@ def keep_until(folder: str | Folder, step: int) -> None:
         target.remove(name)
 
 
-def check(folder: str) -> None:
-    """ShardError in one sentence where `folder` has no pools, or not all that one run has kept, as
-    far as their footers say.
+def check(folder: str) -> dict[str, str]:
+    """The files of `folder`, each with the check of what it holds. ShardError in one sentence where
+    there is none, or not all that one run has kept, as far as their footers say.
     """
     target, lasts, checks = Folder(folder), dict[int, str | None](), dict[int, list[str]]()
+    found = dict[str, str]()
     for name in names(folder):
         match, (digest, before) = _NAME.fullmatch(name), _footer(target, name)
         assert match
@@ -120,6 +153,7 @@ def check(folder: str) -> None:
                 f"missing, or of another run; {_ALL}"
             )
         mine.append(digest)
+        found[name] = digest
     for name in target.names():
         if match := _LAST.fullmatch(name):
             lasts[int(match[1])] = _last(target, int(match[1]))
@@ -130,21 +164,28 @@ def check(folder: str) -> None:
                 f"{folder}/{_last_name(rank)}: not there, damaged, or of a file that is not there "
                 f"or of another run; {_ALL}"
             )
+    return found
 
 
 def load(folder: str) -> dict[tuple[int, str], RolloutGroup]:
     """Every group kept in `folder`, by sample and row id; it stands in memory. ShardError in one
     sentence where there is none, one is missing, damaged or of another run, or one is there twice.
     """
-    check(folder)
-    target, found = Folder(folder), dict[tuple[int, str], RolloutGroup]()
-    for name in names(folder):
-        for group in _groups(target, name):
-            key = group.sample, group.id
-            if key in found:
+    return {pool.group.key: pool.group for _, pool in each(folder, check(folder))}
+
+
+def each(folder: str, files: Iterable[str]) -> Iterator[tuple[str, KeptPool]]:
+    """The pools in these files of `folder`, each with its file; ShardError in one sentence where
+    one is damaged, or there twice.
+    """
+    target, seen = Folder(folder), set[PromptKey]()
+    for name in files:
+        for pool in pools_of(target, name):
+            key = pool.group.key
+            if key in seen:
                 raise ShardError(f"{folder}/{name}: sample {key[0]}, row {key[1]}: found twice")
-            found[key] = group
-    return found
+            seen.add(key)
+            yield name, pool
 
 
 def names(folder: str) -> list[str]:
@@ -195,27 +236,23 @@ def _fenced(text: str) -> str:
     return f"{fence}text\n{printable(text)}\n{fence}"
 
 
-def _row(prompt: RolloutPrompt, group: RolloutGroup) -> dict[str, Any]:
-    texts = {
-        "prefix": "".join(prompt.pool.context),
-        "original": prompt.pool.reference,
-        "stored": prompt.pool.candidates,
-    }
-    return group.model_dump() | texts
-
-
-def _groups(folder: Folder, name: str) -> Iterator[RolloutGroup]:
+def pools_of(folder: Folder, name: str) -> list[KeptPool]:
+    """The pools of a file; ShardError in one sentence where they are not those that were kept."""
     try:
         with folder.open(name) as stream:
-            table = pq.read_table(stream, columns=[*_GROUP], page_checksum_verification=True)
-        rows = table.to_pylist(maps_as_pydicts="strict")
-        groups = [RolloutGroup.model_validate(row) for row in rows]
+            table = pq.read_table(stream, page_checksum_verification=True)
         digest, before = _checks(table.schema.metadata)
-        if digest != _digest(name, before, groups):
+        pools = [_pool(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+        if digest != _digest(name, before, [pool.row for pool in pools]):
             raise ValueError("found others than were written")
     except _UNREADABLE as error:
         raise _unreadable(folder, name, error) from None
-    yield from groups
+    return pools
+
+
+def _pool(row: dict[str, Any]) -> KeptPool:
+    group = RolloutGroup.model_validate({name: row[name] for name in _GROUP})
+    return KeptPool(group, **{name: row[name] for name in _PROMPT})
 
 
 def _footer(folder: Folder, name: str) -> tuple[str, str]:
@@ -260,5 +297,5 @@ def _opened(folder: str | Folder) -> Folder:
     return Folder(folder) if isinstance(folder, str) else folder
 
 
-def _digest(name: str, before: str, groups: Sequence[RolloutGroup]) -> str:
-    return fingerprint([name, before, [group.model_dump(mode="json") for group in groups]])
+def _digest(name: str, before: str, rows: Sequence[dict[str, Any]]) -> str:
+    return fingerprint([name, before, rows])

@@ -96,6 +96,7 @@ def prompts_of(
                     tuple(tree.trunk[: anchor.cut].tolist()),
                     seed_of(seed, key),
                     Pool(chunk.id, before[chunk.id], chunk.original, candidates, chunk.known),
+                    doc_id=span.doc_id,
                 )
 
 

@@ -17,7 +17,9 @@ def prompts(laid: LaidOut, seed: int) -> Iterator[RolloutPrompt]:
     """The prompts of the rows that have trees, a row's next to each other."""
     for span, asked in zip(laid.spans, laid.prompts, strict=True):
         for turn, one in enumerate(asked):
-            found = RolloutPrompt(span.sample, one.tokens, 0, one.pool, turn, one.wanted)
+            found = RolloutPrompt(
+                span.sample, one.tokens, 0, one.pool, turn, one.wanted, span.doc_id
+            )
             yield replace(found, seed=seed_of(seed, found.key))
 
 

@@ -7,16 +7,24 @@ import pytest
 import yaml
 
 from prewrite.base.errors import ConfigError, InputError
+from prewrite.base.fingerprint import fingerprint
 from prewrite.commands import main
 from prewrite.engine.digest import model_digest
 from prewrite.evaluation.improve.anchor import model_ref, refuse_kin, refuse_learnt
+from prewrite.evaluation.improve.guards import PartName
 from prewrite.evaluation.improve.human import refuse_little_human
 from prewrite.evaluation.improve.run import _alone
 from prewrite.evaluation.improve.slices import share_of
-from prewrite.judge.provenance import NAME, Provenance, TrainedOn
+from prewrite.evaluation.improve.state import PARTS
+from prewrite.judge.provenance import NAME, JudgeIdentity, Provenance, TrainedOn
+from prewrite.shards.manifest import PassInfo
 from prewrite.shards.reader import ShardSet
+from prewrite.train.online import kept_pools, pool_set
 from tests.evaluation.improve.rounds import TRAIN, sections
 from tests.shards.making import row, write_set
+from tests.train.online.pools import group, prompt
+
+TRAIN_JUDGE = Path(__file__).parents[3] / "configs/train-judge.yaml"
 
 
 def said(folder: Path, capsys: pytest.CaptureFixture[str], **changed: Any) -> tuple[int, str]:
@@ -130,8 +138,69 @@ def test_an_anchor_that_was_learnt_from(tmp_path: Path) -> None:
     known = Provenance(data=[TrainedOn.of(url, ShardSet(url).manifest, None)], judged_by=[])
     assert manifest.documents == 2
     (model / NAME).write_text(known.model_dump_json(by_alias=True))
-    with pytest.raises(InputError, match="improve.anchor.texts: found 1 of its documents in "):
-        refuse_learnt("anchor", places, str(model))
+    for part in PARTS:  # whoever has labelled it
+        with pytest.raises(InputError, match="improve.anchor.texts: found 1 of its documents in "):
+            refuse_learnt("anchor", places, part, str(model))
+
+
+def test_kept_pools_of_an_anchors_documents_are_no_data_for_a_judge(tmp_path: Path) -> None:
+    """By their own names: a set of pools has those of the set that the run learnt from."""
+    places, model = sections(tmp_path)["anchor"], tmp_path / "start/judge"
+    for name, seen in (("one-3", True), ("other", False)):
+        pools, url = str(tmp_path / f"pools-{name}"), str(tmp_path / f"set-{name}")
+        kept_pools.write(pools, 1, 0, [(prompt(id="a row", doc_id=name), group("a", id="a row"))])
+        pool_set.run(pools, url)
+        trained = [TrainedOn.of(url, ShardSet(url).manifest, None)]
+        known = Provenance(data=trained, judged_by=[judge_of(places["judge"])])
+        (model / NAME).write_text(known.model_dump_json(by_alias=True))
+        if seen:
+            with pytest.raises(InputError, match="found 1 of its documents in .*set-one-3, which"):
+                refuse_learnt("anchor", places, "judge", str(model))
+        else:
+            refuse_learnt("anchor", places, "judge", str(model))
+
+
+def judge_of(model: str) -> JudgeIdentity:
+    judge = {"model": model, "digest": model_digest(model)}
+    return JudgeIdentity(judges={"e": judge}, criteria=[], asked=["quality"])
+
+
+@pytest.mark.parametrize("key", ["anchor", "last_anchor"])
+@pytest.mark.parametrize("part", PARTS)
+def test_whose_labels_may_be_learnt_from(tmp_path: Path, key: str, part: PartName) -> None:
+    """Those of the first anchor's judge, and by the judge alone."""
+    places, model = sections(tmp_path)[key], tmp_path / "start" / part
+    known = Provenance(data=[], judged_by=[judge_of(places["judge"])])
+    (model / NAME).write_text(known.model_dump_json(by_alias=True))
+    if (key, part) == ("anchor", "judge"):
+        refuse_learnt(key, places, part, str(model))
+        return
+    only = "labels only what the judge learns from" if key == "anchor" else "nothing is trained wit"
+    sentence = f"improve.{key}.judge: found .*, which judged what {model} learnt from; accepted: a "
+    with pytest.raises(InputError, match=f"{sentence}judge that {only}"):
+        refuse_learnt(key, places, part, str(model))
+
+
+@pytest.mark.parametrize("key", ["anchor", "last_anchor"])
+def test_labels_that_may_not_be_learnt_from_are_seen_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    url, given = str(tmp_path / "labelled"), sections(tmp_path)
+    judges = judge_of(given[key]["judge"]).judges
+    criteria = [{"name": "quality", "kind": "pairwise", "weight": 1.0, "key": ""}]
+    config = {"judges": judges, "criteria": criteria}
+    made = PassInfo(name="judge", fingerprint=fingerprint(config), config=config)
+    write_set(url, [[row("document")]], passes=[made])
+    slices = "share(doc_id) >= {from} and share(doc_id) < {to}"
+    slices = f"rewrite_status != 'skipped' and {slices}"
+    data = f'"train.data=[{{set: {url}, criterion: quality, filter: {slices}}}]"'
+    words = f"{data} train.rollouts.probe=null train.output={{made}}"
+    part = given["judge"] | {"make": [f"train --config {TRAIN_JUDGE} {words}"]}
+    code, told = said(tmp_path, capsys, judge=part)
+    if key == "anchor":
+        assert code == 0, told
+        return
+    assert code == 1 and f", which judged {url}, which round-1.judge.1 learns from; accept" in told
 
 
 @pytest.mark.parametrize(

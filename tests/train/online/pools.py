@@ -28,9 +28,10 @@ def prompt(
     id: str = "row",
     context: tuple[str, ...] = ("What stands ", "before."),
     stored: dict[str, str] | None = None,
+    doc_id: str = "document",
 ) -> RolloutPrompt:
     texts = {"original": original} if stored is None else stored
-    return RolloutPrompt(sample, (1, 2), 0, Pool(id, context, original, texts))
+    return RolloutPrompt(sample, (1, 2), 0, Pool(id, context, original, texts), doc_id=doc_id)
 
 
 _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -70,6 +71,6 @@ def any_pools(draw: st.DrawFn) -> list[tuple[RolloutPrompt, RolloutGroup]]:
         )
         stored = draw(st.fixed_dictionaries({}, optional={"original": st.text()}))
         context = tuple(draw(st.lists(st.text(max_size=10), max_size=3)))
-        original = draw(st.text(max_size=20))
-        pools.append((prompt(sample, original, id=id, context=context, stored=stored), found))
+        original, doc_id = draw(st.text(max_size=20)), draw(st.text(max_size=2))
+        pools.append((prompt(sample, original, id, context, stored, doc_id), found))
     return pools

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewrite.base.errors import ShardError
-from prewrite.train.online.kept_pools import check, keep_until, kept, load, readable, write
+from prewrite.base.files import Folder
+from prewrite.train.online.kept_pools import (
+    KeptPool,
+    check,
+    each,
+    keep_until,
+    kept,
+    load,
+    pools_of,
+    readable,
+    write,
+)
 from tests.train.online.pools import any_pools, group, prompt, rollout
 
 HOSTILE = [
@@ -35,6 +46,8 @@ def test_what_is_kept_comes_back(
     write(folder, step, 0, pools[::2])
     write(folder, step, 1, pools[1::2])
     assert load(folder) == {(one.sample, one.id): one for _, one in pools}
+    found = {pool.group.key: pool for _, pool in each(folder, check(folder))}
+    assert found == {one.key: KeptPool.of(prompt, one) for prompt, one in pools}
     assert len(list(Path(folder).iterdir())) == 3 + 3 * (len(pools) > 1)
 
 
@@ -248,16 +261,27 @@ def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
     """At any prompt: what is read is what was kept, or it is refused."""
     pools = [(prompt(n), group("a" * n, "b", sample=n)) for n in range(9)]
     write(str(tmp_path), 1, 0, pools)
-    kept, file = load(str(tmp_path)), tmp_path / "step-00000001-rank-00000.parquet"
-    whole = file.read_bytes()
+    file = tmp_path / "step-00000001-rank-00000.parquet"
+    kept, whole = pools_of(Folder(str(tmp_path)), file.name), file.read_bytes()
     refused = 0
     for at in range(0, len(whole), 7):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
         try:
-            assert load(str(tmp_path)) == kept, at
+            assert pools_of(Folder(str(tmp_path)), file.name) == kept, at
         except ShardError as error:
             refused += "not pools of rollouts: " in str(error)
     assert refused > len(whole) / 14
+
+
+@pytest.mark.parametrize("column", ["doc_id", "prefix", "original"])
+def test_a_text_that_another_program_wrote_is_noticed(tmp_path: Path, column: str) -> None:
+    write(str(tmp_path), 1, 0, [(prompt(), group("a"))])
+    file = tmp_path / "step-00000001-rank-00000.parquet"
+    table = pq.read_table(file)
+    at = table.column_names.index(column)
+    pq.write_table(table.set_column(at, table.field(at), [["other"]]), file)
+    with pytest.raises(ShardError, match="not pools of rollouts: found others than were written"):
+        load(str(tmp_path))
 
 
 def test_a_pool_that_is_there_twice(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from prewrite.shards.reader import ShardSet
 from prewrite.train.config.sections import TrainConfig
 from prewrite.train.online import kept_pools
 from prewrite.train.plan import plan
@@ -117,6 +118,10 @@ def test_what_a_run_leaves(whole: Path, place: Path) -> None:
     assert [path.name for path in (whole / "rollouts/store").glob("*/*")] == ["manifest.json"]
     found = sampled(whole)
     assert sorted({sample for sample, _ in found}) == list(range(4 * ONLINE, 4 * STEPS))
+    documents = {row["id"]: row["doc_id"] for row in ShardSet(place / "set").rows(["id", "doc_id"])}
+    pools = str(whole / "rollouts/pools")
+    for _, kept in kept_pools.each(pools, kept_pools.check(pools)):
+        assert kept.doc_id == documents[kept.group.id] and kept.kind is None
     pool = (whole / "rollouts/pools/step-00000003-rank-00000.md").read_text()
     assert "### rollout-2" in pool and "### original" in pool
 

@@ -38,7 +38,7 @@ def made(
         )
         for number, text in enumerate(WORDS)
     ]
-    span = DocumentSpan(3, 0, chunks, lambda number: WORDS[number], 2, True)
+    span = DocumentSpan(3, 0, chunks, lambda number: WORDS[number], 2, True, doc_id="tale")
     limits = BatchConfig(samples=1, sequence_tokens=128, max_seq_len=64, context_tokens=8)
     TEXTS.prepare(span.texts())
     trees = TreeBuilder(TEXTS, BOS, EOS, limits).trees(span)
@@ -48,6 +48,7 @@ def made(
 def test_a_place_is_what_policy_and_judge_need() -> None:
     (prompt,) = made(["original", "rewrite"])[1]
     assert (prompt.sample, prompt.id, prompt.pool.reference) == (3, "row-2", " ran over")
+    assert prompt.doc_id == "tale"
     assert list(prompt.tokens) == [BOS, *ids("One day"), *ids(" the fox")]
     assert "".join(prompt.pool.context) == "One day the fox"
     assert prompt.pool.candidates == {"original": " ran over", "rewrite": " the cat"}
