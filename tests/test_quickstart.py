@@ -321,7 +321,7 @@ def interrupted(tmp_path: Path) -> Iterator[Path]:
     process = subprocess.Popen(
         [sys.executable, "-m", "prewrite", "rewrite", *arguments], stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list((out / "_rewrites" / names.RECORDS).glob("*.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None

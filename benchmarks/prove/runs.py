@@ -85,16 +85,24 @@ def judge_section(
 
 
 def think_warm_section(folder: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
-    """A run that learns augmented texts from random weights, all tokens, by next-token loss."""
+    """A run that learns augmented texts from random weights, all tokens, by next-token loss. First
+    those with useful thoughts alone: among fillers some seeds do not learn to sum.
+    """
     section = warm_section(folder, name, seed, steps)
-    return section | {"data": [{"set": str(folder / "augmented")}], "task": {"kind": "continue"}}
+    (phase,) = section["curriculum"]
+    first = {"name": "useful", "filter": "source == 'useful'", "until": {"step": steps // 2}}
+    return section | {
+        "data": [{"set": str(folder / "augmented")}],
+        "task": {"kind": "continue"},
+        "curriculum": [phase | first, phase],
+    }
 
 
 def think_section(
     folder: Path, name: str, seed: int, start: str, data: str, steps: int
 ) -> dict[str, Any]:
     """A run by how texts go on after thoughts."""
-    section = _section(folder, name, seed, start, data, 24, 4e-4, steps)
+    section = _section(folder, name, seed, start, data, 24, 7e-4, steps)
     judge = {"engine": "policy", "criteria": [str(HERE / "equal.yaml")]}
     task = {"kind": "think", "suffix": 1}
     return section | {"task": task} | _online(steps, 16, judge)

@@ -1,6 +1,7 @@
 """The thinker's part: from thoughts that are mostly filler to running sums.
 
-For each seed: a warm start by next-token loss on augmented texts, then `grpo` on whether the text
+For each seed: a warm start by next-token loss on augmented texts, first on those with useful
+thoughts alone, then `grpo` on whether the text
 goes on as it did in truth; and a control from the same start, `shuffled`, whose true answers are
 dealt out anew. Measured by the code of `prewrite evaluate thoughts`: what the model goes on with
 after its own thought, a blank, a generic and a swapped one. A start that is right after a blank
@@ -31,7 +32,7 @@ from prewrite.train.thoughts.asked import BLANK, KINDS, Place, PlaceResult, Thin
 from prewrite.train.thoughts.command import places_of
 
 ROWS, HELD = 4096, 512
-WARM, STEPS = 600, 100
+WARM, STEPS = 700, 120
 CHANCE = 0.2
 RUNS = ("trained", "shuffled")
 
