@@ -152,6 +152,7 @@ def test_whether_thoughts_are_used(thinker: Path, place: Path) -> None:
 
 
 @slow
+@pytest.mark.long
 def test_the_proof_runs_to_its_figures(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the warm start that is there; what is learnt in one step says nothing."""
     for name, value in {"HELD": HELD, "CHANCE": 1.0, "RUNS": ("trained",)}.items():
